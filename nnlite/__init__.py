@@ -1,0 +1,39 @@
+"""nnlite: small multilayer perceptrons from scratch, readable in an afternoon.
+
+    import nnlite as nl
+
+    net = nl.mlp([64, 32, 10], hidden="relu", output="softmax", device="cpu", seed=0)
+    trainer = nl.Trainer(net, loss="cce", optimizer=nl.SGD(lr=0.1), metrics=["accuracy"])
+    history = trainer.fit(x, y, epochs=20, batch_size=32)
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from . import activations, datasets, gate, initializers, losses, metrics, optimizers, plots
+from .activations import Identity, ReLU, Sigmoid, Softmax, Softplus, Tanh, TanhOffset
+from .descent import Descent, gradient_descent
+from .devices import DeviceError, devices
+from .files import CorruptFileError
+from .gradcheck import GradientReport, check_gradients
+from .layers import Dense, Layer
+from .losses import MAE, MSE, BinaryCrossEntropy, CategoricalCrossEntropy, HalfMSE, Loss
+from .metrics import Metric
+from .network import Sequential, load, mlp
+from .optimizers import SGD, Adam, Optimizer
+from .trainer import DivergedError, History, Trainer
+
+try:
+    __version__ = version("nnlite")
+except PackageNotFoundError:  # run from a source tree that was not installed
+    __version__ = "0+unknown"
+
+__all__ = [
+    *("gradient_descent", "Descent"),
+    *("Sequential", "mlp", "load", "Layer", "Dense"),
+    *("Identity", "Sigmoid", "Tanh", "TanhOffset", "ReLU", "Softplus", "Softmax"),
+    *("Loss", "MSE", "HalfMSE", "MAE", "BinaryCrossEntropy", "CategoricalCrossEntropy"),
+    *("Optimizer", "SGD", "Adam", "Trainer", "History", "Metric"),
+    *("check_gradients", "GradientReport", "devices"),
+    *("DeviceError", "DivergedError", "CorruptFileError"),
+    *("activations", "datasets", "gate", "initializers", "losses", "metrics", "optimizers", "plots"),
+]

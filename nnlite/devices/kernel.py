@@ -1,0 +1,99 @@
+"""What a kernel is: a small pure function on arrays, with one line that names the shapes going in and coming out.
+
+    @kernel("x (N,K), W (K,M), b (M) -> y (N,M)")
+    def linear(x, W, b): ...
+
+Equal letters are equal sizes. A name without parentheses is a plain number. A result with the name of an operand is
+that operand, written in place. Shapes are checked, results reserved and kernels tested from this one line.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+_TERM = re.compile(r"\s*(\w+)\s*(?:\(([^)]*)\))?\s*(?:,|$)")
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The operands and results of a kernel: name -> letters of the shape, None for a plain number."""
+
+    text: str
+    operands: Mapping[str, tuple[str, ...] | None]
+    results: Mapping[str, tuple[str, ...] | None]
+
+    @classmethod
+    def parse(cls, text: str) -> Signature:
+        """Read `"x (N,K), scale -> y (N,K)"`."""
+        left, arrow, right = text.partition("->")
+        if not arrow:
+            raise ValueError(f"a kernel's signature needs '->' between operands and results, not {text!r}")
+        operands = _terms(left)
+        results = {name: letters or operands.get(name) for name, letters in _terms(right).items()}
+        return cls(text, operands, results)
+
+    @property
+    def fresh(self) -> list[str]:
+        """Results that have to be reserved: those that are not operands written in place."""
+        return [name for name in self.results if name not in self.operands]
+
+    @property
+    def inputs(self) -> list[str]:
+        """Operands that are only read."""
+        return [name for name in self.operands if name not in self.results]
+
+    def sizes(self, shapes: Sequence[tuple[int, ...] | None], kernel: str = "kernel") -> dict[str, int]:
+        """Letter -> size for the operands' shapes; ValueError where they do not fit together."""
+        sizes: dict[str, int] = {}
+        for (name, letters), shape in zip(self.operands.items(), shapes, strict=True):
+            if letters is None or shape is None:
+                continue
+            wanted = tuple(sizes.get(a, a if not a.isdigit() else int(a)) for a in letters)
+            if len(shape) != len(letters) or any(w != s for w, s in zip(wanted, shape) if isinstance(w, int)):
+                text = ", ".join(map(str, wanted))
+                raise ValueError(f"{kernel}: {name} has shape {shape}, expected ({text})")
+            sizes.update(zip(letters, shape))
+        return sizes
+
+
+def _terms(text: str) -> dict[str, tuple[str, ...] | None]:
+    """`"x (N,K), scale"` -> {"x": ("N", "K"), "scale": None}."""
+    terms: dict[str, tuple[str, ...] | None] = {}
+    for name, shape in _TERM.findall(text):
+        terms[name] = tuple(letter.strip() for letter in shape.split(",")) if shape else None
+    return terms
+
+
+def kernel(signature: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare a function as a kernel; its operands must be the function's parameters, in order."""
+    parsed = Signature.parse(signature)
+
+    def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+        parameters = list(inspect.signature(function).parameters)
+        if parameters != list(parsed.operands):
+            raise ValueError(f"kernel {function.__name__}{tuple(parameters)} does not match {signature!r}")
+        function.signature = parsed  # type: ignore[attr-defined]
+        return function
+
+    return declare
+
+
+def kernels_in(module: ModuleType) -> dict[str, Callable[..., Any]]:
+    """Every kernel of a module by name, in the order in which it is written."""
+    return {name: f for name, f in vars(module).items() if hasattr(f, "signature")}
+
+
+class Kernels:
+    """The kernel table of one device: `ops.linear(x, W, b)`. Later tables override earlier ones by name."""
+
+    def __init__(self, *tables: Mapping[str, Callable[..., Any]]) -> None:
+        for table in tables:
+            vars(self).update(table)
+
+    def __getattr__(self, name: str) -> Any:  # only reached when there is no such kernel; typed for mypy
+        raise AttributeError(f"there is no kernel {name!r}; known are {', '.join(sorted(vars(self)))}")

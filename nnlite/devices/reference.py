@@ -1,0 +1,231 @@
+"""Every kernel once, as a plain NumPy formula: the reference that every device is tested against.
+
+Forward stands beside backward. Backward uses the saved output where it can, and is the product of dy with the
+Jacobian, never the Jacobian itself. CuPy arrays answer the same NumPy calls (NEP 13 and 18), so these formulas are
+also the fallback on a GPU. Shapes are settled before a kernel is called; nothing is checked here.
+
+N rows (samples) · K inputs, classes or outputs · M outputs · P all parameters · d… gradient of the loss by …
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .kernel import kernel
+
+# ---- rows -----------------------------------------------------------------------------------------------------
+
+
+@kernel("x (A,K), rows (N) -> y (N,K)")
+def take_rows(x, rows):
+    """The rows of a batch, in the order of their indices."""
+    return np.take(x, rows, axis=0)
+
+
+# ---- linear ---------------------------------------------------------------------------------------------------
+
+
+@kernel("x (N,K), W (K,M), b (M) -> y (N,M)")
+def linear(x, W, b):
+    """y = x W + b."""
+    y = x @ W
+    y += b
+    return y
+
+
+@kernel("x (N,K), W (K,M) -> y (N,M)")
+def matmul(x, W):
+    """y = x W: a linear layer without bias."""
+    return x @ W
+
+
+@kernel("dy (N,M), W (K,M) -> dx (N,K)")
+def linear_backward(dy, W):
+    """dx = dy Wᵀ."""
+    return dy @ W.T
+
+
+@kernel("dy (N,M), x (N,K), dW (K,M) -> dW")
+def linear_backward_weights(dy, x, dW):
+    """dW = xᵀ dy, written in place."""
+    np.matmul(x.T, dy, out=dW)
+
+
+@kernel("dy (N,M), db (M) -> db")
+def linear_backward_bias(dy, db):
+    """db = Σₙ dyₙ, written in place; summed in float64, since a long float32 sum loses digits."""
+    db[...] = dy.sum(axis=0, dtype=np.float64)
+
+
+# ---- activations ----------------------------------------------------------------------------------------------
+
+
+@kernel("x (N,K) -> y (N,K)")
+def sigmoid(x):
+    """y = 1 / (1 + e⁻ˣ), with the exponent never positive, so that nothing overflows."""
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
+
+
+@kernel("dy (N,K), y (N,K) -> dx (N,K)")
+def sigmoid_backward(dy, y):
+    """dx = dy y (1 − y)."""
+    return dy * y * (1 - y)
+
+
+@kernel("x (N,K) -> y (N,K)")
+def tanh(x):
+    """y = tanh x."""
+    return np.tanh(x)
+
+
+@kernel("dy (N,K), y (N,K) -> dx (N,K)")
+def tanh_backward(dy, y):
+    """dx = dy (1 − y²)."""
+    return dy * (1 - y * y)
+
+
+@kernel("x (N,K) -> y (N,K)")
+def tanh_offset(x):
+    """y = ½ (1 + tanh x), which is sigmoid(2x)."""
+    return sigmoid(2 * x)
+
+
+@kernel("dy (N,K), y (N,K) -> dx (N,K)")
+def tanh_offset_backward(dy, y):
+    """dx = 2 dy y (1 − y)."""
+    return 2 * dy * y * (1 - y)
+
+
+@kernel("x (N,K) -> y (N,K)")
+def relu(x):
+    """y = max(x, 0); NaN stays NaN."""
+    return np.maximum(x, 0)
+
+
+@kernel("dy (N,K), y (N,K) -> dx (N,K)")
+def relu_backward(dy, y):
+    """dx = dy where y > 0, else 0; the derivative at 0 is taken as 0."""
+    return np.where(y > 0, dy, 0)
+
+
+@kernel("x (N,K) -> y (N,K)")
+def softplus(x):
+    """y = ln(1 + eˣ) = max(x, 0) + ln(1 + e^−|x|)."""
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+@kernel("dy (N,K), y (N,K) -> dx (N,K)")
+def softplus_backward(dy, y):
+    """dx = dy sigmoid(x), and sigmoid(x) = 1 − e^−y."""
+    return dy * -np.expm1(-y)
+
+
+@kernel("x (N,K) -> y (N,K)")
+def softmax(x):
+    """yₖ = e^xₖ / Σⱼ e^xⱼ in each row, shifted by the row's maximum."""
+    e = np.exp(x - x.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+@kernel("dy (N,K), y (N,K) -> dx (N,K)")
+def softmax_backward(dy, y):
+    """dx = y (dy − Σₖ dyₖ yₖ): the Jacobian diag(y) − y yᵀ, applied without being built."""
+    return y * (dy - (dy * y).sum(axis=1, keepdims=True))
+
+
+# ---- losses: one value a sample, and scale times its gradient, from one pass ------------------------------------
+
+
+@kernel("prediction (N,K), target (N,K), scale -> losses (N), dprediction (N,K)")
+def mse(prediction, target, scale):
+    """ℓₙ = 1/K Σₖ (p − t)²; gradient 2 (p − t) / K."""
+    error = prediction - target
+    return (error * error).mean(axis=1), error * (2 * scale / error.shape[1])
+
+
+@kernel("prediction (N,K), target (N,K), scale -> losses (N), dprediction (N,K)")
+def half_mse(prediction, target, scale):
+    """ℓₙ = 1/2K Σₖ (p − t)²; gradient (p − t) / K."""
+    error = prediction - target
+    return (error * error).mean(axis=1) / 2, error * (scale / error.shape[1])
+
+
+@kernel("prediction (N,K), target (N,K), scale -> losses (N), dprediction (N,K)")
+def mae(prediction, target, scale):
+    """ℓₙ = 1/K Σₖ |p − t|; gradient sign(p − t) / K, with sign 0 = 0."""
+    error = prediction - target
+    return np.abs(error).mean(axis=1), np.sign(error) * (scale / error.shape[1])
+
+
+@kernel("prediction (N,K), target (N,K), scale -> losses (N), dprediction (N,K)")
+def binary_cross_entropy(prediction, target, scale):
+    """ℓₙ = −1/K Σₖ t ln p + (1 − t) ln(1 − p); gradient (p − t) / (p (1 − p) K). ln is cut off at −100 (as PyTorch)."""
+    p, q = prediction, 1 - prediction
+    with np.errstate(divide="ignore"):  # ln 0 is what the cut-off is for
+        losses = -(target * np.maximum(np.log(p), -100) + (1 - target) * np.maximum(np.log(q), -100)).mean(axis=1)
+    return losses, (p - target) / np.maximum(p * q, 1e-12) * (scale / p.shape[1])
+
+
+@kernel("logits (N,K), target (N,K), scale -> losses (N), dlogits (N,K)")
+def sigmoid_binary_cross_entropy(logits, target, scale):
+    """ℓₙ = 1/K Σₖ max(z, 0) − z t + ln(1 + e^−|z|); gradient (sigmoid(z) − t) / K."""
+    losses = (np.maximum(logits, 0) - logits * target + np.log1p(np.exp(-np.abs(logits)))).mean(axis=1)
+    return losses, (sigmoid(logits) - target) * (scale / logits.shape[1])
+
+
+@kernel("prediction (N,K), target (N,K), scale -> losses (N), dprediction (N,K)")
+def categorical_cross_entropy(prediction, target, scale):
+    """ℓₙ = −Σₖ t ln p; gradient −t / p. p is kept above the smallest normal number."""
+    p = np.maximum(prediction, np.finfo(prediction.dtype).tiny)
+    return -(target * np.log(p)).sum(axis=1), -scale * target / p
+
+
+@kernel("logits (N,K), target (N,K), scale -> losses (N), dlogits (N,K)")
+def softmax_cross_entropy(logits, target, scale):
+    """ℓₙ = Σₖ t (ln Σⱼ e^zⱼ − zₖ); gradient softmax(z) − t, for targets whose rows sum to 1."""
+    z = logits - logits.max(axis=1, keepdims=True)
+    e = np.exp(z)
+    total = e.sum(axis=1, keepdims=True)
+    return (target * (np.log(total) - z)).sum(axis=1), (e / total - target) * scale
+
+
+# ---- optimizers: one loop over all parameters, written in place ---------------------------------------------------
+
+
+@kernel("dw (P), w (P), decay -> dw")
+def add_decay(dw, w, decay):
+    """dw ← dw + decay · w: the gradient of decay/2 · Σ w²."""
+    dw += decay * w
+
+
+@kernel("w (P), dw (P), lr (1) -> w")
+def sgd_step(w, dw, lr):
+    """w ← w − lr · dw."""
+    w -= lr * dw
+
+
+@kernel("w (P), dw (P), velocity (P), lr (1), momentum, nesterov -> w, velocity")
+def momentum_step(w, dw, velocity, lr, momentum, nesterov):
+    """v ← μ v + dw; w ← w − lr v, or w − lr (dw + μ v) with Nesterov's look ahead."""
+    velocity *= momentum
+    velocity += dw
+    w -= lr * (dw + momentum * velocity if nesterov else velocity)
+
+
+@kernel("w (P), dw (P), m (P), v (P), steps (1), lr (1), beta1, beta2, epsilon -> w, m, v, steps")
+def adam_step(w, dw, m, v, steps, lr, beta1, beta2, epsilon):
+    """m ← β₁m + (1−β₁)dw; v ← β₂v + (1−β₂)dw²; w ← w − lr m̂ / (√v̂ + ε), m̂ = m/(1−β₁ᵗ), v̂ = v/(1−β₂ᵗ)."""
+    steps += 1
+    m += (1 - beta1) * (dw - m)
+    v += (1 - beta2) * (dw * dw - v)
+    unbias1 = -np.expm1(steps * log_beta(beta1))  # 1 − βᵗ without cancellation
+    unbias2 = -np.expm1(steps * log_beta(beta2))
+    w -= lr / unbias1 * m / (np.sqrt(v / unbias2) + epsilon)
+
+
+def log_beta(beta: float) -> float:
+    """ln β for a decay rate 0 ≤ β < 1."""
+    return math.log(beta) if beta > 0 else -math.inf

@@ -1,0 +1,106 @@
+"""A gradient check: is what `backward` says what `forward` does?
+
+For a random direction u, the change of the loss along it must be the gradient's: (L(w + h u) − L(w − h u)) / 2h = ∇L · u
+(central difference, error of order h²). One direction for each parameter array and one for the input, in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .losses import Loss, loss as loss_named
+from .network import Sequential
+from .trainer import Trainer
+
+TOLERANCE = 1e-5  # relative; a derivative that is wrong by 0.1 % is 100 times above
+
+
+@dataclass(frozen=True)
+class GradientCheck:
+    """One array's result: derivative along a random direction by backward, by difference, and how far they are apart."""
+
+    name: str
+    layer: str
+    analytic: float
+    numeric: float
+    error: float
+
+    @property
+    def ok(self) -> bool:
+        return self.error <= TOLERANCE
+
+
+@dataclass(frozen=True)
+class GradientReport:
+    """The results for the input and each parameter; `ok` if all are right. Printing it shows which is not."""
+
+    checks: tuple[GradientCheck, ...]
+
+    @property
+    def ok(self) -> bool:
+        return all(check.ok for check in self.checks)
+
+    def __str__(self) -> str:
+        lines = [f"{'':5} {'gradient by':<12} {'layer':<20} {'backward':>13} {'difference':>13} {'relative error':>15}"]
+        for c in self.checks:
+            mark = "ok" if c.ok else "WRONG"
+            lines.append(f"{mark:5} {c.name:<12} {c.layer:<20} {c.analytic:13.6g} {c.numeric:13.6g} {c.error:15.1e}")
+        return "\n".join(lines)
+
+
+def check_gradients(net: Sequential, loss: str | Loss, x: Any, y: Any, seed: int = 0) -> GradientReport:
+    """Compare the network's and the loss's backward with differences of their forward, for x (N, inputs) and y.
+
+    Works on a float64 copy on the network's device; the network is left alone. Where a kink (ReLU at exactly 0, MAE at
+    p = t) lies between the two points, a difference is no derivative, and the check fails: take other values.
+    """
+    copy = net.copy().to(dtype="float64")
+    trainer = Trainer(copy, loss if isinstance(loss, Loss) else loss_named(loss))
+    x, target = trainer._data(x, y)
+    loss = trainer.loss
+    rng = np.random.Generator(np.random.PCG64(seed))
+    asarray, to_numpy = copy.backend.asarray, copy.backend.to_numpy
+
+    def value(x: Any) -> float:
+        losses = loss.measure(copy.propagate(x, trainer.depth), target)
+        return float(losses.sum()) if loss.reduction == "none" else loss.reduce(losses, target.shape[1])
+
+    value(x)
+    dx = to_numpy(copy.backpropagate(loss.backward(), trainer.depth, input_gradient=True))
+    dw = to_numpy(copy.gradients).copy()
+    w = to_numpy(copy.parameters).copy()
+
+    def at_parameters(point: np.ndarray) -> float:
+        copy.parameters[...] = asarray(point)
+        return value(x)
+
+    host_x = to_numpy(x).copy()
+    checks = [_check("x", "input", lambda point: value(asarray(point)), host_x, dx, np.ones_like(host_x), rng)]
+    for name, start, size, _ in copy._segments():
+        part = np.zeros_like(w)
+        part[start : start + size] = 1
+        layer = repr(copy.layers[int(name.split(".")[0])])
+        checks.append(_check(name, layer, at_parameters, w, dw, part, rng))
+    return GradientReport(tuple(checks))
+
+
+def _check(
+    name: str,
+    layer: str,
+    value: Callable[[np.ndarray], float],
+    point: np.ndarray,
+    gradient: np.ndarray,
+    part: np.ndarray,
+    rng: np.random.Generator,
+) -> GradientCheck:
+    direction = rng.standard_normal(point.shape) * part
+    direction /= np.linalg.norm(direction)
+    analytic = float((gradient * direction).sum())
+    h = 1e-5 * max(1.0, float(np.abs(point * part).max()))
+    numeric = (value(point + h * direction) - value(point - h * direction)) / (2 * h)
+    size = max(abs(analytic), abs(numeric), 1e-3 * float(np.linalg.norm(gradient * part)), 1e-9)
+    return GradientCheck(name, layer, analytic, numeric, abs(analytic - numeric) / size)

@@ -1,0 +1,138 @@
+"""Layers: a forward that keeps what backward needs, and a backward that fills the gradients and returns dx.
+
+A layer calls kernels, `self.ops.linear(x, W, b)`, and knows nothing of devices. Inside a network its parameters are
+views of the network's flat arrays; used by itself, it makes its own the first time they are needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .devices import get_device
+from .gate import Checked, integer
+from .initializers import Initializer, initializer
+
+
+class Layer:
+    """What all layers share. A new one writes `forward(x) -> y` and `backward(dy) -> dx`.
+
+    One with parameters also sets `shapes`, name -> shape, and draws their first values in `initial`; `self.W` and its
+    gradient `self.dW` are then there for a parameter named "W".
+    """
+
+    ops: Any  # the kernels of the device it is on
+
+    def __init__(self, *, device: str = "numpy") -> None:
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self._device = device
+
+    def forward(self, x: Any) -> Any:
+        """x (N, K) -> y (N, M); keeps what `backward` needs."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def backward(self, dy: Any) -> Any:
+        """dy (N, M) -> dx (N, K) for the x of the last forward; fills the gradients of the parameters."""
+        raise NotImplementedError(f"{type(self).__name__} has no backward")
+
+    def backward_parameters(self, dy: Any) -> None:
+        """`backward` without dx, which the first layer of a network in training has no use for."""
+        self.backward(dy)
+
+    def initial(self, rng: np.random.Generator) -> Mapping[str, np.ndarray]:
+        """First values of the parameters, by name."""
+        return {}
+
+    def outputs_for(self, inputs: int) -> int:
+        """How many columns y has for an x of so many columns; ValueError if x does not fit."""
+        return inputs
+
+    def config(self) -> dict[str, Any]:
+        """The arguments that make this layer again."""
+        return {}
+
+    def attach(self, ops: Any, parameters: Mapping[str, Any], gradients: Mapping[str, Any]) -> None:
+        """Use these kernels, and these arrays as parameters and gradients."""
+        self.ops = ops
+        for name in self.shapes:
+            setattr(self, name, parameters[name])
+            setattr(self, "d" + name, gradients[name])
+
+    def __getattr__(self, name: str) -> Any:
+        """Reached when a layer outside of any network is first used: attach it to its own arrays."""
+        shapes = self.__dict__.get("shapes", {})
+        if name != "ops" and name not in shapes and name[1:] not in shapes:
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        device = get_device(self._device)
+        values = self.initial(np.random.Generator(np.random.PCG64(0)))
+        parameters = {name: device.asarray(values[name], np.float64) for name in shapes}
+        gradients = {name: device.zeros(shape, np.float64) for name, shape in shapes.items()}
+        self.attach(Checked(device), parameters, gradients)
+        return getattr(self, name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy needs: not the arrays, which are views of the network's, nor what the last forward kept."""
+        own = {"ops", "x", "y", *self.shapes, *("d" + name for name in self.shapes)}
+        return {name: value for name, value in self.__dict__.items() if name not in own}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(str(value) for value in self.config().values())})"
+
+
+class Dense(Layer):
+    """Every output is a weighted sum of all inputs: y = x W + b.
+
+    x (N, inputs), W (inputs, outputs), b (outputs,), y (N, outputs). `init` is a name of `nl.initializers` or a function
+    (rng, shape) -> array; biases start at 0. By itself it works in float64 on `device`; in a network the network rules.
+
+    >>> nl.Dense(3, 2).forward([[1.0, 2.0, 3.0]]).shape
+    (1, 2)
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        init: str | Initializer = "glorot_uniform",
+        bias: bool = True,
+        *,
+        device: str = "numpy",
+    ) -> None:
+        super().__init__(device=device)
+        self.inputs, self.outputs = integer(inputs, "inputs"), integer(outputs, "outputs")
+        self.init, self.bias = init, bool(bias)
+        self._draw = initializer(init)
+        self.shapes = {"W": (inputs, outputs)} | ({"b": (outputs,)} if bias else {})
+
+    def forward(self, x: Any) -> Any:
+        self.x = x  # (N, inputs)
+        return self.ops.linear(x, self.W, self.b) if self.bias else self.ops.matmul(x, self.W)
+
+    def backward(self, dy: Any) -> Any:
+        self.backward_parameters(dy)
+        return self.ops.linear_backward(dy, self.W)
+
+    def backward_parameters(self, dy: Any) -> None:
+        self.ops.linear_backward_weights(dy, self.x, self.dW)
+        if self.bias:
+            self.ops.linear_backward_bias(dy, self.db)
+
+    def initial(self, rng: np.random.Generator) -> Mapping[str, np.ndarray]:
+        W = np.asarray(self._draw(rng, self.shapes["W"]), np.float64)
+        if W.shape != self.shapes["W"] or not np.isfinite(W).all():
+            raise ValueError(f"init={self.init!r} gave an array of shape {W.shape}, expected finite {self.shapes['W']}")
+        return {"W": W, "b": np.zeros(self.outputs)}
+
+    def outputs_for(self, inputs: int) -> int:
+        if inputs != self.inputs:
+            raise ValueError(f"{self!r} reads {self.inputs} columns, but the layer before it gives {inputs}")
+        return self.outputs
+
+    def config(self) -> dict[str, Any]:
+        known = {"init": self.init} if isinstance(self.init, str) else {}
+        return {"inputs": self.inputs, "outputs": self.outputs} | known | {"bias": self.bias}
+
+    def __repr__(self) -> str:
+        return f"Dense({self.inputs}, {self.outputs}{'' if self.bias else ', bias=False'})"

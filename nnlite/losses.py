@@ -1,0 +1,171 @@
+"""Losses: how far a prediction is from its target, and the gradient of that, from one pass.
+
+ℓₙ is the loss of sample n; a mean over its K outputs, except for categorical cross-entropy, which sums over classes.
+reduction: "mean" over samples (and outputs), "sum" over both, "none" for ℓ (N,) as it is, whose gradient is that of Σ ℓₙ.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .activations import Activation, Identity, Sigmoid, Softmax
+from .devices import get_device
+from .gate import choose, finite, numeric, one_of, targets
+
+
+class Loss:
+    """What all losses share. A new one writes `kernel`, which returns ℓ (N,) and scale · dℓ/dprediction (N, K)."""
+
+    target = "real"  # what a target may be: "real", "probability" (0 … 1) or "class" (labels or one-hot rows)
+    over_outputs = True  # whether ℓₙ is a mean over the outputs
+    link: type[Activation] | None = None  # the output activation that `from_logits` has inside
+    from_logits = False
+
+    def __init__(self, reduction: str = "mean", *, device: str = "numpy") -> None:
+        self.reduction = one_of(reduction, ("mean", "sum", "none"), "reduction")
+        self.device = get_device(device)
+        self.ops = self.device.ops
+        self.gradient: Any = None  # (N, K), of the last forward
+
+    def kernel(self, prediction: Any, target: Any, scale: float) -> tuple[Any, Any]:
+        """prediction, target (N, K) -> ℓ (N,), scale · dℓ/dprediction (N, K)."""
+        raise NotImplementedError(f"{type(self).__name__} has no kernel")
+
+    def forward(self, prediction: Any, target: Any) -> Any:
+        """prediction (N, K), target (N, K) or labels (N,) -> the loss: a float, or ℓ (N,) for reduction "none"."""
+        p = numeric(prediction, self.device, "prediction")
+        if p.ndim not in (1, 2) or 0 in p.shape:
+            raise ValueError(f"prediction has shape {p.shape}, expected (N, K) or (N,) with at least one row")
+        t = numeric(target, self.device, "target")
+        shape = p.shape
+        if shape != t.shape and not (self.target == "class" and t.ndim == 1 and p.ndim == 2 and shape[1] > 1):
+            raise ValueError(f"target has shape {t.shape}, prediction {shape}: they must be the same")
+        dtype = np.float32 if p.dtype == np.float32 and t.dtype.kind != "c" else np.float64
+        p = finite(p.reshape(len(p), -1), self.device, dtype, "prediction")
+        if self.target != "real" and not self.from_logits and ((p < 0) | (p > 1 + 1e-6)).any():
+            raise ValueError(
+                f"prediction has values outside 0 … 1, which {type(self).__name__} expects; for values before the "
+                f"{self.link.__name__ if self.link else 'activation'} use from_logits=True"
+            )
+        t = targets(t, p.shape, self.device, dtype, self.target, "target")
+        losses = self.measure(p, t)
+        self.gradient = self.gradient.reshape(shape)
+        return losses if self.reduction == "none" else self.reduce(losses, p.shape[1])
+
+    def backward(self) -> Any:
+        """dprediction, of the shape of the last forward's prediction."""
+        if self.gradient is None:
+            raise RuntimeError(f"{type(self).__name__}.backward() needs a forward before it")
+        return self.gradient
+
+    def measure(self, prediction: Any, target: Any) -> Any:
+        """ℓ (N,) for arrays that have passed the gate; keeps the gradient for `backward`."""
+        rows, columns = prediction.shape
+        scale = {"mean": 1 / rows, "sum": self.per_sample(columns), "none": 1.0}[self.reduction]
+        losses, self.gradient = self.kernel(prediction, target, scale)
+        return losses
+
+    def per_sample(self, columns: int) -> float:
+        """What ℓₙ is multiplied with to count as one sample's share of a sum."""
+        return float(columns) if self.over_outputs and self.reduction == "sum" else 1.0
+
+    def reduce(self, losses: Any, columns: int) -> float:
+        """ℓ (N,) -> one number, summed in float64."""
+        total = float(losses.sum(dtype=np.float64))
+        return total * self.per_sample(columns) if self.reduction == "sum" else total / len(losses)
+
+    def predictions(self, outputs: Any) -> Any:
+        """What the network's outputs mean: themselves, or for logits their probabilities."""
+        if not (self.from_logits and self.link):
+            return outputs
+        return self._link_layer().forward(outputs)
+
+    def _link_layer(self) -> Activation:
+        layer = (self.link or Identity)()
+        layer.attach(self.ops, {}, {})
+        return layer
+
+    def use(self, ops: Any) -> None:
+        """Call these kernels: a network's device rules over the loss's own."""
+        self.ops = ops
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(reduction={self.reduction!r})"
+
+
+class MSE(Loss):
+    """Mean squared error: ℓₙ = 1/K Σₖ (p − t)²; dℓ/dp = 2 (p − t) / K (Gauss 1809).
+
+    >>> loss = nl.MSE()
+    >>> loss.forward([[0.0, 0.0]], [[1.0, 3.0]]), loss.backward()
+    (5.0, array([[-1., -3.]]))
+    """
+
+    def kernel(self, prediction: Any, target: Any, scale: float) -> tuple[Any, Any]:
+        return self.ops.mse(prediction, target, scale)
+
+
+class HalfMSE(Loss):
+    """Half the mean squared error: ℓₙ = 1/2K Σₖ (p − t)²; dℓ/dp = (p − t) / K, without the 2."""
+
+    def kernel(self, prediction: Any, target: Any, scale: float) -> tuple[Any, Any]:
+        return self.ops.half_mse(prediction, target, scale)
+
+
+class MAE(Loss):
+    """Mean absolute error: ℓₙ = 1/K Σₖ |p − t|; dℓ/dp = sign(p − t) / K, 0 where p = t. Less moved by outliers."""
+
+    def kernel(self, prediction: Any, target: Any, scale: float) -> tuple[Any, Any]:
+        return self.ops.mae(prediction, target, scale)
+
+
+class _CrossEntropy(Loss):
+    """Losses on probabilities; from_logits=True takes the values before the output activation and is stable for all."""
+
+    def __init__(self, from_logits: bool = False, reduction: str = "mean", *, device: str = "numpy") -> None:
+        super().__init__(reduction, device=device)
+        self.from_logits = bool(from_logits)
+
+
+class BinaryCrossEntropy(_CrossEntropy):
+    """Yes-or-no outputs: ℓₙ = −1/K Σₖ t ln p + (1 − t) ln(1 − p); dℓ/dp = (p − t) / (p (1 − p) K).
+
+    From logits z, p = sigmoid(z): ℓₙ = 1/K Σₖ max(z, 0) − z t + ln(1 + e^−|z|); dℓ/dz = (p − t) / K. Targets 0 … 1.
+    """
+
+    target, link = "probability", Sigmoid
+
+    def kernel(self, prediction: Any, target: Any, scale: float) -> tuple[Any, Any]:
+        if self.from_logits:
+            return self.ops.sigmoid_binary_cross_entropy(prediction, target, scale)
+        return self.ops.binary_cross_entropy(prediction, target, scale)
+
+
+class CategoricalCrossEntropy(_CrossEntropy):
+    """One class of K: ℓₙ = −Σₖ t ln p; dℓ/dp = −t / p. Targets are labels (N,) or rows (N, K) that sum to 1.
+
+    From logits z, p = softmax(z): ℓₙ = ln Σⱼ e^zⱼ − Σₖ t z; dℓ/dz = p − t.
+    """
+
+    target, over_outputs, link = "class", False, Softmax
+
+    def kernel(self, prediction: Any, target: Any, scale: float) -> tuple[Any, Any]:
+        if self.from_logits:
+            return self.ops.softmax_cross_entropy(prediction, target, scale)
+        return self.ops.categorical_cross_entropy(prediction, target, scale)
+
+
+LOSSES: dict[str, type[Loss]] = {
+    "mse": MSE,
+    "half_mse": HalfMSE,
+    "mae": MAE,
+    "bce": BinaryCrossEntropy,
+    "cce": CategoricalCrossEntropy,
+}
+
+
+def loss(name: str) -> Loss:
+    """A new loss by its lower-case name."""
+    return choose(LOSSES, name, "loss")()

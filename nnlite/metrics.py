@@ -1,0 +1,131 @@
+"""Metrics: what a person wants to know of predictions, from sums that add up over batches.
+
+A metric turns (prediction, target), both (N, K), into a few sums in float64, and the sums of all batches into one number;
+so an epoch's value is that of all its rows, not a mean of the batches' values. Labels (N,) may be given for targets.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import gate
+from .devices.on_numpy import NumpyDevice
+
+HOST = NumpyDevice()
+
+
+class Metric:
+    """What all metrics share. A new one writes `sums` and `value`."""
+
+    name = "metric"
+
+    def sums(self, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """prediction, target (N, K) -> the batch's share (…), in float64."""
+        raise NotImplementedError
+
+    def value(self, sums: np.ndarray) -> float:
+        """The metric of all rows whose shares were added up."""
+        raise NotImplementedError
+
+    def __call__(self, prediction: Any, target: Any) -> float:
+        """The metric of these predictions (N, K) or (N,) against targets of that shape or labels (N,)."""
+        return self.value(self.sums(*_pair(prediction, target)))
+
+
+class Accuracy(Metric):
+    """The share of rows whose largest output is the target's; for one output, whose side of ½ is.
+
+    >>> nl.metrics.Accuracy()([[0.9, 0.1], [0.2, 0.8]], [0, 0])
+    0.5
+    """
+
+    name = "accuracy"
+
+    def sums(self, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
+        hits = np.count_nonzero(classes(prediction) == classes(target))
+        return np.array([hits, len(prediction)], np.float64)
+
+    def value(self, sums: np.ndarray) -> float:
+        return float(sums[0] / sums[1])
+
+
+class MeanAbsoluteError(Metric):
+    """MAE = 1/NK Σ |p − t|."""
+
+    name = "mae"
+
+    def sums(self, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
+        return np.array([np.abs(prediction - target).sum(dtype=np.float64), prediction.size])
+
+    def value(self, sums: np.ndarray) -> float:
+        return float(sums[0] / sums[1])
+
+
+class RootMeanSquaredError(Metric):
+    """RMSE = √(1/NK Σ (p − t)²), in the unit of the target."""
+
+    name = "rmse"
+
+    def sums(self, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
+        return np.array([np.square(prediction - target, dtype=np.float64).sum(), prediction.size])
+
+    def value(self, sums: np.ndarray) -> float:
+        return float(np.sqrt(sums[0] / sums[1]))
+
+
+class R2(Metric):
+    """R² = 1 − Σ (t − p)² / Σ (t − t̄)², the mean of it over the outputs: 1 is perfect, 0 as good as the mean.
+
+    An output whose target never changes counts as 1 if it is met exactly, else as 0 (as scikit-learn's r2_score).
+    """
+
+    name = "r2"
+
+    def sums(self, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
+        t = target.astype(np.float64)
+        error = np.square(t - prediction).sum(axis=0)
+        return np.stack([error, t.sum(axis=0), np.square(t).sum(axis=0), np.full(t.shape[1], len(t))])  # (4, K)
+
+    def value(self, sums: np.ndarray) -> float:
+        error, total, squares, rows = sums
+        spread = squares - total * total / rows
+        constant = spread <= 1e-12 * squares  # nothing but rounding is left
+        ratio = error / np.where(constant, 1, spread)
+        return float(np.where(constant, (error == 0) * 1.0, 1 - ratio).mean())
+
+
+METRICS: dict[str, type[Metric]] = {m.name: m for m in (Accuracy, MeanAbsoluteError, RootMeanSquaredError, R2)}
+
+
+def metric(name: str | Metric) -> Metric:
+    """A metric by its lower-case name, or the one given."""
+    return name if isinstance(name, Metric) else gate.choose(METRICS, name, "metric")()
+
+
+def confusion_matrix(prediction: Any, target: Any) -> np.ndarray:
+    """How often each class (row) was taken for each (column): counts (K, K).
+
+    prediction (N, K), (N, 1) or (N,) probabilities; target of that shape or labels (N,).
+
+    >>> nl.metrics.confusion_matrix([[0.9, 0.1], [0.2, 0.8]], [0, 0])
+    array([[1, 1],
+           [0, 0]])
+    """
+    p, t = _pair(prediction, target)
+    size = max(p.shape[1], 2)
+    counts = np.zeros((size, size), np.int64)
+    np.add.at(counts, (classes(t), classes(p)), 1)
+    return counts
+
+
+def classes(outputs: np.ndarray) -> np.ndarray:
+    """(N, K) -> the class of each row (N,): the largest output, or for one output whether it is above ½."""
+    return outputs.argmax(axis=1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0.5).astype(np.intp)
+
+
+def _pair(prediction: Any, target: Any) -> tuple[np.ndarray, np.ndarray]:
+    p = gate.numeric(prediction, HOST, "prediction")
+    p = gate.samples(p.reshape(len(p), -1) if p.ndim == 1 else p, HOST, np.float64, name="prediction")
+    return p, gate.targets(target, p.shape, HOST, np.float64, name="target")

@@ -1,0 +1,269 @@
+"""A network: layers in a row, and one flat array for all their parameters.
+
+The parameters of all layers lie in one array and their gradients in another; each layer holds views of its part. So an
+optimizer is one loop, saving is one write, and a copy of the network's state is a copy of one array.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import files, gate
+from .activations import ACTIVATIONS, activation
+from .devices import get_device
+from .initializers import Initializer
+from .layers import Dense, Layer
+
+Seed = int | None
+
+
+class Sequential:
+    """Layers in a row: x (N, inputs) -> y (N, outputs).
+
+    device "numpy", "numba" ("cpu"), "cupy" ("gpu", "cuda") or "auto"; dtype "float32" or "float64"; one seed gives the
+    same first weights on every device (None: other ones each time).
+
+    >>> net = nl.Sequential(nl.Dense(2, 3), nl.Tanh(), nl.Dense(3, 1), device="numpy")
+    >>> net.predict([[0.0, 1.0], [1.0, 1.0]]).shape
+    (2, 1)
+    """
+
+    def __init__(self, *layers: Layer, device: str = "cpu", dtype: Any = "float32", seed: Seed = 0) -> None:
+        _check_layers(layers)
+        self.layers = list(layers)
+        self.seed = seed if seed is None else gate.integer(seed, "seed", least=0)
+        rng = np.random.Generator(np.random.PCG64(self.seed))
+        first = []
+        for layer in layers:
+            values = layer.initial(rng)
+            first += [np.ravel(values[name]) for name in layer.shapes]
+        flat = np.concatenate(first) if first else np.zeros(0)
+        self._attach(flat, get_device(device), gate.float_type(dtype))
+
+    # ---- forward and backward ----------------------------------------------------------------------------------
+
+    def forward(self, x: Any) -> Any:
+        """x (N, inputs) -> y (N, outputs) on the network's device; the layers keep what `backward` needs."""
+        return self.propagate(gate.samples(x, self.backend, self.dtype, self.inputs))
+
+    def backward(self, dy: Any) -> Any:
+        """dy (N, outputs) -> dx (N, inputs) for the last forward's x; fills `gradients`."""
+        dy = gate.samples(dy, self.backend, self.dtype, None, "dy")
+        if self._rows is None:
+            raise RuntimeError("backward needs a forward before it")
+        if dy.shape != self._rows:
+            raise ValueError(f"dy has shape {dy.shape}, but the last forward gave {self._rows}")
+        return self.backpropagate(dy, input_gradient=True)
+
+    def propagate(self, x: Any, depth: int | None = None) -> Any:
+        """`forward` for an x that has passed the gate, through the first `depth` layers."""
+        for layer in self.layers[:depth]:
+            x = layer.forward(x)
+        self._rows = x.shape
+        return x
+
+    def backpropagate(self, dy: Any, depth: int | None = None, input_gradient: bool = False) -> Any:
+        """`backward` through the first `depth` layers; the gradient by x is left out unless asked for."""
+        first, *rest = self.layers[:depth]
+        for layer in reversed(rest):
+            dy = layer.backward(dy)
+        return first.backward(dy) if input_gradient else first.backward_parameters(dy)
+
+    def predict(self, x: Any, batch_size: int | None = None) -> Any:
+        """x (N, inputs) -> y (N, outputs), every row answered; NumPy in, NumPy out; CuPy in, CuPy out.
+
+        Computed batch_size rows at a time; None takes as many as keep the intermediate results small.
+        """
+        x = gate.samples(x_given := x, self.backend, self.dtype, self.inputs)
+        size = 4096 if batch_size is None else gate.integer(batch_size, "batch_size")
+        answers = [self.propagate(x[i : i + size]) for i in range(0, len(x), size)]  # each (≤ size, outputs)
+        if self.backend.owns(x_given):
+            import cupy
+
+            return cupy.concatenate(answers)
+        return np.concatenate([self.backend.to_numpy(answer) for answer in answers])
+
+    # ---- parameters -------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of all parameters in main memory: {"0.W": (inputs, outputs), "0.b": (outputs,), …}."""
+        flat = np.array(self.backend.to_numpy(self.parameters))
+        return {name: flat[start : start + size].reshape(shape) for name, start, size, shape in self._segments()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over parameters by name; ValueError, and nothing changed, if a name or a shape is not this network's."""
+        wanted = {name: shape for name, _, _, shape in self._segments()}
+        if set(state) != set(wanted):
+            missing, extra = sorted(set(wanted) - set(state)), sorted(map(str, set(state) - set(wanted)))
+            raise ValueError(f"state has not this network's names: missing {missing}, unknown {extra}")
+        flat = np.empty(len(self.parameters), self.dtype)
+        for name, start, size, shape in self._segments():
+            value = gate.numeric(state[name], self.backend, f"state[{name!r}]")
+            if value.shape != shape:
+                raise ValueError(f"state[{name!r}] has shape {value.shape}, expected {shape}")
+            value = gate.finite(value, self.backend, self.dtype, f"state[{name!r}]")
+            flat[start : start + size] = self.backend.to_numpy(value).ravel()
+        self.parameters[...] = self.backend.asarray(flat)
+
+    def to(self, device: str | None = None, dtype: Any = None) -> Sequential:
+        """Move to another device, or change to another dtype; returns the network itself."""
+        target = self.backend if device is None else get_device(device)
+        flat = self.backend.to_numpy(self.parameters)
+        self._attach(flat, target, self.dtype if dtype is None else gate.float_type(dtype))
+        return self
+
+    def copy(self) -> Sequential:
+        """An independent network with the same layers and parameters."""
+        return copy.deepcopy(self)
+
+    @property
+    def device(self) -> str:
+        """The name of the device."""
+        return self.backend.name
+
+    def summary(self) -> str:
+        """A table of the layers, their output shapes and numbers of parameters, to be printed."""
+        rows, width = [("layer", "output shape", "parameters")], self.inputs
+        for i, layer in enumerate(self.layers):
+            width = layer.outputs_for(width) if width else None
+            count = sum(int(np.prod(shape)) for shape in layer.shapes.values())
+            rows.append((f"{i} {layer!r}", f"(N, {width or '…'})", f"{count:,}"))
+        rows.append(("total", f"{self.dtype}, {self.device}", f"{len(self.parameters):,}"))
+        widths = [max(len(row[c]) for row in rows) for c in range(3)]
+        lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows]
+        rule = "─" * len(lines[0])
+        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+    # ---- files ------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str], notes: Mapping[str, Any] | None = None) -> None:
+        """Write architecture and parameters to one safetensors file; an old file stays whole until the new one is.
+
+        `notes` is anything JSON can hold; `load` puts it into `net.notes`. TypeError for layers that are not nnlite's.
+        """
+        strange = [type(layer).__name__ for layer in self.layers if LAYERS.get(type(layer).__name__) is not type(layer)]
+        if strange:
+            raise TypeError(f"{', '.join(strange)}: only nnlite's own layers can be saved; keep net.state_dict() instead")
+        layers = [{"layer": type(layer).__name__, **layer.config()} for layer in self.layers]
+        files.write(path, self.state_dict(), {"layers": layers, "dtype": str(self.dtype), "notes": dict(notes or {})})
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __repr__(self) -> str:
+        return f"Sequential({', '.join(map(repr, self.layers))}, device={self.device!r}, dtype={str(self.dtype)!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        flat = np.array(self.backend.to_numpy(self.parameters))
+        return {"layers": self.layers, "seed": self.seed, "notes": self.notes, "flat": flat, "device": self.device}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.layers, self.seed = state["layers"], state["seed"]
+        self._attach(state["flat"], get_device(state["device"]), state["flat"].dtype)
+        self.notes = state["notes"]
+
+    def _segments(self) -> Iterable[tuple[str, int, int, tuple[int, ...]]]:
+        """(name, start, size, shape) of each parameter in the flat arrays."""
+        start = 0
+        for i, layer in enumerate(self.layers):
+            for name, shape in layer.shapes.items():
+                size = int(np.prod(shape))
+                yield f"{i}.{name}", start, size, shape
+                start += size
+
+    def _attach(self, flat: np.ndarray, device: Any, dtype: np.dtype) -> None:
+        """Put the parameters on a device and hand every layer its views."""
+        self.backend, self.dtype = device, dtype  # where the arrays are, and what they hold
+        self.ops = device.ops
+        self.parameters = device.asarray(flat.astype(dtype), dtype)  # (P,)
+        self.gradients = device.zeros(len(flat), dtype)  # (P,)
+        self.notes: dict[str, Any] = {}
+        self._rows: tuple[int, ...] | None = None  # shape of the last forward's result
+        self.inputs = next((layer.inputs for layer in self.layers if isinstance(layer, Dense)), None)
+        self.outputs = next((layer.outputs for layer in reversed(self.layers) if isinstance(layer, Dense)), None)
+        views = {
+            name: (self.parameters[a : a + n].reshape(shape), self.gradients[a : a + n].reshape(shape))
+            for name, a, n, shape in self._segments()
+        }
+        for i, layer in enumerate(self.layers):
+            own = {name: views[f"{i}.{name}"] for name in layer.shapes}
+            layer.attach(device.ops, {n: w for n, (w, _) in own.items()}, {n: dw for n, (_, dw) in own.items()})
+
+
+def mlp(
+    sizes: Sequence[int],
+    hidden: str | Sequence[str] = "relu",
+    output: str = "identity",
+    init: str | Initializer = "glorot_uniform",
+    device: str = "cpu",
+    dtype: Any = "float32",
+    seed: Seed = 0,
+) -> Sequential:
+    """A multilayer perceptron in one call: sizes [inputs, hidden …, outputs], with a Dense between neighbours.
+
+    `hidden` is an activation's name for all hidden layers, or one name for each; `output` that of the last layer.
+
+    >>> nl.mlp([784, 128, 10], output="softmax", device="numpy").layers
+    [Dense(784, 128), ReLU(), Dense(128, 10), Softmax()]
+    """
+    if not isinstance(sizes, Sequence) or isinstance(sizes, str) or len(sizes) < 2:
+        raise ValueError(f"sizes={sizes!r} must list at least the number of inputs and of outputs, such as [784, 128, 10]")
+    names = [hidden] * (len(sizes) - 2) if isinstance(hidden, str) else list(hidden)
+    if len(names) != len(sizes) - 2:
+        raise ValueError(f"hidden={hidden!r} names {len(names)} activations for {len(sizes) - 2} hidden layers")
+    layers: list[Layer] = []
+    for inputs, outputs, name in zip(sizes, sizes[1:], [*names, output]):
+        layers += [Dense(inputs, outputs, init), activation(name)]
+    if isinstance(output, str) and output == "identity":
+        layers.pop()
+    return Sequential(*layers, device=device, dtype=dtype, seed=seed)
+
+
+LAYERS: dict[str, type[Layer]] = {"Dense": Dense} | {kind.__name__: kind for kind in ACTIVATIONS.values()}
+
+
+def load(path: str | os.PathLike[str], device: str = "cpu") -> Sequential:
+    """The network that `net.save(path)` wrote; CorruptFileError if the file is not one."""
+    get_device(device)  # what is wrong with the device is said before the file is read
+    with files.read(path) as file:
+        net = _from_config(file, device)
+        shapes = {name: shape for name, _, _, shape in net._segments()}
+        net.load_state_dict(file.arrays(shapes, net.dtype))
+        net.notes = file.config.get("notes", {})
+    return net
+
+
+def _from_config(file: files.File, device: str) -> Sequential:
+    try:
+        layers = []
+        for entry in file.config["layers"]:
+            arguments = {key: value for key, value in entry.items() if key != "layer"}
+            layers.append(gate.choose(LAYERS, entry["layer"], "layer")(**arguments))
+        _check_layers(layers)
+        needed = sum(int(np.prod(shape)) for layer in layers for shape in layer.shapes.values())
+        if needed != file.numbers:  # before memory is reserved for it
+            raise ValueError(f"the layers have {needed} parameters, the file holds {file.numbers}")
+        return Sequential(*layers, device=device, dtype=file.config["dtype"], seed=0)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise files.CorruptFileError(f"{file.path}: the description of the network is damaged: {error}") from error
+
+
+def _check_layers(layers: Sequence[Any]) -> None:
+    """Each a layer, each only once, each reading what the one before it gives."""
+    if not layers:
+        raise ValueError("a network needs at least one layer, such as nl.Dense(2, 1)")
+    width: int | None = None
+    for i, layer in enumerate(layers):
+        if not isinstance(layer, Layer):
+            raise TypeError(f"layer {i} is {layer!r}, expected a layer such as nl.Dense(2, 1) or nl.ReLU()")
+        if any(layer is other for other in layers[:i]) or "ops" in layer.__dict__:
+            raise ValueError(f"layer {i}, {layer!r}, is already in use; make a new one for each place")
+        if width is None:
+            width = getattr(layer, "inputs", None)
+        if width is not None:
+            width = layer.outputs_for(width)

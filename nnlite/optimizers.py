@@ -1,0 +1,124 @@
+"""Optimizers: how the gradients move the parameters. A subclass writes only its rule.
+
+The rule works on the network's flat arrays: w all parameters (P,), dw their gradients (P,), and one array (P,) for each
+name in `slots`. Learning rate and step counter are one-element arrays beside them, so a step changes no Python state.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import gate
+from .network import Sequential
+
+
+class Optimizer:
+    """What all optimizers share: the learning rate, weight decay, and arrays for what a rule remembers."""
+
+    slots: tuple[str, ...] = ()  # names of the arrays (P,) that the rule keeps, zero at first
+    rate: Any  # (1,), the learning rate on the device
+    steps: Any  # (1,), how many steps were made, for the rules that count them
+
+    def __init__(self, lr: float, weight_decay: float = 0.0) -> None:
+        self._lr = gate.number(lr, "lr", above=0)
+        self.weight_decay = gate.number(weight_decay, "weight_decay", least=0)
+        self.network: Sequential | None = None
+
+    def rule(self, ops: Any, w: Any, dw: Any) -> None:
+        """Move w (P,) in place by the gradient dw (P,)."""
+        raise NotImplementedError(f"{type(self).__name__} has no rule")
+
+    def step(self) -> None:
+        """One step: w moves, dw may be changed."""
+        if self.network is None:
+            raise RuntimeError("the optimizer has no network yet: hand it to a Trainer, or call bind(network)")
+        ops, w, dw = self.network.ops, self.network.parameters, self.network.gradients
+        if self.weight_decay:
+            ops.add_decay(dw, w, self.weight_decay)
+        self.rule(ops, w, dw)
+
+    def bind(self, network: Sequential) -> None:
+        """Work on this network's parameters; again after it has moved to another device or dtype."""
+        if self.network is not None and self.network is not network:
+            raise ValueError(f"this {type(self).__name__} already trains another network; make a new one")
+        self.network = network
+        for name in ("rate", "steps", *self.slots):
+            old = self.__dict__.get(name)
+            size = len(network.parameters) if name in self.slots else 1
+            fresh = network.backend.zeros(size, network.dtype) if old is None else network.backend.asarray(old, network.dtype)
+            setattr(self, name, fresh)
+        self.rate[...] = self._lr
+
+    def reset(self) -> None:
+        """Forget what the rule remembers."""
+        if self.network is not None:
+            for name in ("steps", *self.slots):
+                getattr(self, name)[...] = 0
+
+    @property
+    def lr(self) -> float:
+        """The learning rate; may be set between steps."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        self._lr = gate.number(value, "lr", above=0)
+        if self.network is not None:
+            self.rate[...] = self._lr
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(lr={self.lr})"
+
+
+class SGD(Optimizer):
+    """Gradient descent: w ← w − lr dw (Robbins and Monro 1951, on a batch at a time).
+
+    With momentum μ: v ← μ v + dw, w ← w − lr v (Polyak 1964); nesterov looks ahead, w ← w − lr (dw + μ v) (Nesterov
+    1983). weight_decay λ adds λ w to dw.
+    """
+
+    def __init__(
+        self, lr: float = 0.01, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0
+    ) -> None:
+        super().__init__(lr, weight_decay)
+        self.momentum = gate.number(momentum, "momentum", least=0, below=1)
+        self.nesterov = bool(nesterov)
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov=True needs a momentum above 0, such as 0.9")
+        self.slots = ("velocity",) if self.momentum else ()
+
+    def rule(self, ops: Any, w: Any, dw: Any) -> None:
+        if self.momentum:
+            ops.momentum_step(w, dw, self.velocity, self.rate, self.momentum, self.nesterov)
+        else:
+            ops.sgd_step(w, dw, self.rate)
+
+
+class Adam(Optimizer):
+    """Steps scaled by running means of dw and dw²: w ← w − lr m̂ / (√v̂ + ε) (Kingma and Ba 2015, algorithm 1)."""
+
+    slots = ("m", "v")
+
+    def __init__(
+        self,
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(lr, weight_decay)
+        self.beta1 = gate.number(beta1, "beta1", least=0, below=1)
+        self.beta2 = gate.number(beta2, "beta2", least=0, below=1)
+        self.epsilon = gate.number(epsilon, "epsilon", above=0)
+
+    def rule(self, ops: Any, w: Any, dw: Any) -> None:
+        ops.adam_step(w, dw, self.m, self.v, self.steps, self.rate, self.beta1, self.beta2, self.epsilon)
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam}
+
+
+def optimizer(name: str) -> Optimizer:
+    """A new optimizer by its lower-case name, with its own default learning rate."""
+    return gate.choose(OPTIMIZERS, name, "optimizer")()  # type: ignore[call-arg]

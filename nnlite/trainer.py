@@ -1,0 +1,294 @@
+"""The trainer: batches through the network, the loss, back again, and a step of the optimizer."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import gate
+from .activations import Identity, ReLU, Softplus, Tanh
+from .layers import Dense
+from .losses import Loss, loss as loss_named
+from .metrics import Metric, metric as metric_named
+from .network import Sequential
+from .optimizers import SGD, Optimizer, optimizer as optimizer_named
+
+
+class DivergedError(ArithmeticError):
+    """The loss or a parameter stopped being finite; the network has its last parameters known to be finite.
+
+    `epoch` and `batch` say where, both counted from 1.
+    """
+
+    def __init__(self, message: str, epoch: int, batch: int) -> None:
+        super().__init__(message)
+        self.epoch, self.batch = epoch, batch
+
+
+class History(Mapping[str, list[float]]):
+    """What fit saw: name -> one float an epoch, such as history["loss"] and history["val_accuracy"]."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, list[float]] = {}
+
+    def append(self, row: Mapping[str, float]) -> None:
+        """Add one epoch."""
+        for name, value in row.items():
+            self._columns.setdefault(name, []).append(value)
+
+    def plot(self, path: Any = None) -> Any:
+        """The curves over the epochs, written to `path` if one is given; returns the matplotlib Axes."""
+        from . import plots
+
+        axes = plots.history(self)
+        if path is not None:
+            axes.figure.savefig(path, dpi=150)
+        return axes
+
+    def __getitem__(self, name: str) -> list[float]:
+        return self._columns[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    def __repr__(self) -> str:
+        last = ", ".join(f"{name}={values[-1]:.4g}" for name, values in self.items())
+        epochs = len(next(iter(self.values()), []))
+        return f"<History of {epochs} epochs{': ' if last else ''}{last}>"
+
+
+class Trainer:
+    """Trains a network on arrays by gradient descent on batches.
+
+    `loss`, `optimizer` and `metrics` are objects or lower-case names; the optimizer defaults to SGD(lr=0.01). A network that
+    ends in Softmax under categorical cross-entropy, or in Sigmoid under binary, is trained from the values before it, which
+    is the same function, but stable. Shuffles come from the network's seed.
+
+    >>> x, y = nl.datasets.logic_gate("and")
+    >>> trainer = nl.Trainer(nl.mlp([2, 1], output="sigmoid", device="numpy"), loss="mse", optimizer=nl.SGD(lr=5.0))
+    >>> history = trainer.fit(x, y, epochs=500, batch_size=4, progress=False)
+    >>> trainer.network.predict(x).round().ravel()
+    array([0., 0., 0., 1.], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        network: Sequential,
+        loss: str | Loss = "mse",
+        optimizer: str | Optimizer | None = None,
+        metrics: Sequence[str | Metric] = (),
+    ) -> None:
+        if not isinstance(network, Sequential):
+            raise TypeError(f"network must be a Sequential, not {network!r}")
+        if network.inputs is None or network.outputs is None:
+            raise ValueError("the network has no Dense layer, so there is nothing to train")
+        if isinstance(metrics, str):
+            raise TypeError(f'metrics must be a list such as ["{metrics}"], not the text {metrics!r}')
+        self.network = network
+        self.loss, self.depth = _from_logits(network, loss if isinstance(loss, Loss) else loss_named(loss))
+        if optimizer is None:
+            optimizer = SGD()
+        self.optimizer = optimizer if isinstance(optimizer, Optimizer) else optimizer_named(optimizer)
+        self.metrics = [metric_named(m) for m in metrics]
+        self.optimizer.bind(network)
+        self.history = History()
+        self._shuffles = np.random.Generator(np.random.PCG64(network.seed))
+
+    # ---- one step -----------------------------------------------------------------------------------------------
+
+    def _step(self, x: Any, target: Any) -> tuple[Any, Any]:
+        outputs = self.network.propagate(x, self.depth)  # x (n, inputs) -> (n, outputs)
+        losses = self.loss.measure(outputs, target)  # (n,)
+        self.network.backpropagate(self.loss.backward(), self.depth)  # fills network.gradients (P,)
+        self.optimizer.step()  # moves network.parameters (P,)
+        return outputs, losses
+
+    def step(self, x: Any, y: Any) -> float:
+        """One step of gradient descent on x (N, inputs), y (N, outputs) or (N,); returns the loss before the update."""
+        x, target = self._data(x, y)
+        saved = self.network.parameters.copy()
+        _, losses = self._step(x, target)
+        loss = self.loss.reduce(losses, target.shape[1])
+        if not math.isfinite(loss) or not np.isfinite(self.network.parameters).all():
+            raise self._diverged(loss, saved, 1, 1)
+        return loss
+
+    # ---- many steps -----------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        epochs: int = 1,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        validation_data: tuple[Any, Any] | None = None,
+        progress: bool = True,
+    ) -> History:
+        """Train on x (N, inputs) and y (N, outputs), numbers (N,) for one output, or integer labels (N,) for several.
+
+        Every epoch sees every row once, in a new order if `shuffle`; the last batch may be short. The history has the mean
+        loss and the metrics over the epoch's rows as they were trained, and "val_…" of `validation_data` after each epoch.
+        `progress` shows a bar on stderr. DivergedError when loss or parameters stop being finite.
+        """
+        epochs, batch_size = gate.integer(epochs, "epochs", least=0), gate.integer(batch_size, "batch_size")
+        x, target = self._data(x, y)
+        validation = None if validation_data is None else self._validation(validation_data)
+        self.history = History()
+        self.optimizer.bind(self.network)
+        with _Bar(epochs, len(x), progress) as bar:
+            for epoch in range(1, epochs + 1):
+                row = self._epoch(x, target, batch_size, bool(shuffle), epoch, bar)
+                if validation is not None:
+                    row |= {f"val_{name}": value for name, value in self._evaluate(*validation, 4096).items()}
+                self.history.append(row)
+                bar.show(row)
+        return self.history
+
+    def evaluate(self, x: Any, y: Any, batch_size: int | None = None) -> dict[str, float]:
+        """The loss and the metrics over these rows, without training: {"loss": …, "accuracy": …}."""
+        return self._evaluate(*self._data(x, y), 4096 if batch_size is None else gate.integer(batch_size, "batch_size"))
+
+    def _epoch(self, x: Any, target: Any, batch_size: int, shuffle: bool, epoch: int, bar: _Bar) -> dict[str, float]:
+        rows, saved = len(x), self.network.parameters.copy()
+        order = self._shuffles.permutation(rows) if shuffle else np.arange(rows)
+        order = self.network.backend.asarray(order)
+        sums = _Sums(self, target.shape[1])
+        take = self.network.ops.take_rows
+        for batch, start in enumerate(range(0, rows, batch_size), 1):
+            batch_rows = order[start : start + batch_size]
+            batch_target = take(target, batch_rows)
+            outputs, losses = self._step(take(x, batch_rows), batch_target)
+            loss = sums.add(outputs, losses, batch_target)
+            if not math.isfinite(loss):
+                raise self._diverged(loss, saved, epoch, batch)
+            bar.advance(len(batch_rows))
+        if not np.isfinite(self.network.parameters).all():
+            raise self._diverged(math.nan, saved, epoch, batch)
+        return sums.values()
+
+    def _evaluate(self, x: Any, target: Any, batch_size: int) -> dict[str, float]:
+        sums = _Sums(self, target.shape[1])
+        for start in range(0, len(x), batch_size):
+            batch_target = target[start : start + batch_size]
+            outputs = self.network.propagate(x[start : start + batch_size], self.depth)
+            sums.add(outputs, self.loss.measure(outputs, batch_target), batch_target)
+        return sums.values()
+
+    # ---- what goes in, and what went wrong -------------------------------------------------------------------------
+
+    def _data(self, x: Any, y: Any, names: tuple[str, str] = ("x", "y")) -> tuple[Any, Any]:
+        """x (N, inputs), y -> both through the gate, y as (N, outputs)."""
+        net = self.network
+        self.loss.use(net.ops)
+        x = gate.samples(x, net.backend, net.dtype, net.inputs, names[0])
+        return x, gate.targets(y, (len(x), net.outputs), net.backend, net.dtype, self.loss.target, names[1])
+
+    def _validation(self, data: Any) -> tuple[Any, Any]:
+        if not isinstance(data, (tuple, list)) or len(data) != 2:
+            raise ValueError("validation_data must be a pair (x, y)")
+        return self._data(*data, names=("validation x", "validation y"))
+
+    def _diverged(self, loss: float, saved: Any, epoch: int, batch: int) -> DivergedError:
+        kept = "parameters from before that step"
+        if not np.isfinite(self.network.parameters).all():
+            self.network.parameters[...] = saved
+            kept = "parameters from the start of that epoch"
+        self.optimizer.reset()
+        cause = f"the loss became {loss}" if not math.isfinite(loss) else "a parameter stopped being finite"
+        return DivergedError(
+            f"training diverged: {cause} in epoch {epoch}, batch {batch}; the network keeps its {kept}. Try a learning rate "
+            f"below lr={self.optimizer.lr:g}, or inputs scaled to about −1 … 1",
+            epoch,
+            batch,
+        )
+
+    def __repr__(self) -> str:
+        return f"Trainer({self.network!r}, loss={self.loss!r}, optimizer={self.optimizer!r})"
+
+
+class _Sums:
+    """The sums of an epoch: of the loss over all rows, and of each metric."""
+
+    def __init__(self, trainer: Trainer, columns: int) -> None:
+        self.trainer, self.columns = trainer, columns
+        self.loss, self.rows = 0.0, 0
+        self.shares: list[Any] = [0.0] * len(trainer.metrics)
+
+    def add(self, outputs: Any, losses: Any, target: Any) -> float:
+        """Count one batch in; returns its summed loss."""
+        loss = float(losses.sum(dtype=np.float64))
+        self.loss, self.rows = self.loss + loss, self.rows + len(losses)
+        if self.trainer.metrics:
+            to_numpy = self.trainer.network.backend.to_numpy
+            prediction, target = to_numpy(self.trainer.loss.predictions(outputs)), to_numpy(target)
+            for i, metric in enumerate(self.trainer.metrics):
+                self.shares[i] = self.shares[i] + metric.sums(prediction, target)
+        return loss
+
+    def values(self) -> dict[str, float]:
+        trainer = self.trainer
+        loss = self.loss / self.rows * trainer.loss.per_sample(self.columns)
+        return {"loss": loss} | {m.name: m.value(s) for m, s in zip(trainer.metrics, self.shares)}
+
+
+class _Bar:
+    """A tqdm bar over all rows of all epochs, drawn at most ten times a second; does nothing if not wanted."""
+
+    def __init__(self, epochs: int, rows: int, wanted: bool) -> None:
+        self.bar, self.epochs, self.epoch, self.drawn = None, epochs, 0, 0.0
+        if wanted and epochs:
+            from tqdm.auto import tqdm
+
+            self.bar = tqdm(total=epochs * rows, unit=" rows", unit_scale=True, mininterval=0.1, dynamic_ncols=True)
+            self.bar.set_description(f"epoch 1/{epochs}", refresh=False)
+
+    def advance(self, rows: int) -> None:
+        if self.bar is not None:
+            self.bar.update(rows)
+
+    def show(self, row: Mapping[str, float]) -> None:
+        """An epoch has ended with these values."""
+        self.epoch += 1
+        if self.bar is None:
+            return
+        now, last = time.monotonic(), self.epoch == self.epochs
+        if last or now - self.drawn >= 0.1:
+            self.drawn = now
+            self.bar.set_description(f"epoch {self.epoch if last else self.epoch + 1}/{self.epochs}", refresh=False)
+            self.bar.set_postfix({name: f"{value:.4f}" for name, value in row.items()}, refresh=last)
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+def _from_logits(network: Sequential, loss: Loss) -> tuple[Loss, int]:
+    """The loss as it is computed, and how many layers come before it."""
+    last, depth = network.layers[-1], len(network.layers)
+    kind, link = type(loss).__name__, loss.link
+    if link is None:
+        return loss, depth
+    if loss.target == "class" and network.outputs == 1:
+        raise ValueError(f"{kind} needs one output for each class, but the network has a single one: use BinaryCrossEntropy")
+    if isinstance(last, link):
+        if loss.from_logits:
+            raise ValueError(f"{kind}(from_logits=True) has {link.__name__} inside: take it from the network's end")
+        stable = type(loss)(from_logits=True, reduction=loss.reduction)  # type: ignore[call-arg]
+        return stable, depth - 1
+    if not loss.from_logits and isinstance(last, (Dense, ReLU, Identity, Softplus, Tanh)):
+        raise ValueError(
+            f"{kind} expects probabilities, but the network ends in {last!r}: end it in {link.__name__}(), "
+            "or take from_logits=True"
+        )
+    return loss, depth
