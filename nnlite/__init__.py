@@ -1,10 +1,10 @@
 """nnlite: small multilayer perceptrons from scratch, readable in an afternoon.
 
-    import nnlite as nl
+import nnlite as nl
 
-    net = nl.mlp([64, 32, 10], hidden="relu", output="softmax", device="cpu", seed=0)
-    trainer = nl.Trainer(net, loss="cce", optimizer=nl.SGD(lr=0.1), metrics=["accuracy"])
-    history = trainer.fit(x, y, epochs=20, batch_size=32)
+net = nl.mlp([64, 32, 10], hidden="relu", output="softmax", device="cpu", seed=0)
+trainer = nl.Trainer(net, loss="cce", optimizer=nl.SGD(lr=0.1), metrics=["accuracy"])
+history = trainer.fit(x, y, epochs=20, batch_size=32)
 """
 
 from importlib.metadata import PackageNotFoundError, version
@@ -27,13 +27,15 @@ try:
 except PackageNotFoundError:  # run from a source tree that was not installed
     __version__ = "0+unknown"
 
-__all__ = [
-    *("gradient_descent", "Descent"),
-    *("Sequential", "mlp", "load", "Layer", "Dense"),
-    *("Identity", "Sigmoid", "Tanh", "TanhOffset", "ReLU", "Softplus", "Softmax"),
-    *("Loss", "MSE", "HalfMSE", "MAE", "BinaryCrossEntropy", "CategoricalCrossEntropy"),
-    *("Optimizer", "SGD", "Adam", "Trainer", "History", "Metric"),
-    *("check_gradients", "GradientReport", "devices"),
-    *("DeviceError", "DivergedError", "CorruptFileError"),
-    *("activations", "datasets", "gate", "initializers", "losses", "metrics", "optimizers", "plots"),
+# fmt: off
+__all__ = [  # noqa: RUF022  (in the order in which a user meets them)
+    "gradient_descent", "Descent",
+    "Sequential", "mlp", "load", "Layer", "Dense",
+    "Identity", "Sigmoid", "Tanh", "TanhOffset", "ReLU", "Softplus", "Softmax",
+    "Loss", "MSE", "HalfMSE", "MAE", "BinaryCrossEntropy", "CategoricalCrossEntropy",
+    "Optimizer", "SGD", "Adam", "Trainer", "History", "Metric",
+    "check_gradients", "GradientReport", "devices",
+    "DeviceError", "DivergedError", "CorruptFileError",
+    "activations", "datasets", "gate", "initializers", "losses", "metrics", "optimizers", "plots",
 ]
+# fmt: on

@@ -73,9 +73,7 @@ def split(x: Any, y: Any, test: float = 0.2, seed: int = 0) -> Split:
         raise ValueError(f"x and y must have equally many rows, got shapes {x.shape} and {y.shape}")
     held = round(_fraction("test", test) * len(x))
     if not 0 < held < len(x):
-        raise ValueError(
-            f"test must leave rows on both sides, got {test!r}, which holds {held} of {len(x)} back"
-        )
+        raise ValueError(f"test must leave rows on both sides, got {test!r}, which holds {held} of {len(x)} back")
     order = _generator(seed).permutation(len(x))
     return Split(x[order[held:]], y[order[held:]], x[order[:held]], y[order[:held]])
 

@@ -22,7 +22,7 @@ import numpy as np
 
 VERSION = 1
 LARGEST_HEADER = 10_000_000  # bytes
-DTYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
+DTYPES: dict[str, np.dtype] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 
 
 class CorruptFileError(ValueError):
@@ -30,7 +30,7 @@ class CorruptFileError(ValueError):
 
 
 def write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> None:
-    """Write to a temporary file beside `path`, then put it in its place in one move: a reader never sees half a file."""
+    """Write to a temporary file beside `path`, then move it into place: a reader never sees half a file."""
     path = os.fspath(path)
     header: dict[str, Any] = {"__metadata__": {"nnlite": json.dumps({"version": VERSION, **config}, allow_nan=False)}}
     start = 0
@@ -75,7 +75,9 @@ class File:
         """All arrays, if they have these names, shapes and this dtype; CorruptFileError naming one that has not."""
         for name in [*shapes, *self.tensors]:
             if name not in self.tensors or name not in shapes:
-                raise CorruptFileError(f"{self.path}: tensor {name!r} is {'missing' if name in shapes else 'not expected'}")
+                raise CorruptFileError(
+                    f"{self.path}: tensor {name!r} is {'missing' if name in shapes else 'not expected'}"
+                )
             found, shape, _ = self.tensors[name]
             if shape != shapes[name] or found != dtype:
                 wanted = f"{dtype} {shapes[name]}"
@@ -127,7 +129,9 @@ def _config(path: str, metadata: Any) -> dict[str, Any]:
     if not isinstance(version, int) or isinstance(version, bool):
         raise CorruptFileError(f"{path}: nnlite's description of the network has no version")
     if version != VERSION:
-        raise CorruptFileError(f"{path}: written in format {version}; this nnlite reads format {VERSION}, try a newer one")
+        raise CorruptFileError(
+            f"{path}: written in format {version}; this nnlite reads format {VERSION}, try a newer one"
+        )
     return config
 
 

@@ -42,15 +42,18 @@ def integer(value: Any, argument: str, least: int = 1) -> int:
     return int(value)
 
 
-def number(value: Any, argument: str, above: float = -math.inf, least: float = -math.inf, below: float = math.inf) -> float:
+def number(
+    value: Any, argument: str, above: float = -math.inf, least: float = -math.inf, below: float = math.inf
+) -> float:
     """A finite number with least ≤ value, above < value < below."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         raise TypeError(f"{argument} must be a number, not {value!r}")
+    value = float(value)
     if not (math.isfinite(value) and value >= least and above < value < below):
         limits = [f"at least {least}"] * (least > -math.inf) + [f"above {above}"] * (above > -math.inf)
         limits += [f"below {below}"] * (below < math.inf)
         raise ValueError(f"{argument} must be {' and '.join(['finite', *limits])}, not {value}")
-    return float(value)
+    return value
 
 
 def float_type(dtype: Any) -> np.dtype:
@@ -81,11 +84,13 @@ def samples(x: Any, device: NumpyDevice, dtype: Any, columns: int | None = None,
     return finite(array, device, dtype, name)
 
 
-def targets(y: Any, shape: tuple[int, int], device: NumpyDevice, dtype: Any, kind: str = "real", name: str = "y") -> Any:
+def targets(
+    y: Any, shape: tuple[int, int], device: NumpyDevice, dtype: Any, kind: str = "real", name: str = "y"
+) -> Any:
     """What a prediction of this shape (N, K) is held against -> y (N, K) on the device.
 
-    (N, K) numbers; (N,) numbers where K is 1; or integer labels (N,), which become one-hot rows. `kind` is what the loss
-    expects: "real", "probability" (0 … 1) or "class" (labels, or rows that sum to 1).
+    (N, K) numbers; (N,) numbers where K is 1; or integer labels (N,), which become one-hot rows. `kind` is what the
+    loss expects: "real", "probability" (0 … 1) or "class" (labels, or rows that sum to 1).
     """
     rows, columns = shape
     array = numeric(y, device, name)
@@ -151,7 +156,11 @@ def finite(array: Any, device: NumpyDevice, dtype: Any, name: str) -> Any:
         raise ValueError(f"{name} contains {what} at {_where(place)}; drop or fill such entries first")
     with np.errstate(over="ignore"):
         result = device.asarray(np.require(array, dtype, "A") if isinstance(array, np.ndarray) else array, dtype)
-    if result is not array and np.dtype(array.dtype).itemsize >= result.dtype.itemsize and not np.isfinite(result).all():
+    if (
+        result is not array
+        and np.dtype(array.dtype).itemsize >= result.dtype.itemsize
+        and not np.isfinite(result).all()
+    ):
         place = _first(~np.isfinite(result))
         raise ValueError(f"{name} contains {array[place]} at {_where(place)}, too large for {result.dtype}")
     return result
@@ -204,7 +213,7 @@ def _where(place: tuple[int, ...]) -> str:
 class Checked:
     """A device's kernels for layers used by themselves: operands are brought to one form before each call.
 
-    Inside a network shapes are settled once and layers call the kernels directly. Leading axes are rows: (K,) is one row.
+    Inside a network shapes are settled once and layers call the kernels directly. Leading axes are rows: (K,) is one.
     """
 
     def __init__(self, device: NumpyDevice) -> None:

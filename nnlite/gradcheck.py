@@ -1,7 +1,7 @@
 """A gradient check: is what `backward` says what `forward` does?
 
-For a random direction u, the change of the loss along it must be the gradient's: (L(w + h u) − L(w − h u)) / 2h = ∇L · u
-(central difference, error of order h²). One direction for each parameter array and one for the input, in float64.
+Along a random direction u the loss must change as the gradient says, (L(w + h u) − L(w − h u)) / 2h = ∇L · u
+with an error of order h². One direction for each parameter array and one for the input, in float64.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from .losses import Loss, loss as loss_named
+from .losses import Loss
+from .losses import loss as loss_named
 from .network import Sequential
 from .trainer import Trainer
 
@@ -21,7 +22,7 @@ TOLERANCE = 1e-5  # relative; a derivative that is wrong by 0.1 % is 100 times a
 
 @dataclass(frozen=True)
 class GradientCheck:
-    """One array's result: derivative along a random direction by backward, by difference, and how far they are apart."""
+    """One array's derivative along a random direction: by backward, by difference, and their relative error."""
 
     name: str
     layer: str

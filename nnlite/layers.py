@@ -84,8 +84,9 @@ class Layer:
 class Dense(Layer):
     """Every output is a weighted sum of all inputs: y = x W + b.
 
-    x (N, inputs), W (inputs, outputs), b (outputs,), y (N, outputs). `init` is a name of `nl.initializers` or a function
-    (rng, shape) -> array; biases start at 0. By itself it works in float64 on `device`; in a network the network rules.
+    x (N, inputs), W (inputs, outputs), b (outputs,), y (N, outputs). `init` is a name of `nl.initializers` or a
+    function (rng, shape) -> array; biases start at 0. By itself it works in float64 on `device`; in a network the
+    network's rule. ValueError for an unknown `init` or sizes below 1.
 
     >>> nl.Dense(3, 2).forward([[1.0, 2.0, 3.0]]).shape
     (1, 2)

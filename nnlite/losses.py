@@ -1,7 +1,7 @@
 """Losses: how far a prediction is from its target, and the gradient of that, from one pass.
 
 ℓₙ is the loss of sample n; a mean over its K outputs, except for categorical cross-entropy, which sums over classes.
-reduction: "mean" over samples (and outputs), "sum" over both, "none" for ℓ (N,) as it is, whose gradient is that of Σ ℓₙ.
+reduction: "mean" over samples (and outputs), "sum" over both, "none" for ℓ (N,) as it is, with the gradient of Σ ℓₙ.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Metrics: what a person wants to know of predictions, from sums that add up over batches.
 
-A metric turns (prediction, target), both (N, K), into a few sums in float64, and the sums of all batches into one number;
-so an epoch's value is that of all its rows, not a mean of the batches' values. Labels (N,) may be given for targets.
+A metric turns (prediction, target), both (N, K), into a few sums in float64, and the sums of all batches into one
+number; so an epoch's value is that of all its rows, not a mean of its batches. Labels (N,) may be given for targets.
 """
 
 from __future__ import annotations

@@ -33,9 +33,12 @@ class Sequential:
     (2, 1)
     """
 
+    _shape: tuple[int, ...] | None  # of the last forward's result
+
     def __init__(self, *layers: Layer, device: str = "cpu", dtype: Any = "float32", seed: Seed = 0) -> None:
         _check_layers(layers)
         self.layers = list(layers)
+        self.notes: dict[str, Any] = {}  # whatever `save` was given and `load` found
         self.seed = seed if seed is None else gate.integer(seed, "seed", least=0)
         rng = np.random.Generator(np.random.PCG64(self.seed))
         first = []
@@ -54,17 +57,17 @@ class Sequential:
     def backward(self, dy: Any) -> Any:
         """dy (N, outputs) -> dx (N, inputs) for the last forward's x; fills `gradients`."""
         dy = gate.samples(dy, self.backend, self.dtype, None, "dy")
-        if self._rows is None:
+        if self._shape is None:
             raise RuntimeError("backward needs a forward before it")
-        if dy.shape != self._rows:
-            raise ValueError(f"dy has shape {dy.shape}, but the last forward gave {self._rows}")
+        if dy.shape != self._shape:
+            raise ValueError(f"dy has shape {dy.shape}, but the last forward gave {self._shape}")
         return self.backpropagate(dy, input_gradient=True)
 
     def propagate(self, x: Any, depth: int | None = None) -> Any:
         """`forward` for an x that has passed the gate, through the first `depth` layers."""
         for layer in self.layers[:depth]:
             x = layer.forward(x)
-        self._rows = x.shape
+        self._shape = x.shape
         return x
 
     def backpropagate(self, dy: Any, depth: int | None = None, input_gradient: bool = False) -> Any:
@@ -148,7 +151,9 @@ class Sequential:
         """
         strange = [type(layer).__name__ for layer in self.layers if LAYERS.get(type(layer).__name__) is not type(layer)]
         if strange:
-            raise TypeError(f"{', '.join(strange)}: only nnlite's own layers can be saved; keep net.state_dict() instead")
+            raise TypeError(
+                f"{', '.join(strange)}: only nnlite's own layers can be saved; keep net.state_dict() instead"
+            )
         layers = [{"layer": type(layer).__name__, **layer.config()} for layer in self.layers]
         files.write(path, self.state_dict(), {"layers": layers, "dtype": str(self.dtype), "notes": dict(notes or {})})
 
@@ -163,9 +168,8 @@ class Sequential:
         return {"layers": self.layers, "seed": self.seed, "notes": self.notes, "flat": flat, "device": self.device}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.layers, self.seed = state["layers"], state["seed"]
+        self.layers, self.seed, self.notes = state["layers"], state["seed"], state["notes"]
         self._attach(state["flat"], get_device(state["device"]), state["flat"].dtype)
-        self.notes = state["notes"]
 
     def _segments(self) -> Iterable[tuple[str, int, int, tuple[int, ...]]]:
         """(name, start, size, shape) of each parameter in the flat arrays."""
@@ -182,8 +186,7 @@ class Sequential:
         self.ops = device.ops
         self.parameters = device.asarray(flat.astype(dtype), dtype)  # (P,)
         self.gradients = device.zeros(len(flat), dtype)  # (P,)
-        self.notes: dict[str, Any] = {}
-        self._rows: tuple[int, ...] | None = None  # shape of the last forward's result
+        self._shape = None
         self.inputs = next((layer.inputs for layer in self.layers if isinstance(layer, Dense)), None)
         self.outputs = next((layer.outputs for layer in reversed(self.layers) if isinstance(layer, Dense)), None)
         views = {
@@ -212,7 +215,9 @@ def mlp(
     [Dense(784, 128), ReLU(), Dense(128, 10), Softmax()]
     """
     if not isinstance(sizes, Sequence) or isinstance(sizes, str) or len(sizes) < 2:
-        raise ValueError(f"sizes={sizes!r} must list at least the number of inputs and of outputs, such as [784, 128, 10]")
+        raise ValueError(
+            f"sizes={sizes!r} must list at least the number of inputs and of outputs, such as [784, 128, 10]"
+        )
     names = [hidden] * (len(sizes) - 2) if isinstance(hidden, str) else list(hidden)
     if len(names) != len(sizes) - 2:
         raise ValueError(f"hidden={hidden!r} names {len(names)} activations for {len(sizes) - 2} hidden layers")

@@ -45,7 +45,11 @@ class Optimizer:
         for name in ("rate", "steps", *self.slots):
             old = self.__dict__.get(name)
             size = len(network.parameters) if name in self.slots else 1
-            fresh = network.backend.zeros(size, network.dtype) if old is None else network.backend.asarray(old, network.dtype)
+            fresh = (
+                network.backend.zeros(size, network.dtype)
+                if old is None
+                else network.backend.asarray(old, network.dtype)
+            )
             setattr(self, name, fresh)
         self.rate[...] = self._lr
 
@@ -77,6 +81,8 @@ class SGD(Optimizer):
     1983). weight_decay λ adds λ w to dw.
     """
 
+    velocity: Any  # (P,)
+
     def __init__(
         self, lr: float = 0.01, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0
     ) -> None:
@@ -98,6 +104,8 @@ class Adam(Optimizer):
     """Steps scaled by running means of dw and dw²: w ← w − lr m̂ / (√v̂ + ε) (Kingma and Ba 2015, algorithm 1)."""
 
     slots = ("m", "v")
+    m: Any  # (P,), running mean of dw
+    v: Any  # (P,), of dw²
 
     def __init__(
         self,

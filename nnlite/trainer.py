@@ -12,14 +12,17 @@ import numpy as np
 from . import gate
 from .activations import Identity, ReLU, Softplus, Tanh
 from .layers import Dense
-from .losses import Loss, loss as loss_named
-from .metrics import Metric, metric as metric_named
+from .losses import Loss
+from .losses import loss as loss_named
+from .metrics import Metric
+from .metrics import metric as metric_named
 from .network import Sequential
-from .optimizers import SGD, Optimizer, optimizer as optimizer_named
+from .optimizers import SGD, Optimizer
+from .optimizers import optimizer as optimizer_named
 
 
 class DivergedError(ArithmeticError):
-    """The loss or a parameter stopped being finite; the network has its last parameters known to be finite.
+    """The loss or a parameter stopped being finite; the network is back at parameters whose loss was finite.
 
     `epoch` and `batch` say where, both counted from 1.
     """
@@ -46,7 +49,8 @@ class History(Mapping[str, list[float]]):
 
         axes = plots.history(self)
         if path is not None:
-            axes.figure.savefig(path, dpi=150)
+            figure: Any = axes.figure
+            figure.savefig(path, dpi=150)
         return axes
 
     def __getitem__(self, name: str) -> list[float]:
@@ -67,9 +71,9 @@ class History(Mapping[str, list[float]]):
 class Trainer:
     """Trains a network on arrays by gradient descent on batches.
 
-    `loss`, `optimizer` and `metrics` are objects or lower-case names; the optimizer defaults to SGD(lr=0.01). A network that
-    ends in Softmax under categorical cross-entropy, or in Sigmoid under binary, is trained from the values before it, which
-    is the same function, but stable. Shuffles come from the network's seed.
+    `loss`, `optimizer` and `metrics` are objects or lower-case names; the optimizer defaults to SGD(lr=0.01). A network
+    that ends in Softmax under categorical cross-entropy, or in Sigmoid under binary, is trained from the values before
+    it, which is the same function, but stable. Shuffles come from the network's seed.
 
     >>> x, y = nl.datasets.logic_gate("and")
     >>> trainer = nl.Trainer(nl.mlp([2, 1], output="sigmoid", device="numpy"), loss="mse", optimizer=nl.SGD(lr=5.0))
@@ -113,11 +117,12 @@ class Trainer:
     def step(self, x: Any, y: Any) -> float:
         """One step of gradient descent on x (N, inputs), y (N, outputs) or (N,); returns the loss before the update."""
         x, target = self._data(x, y)
-        saved = self.network.parameters.copy()
-        _, losses = self._step(x, target)
+        before = self.network.parameters.copy()
+        with _quiet():
+            _, losses = self._step(x, target)
         loss = self.loss.reduce(losses, target.shape[1])
         if not math.isfinite(loss) or not np.isfinite(self.network.parameters).all():
-            raise self._diverged(loss, saved, 1, 1)
+            raise self._diverged(loss, before, "before the step", 1, 1)
         return loss
 
     # ---- many steps -----------------------------------------------------------------------------------------------
@@ -134,18 +139,19 @@ class Trainer:
     ) -> History:
         """Train on x (N, inputs) and y (N, outputs), numbers (N,) for one output, or integer labels (N,) for several.
 
-        Every epoch sees every row once, in a new order if `shuffle`; the last batch may be short. The history has the mean
-        loss and the metrics over the epoch's rows as they were trained, and "val_…" of `validation_data` after each epoch.
-        `progress` shows a bar on stderr. DivergedError when loss or parameters stop being finite.
+        Every epoch sees every row once, in a new order if `shuffle`; the last batch may be short. The history has the
+        mean loss and the metrics over the epoch's rows as they were trained, and "val_…" of `validation_data` after each
+        epoch. `progress` shows a bar on stderr. DivergedError when loss or parameters stop being finite.
         """
         epochs, batch_size = gate.integer(epochs, "epochs", least=0), gate.integer(batch_size, "batch_size")
         x, target = self._data(x, y)
         validation = None if validation_data is None else self._validation(validation_data)
         self.history = History()
         self.optimizer.bind(self.network)
-        with _Bar(epochs, len(x), progress) as bar:
+        before = self.network.parameters.copy()
+        with _quiet(), _Bar(epochs, len(x), progress) as bar:
             for epoch in range(1, epochs + 1):
-                row = self._epoch(x, target, batch_size, bool(shuffle), epoch, bar)
+                row, before = self._epoch(x, target, batch_size, bool(shuffle), epoch, bar, before)
                 if validation is not None:
                     row |= {f"val_{name}": value for name, value in self._evaluate(*validation, 4096).items()}
                 self.history.append(row)
@@ -156,23 +162,27 @@ class Trainer:
         """The loss and the metrics over these rows, without training: {"loss": …, "accuracy": …}."""
         return self._evaluate(*self._data(x, y), 4096 if batch_size is None else gate.integer(batch_size, "batch_size"))
 
-    def _epoch(self, x: Any, target: Any, batch_size: int, shuffle: bool, epoch: int, bar: _Bar) -> dict[str, float]:
-        rows, saved = len(x), self.network.parameters.copy()
+    def _epoch(
+        self, x: Any, target: Any, batch_size: int, shuffle: bool, epoch: int, bar: _Bar, before: Any
+    ) -> tuple[dict[str, float], Any]:
+        """One epoch -> its history row, and the parameters (P,) it began with; `before` are those of the last one."""
+        rows, start_of_epoch = len(x), self.network.parameters.copy()
         order = self._shuffles.permutation(rows) if shuffle else np.arange(rows)
         order = self.network.backend.asarray(order)
-        sums = _Sums(self, target.shape[1])
-        take = self.network.ops.take_rows
+        sums, take = _Sums(self, target.shape[1]), self.network.ops.take_rows
         for batch, start in enumerate(range(0, rows, batch_size), 1):
             batch_rows = order[start : start + batch_size]
             batch_target = take(target, batch_rows)
             outputs, losses = self._step(take(x, batch_rows), batch_target)
             loss = sums.add(outputs, losses, batch_target)
+            if not math.isfinite(loss) and batch == 1:  # then the epoch began with parameters that are of no use
+                raise self._diverged(loss, before, f"the start of epoch {max(epoch - 1, 1)}", epoch, batch)
             if not math.isfinite(loss):
-                raise self._diverged(loss, saved, epoch, batch)
+                raise self._diverged(loss, start_of_epoch, f"the start of epoch {epoch}", epoch, batch)
             bar.advance(len(batch_rows))
         if not np.isfinite(self.network.parameters).all():
-            raise self._diverged(math.nan, saved, epoch, batch)
-        return sums.values()
+            raise self._diverged(loss, start_of_epoch, f"the start of epoch {epoch}", epoch, batch)
+        return sums.values(), start_of_epoch
 
     def _evaluate(self, x: Any, target: Any, batch_size: int) -> dict[str, float]:
         sums = _Sums(self, target.shape[1])
@@ -189,23 +199,20 @@ class Trainer:
         net = self.network
         self.loss.use(net.ops)
         x = gate.samples(x, net.backend, net.dtype, net.inputs, names[0])
-        return x, gate.targets(y, (len(x), net.outputs), net.backend, net.dtype, self.loss.target, names[1])
+        return x, gate.targets(y, (len(x), net.outputs or 0), net.backend, net.dtype, self.loss.target, names[1])
 
     def _validation(self, data: Any) -> tuple[Any, Any]:
         if not isinstance(data, (tuple, list)) or len(data) != 2:
             raise ValueError("validation_data must be a pair (x, y)")
-        return self._data(*data, names=("validation x", "validation y"))
+        return self._data(data[0], data[1], names=("validation x", "validation y"))
 
-    def _diverged(self, loss: float, saved: Any, epoch: int, batch: int) -> DivergedError:
-        kept = "parameters from before that step"
-        if not np.isfinite(self.network.parameters).all():
-            self.network.parameters[...] = saved
-            kept = "parameters from the start of that epoch"
+    def _diverged(self, loss: float, kept: Any, since: str, epoch: int, batch: int) -> DivergedError:
+        self.network.parameters[...] = kept
         self.optimizer.reset()
-        cause = f"the loss became {loss}" if not math.isfinite(loss) else "a parameter stopped being finite"
+        cause = "a parameter stopped being finite" if math.isfinite(loss) else f"the loss became {loss}"
         return DivergedError(
-            f"training diverged: {cause} in epoch {epoch}, batch {batch}; the network keeps its {kept}. Try a learning rate "
-            f"below lr={self.optimizer.lr:g}, or inputs scaled to about −1 … 1",
+            f"training diverged: {cause} in epoch {epoch}, batch {batch}; the network has its parameters from {since} "
+            f"again. Try a learning rate below lr={self.optimizer.lr:g}, or inputs scaled to about −1 … 1",
             epoch,
             batch,
         )
@@ -273,6 +280,11 @@ class _Bar:
             self.bar.close()
 
 
+def _quiet() -> np.errstate:
+    """NumPy's warnings of overflow are silenced in training: what stops being finite ends in a DivergedError."""
+    return np.errstate(over="ignore", invalid="ignore", divide="ignore")
+
+
 def _from_logits(network: Sequential, loss: Loss) -> tuple[Loss, int]:
     """The loss as it is computed, and how many layers come before it."""
     last, depth = network.layers[-1], len(network.layers)
@@ -280,7 +292,9 @@ def _from_logits(network: Sequential, loss: Loss) -> tuple[Loss, int]:
     if link is None:
         return loss, depth
     if loss.target == "class" and network.outputs == 1:
-        raise ValueError(f"{kind} needs one output for each class, but the network has a single one: use BinaryCrossEntropy")
+        raise ValueError(
+            f"{kind} needs one output for each class, but the network has a single one: use BinaryCrossEntropy"
+        )
     if isinstance(last, link):
         if loss.from_logits:
             raise ValueError(f"{kind}(from_logits=True) has {link.__name__} inside: take it from the network's end")

@@ -71,9 +71,9 @@ def test_the_seed_decides(make: Any) -> None:
 
 
 def test_global_random_state_is_left_alone() -> None:
-    before = np.random.get_state(legacy=False)
+    before = np.random.get_state(legacy=False)  # noqa: NPY002
     datasets.split(*datasets.moons())
-    after = np.random.get_state(legacy=False)
+    after = np.random.get_state(legacy=False)  # noqa: NPY002
     np.testing.assert_equal(before, after)
 
 
@@ -193,9 +193,7 @@ def test_tables_equal_scikit_learn(name: str, shape: tuple[int, int], classes: i
     np.testing.assert_array_equal(part.y_test, expected.y_test)
     assert part.y_train.dtype == np.int64 and np.unique(part.y_train).tolist() == list(range(classes))
     assert (len(part.x_train) + len(part.x_test), part.x_train.shape[1]) == shape
-    mean, scale = (
-        (0, 16) if name == "digits" else (expected.x_train.mean(axis=0), expected.x_train.std(axis=0))
-    )
+    mean, scale = (0, 16) if name == "digits" else (expected.x_train.mean(axis=0), expected.x_train.std(axis=0))
     np.testing.assert_allclose(part.x_train, (expected.x_train - mean) / scale, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(part.x_test, (expected.x_test - mean) / scale, rtol=1e-12, atol=1e-12)
 
@@ -349,9 +347,7 @@ def test_damaged_gzip_stream(folder: Path, fault: str) -> None:
     assert ": gzip stream: " in str(caught.value) or ": data: " in str(caught.value)
 
 
-def test_a_gzip_bomb_is_unpacked_no_further_than_announced(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_gzip_bomb_is_unpacked_no_further_than_announced(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = folder / "train-images-idx3-ubyte.gz"
     with gzip.open(path, "wb", compresslevel=1) as file:
         file.write(GOOD)
@@ -499,9 +495,7 @@ def test_the_real_mnist() -> None:
     assert part.x_train.dtype == np.float32 and (part.x_train.min(), part.x_train.max()) == (0, 1)
     assert np.bincount(part.y_test).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
     assert part.y_train[:5].tolist() == [5, 0, 4, 1, 9]
-    assert part.x_train.mean() == pytest.approx(
-        0.1307, abs=1e-4
-    )  # the figure that every MNIST tutorial quotes
+    assert part.x_train.mean() == pytest.approx(0.1307, abs=1e-4)  # the figure that every MNIST tutorial quotes
 
 
 # --- by name ------------------------------------------------------------------

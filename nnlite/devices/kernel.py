@@ -83,7 +83,7 @@ def kernel(signature: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]
     return declare
 
 
-def kernels_in(module: ModuleType) -> dict[str, Callable[..., Any]]:
+def kernels_in(module: ModuleType) -> dict[str, Any]:
     """Every kernel of a module by name, in the order in which it is written."""
     return {name: f for name, f in vars(module).items() if hasattr(f, "signature")}
 

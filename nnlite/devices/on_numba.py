@@ -29,7 +29,7 @@ EXACT = {"contract"}  # the range reduction of exp loses its digits if its terms
 
 def compiled(function: Callable[..., Any], fastmath: set[str] = FAST_SUMS) -> Callable[..., Any]:
     """Compile at the first call; keep the result on disk where a folder can be written."""
-    options = {"error_model": "numpy", "fastmath": fastmath, "nogil": True}
+    options: dict[str, Any] = {"error_model": "numpy", "fastmath": fastmath, "nogil": True}
     try:
         return njit(cache=True, **options)(function)
     except RuntimeError:  # read-only installation and no home folder
@@ -116,6 +116,19 @@ def sigmoid_of(x):
     return (one if x >= 0 else e) / (one + e)
 
 
+@partial(compiled, fastmath=EXACT)
+def difference(a, b):
+    """a − b, not to be reordered into a sum around it: (z − highest) at z = 1e8 is where the digits are."""
+    return a - b
+
+
+@partial(compiled, fastmath=EXACT)
+def cross_entropy_of(z, t):
+    """max(z, 0) − z t + ln(1 + e^−|z|), in this order."""
+    zero = type(z)(0)
+    return (zero if z < zero else z) - z * t + log_one_plus(exp_negative(-abs(z)))
+
+
 # ---- linear: the products are BLAS's (the reference); only the long sum pays ---------------------------------------
 
 
@@ -199,7 +212,7 @@ def softmax(y, x):
             highest = max(highest, x[i, j])
         total = x.dtype.type(0)
         for j in range(columns):
-            e = exp_negative(x[i, j] - highest)
+            e = exp_negative(difference(x[i, j], highest))
             y[i, j] = e
             total += e
         for j in range(columns):
@@ -271,12 +284,11 @@ def binary_cross_entropy(losses, dprediction, prediction, target, scale):
 def sigmoid_binary_cross_entropy(losses, dlogits, logits, target, scale):
     rows, columns = logits.shape
     slope = logits.dtype.type(scale / columns)
-    zero = logits.dtype.type(0)
     for i in range(rows):
-        total = zero
+        total = logits.dtype.type(0)
         for j in range(columns):
             z, t = logits[i, j], target[i, j]
-            total += max(z, zero) - z * t + log_one_plus(exp_negative(-abs(z)))
+            total += cross_entropy_of(z, t)
             dlogits[i, j] = slope * (sigmoid_of(z) - t)
         losses[i] = total / logits.dtype.type(columns)
 
@@ -304,13 +316,13 @@ def softmax_cross_entropy(losses, dlogits, logits, target, scale):
             highest = max(highest, logits[i, j])
         total = logits.dtype.type(0)
         for j in range(columns):
-            e = exp_negative(logits[i, j] - highest)
+            e = exp_negative(difference(logits[i, j], highest))
             dlogits[i, j] = e
             total += e
         log_total = math.log(total)
         loss = logits.dtype.type(0)
         for j in range(columns):
-            loss += target[i, j] * (log_total - (logits[i, j] - highest))
+            loss += target[i, j] * difference(log_total, difference(logits[i, j], highest))
             dlogits[i, j] = slope * (dlogits[i, j] / total - target[i, j])
         losses[i] = loss
 
@@ -352,8 +364,11 @@ LOOPS: dict[str, Callable[..., Any]] = {
 def eager(loop: Callable[..., Any], signature: Signature) -> Callable[..., Any]:
     """Call a compiled loop as the reference is called: reserve the results, run the loop, hand them over."""
     names = list(signature.operands)
-    first = {letter: (n, axis) for n, name in reversed(list(enumerate(names)))
-             for axis, letter in enumerate(signature.operands[name] or ())}  # letter -> an operand's axis with that size
+    first = {
+        letter: (n, axis)
+        for n, name in reversed(list(enumerate(names)))
+        for axis, letter in enumerate(signature.operands[name] or ())
+    }  # letter -> an operand's axis with that size
     shapes = [[first[letter] for letter in signature.results[name] or ()] for name in signature.fresh]
     in_place = [names.index(name) for name in signature.results if name in signature.operands]
     inputs = [names.index(name) for name in signature.inputs]
@@ -363,6 +378,7 @@ def eager(loop: Callable[..., Any], signature: Signature) -> Callable[..., Any]:
         loop(*results, *[operands[n] for n in in_place], *[operands[n] for n in inputs])
         return results[0] if len(results) == 1 else tuple(results) or None
 
+    call.signature = signature  # type: ignore[attr-defined]
     return call
 
 
@@ -373,7 +389,4 @@ class NumbaDevice(NumpyDevice):
 
     def __init__(self) -> None:
         kernels = kernels_in(reference)
-        fused = {name: eager(loop, kernels[name].signature) for name, loop in LOOPS.items()}
-        for name, function in fused.items():
-            function.signature = kernels[name].signature  # type: ignore[attr-defined]
-        self.ops = Kernels(kernels, fused)
+        self.ops = Kernels(kernels, {name: eager(loop, kernels[name].signature) for name, loop in LOOPS.items()})

@@ -1,0 +1,141 @@
+"""Gradient descent on a plain function: walk downhill, each step −lr times the slope.
+
+Nothing here knows of layers or losses. A function J(θ) has a gradient; the gradient points uphill; so we
+start somewhere and go a little the other way, again and again. Training a network is this loop with a
+longer θ.
+
+d = number of coordinates of θ
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Descent:
+    """The path of a descent: where it was and how far it moved, points[k + 1] = points[k] + updates[k].
+
+    points: (steps + 1,) for a θ that is one number, else (steps + 1, d).
+    updates: (steps,) or (steps, d); updates[k] = −lr · gradient(points[k]).
+    """
+
+    points: Floats
+    updates: Floats
+
+    def values(self, f: Callable[[Any], Any]) -> Floats:
+        """J along the path, (steps + 1,): f is called with one point at a time."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = [_real("f(θ)", f(point.copy())) for point in self.points]
+        if values[0].ndim:
+            raise ValueError(f"f must return one number for each θ, got shape {values[0].shape}")
+        return np.array(values)
+
+    def table(self, rows: int | None = None) -> str:
+        """Step, θ and the update made from there, a line each; `rows`: the first rows − 1 and the last."""
+        if rows is not None and _whole("rows", rows) < 2:
+            raise ValueError(f"rows must be None or an int of at least 2, got {rows!r}")
+        points = self.points.reshape(len(self.points), -1)  # (steps + 1, d)
+        updates = self.updates.reshape(len(self.updates), points.shape[1])  # (steps, d)
+        d = points.shape[1]
+        indices = [""] if self.points.ndim == 1 else [f"[{i}]" for i in range(d)]
+        lines = [["step", *(f"θ{i}" for i in indices), *(f"update{i}" for i in indices)]]
+        for step, point in enumerate(points):
+            if rows is not None and len(points) > rows and rows - 1 <= step < len(points) - 1:
+                if step == rows - 1:
+                    lines.append(["…"] * (1 + 2 * d))
+                continue
+            # + 0.0 turns the −0.0 of a step on flat ground into 0; the last point has made no update yet
+            update = [f"{u + 0.0:.6g}" for u in updates[step]] if step < len(updates) else [""] * d
+            lines.append([str(step), *(f"{p + 0.0:.6g}" for p in point), *update])
+        widths = [max(len(line[column]) for line in lines) for column in range(1 + 2 * d)]
+        texts = ("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+        return "\n".join(text.rstrip() for text in texts)
+
+    def plot(self, f: Callable[[Any], Any], ax: Axes | None = None) -> Axes:
+        """The graph of J = f(θ) with the steps on it; for two coordinates the contours of J with the path."""
+        from . import plots
+
+        return plots.descent(self, f, ax=ax)
+
+
+def gradient_descent(gradient: Callable[[Any], Any], start: npt.ArrayLike, lr: float, steps: int) -> Descent:
+    """Walk downhill from `start`: θ ← θ − lr · gradient(θ), all coordinates at once, `steps` times.
+
+    start: a number or (d,); gradient(θ) answers in the shape of start.
+    Too large an lr diverges: the points grow to inf and then nan, without a warning, kept as computed.
+
+    >>> gradient_descent(lambda theta: 2 * theta, start=5, lr=0.1, steps=3).points
+    array([5.  , 4.  , 3.2 , 2.56])
+    """
+    if not callable(gradient):
+        raise TypeError(f"gradient must be a function θ -> dJ/dθ, got {gradient!r}")
+    theta = _real("start", start)
+    if theta.ndim > 1 or theta.size == 0:
+        raise ValueError(f"start must be a number or a 1-D array of one or more, got shape {theta.shape}")
+    if not np.isfinite(theta).all():
+        raise ValueError(f"start must be finite, got {start!r}")
+    lr = _learning_rate(lr)
+    steps = _whole("steps", steps)
+    if steps < 0:
+        raise ValueError(f"steps must be 0 or more, got {steps}")
+
+    points = np.empty((steps + 1, *theta.shape))  # (steps + 1,) or (steps + 1, d)
+    updates = np.empty((steps, *theta.shape))  # (steps,) or (steps, d)
+    points[0] = theta
+    with np.errstate(over="ignore", invalid="ignore"):
+        for step in range(steps):
+            # a copy, so that a gradient that works in place cannot rewrite the path
+            slope = _real("gradient(θ)", gradient(points[step].copy()))
+            if slope.shape != theta.shape:
+                raise ValueError(f"gradient(θ) must have the shape of start, {theta.shape}, got {slope.shape}")
+            updates[step] = -lr * slope
+            points[step + 1] = points[step] + updates[step]
+    return Descent(points, updates)
+
+
+def _real(name: str, value: Any) -> Floats:
+    """A float64 array of what the user handed over, or an error that names it."""
+    try:
+        array = np.asarray(value)
+        # an array of objects may hold fractions or huge ints, but a None in it would quietly become nan
+        real = array.dtype.kind in "biuf" or all(isinstance(item, Real) for item in array.flat)
+        if not real:
+            raise TypeError(f"its dtype is {array.dtype}")
+        return array.astype(np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TypeError(f"{name} must be a real number or an array, got {value!r} ({error})") from error
+
+
+def _learning_rate(lr: Any) -> float:
+    if isinstance(lr, bool) or not isinstance(lr, Real):
+        raise TypeError(f"lr must be a number above 0 such as 0.1, got {lr!r}")
+    try:
+        number = float(lr)
+    except OverflowError:
+        number = math.inf
+    if not (math.isfinite(number) and number > 0):
+        raise ValueError(f"lr must be finite and above 0, such as 0.1, got {lr!r}")
+    return number
+
+
+def _whole(name: str, value: Any) -> int:
+    if isinstance(value, bool):
+        raise TypeError(f"{name} must be an int, got {value!r}")
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an int, got {value!r}") from None

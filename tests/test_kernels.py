@@ -1,0 +1,168 @@
+"""Every kernel of every device against the reference, by its signature: any dtype, any shape, same results."""
+
+import inspect
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nnlite.devices import get_device, reference
+from nnlite.devices.kernel import Kernels, Signature, kernel, kernels_in
+
+KERNELS = kernels_in(reference)
+NUMBERS = {
+    "scale": 0.37,
+    "momentum": 0.9,
+    "nesterov": True,
+    "beta1": 0.9,
+    "beta2": 0.999,
+    "epsilon": 1e-8,
+    "decay": 0.1,
+}
+SHAPES = [  # N, K, M: one row, one column, sizes that are no multiple of a vector
+    {"N": 1, "K": 1, "M": 1, "P": 1, "A": 1},
+    {"N": 1, "K": 9, "M": 2, "P": 17, "A": 3},
+    {"N": 7, "K": 1, "M": 3, "P": 64, "A": 7},
+    {"N": 130, "K": 33, "M": 5, "P": 1001, "A": 200},
+]
+
+
+def make_operands(signature, sizes, dtype, rng):
+    """Arrays for a kernel: probabilities where it takes probabilities, one-hot rows for targets."""
+    operands = []
+    for name, letters in signature.operands.items():
+        if letters is None:
+            operands.append(NUMBERS[name])
+            continue
+        shape = tuple(int(letter) if letter.isdigit() else sizes[letter] for letter in letters)
+        if name == "rows":
+            operands.append(rng.integers(0, sizes["A"], shape))
+        elif name == "target":
+            operands.append(np.eye(sizes["K"], dtype=dtype)[rng.integers(0, sizes["K"], sizes["N"])])
+        elif name == "steps":
+            operands.append(np.full(shape, 3, dtype))
+        elif name in ("prediction", "y", "v", "lr"):
+            operands.append(rng.uniform(0.05, 0.95, shape).astype(dtype))
+        else:
+            operands.append(rng.standard_normal(shape).astype(dtype))
+    return operands
+
+
+def run(function, operands, device):
+    """Results and the operands after the call, in main memory: in-place kernels show in the operands."""
+    operands = [device.asarray(a.copy()) if isinstance(a, np.ndarray) else a for a in operands]
+    result = function(*operands)
+    results = list(result) if isinstance(result, tuple) else [] if result is None else [result]
+    return [device.to_numpy(a) for a in [*results, *operands] if not np.isscalar(a)]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", KERNELS)
+def test_kernel_equals_reference(name, dtype, device, rng):
+    where = get_device(device)
+    for sizes in SHAPES:
+        operands = make_operands(KERNELS[name].signature, sizes, dtype, rng)
+        expected = run(KERNELS[name], operands, get_device("numpy"))
+        found = run(getattr(where.ops, name), operands, where)
+        tolerance = 1e-5 if dtype is np.float32 else 1e-12
+        for e, f in zip(expected, found, strict=True):
+            assert f.dtype == e.dtype and f.shape == e.shape
+            np.testing.assert_allclose(f, e, rtol=tolerance, atol=tolerance * max(1e-3, np.abs(e).max()))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", KERNELS)
+def test_results_have_the_shapes_and_dtype_of_the_signature(name, dtype, rng):
+    signature = KERNELS[name].signature
+    operands = make_operands(signature, SHAPES[3], dtype, rng)
+    sizes = signature.sizes([getattr(a, "shape", None) for a in operands], name)
+    result = KERNELS[name](*operands)
+    results = list(result) if isinstance(result, tuple) else [] if result is None else [result]
+    assert [r.shape for r in results] == [
+        tuple(sizes[letter] for letter in signature.results[n]) for n in signature.fresh
+    ]
+    assert all(r.dtype == dtype for r in results)
+
+
+def test_compiled_loops_have_the_references_parameters():
+    from nnlite.devices.on_numba import LOOPS
+
+    for name, loop in LOOPS.items():
+        signature = KERNELS[name].signature
+        in_place = [n for n in signature.results if n in signature.operands]
+        assert list(inspect.signature(loop.py_func).parameters) == [*signature.fresh, *in_place, *signature.inputs], (
+            name
+        )
+
+
+def test_every_device_has_every_kernel(device):
+    assert set(KERNELS) <= set(vars(get_device(device).ops))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    n=st.integers(1, 70), k=st.integers(1, 40), seed=st.integers(0, 2**32 - 1), name=st.sampled_from(sorted(KERNELS))
+)
+def test_any_shape_on_numba(n, k, seed, name):
+    rng = np.random.default_rng(seed)
+    operands = make_operands(KERNELS[name].signature, {"N": n, "K": k, "M": 3, "P": n * k, "A": n}, np.float64, rng)
+    numba = get_device("numba")
+    for e, f in zip(run(KERNELS[name], operands, numba), run(getattr(numba.ops, name), operands, numba), strict=True):
+        np.testing.assert_allclose(f, e, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nan_and_infinity_survive(device, dtype):
+    where = get_device(device)
+    x = np.array([[np.nan, np.inf, -np.inf, 1e4, -1e4, 0.0, -1000.0]], dtype)
+    for name in ("sigmoid", "tanh", "tanh_offset", "relu", "softplus"):
+        with np.errstate(all="ignore"):
+            expected = KERNELS[name](x)
+            found = where.to_numpy(getattr(where.ops, name)(where.asarray(x)))
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-37, err_msg=name)
+        assert np.isnan(found[0, 0]) and not np.isnan(found[0, 1:]).any()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_nan_in_a_row_makes_its_loss_nan(device, dtype):
+    where = get_device(device)
+    p, t = np.array([[0.5, np.nan], [0.5, 0.5]], dtype), np.array([[0.0, 1.0], [0.0, 1.0]], dtype)
+    for name, signature in ((n, f.signature) for n, f in KERNELS.items() if "losses" in f.signature.results):
+        assert len(signature.operands) == 3
+        losses, _ = getattr(where.ops, name)(where.asarray(p), where.asarray(t), 1.0)
+        assert np.isnan(where.to_numpy(losses)).tolist() == [True, False], name
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 3e-7), (np.float64, 2e-15)])
+def test_own_exp_and_log_are_accurate(dtype, tolerance):
+    """On all of their range, by way of the kernels that are made of them; the standard is NumPy in higher precision."""
+    numba = get_device("numba").ops
+    x = np.concatenate([-np.logspace(-12, 1.9, 4000), np.linspace(-80, 0, 4001)]).astype(dtype)[None, :]
+    exact = x.astype(np.longdouble)
+    np.testing.assert_allclose(numba.sigmoid(x), (np.exp(exact) / (1 + np.exp(exact))).astype(dtype), rtol=tolerance)
+    np.testing.assert_allclose(numba.softplus(x), np.log1p(np.exp(exact)).astype(dtype), rtol=tolerance)
+
+
+def test_long_bias_sums_keep_their_digits(device):
+    where = get_device(device)
+    dy = np.full((200_000, 3), 0.1, np.float32)
+    db = where.zeros(3, np.float32)
+    where.ops.linear_backward_bias(where.asarray(dy), db)
+    exact = 200_000 * np.float64(np.float32(0.1))
+    assert abs(dy[:, 0].cumsum(dtype=np.float32)[-1] / exact - 1) > 1e-4  # what a plain float32 loop would give
+    np.testing.assert_allclose(where.to_numpy(db), exact, rtol=64 * 2.0**-24)  # at most 64 roundings in a row
+
+
+def test_signature_reads_results_and_refuses_what_does_not_match():
+    signature = Signature.parse("dy (N,M), x (N,K), dW (K,M), scale -> dW, z (N)")
+    assert signature.fresh == ["z"] and signature.inputs == ["dy", "x", "scale"]
+    assert signature.sizes([(4, 2), (4, 3), (3, 2), None]) == {"N": 4, "M": 2, "K": 3}
+    with pytest.raises(ValueError, match=r"x has shape \(5, 3\), expected \(4, K\)"):
+        signature.sizes([(4, 2), (5, 3), (3, 2), None])
+    with pytest.raises(ValueError, match="does not match"):
+        kernel("x (N) -> y (N)")(lambda wrong: wrong)
+    with pytest.raises(ValueError, match="needs '->'"):
+        Signature.parse("x (N)")
+    with pytest.raises(AttributeError, match="there is no kernel 'nothing'"):
+        _ = Kernels().nothing

@@ -1,0 +1,151 @@
+"""Layers and activations by themselves: formulas, laws, shapes, and what happens to what does not fit."""
+
+import numpy as np
+import pytest
+
+import nnlite as nl
+from nnlite.activations import ACTIVATIONS
+from nnlite.initializers import INITIALIZERS
+
+Z = np.linspace(-4, 4.1, 21).reshape(3, 7)  # none of them 0, where ReLU has its kink
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_backward_is_the_derivative(name, device):
+    layer = ACTIVATIONS[name](device=device)
+    dy = np.cos(Z)
+    layer.forward(Z)
+    dx = layer.backward(dy)
+    h = 1e-6
+    u = np.sin(3 * Z + 1)  # the direction
+    plus, minus = (np.asarray(to_numpy(layer.forward(Z + s * h * u))) for s in (1, -1))
+    np.testing.assert_allclose((dy * (plus - minus)).sum() / (2 * h), (to_numpy(dx) * u).sum(), rtol=1e-8)
+
+
+def to_numpy(array):
+    return array.get() if hasattr(array, "get") else array
+
+
+def test_known_values(device):
+    value = {name: to_numpy(kind(device=device).forward(Z)) for name, kind in ACTIVATIONS.items()}
+    np.testing.assert_allclose(value["sigmoid"], 1 / (1 + np.exp(-Z)), rtol=1e-14)
+    np.testing.assert_allclose(value["tanh"], np.tanh(Z), rtol=1e-14)
+    np.testing.assert_allclose(value["tanh_offset"], (1 + np.tanh(Z)) / 2, rtol=1e-13)
+    np.testing.assert_allclose(value["relu"], np.where(Z > 0, Z, 0))
+    np.testing.assert_allclose(value["softplus"], np.log(1 + np.exp(Z)), rtol=1e-14)
+    np.testing.assert_allclose(value["softmax"], np.exp(Z) / np.exp(Z).sum(axis=1, keepdims=True), rtol=1e-14)
+    np.testing.assert_allclose(value["identity"], Z)
+
+
+def test_numbers_that_must_come_out(device):
+    """DESIGN.md, section 6: the edges of the number range."""
+    softmax, sigmoid, relu = (kind(device=device) for kind in (nl.Softmax, nl.Sigmoid, nl.ReLU))
+    np.testing.assert_array_equal(to_numpy(softmax.forward([1e4, 0.0])), [1, 0])
+    assert to_numpy(sigmoid.forward([-1000.0]))[0] == 0
+    assert to_numpy(sigmoid.backward([1.0]))[0] == 0
+    for x in (-89.0, -1000.0, 1000.0):  # crysx_nn's was NaN here
+        assert np.isfinite(to_numpy(sigmoid.forward(np.float32([x])))).all()
+        assert np.isfinite(to_numpy(sigmoid.backward(np.float32([1.0])))).all()
+    assert np.isnan(to_numpy(relu.forward([np.nan]))[0])
+    relu.forward([0.0, -1.0, 2.0])
+    np.testing.assert_array_equal(to_numpy(relu.backward([1.0, 1.0, 1.0])), [0, 0, 1])
+
+
+def test_softmax_laws(device, rng):
+    softmax = nl.Softmax(device=device)
+    x = rng.standard_normal((5, 9)) * 30
+    y = to_numpy(softmax.forward(x))
+    np.testing.assert_allclose(y.sum(axis=1), 1, rtol=1e-14)
+    np.testing.assert_allclose(to_numpy(softmax.forward(x + 100.0)), y, rtol=1e-11)
+    np.testing.assert_allclose(to_numpy(softmax.backward(np.ones_like(x))), 0, atol=1e-15)  # a shift changes nothing
+
+
+def test_shapes_other_than_a_table(device):
+    tanh = nl.Tanh(device=device)
+    assert tanh.forward(np.zeros(3)).shape == (3,)
+    assert tanh.forward(np.zeros((2, 3, 4))).shape == (2, 3, 4)
+    assert tanh.forward([1, 2]).dtype == np.float64
+    assert tanh.forward(np.zeros(3, np.float32)).dtype == np.float32
+    with pytest.raises(ValueError, match=r"y has shape"):
+        tanh.forward(np.zeros((2, 3)))
+        tanh.backward(np.zeros((3, 2)))
+
+
+def test_dense_by_itself(device, rng):
+    dense = nl.Dense(3, 2, device=device)
+    x, dy = rng.standard_normal((5, 3)), rng.standard_normal((5, 2))
+    W = to_numpy(dense.W)
+    np.testing.assert_allclose(to_numpy(dense.forward(x)), x @ W + to_numpy(dense.b), rtol=1e-12)
+    np.testing.assert_allclose(to_numpy(dense.backward(dy)), dy @ W.T, rtol=1e-12)
+    np.testing.assert_allclose(to_numpy(dense.dW), x.T @ dy, rtol=1e-12)
+    np.testing.assert_allclose(to_numpy(dense.db), dy.sum(axis=0), rtol=1e-12)
+    assert dense.forward(x[0]).shape == (2,)
+    with pytest.raises(ValueError, match=r"W has shape \(3, 2\), expected \(4, M\)"):
+        dense.forward(np.zeros((5, 4)))  # and no loop reads past an end
+
+
+def test_dense_without_bias(device, rng):
+    dense = nl.Dense(3, 2, bias=False, device=device)
+    x = rng.standard_normal((4, 3))
+    np.testing.assert_allclose(to_numpy(dense.forward(x)), x @ to_numpy(dense.W), rtol=1e-12)
+    dense.backward(np.ones((4, 2)))
+    np.testing.assert_allclose(to_numpy(dense.dW), x.T @ np.ones((4, 2)), rtol=1e-12)
+    with pytest.raises(AttributeError, match="Dense has no attribute 'b'"):
+        _ = dense.b
+
+
+def test_the_callers_array_is_not_changed(device):
+    for name, kind in ACTIVATIONS.items():
+        x = Z.copy()
+        layer = kind(device=device)
+        layer.forward(x)
+        layer.backward(x)
+        np.testing.assert_array_equal(x, Z, err_msg=name)
+
+
+def test_own_layer_needs_only_forward_and_backward(rng):
+    class Square(nl.Layer):
+        def forward(self, x):
+            self.x = x
+            return x * x
+
+        def backward(self, dy):
+            return 2 * self.x * dy
+
+    net = nl.Sequential(nl.Dense(3, 4), Square(), nl.Dense(4, 2), device="numpy")
+    assert nl.check_gradients(net, "mse", rng.standard_normal((5, 3)), rng.standard_normal((5, 2))).ok
+
+
+@pytest.mark.parametrize(
+    ("name", "mean_square"),
+    [
+        ("uniform", 1 / 3),
+        ("xavier_uniform", 1 / (3 * 400)),
+        ("glorot_uniform", 2 / 600),
+        ("glorot_normal", 2 / 600),
+        ("he_uniform", 2 / 400),
+        ("he_normal", 2 / 400),
+        ("lecun_normal", 1 / 400),
+        ("zeros", 0),
+    ],
+)
+def test_initializers_have_their_variance(name, mean_square, rng):
+    W = INITIALIZERS[name](rng, (400, 200))
+    assert W.shape == (400, 200)
+    assert abs(W.mean()) < 5 * np.sqrt(mean_square / W.size) + 1e-12
+    np.testing.assert_allclose((W * W).mean(), mean_square, rtol=0.02)
+
+
+def test_uniform_takes_a_range(rng):
+    W = nl.initializers.uniform(-0.3, 0.3)(rng, (50, 60))
+    assert -0.3 <= W.min() < -0.29 and 0.29 < W.max() <= 0.3
+    with pytest.raises(ValueError, match="must not be above"):
+        nl.initializers.uniform(1, 0)
+
+
+def test_one_seed_one_network(device):
+    sizes = [5, 4, 3]
+    a, b, c = (nl.mlp(sizes, device=d, seed=s) for d, s in ((device, 3), ("numpy", 3), (device, 4)))
+    for name, value in a.state_dict().items():
+        np.testing.assert_array_equal(value, b.state_dict()[name])
+    assert not np.array_equal(a.state_dict()["0.W"], c.state_dict()["0.W"])

@@ -1,0 +1,209 @@
+"""The network: flat parameters and their views, prediction, state, copies, moves."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import nnlite as nl
+
+
+def make(device="numpy", **options):
+    return nl.Sequential(nl.Dense(3, 4), nl.Tanh(), nl.Dense(4, 2), nl.Softmax(), device=device, **options)
+
+
+def test_layers_hold_views_of_the_flat_arrays(device):
+    net = make(device)
+    assert len(net.parameters) == len(net.gradients) == 3 * 4 + 4 + 4 * 2 + 2
+    net.parameters[:12] = 5.0
+    net.layers[0].b[...] = 7.0
+    assert (net.state_dict()["0.W"] == 5).all() and (net.state_dict()["0.b"] == 7).all()
+    net.forward(np.ones((6, 3)))
+    net.backward(np.ones((6, 2)))
+    flat = net.backend.to_numpy(net.gradients)
+    np.testing.assert_array_equal(flat[:12].reshape(3, 4), net.backend.to_numpy(net.layers[0].dW))
+
+
+def test_forward_and_backward_by_hand(device, rng):
+    net = nl.Sequential(nl.Dense(3, 2), nl.Sigmoid(), device=device, dtype="float64")
+    x, dy = rng.standard_normal((5, 3)), rng.standard_normal((5, 2))
+    W, b = net.state_dict()["0.W"], net.state_dict()["0.b"]
+    y = 1 / (1 + np.exp(-(x @ W + b)))
+    np.testing.assert_allclose(net.backend.to_numpy(net.forward(x)), y, rtol=1e-12)
+    dz = dy * y * (1 - y)
+    np.testing.assert_allclose(net.backend.to_numpy(net.backward(dy)), dz @ W.T, rtol=1e-12)
+    np.testing.assert_allclose(net.backend.to_numpy(net.layers[0].dW), x.T @ dz, rtol=1e-12)
+
+
+def test_the_input_gradient_may_be_left_out(rng):
+    net = make()
+    x, dy = rng.standard_normal((5, 3)), np.ones((5, 2), np.float32)
+    net.forward(x)
+    net.backward(dy)
+    whole = net.gradients.copy()
+    net.gradients[...] = 0
+    assert net.backpropagate(dy) is None
+    np.testing.assert_array_equal(net.gradients, whole)
+
+
+def test_backward_refuses_what_does_not_belong_to_the_last_forward():
+    net = make()
+    with pytest.raises(RuntimeError, match="backward needs a forward"):
+        net.backward(np.ones((5, 2)))
+    net.forward(np.ones((5, 3)))
+    with pytest.raises(ValueError, match=r"dy has shape \(4, 2\), but the last forward gave \(5, 2\)"):
+        net.backward(np.ones((4, 2)))
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 3, 7, 100])
+def test_predict_answers_every_row(batch_size, device, rng):
+    net = make(device, dtype="float64")
+    x = rng.standard_normal((7, 3))
+    whole = net.predict(x)
+    assert isinstance(whole, np.ndarray) and whole.shape == (7, 2)
+    np.testing.assert_allclose(net.predict(x, batch_size), whole, rtol=1e-12)
+    for i in range(7):
+        np.testing.assert_allclose(net.predict(x[i : i + 1])[0], whole[i], rtol=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.integers(1, 6),
+    order=st.sampled_from("CF"),
+    dtype=st.sampled_from(["f2", "f4", "f8", "g", ">f4", ">f8", "i1", "i8", ">i4", "u2", "?"]),
+    step=st.sampled_from([1, -1, 2, -3]),
+    writeable=st.booleans(),
+    name=st.sampled_from(["numpy", "numba"]),
+)
+def test_any_memory_layout_gives_the_same_answer(rows, order, dtype, step, writeable, name):
+    rng = np.random.default_rng(rows)
+    net = make(name)
+    base = np.asarray(rng.integers(0, 2, (3 * rows, 3 * 3)).astype(dtype), order=order)
+    x = base[::step, ::3]
+    x.flags.writeable = writeable
+    before = x.copy()
+    np.testing.assert_array_equal(net.predict(x), net.predict(np.ascontiguousarray(x, np.float32)))
+    assert x.tobytes() == before.tobytes()
+
+
+def test_state_dict_is_a_copy_and_loads_back(device, rng):
+    net, other = make(device, seed=1), make(device, seed=2)
+    state = net.state_dict()
+    assert {name: value.shape for name, value in state.items()} == {
+        "0.W": (3, 4), "0.b": (4,), "2.W": (4, 2), "2.b": (2,),
+    }  # fmt: skip
+    x = rng.standard_normal((5, 3))
+    before = net.predict(x)
+    for value in state.values():
+        value *= 2
+    np.testing.assert_array_equal(net.predict(x), before)
+    other.load_state_dict(net.state_dict())
+    np.testing.assert_array_equal(other.predict(x), before)
+
+
+def test_a_wrong_state_changes_nothing():
+    net = make()
+    before = net.state_dict()
+    for change, message in (
+        ({"0.W": None}, "missing"),
+        ({"9.W": np.zeros(3)}, r"unknown \['9.W'\]"),
+        ({"2.b": np.zeros(3)}, r"state\['2.b'\] has shape \(3,\), expected \(2,\)"),
+        ({"2.b": np.array([0, np.nan])}, r"state\['2.b'\] contains NaN"),
+    ):
+        state = net.state_dict() | change
+        state = {name: value for name, value in state.items() if value is not None}
+        with pytest.raises(ValueError, match=message):
+            net.load_state_dict(state)
+    assert all((net.state_dict()[name] == value).all() for name, value in before.items())
+
+
+@pytest.mark.parametrize("way", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net)), lambda net: net.copy()])
+def test_copies_are_independent_and_their_views_are_whole(way, device, rng):
+    net = make(device)
+    x = rng.standard_normal((5, 3))
+    net.forward(x)
+    other = way(net)
+    before = net.predict(x)
+    np.testing.assert_array_equal(other.predict(x), before)
+    other.layers[0].W[...] = 0
+    assert (other.backend.to_numpy(other.parameters)[:12] == 0).all()
+    np.testing.assert_array_equal(net.predict(x), before)
+
+
+def test_moving_between_devices_and_dtypes(device, rng):
+    net = make("numpy")
+    x = rng.standard_normal((5, 3))
+    before = net.predict(x)
+    assert net.to(device) is net and net.device == device
+    np.testing.assert_allclose(net.predict(x), before, rtol=1e-5)
+    assert net.to(dtype="float64").predict(x).dtype == np.float64
+    assert net.to("numpy", "float32").predict(x).dtype == np.float32
+
+
+def test_two_networks_never_meet(rng):
+    a, b = make(seed=1), make(seed=1)
+    a.forward(rng.standard_normal((5, 3)))
+    a.backward(np.ones((5, 2)))
+    a.parameters -= a.gradients
+    assert not b.gradients.any() and not np.array_equal(a.parameters, b.parameters)
+
+
+def test_mlp_is_sequential_in_one_call():
+    net = nl.mlp([3, 4, 2], hidden="tanh", output="softmax", device="numpy")
+    assert repr(net) == repr(make())
+    np.testing.assert_array_equal(net.parameters, make().parameters)
+    mixed = nl.mlp([3, 4, 5, 2], hidden=["relu", "tanh"], device="numpy")
+    assert [type(layer).__name__ for layer in mixed.layers] == ["Dense", "ReLU", "Dense", "Tanh", "Dense"]
+
+
+def test_summary_counts():
+    text = make().summary()
+    assert "0 Dense(3, 4)" in text and "(N, 4)" in text and text.splitlines()[-1].split()[-1] == "26"
+
+
+def test_device_names():
+    assert make("cpu").device == "numba"
+    assert make("auto").device in ("numba", "numpy")
+    with pytest.raises(ValueError, match="device='tpu' is not known; choose one of 'numpy', 'numba', 'cupy', 'cpu'"):
+        make("tpu")
+    with pytest.raises(ValueError, match="dtype='int8' is not known; choose 'float32' or 'float64'"):
+        make(dtype="int8")
+    if not nl.devices()["cupy"].available:
+        with pytest.raises(nl.DeviceError, match=r"device 'cupy' cannot be used: .*(pip install|nvidia-smi)"):
+            make("gpu")
+
+
+def test_layers_that_do_not_fit():
+    with pytest.raises(ValueError, match=r"Dense\(5, 2\) reads 5 columns, but the layer before it gives 4"):
+        nl.Sequential(nl.Dense(3, 4), nl.ReLU(), nl.Dense(5, 2))
+    with pytest.raises(TypeError, match="layer 1 is 'relu', expected a layer"):
+        nl.Sequential(nl.Dense(3, 4), "relu")
+    with pytest.raises(ValueError, match="at least one layer"):
+        nl.Sequential()
+    shared = nl.Dense(3, 3)
+    with pytest.raises(ValueError, match="already in use"):
+        nl.Sequential(shared, shared)
+    nl.Sequential(shared, device="numpy")
+    with pytest.raises(ValueError, match="already in use"):
+        nl.Sequential(shared, device="numpy")
+    with pytest.raises(ValueError, match=r"sizes=\[3\] must list"):
+        nl.mlp([3])
+    with pytest.raises(ValueError, match="names 1 activations for 2 hidden layers"):
+        nl.mlp([3, 4, 5, 2], hidden=["relu"])
+    with pytest.raises(ValueError, match="activation='swoosh' is not known; choose one of 'identity', 'sigmoid'"):
+        nl.mlp([3, 4, 2], hidden="swoosh")
+    with pytest.raises(ValueError, match="init='ones' is not known; choose one of 'uniform'"):
+        nl.Dense(3, 4, init="ones")
+
+
+def test_importing_nnlite_is_light():
+    """Numba, CuPy, matplotlib and scikit-learn are imported when first used."""
+    import subprocess
+    import sys
+
+    heavy = ("numba", "cupy", "matplotlib", "sklearn", "scipy", "tqdm")
+    code = f"import sys, nnlite; print([name for name in {heavy} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

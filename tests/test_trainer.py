@@ -1,0 +1,250 @@
+"""Training: batches, epochs, losses and metrics over rows, devices that agree, and what divergence leaves behind."""
+
+import numpy as np
+import pytest
+
+import nnlite as nl
+
+
+@pytest.fixture
+def data(rng):
+    """x (23, 3), y (23, 2): a number of rows that no batch size divides."""
+    x = rng.standard_normal((23, 3))
+    return x, np.stack([np.tanh(x[:, 0] - x[:, 1]), x.sum(axis=1) / 3], axis=1)
+
+
+def make(device="numpy", dtype="float64", loss="mse", optimizer=None, metrics=(), seed=0, output="identity"):
+    net = nl.mlp([3, 6, 2], hidden="tanh", output=output, device=device, dtype=dtype, seed=seed)
+    return nl.Trainer(net, loss, optimizer or nl.SGD(lr=0.1), metrics)
+
+
+def weights(trainer):
+    return trainer.network.backend.to_numpy(trainer.network.parameters)
+
+
+def test_an_epoch_sees_every_row_once(device, data):
+    seen = []
+
+    class Watched(nl.MSE):
+        def kernel(self, prediction, target, scale):
+            seen.append(trainer.network.backend.to_numpy(target).copy())
+            return super().kernel(prediction, target, scale)
+
+    trainer = make(device, loss=Watched())
+    x, y = data
+    trainer.fit(x, y, epochs=2, batch_size=5, progress=False)
+    assert [len(t) for t in seen] == [5, 5, 5, 5, 3] * 2
+    first, second = np.concatenate(seen[:5]), np.concatenate(seen[5:])
+    for epoch in (first, second):
+        np.testing.assert_array_equal(np.sort(epoch, axis=0), np.sort(y, axis=0))
+    assert not np.array_equal(first, second) and not np.array_equal(first, y)
+
+
+def test_epoch_loss_is_the_mean_over_rows(data):
+    x, y = data
+    trainer = make(optimizer=nl.SGD(lr=1e-12), metrics=["mae", "rmse", "r2"])
+    history = trainer.fit(x, y, epochs=1, batch_size=5, progress=False)
+    p = trainer.network.predict(x)
+    assert history["loss"][0] == pytest.approx(((p - y) ** 2).mean(), rel=1e-9)
+    assert history["mae"][0] == pytest.approx(np.abs(p - y).mean(), rel=1e-9)
+    assert history["rmse"][0] == pytest.approx(np.sqrt(((p - y) ** 2).mean()), rel=1e-9)
+    expected = trainer.evaluate(x, y)
+    assert {name: values[0] for name, values in history.items()} == pytest.approx(expected, rel=1e-9)
+    assert trainer.evaluate(x, y, batch_size=4) == pytest.approx(expected, rel=1e-12)
+
+
+def test_training_is_gradient_descent_by_hand(device, data):
+    """One epoch of short batches without shuffling, against the formulas written out in NumPy."""
+    x, y = data
+    net = nl.Sequential(nl.Dense(3, 2), device=device, dtype="float64")
+    W, b = net.state_dict()["0.W"], net.state_dict()["0.b"]
+    nl.Trainer(net, "mse", nl.SGD(lr=0.2)).fit(x, y, epochs=1, batch_size=9, shuffle=False, progress=False)
+    for rows in (slice(0, 9), slice(9, 18), slice(18, 23)):
+        error = x[rows] @ W + b - y[rows]
+        slope = 2 * error / error.size
+        W, b = W - 0.2 * x[rows].T @ slope, b - 0.2 * slope.sum(axis=0)
+    np.testing.assert_allclose(net.state_dict()["0.W"], W, rtol=1e-12)
+    np.testing.assert_allclose(net.state_dict()["0.b"], b, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("loss", "output"),
+    [("mse", "identity"), ("mae", "tanh"), ("cce", "softmax"), ("bce", "sigmoid"), ("half_mse", "softplus")],
+)
+def test_devices_agree(loss, output, device, data):
+    x, y = data
+    y = (y > 0).astype(float) if loss != "cce" else (y[:, 0] > 0).astype(int)
+    runs = {}
+    for where in ("numpy", device):
+        for dtype in ("float64", "float32"):
+            trainer = make(where, dtype, loss, output=output)
+            history = trainer.fit(x, y, epochs=3, batch_size=8, progress=False)
+            runs[where, dtype] = (weights(trainer), history["loss"][-1])
+    for dtype, tolerance in (("float64", 1e-10), ("float32", 1e-5)):
+        np.testing.assert_allclose(runs[device, dtype][0], runs["numpy", dtype][0], rtol=tolerance, atol=tolerance)
+        assert runs[device, dtype][1] == pytest.approx(runs["numpy", dtype][1], rel=tolerance)
+
+
+def test_the_same_seed_gives_the_same_bits(device, data):
+    first, second, other = (make(device, seed=s) for s in (5, 5, 6))
+    for trainer in (first, second, other):
+        trainer.fit(*data, epochs=4, batch_size=7, progress=False)
+    assert weights(first).tobytes() == weights(second).tobytes() != weights(other).tobytes()
+
+
+@pytest.mark.parametrize(("loss", "output"), [("cce", "softmax"), ("bce", "sigmoid")])
+def test_an_activation_before_its_loss_is_trained_from_logits(loss, output, device, data):
+    """Two layers as the user wrote them, and one stable kernel, are the same function."""
+    x, y = data
+    y = np.eye(2)[(y[:, 0] > 0).astype(int)]
+    fused, logits = make(device, loss=loss, output=output), make(device, loss=nl.losses.LOSSES[loss](from_logits=True))
+    assert fused.depth == len(fused.network.layers) - 1
+    for trainer in (fused, logits):
+        trainer.fit(x, y, epochs=2, batch_size=6, progress=False)
+    np.testing.assert_allclose(weights(fused), weights(logits), rtol=1e-12)
+    p = fused.network.predict(x)
+    value = nl.losses.LOSSES[loss]().forward(p, y)
+    assert fused.evaluate(x, y)["loss"] == pytest.approx(value, rel=1e-9)
+
+
+def test_stable_where_probabilities_underflow(device):
+    net = nl.Sequential(nl.Dense(1, 2), nl.Softmax(), device=device)
+    net.load_state_dict({"0.W": [[1000.0, -1000.0]], "0.b": [0.0, 0.0]})
+    trainer = nl.Trainer(net, "cce", nl.SGD(lr=1.0))
+    assert trainer.step([[1.0]], [1]) == 2000
+    np.testing.assert_allclose(net.state_dict()["0.W"], [[999, -999]])
+
+
+@pytest.mark.parametrize(
+    "loss", [nl.BinaryCrossEntropy(from_logits=True), nl.CategoricalCrossEntropy(from_logits=True)]
+)
+def test_metrics_of_logits_are_of_probabilities(loss, data):
+    x, y = data
+    y = np.eye(2)[(y[:, 0] > 0).astype(int)]
+    trainer = make(loss=loss, metrics=["accuracy", "mae"])
+    z = trainer.network.predict(x)
+    p = nl.Softmax().forward(z) if loss.target == "class" else nl.Sigmoid().forward(z)
+    assert trainer.evaluate(x, y)["mae"] == pytest.approx(np.abs(p - y).mean(), rel=1e-12)
+
+
+def test_validation_each_epoch(data):
+    x, y = data
+    trainer = make(metrics=["r2"])
+    history = trainer.fit(x, y, epochs=3, validation_data=(x[:5], y[:5]), progress=False)
+    assert list(history) == ["loss", "r2", "val_loss", "val_r2"] and all(len(v) == 3 for v in history.values())
+    assert history["val_loss"][-1] == trainer.evaluate(x[:5], y[:5])["loss"]
+    plain = make(metrics=["r2"])
+    plain.fit(x, y, epochs=3, progress=False)
+    np.testing.assert_array_equal(weights(plain), weights(trainer))  # looking changes nothing
+
+
+def test_step_returns_the_loss_before_the_update(device, data):
+    trainer = make(device)
+    expected = trainer.evaluate(*data)["loss"]
+    assert trainer.step(*data) == pytest.approx(expected, rel=1e-12)
+    assert trainer.evaluate(*data)["loss"] < expected
+
+
+@pytest.mark.parametrize(("reduction", "share"), [("sum", 23 * 2), ("none", 23)])
+def test_reductions_scale_the_gradient(reduction, share, data):
+    """The gradient of a sum is that of the mean times what was averaged over; the learning rate takes it up."""
+    mean, other = make(optimizer=nl.SGD(lr=0.1)), make(loss=nl.MSE(reduction), optimizer=nl.SGD(lr=0.1 / share))
+    for trainer in (mean, other):
+        trainer.fit(*data, epochs=1, batch_size=23, progress=False)
+    np.testing.assert_allclose(weights(mean), weights(other), rtol=1e-12)
+
+
+def test_divergence_says_where_and_keeps_finite_parameters(device, data):
+    x, y = data
+    for dtype in ("float32", "float64"):
+        trainer = make(device, dtype, optimizer=nl.SGD(lr=1e6, momentum=0.9), output="softplus")
+        with pytest.raises(
+            nl.DivergedError, match=r"in epoch \d+, batch \d+.*Try a learning rate below lr=1e\+06"
+        ) as error:
+            trainer.fit(x * 1e6, y, epochs=500, batch_size=5, progress=False)
+        assert error.value.epoch >= 1 and 1 <= error.value.batch <= 5
+        assert np.isfinite(weights(trainer)).all()
+        assert len(trainer.history.get("loss", [])) == error.value.epoch - 1
+        trainer.optimizer.lr = 1e-9  # and the trainer is of use again
+        assert np.isfinite(trainer.step(x, y))
+
+
+def test_a_diverging_step_changes_nothing(device, data):
+    trainer = make(device, optimizer=nl.SGD(lr=1e308))
+    before = weights(trainer).copy()
+    with pytest.raises(nl.DivergedError, match="parameters from before the step"):
+        trainer.step(data[0] * 100, data[1] * 100)
+    np.testing.assert_array_equal(weights(trainer), before)
+
+
+def test_history_is_a_mapping_and_draws_itself(data, tmp_path):
+    trainer = make()
+    history = trainer.fit(*data, epochs=3, progress=False)
+    assert trainer.history is history and dict(history) == {"loss": history["loss"]}
+    assert "3 epochs" in repr(history)
+    axes = history.plot(tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG") and axes.has_data()
+    import matplotlib.pyplot
+
+    matplotlib.pyplot.close("all")
+
+
+def test_the_bar_shows_loss_and_metrics(data, capsys):
+    make(metrics=["r2"]).fit(*data, epochs=2, progress=True)
+    shown = capsys.readouterr().err
+    assert "epoch 2/2" in shown and "loss=" in shown and "r2=" in shown and "100%" in shown
+    make().fit(*data, epochs=2, progress=False)
+    captured = capsys.readouterr()
+    assert captured.err == captured.out == ""
+
+
+def test_no_epochs_change_nothing(data):
+    trainer = make()
+    before = weights(trainer).copy()
+    assert dict(trainer.fit(*data, epochs=0)) == {}
+    np.testing.assert_array_equal(weights(trainer), before)
+
+
+def test_training_goes_on_where_it_stopped(data):
+    """Two fits of two epochs are one of four: the shuffles and the optimizer go on."""
+    whole, parts = (make(optimizer=nl.Adam(lr=0.01)) for _ in range(2))
+    whole.fit(*data, epochs=4, batch_size=6, progress=False)
+    for _ in range(2):
+        parts.fit(*data, epochs=2, batch_size=6, progress=False)
+    np.testing.assert_array_equal(weights(whole), weights(parts))
+
+
+def test_a_network_may_move_between_fits(device, data):
+    trainer = make("numpy", optimizer=nl.Adam(lr=0.01))
+    stay = make("numpy", optimizer=nl.Adam(lr=0.01))
+    trainer.fit(*data, epochs=2, progress=False)
+    trainer.network.to(device)
+    trainer.fit(*data, epochs=2, progress=False)
+    stay.fit(*data, epochs=4, progress=False)
+    np.testing.assert_allclose(weights(trainer), weights(stay), rtol=1e-10)
+
+
+def test_names_for_everything_and_combinations_that_make_no_sense():
+    assert type(make(optimizer="adam").optimizer) is nl.Adam
+    net = nl.mlp([3, 2], device="numpy")
+    for arguments, error, message in (
+        ({"loss": "hinge"}, ValueError, "loss='hinge' is not known; choose one of 'mse'"),
+        ({"optimizer": "sgdd"}, ValueError, "optimizer='sgdd' is not known; choose one of 'sgd', 'adam'"),
+        ({"metrics": ["f1"]}, ValueError, "metric='f1' is not known; choose one of 'accuracy'"),
+        ({"metrics": "accuracy"}, TypeError, r'metrics must be a list such as \["accuracy"\]'),
+        (
+            {"loss": "cce"},
+            ValueError,
+            r"expects probabilities, but the network ends in Dense\(3, 2\): end it in Softmax",
+        ),
+    ):
+        with pytest.raises(error, match=message):
+            nl.Trainer(net, **arguments)
+    with pytest.raises(ValueError, match="has Softmax inside: take it from the network's end"):
+        make(loss=nl.CategoricalCrossEntropy(from_logits=True), output="softmax")
+    with pytest.raises(ValueError, match="needs one output for each class"):
+        nl.Trainer(nl.mlp([3, 1], output="sigmoid", device="numpy"), "cce")
+    with pytest.raises(TypeError, match="network must be a Sequential"):
+        nl.Trainer("net")
+    with pytest.raises(ValueError, match="nothing to train"):
+        nl.Trainer(nl.Sequential(nl.ReLU(), device="numpy"))
