@@ -143,7 +143,8 @@ def numeric(values: Any, device: NumpyDevice, name: str) -> Any:
         array = _from_objects(array, name)
     if array.dtype.kind not in "fiub":
         what = {"c": "complex numbers", "U": "text", "S": "text"}.get(array.dtype.kind, f"values of type {array.dtype}")
-        raise TypeError(f"{name} contains {what}, expected real numbers")
+        labels = f"; number classes by np.unique({name}, return_inverse=True)[1]" if array.dtype.kind in "US" else ""
+        raise TypeError(f"{name} contains {what}, expected real numbers{labels}")
     return array
 
 
@@ -196,7 +197,8 @@ def _from_objects(array: np.ndarray, name: str) -> np.ndarray:
 def _refuse_row(bad: Any, array: Any, name: str, what: str) -> None:
     if bad.any():
         row = int(np.argmax(bad))
-        raise ValueError(f"{name} has {array[row].tolist()} in row {row}, {what}")
+        values = ", ".join(f"{value:.6g}" for value in array[row].tolist())
+        raise ValueError(f"{name} has [{values}] in row {row}, {what}")
 
 
 def _first(bad: Any) -> tuple[int, ...]:

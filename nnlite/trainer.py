@@ -140,8 +140,8 @@ class Trainer:
         """Train on x (N, inputs) and y (N, outputs), numbers (N,) for one output, or integer labels (N,) for several.
 
         Every epoch sees every row once, in a new order if `shuffle`; the last batch may be short. The history has the
-        mean loss and the metrics over the epoch's rows as they were trained, and "val_…" of `validation_data` after each
-        epoch. `progress` shows a bar on stderr. DivergedError when loss or parameters stop being finite.
+        mean loss and the metrics over the epoch's rows as they were trained, and "val_…" of `validation_data` after
+        each epoch. `progress` shows a bar on stderr. DivergedError when loss or parameters stop being finite.
         """
         epochs, batch_size = gate.integer(epochs, "epochs", least=0), gate.integer(batch_size, "batch_size")
         x, target = self._data(x, y)
