@@ -25,8 +25,8 @@ class Loss:
 
     def __init__(self, reduction: str = "mean", *, device: str = "numpy") -> None:
         self.reduction = one_of(reduction, ("mean", "sum", "none"), "reduction")
-        self.device = get_device(device)
-        self.ops = self.device.ops
+        self.backend = get_device(device)  # where arrays are, when the loss is used by itself
+        self.ops = self.backend.ops
         self.gradient: Any = None  # (N, K), of the last forward
 
     def kernel(self, prediction: Any, target: Any, scale: float) -> tuple[Any, Any]:
@@ -35,21 +35,21 @@ class Loss:
 
     def forward(self, prediction: Any, target: Any) -> Any:
         """prediction (N, K), target (N, K) or labels (N,) -> the loss: a float, or ℓ (N,) for reduction "none"."""
-        p = numeric(prediction, self.device, "prediction")
+        p = numeric(prediction, self.backend, "prediction")
         if p.ndim not in (1, 2) or 0 in p.shape:
             raise ValueError(f"prediction has shape {p.shape}, expected (N, K) or (N,) with at least one row")
-        t = numeric(target, self.device, "target")
+        t = numeric(target, self.backend, "target")
         shape = p.shape
         if shape != t.shape and not (self.target == "class" and t.ndim == 1 and p.ndim == 2 and shape[1] > 1):
             raise ValueError(f"target has shape {t.shape}, prediction {shape}: they must be the same")
         dtype = np.float32 if p.dtype == np.float32 and t.dtype.kind != "c" else np.float64
-        p = finite(p.reshape(len(p), -1), self.device, dtype, "prediction")
+        p = finite(p.reshape(len(p), -1), self.backend, dtype, "prediction")
         if self.target != "real" and not self.from_logits and ((p < 0) | (p > 1 + 1e-6)).any():
             raise ValueError(
                 f"prediction has values outside 0 … 1, which {type(self).__name__} expects; for values before the "
                 f"{self.link.__name__ if self.link else 'activation'} use from_logits=True"
             )
-        t = targets(t, p.shape, self.device, dtype, self.target, "target")
+        t = targets(t, p.shape, self.backend, dtype, self.target, "target")
         losses = self.measure(p, t)
         self.gradient = self.gradient.reshape(shape)
         return losses if self.reduction == "none" else self.reduce(losses, p.shape[1])

@@ -347,7 +347,7 @@ def activations(
     _label(ax, "Activations and their derivatives", "z", "f(z),  f′(z)")
     handles, _ = ax.get_legend_handles_labels()
     handles.append(Line2D([], [], color=INK, linewidth=1.4, linestyle=(0, (4, 2)), label="derivative"))
-    ax.legend(handles=handles, loc="upper left", frameon=False)
+    ax.legend(handles=handles, loc="best", frameon=False)
     return ax
 
 

@@ -1,0 +1,40 @@
+"""Every lesson runs, small, in a process of its own: it exits with 0, its assert included, and leaves its picture."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("[0-9][0-9]_*.py"))
+FROM_SCIKIT_LEARN = {"07_iris", "08_digits", "10_devices"}
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def test_there_are_examples():
+    assert [path.stem[:2] for path in EXAMPLES] == [f"{number:02d}" for number in range(1, len(EXAMPLES) + 1)]
+    assert len(EXAMPLES) >= 10
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_example(path, tmp_path):
+    if path.stem == "09_mnist" and not os.environ.get("NNLITE_DATA"):
+        pytest.skip("NNLITE_DATA is not set, and tests do not download MNIST")
+    if path.stem in FROM_SCIKIT_LEARN and importlib.util.find_spec("sklearn") is None:
+        pytest.skip("its data are files of scikit-learn, which is not installed")
+    out = tmp_path / "pictures"  # not there yet: the example makes it
+    done = subprocess.run(
+        [sys.executable, str(path), "--quick", "--out", str(out)],
+        env=os.environ | {"MPLBACKEND": "Agg", "PYTHONIOENCODING": "utf-8"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=300,
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert done.stdout.strip(), "no table"
+    assert (out / f"{path.stem}.png").read_bytes().startswith(PNG)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["pictures"], "it wrote outside of its folder"
