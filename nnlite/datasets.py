@@ -189,8 +189,10 @@ def _table(file: str, header: int) -> tuple[Array, Array]:
     return rows[:, :-1], rows[:, -1].astype(np.int64)
 
 
-def _standardised(file: str, test: float, seed: int) -> Split:
+def _columns(file: str, test: float, seed: int, standardise: bool) -> Split:
     part = split(*_table(file, header=1), test=test, seed=seed)
+    if not standardise:
+        return part
     # Only rows that may be seen: a mean over all rows would leak the held-back ones into training.
     mean, deviation = part.x_train.mean(axis=0), part.x_train.std(axis=0)  # (D,), (D,)
     deviation[deviation == 0] = 1.0
@@ -203,19 +205,19 @@ def digits(test: float = 0.2, seed: int = 0) -> Split:
     return split(x / 16, y, test=test, seed=seed)
 
 
-def iris(test: float = 0.2, seed: int = 0) -> Split:
+def iris(test: float = 0.2, seed: int = 0, standardise: bool = True) -> Split:
     """150 irises of 3 species: x (N, 4), standardised by the training rows; labels (N,)."""
-    return _standardised("iris.csv", test, seed)
+    return _columns("iris.csv", test, seed, standardise)
 
 
-def wine(test: float = 0.2, seed: int = 0) -> Split:
+def wine(test: float = 0.2, seed: int = 0, standardise: bool = True) -> Split:
     """178 wines of 3 growers: x (N, 13), standardised by the training rows; labels (N,)."""
-    return _standardised("wine_data.csv", test, seed)
+    return _columns("wine_data.csv", test, seed, standardise)
 
 
-def breast_cancer(test: float = 0.2, seed: int = 0) -> Split:
+def breast_cancer(test: float = 0.2, seed: int = 0, standardise: bool = True) -> Split:
     """569 tumours: x (N, 30), standardised by the training rows; labels (N,) 0 malignant, 1 benign."""
-    return _standardised("breast_cancer.csv", test, seed)
+    return _columns("breast_cancer.csv", test, seed, standardise)
 
 
 # --- MNIST and Fashion-MNIST --------------------------------------------------

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -254,12 +255,12 @@ class _Bar:
         if wanted and epochs:
             from tqdm.auto import tqdm
 
-            self.bar = tqdm(total=epochs * rows, unit=" rows", unit_scale=True, mininterval=0.1, dynamic_ncols=True)
-            self.bar.set_description(f"epoch 1/{epochs}", refresh=False)
+            with contextlib.suppress(OSError):  # there is no terminal any more
+                self.bar = tqdm(total=epochs * rows, unit=" rows", unit_scale=True, mininterval=0.1, dynamic_ncols=True)
+                self.bar.set_description(f"epoch 1/{epochs}", refresh=False)
 
     def advance(self, rows: int) -> None:
-        if self.bar is not None:
-            self.bar.update(rows)
+        self._draw(lambda bar: bar.update(rows))
 
     def show(self, row: Mapping[str, float]) -> None:
         """An epoch has ended with these values."""
@@ -269,15 +270,23 @@ class _Bar:
         now, last = time.monotonic(), self.epoch == self.epochs
         if last or now - self.drawn >= 0.1:
             self.drawn = now
+            values = {name: f"{value:.4f}" for name, value in row.items()}
             self.bar.set_description(f"epoch {self.epoch if last else self.epoch + 1}/{self.epochs}", refresh=False)
-            self.bar.set_postfix({name: f"{value:.4f}" for name, value in row.items()}, refresh=last)
+            self._draw(lambda bar: bar.set_postfix(values, refresh=last))
 
     def __enter__(self) -> _Bar:
         return self
 
     def __exit__(self, *error: Any) -> None:
+        self._draw(lambda bar: bar.close())
+
+    def _draw(self, draw: Callable[[Any], Any]) -> None:
         if self.bar is not None:
-            self.bar.close()
+            try:
+                draw(self.bar)
+            except OSError:  # the terminal is gone, or whoever read the pipe; training goes on
+                self.bar.disable = True
+                self.bar = None
 
 
 def _quiet() -> np.errstate:

@@ -523,3 +523,12 @@ def test_toy_loaders_split(name: str) -> None:
     assert isinstance(part, datasets.Split) and len(part.x_train) == len(part.x_test) == 15
     x, y = getattr(datasets, name)(n=30, seed=2)
     np.testing.assert_array_equal(part.x_train, datasets.split(x, y, test=0.5, seed=2).x_train)
+
+
+@pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer"])
+def test_columns_as_they_were_measured(name: str) -> None:
+    pytest.importorskip("sklearn")
+    raw, scaled = (getattr(datasets, name)(standardise=flag) for flag in (False, True))
+    mean, deviation = raw.x_train.mean(axis=0), raw.x_train.std(axis=0)
+    np.testing.assert_allclose((raw.x_test - mean) / deviation, scaled.x_test, rtol=1e-12)
+    np.testing.assert_array_equal(raw.y_train, scaled.y_train)

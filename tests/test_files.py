@@ -206,7 +206,7 @@ def test_other_versions_and_numbers_that_are_none(path):
     with pytest.raises(nl.CorruptFileError, match="written in format 2; this nnlite reads format 1"):
         nl.load(path, "numpy")
     write_header(path, header(), np.float32([np.nan]).tobytes())
-    with pytest.raises(nl.CorruptFileError, match="tensor '0.W' contains NaN"):
+    with pytest.raises(nl.CorruptFileError, match=r"tensor '0\.W' contains NaN"):
         nl.load(path, "numpy")
 
 

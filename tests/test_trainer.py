@@ -248,3 +248,18 @@ def test_names_for_everything_and_combinations_that_make_no_sense():
         nl.Trainer("net")
     with pytest.raises(ValueError, match="nothing to train"):
         nl.Trainer(nl.Sequential(nl.ReLU(), device="numpy"))
+
+
+def test_a_terminal_that_is_gone_does_not_stop_training(data, monkeypatch):
+    class Gone:
+        encoding = "utf-8"
+
+        def write(self, text):
+            raise BrokenPipeError(32, "Broken pipe")
+
+        def flush(self):
+            raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("sys.stderr", Gone())
+    history = make().fit(*data, epochs=3, progress=True)
+    assert len(history["loss"]) == 3

@@ -1,0 +1,459 @@
+"""The command line, as a user types it: what comes out, which files are written, what a mistake is answered with."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nnlite as nl
+from nnlite import cli, tables
+
+PNG = b"\x89PNG"
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """stdout of a command that works."""
+    status = cli.main(list(argv))
+    out, err = capsys.readouterr()
+    assert status == 0, err
+    return out
+
+
+def mistake(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """The one line that a command with something wrong in it answers."""
+    assert cli.main(list(argv)) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("nnlite: ") and err.count("\n") == 1 and "Traceback" not in err
+    return err.removeprefix("nnlite: ").rstrip()
+
+
+def score(out: str) -> float:
+    """The accuracy in percent, or R², of the last line."""
+    last = out.splitlines()[-1]
+    return float(
+        last.partition("accuracy: ")[2].split()[0] if "accuracy" in last else last.partition("R² ")[2].split()[0]
+    )
+
+
+def write(name: str, text: str | bytes) -> str:
+    Path(name).write_bytes(text.encode() if isinstance(text, str) else text)
+    return name
+
+
+def flowers(rows: int = 90) -> str:
+    """Three classes in columns of very different size, one of them constant."""
+    rng = np.random.Generator(np.random.PCG64(0))
+    kinds = np.arange(rows) % 3
+    year, width = 1e6 + 3 * kinds + rng.normal(0, 0.3, rows), 1e-3 * rng.normal(kinds, 0.3)
+    lines = [f"{a},{b},7,{['rose', 'lily', 'US$'][k]}" for a, b, k in zip(year, width, kinds)]
+    return write("flowers.csv", "\n".join(["year,width,seven,kind", *lines]) + "\n")
+
+
+def prices(rows: int = 80) -> str:
+    rng = np.random.Generator(np.random.PCG64(0))
+    x = rng.uniform([1, 30], [9, 200], (rows, 2))
+    return write("prices.csv", "".join(f"{a},{b},{2000 * a + 3000 * b + 1e5}\n" for a, b in x))
+
+
+# ---- train ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [
+        *[(gate, 100.0) for gate in ("and", "nand", "nor", "or", "xnor", "xor")],
+        *[("blobs", 95.0), ("circles", 95.0), ("moons", 95.0), ("spirals", 95.0), ("sine", 0.95)],
+        *[("digits", 96.0), ("iris", 90.0)],
+    ],
+)
+def test_the_defaults_learn_each_data_set(name: str, least: float, capsys: pytest.CaptureFixture[str]) -> None:
+    if name in ("digits", "iris"):
+        pytest.importorskip("sklearn")
+    assert score(run(capsys, "train", name, "--quiet", "--device", "numpy")) >= least
+
+
+def test_a_model_of_a_named_set_reads_the_columns_as_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    """iris is trained on scaled columns, but whoever measures a flower has centimetres."""
+    pytest.importorskip("sklearn")
+    said = score(run(capsys, "train", "iris", "--quiet", "--device", "numpy"))
+    raw = nl.datasets.iris(standardise=False)
+    prediction = nl.load("out/model.safetensors", device="numpy").predict(raw.x_test)
+    assert 100 * nl.metrics.Accuracy()(prediction, raw.y_test) == pytest.approx(said, abs=0.01)
+
+
+def test_train_says_what_it_does_and_writes_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train", "xor", "--epochs", "7", "--out", "a/b", "--device", "numpy"]) == 0
+    out, err = capsys.readouterr()
+    assert "4 rows to learn from, 4 to test with; 2 columns -> 2 classes (0, 1)" in out
+    assert "Dense(2, 8)" in out and "Sigmoid()" in out
+    assert "epoch 7/7" in err, "the bar is shown on stderr"
+    pictures = ["confusion_matrix.png", "decision_boundary.png", "learning_curve.png"]
+    assert sorted(path.name for path in Path("a/b").iterdir()) == sorted(
+        [*pictures, "history.csv", "model.safetensors"]
+    )
+    assert all(str(path) in out for path in Path("a/b").iterdir())
+    assert all((Path("a/b") / name).read_bytes().startswith(PNG) for name in pictures)
+    header, *rows = Path("a/b/history.csv").read_text().splitlines()
+    assert header == "epoch,loss,accuracy,val_loss,val_accuracy"
+    assert [row.split(",")[0] for row in rows] == [str(epoch) for epoch in range(1, 8)]
+    assert nl.load("a/b/model.safetensors", device="numpy").predict([[0, 1]]).shape == (1, 1)
+
+
+def test_quiet_prints_the_last_line_only(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train", "sine", "--epochs", "1", "--quiet", "--device", "numpy"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("test: RMSE ") and out.count("\n") == 1 and err == ""
+    assert sorted(path.name for path in Path("out").iterdir()) == [
+        "history.csv",
+        "learning_curve.png",
+        "model.safetensors",
+    ]
+
+
+@pytest.mark.parametrize("loss", list(nl.losses.LOSSES))
+def test_every_loss_learns_classes(loss: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for data in ("moons", "blobs"):  # two classes and three
+        options = ["--loss", loss, "--epochs", "30", "--device", "numpy", "--quiet"]
+        assert score(run(capsys, "train", data, *options)) >= 80
+
+
+@pytest.mark.parametrize("loss", ["mse", "half_mse", "mae"])
+def test_every_loss_for_numbers(loss: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert score(run(capsys, "train", prices(), "--loss", loss, "--quiet", "--device", "numpy")) > 0.9
+
+
+def test_flags_reach_the_network_and_the_trainer(capsys: pytest.CaptureFixture[str]) -> None:
+    options = shlex.split(
+        "--layers 5,4 --activation softplus --optimizer sgd --lr 0.2 --epochs 3 --batch-size 7 --seed 3"
+    )
+    out = run(capsys, "train", "moons", *options, "--device", "numpy")
+    assert "Dense(2, 5)" in out and "Dense(5, 4)" in out and "Softplus()" in out and "numpy" in out
+    first = Path("out/history.csv").read_text()
+    run(capsys, "train", "moons", *options, "--device", "numpy")
+    assert Path("out/history.csv").read_text() == first, "one seed, one history"
+    assert "Dense(2, 2)" in run(capsys, "train", "moons", "--layers", "none", "--epochs", "1", "--device", "numpy")
+
+
+# ---- train on a file ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", ["kind", "3", "-1", None])
+def test_a_table_of_classes(target: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["train", flowers(), "--device", "numpy", "--epochs", "60"] + (
+        [] if target is None else ["--target", target]
+    )
+    out = run(capsys, *argv)
+    assert "72 rows to learn from, 18 to test with; 3 columns (year, width, seven)" in out
+    assert "3 classes (US$, lily, rose) of 'kind'" in out
+    assert score(out) >= 90
+    net = nl.load("out/model.safetensors", device="numpy")
+    assert net.notes["classes"] == ["US$", "lily", "rose"] and net.notes["features"] == ["year", "width", "seven"]
+
+
+def test_a_two_column_table_gets_its_decision_boundary(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = "".join(f"{i},{-i},{int(i > 10)}\n" for i in range(20))
+    run(capsys, "train", write("two.csv", rows), "--quiet", "--epochs", "2", "--device", "numpy")
+    assert Path("out/decision_boundary.png").read_bytes().startswith(PNG)
+
+
+def test_a_table_of_numbers_is_predicted_in_its_own_unit(capsys: pytest.CaptureFixture[str]) -> None:
+    assert score(run(capsys, "train", prices(), "--quiet", "--device", "numpy")) > 0.98
+    table = tables.read_csv("prices.csv")
+    prediction = nl.load("out/model.safetensors", device="numpy").predict(table.x)
+    assert nl.metrics.metric("r2")(prediction, np.array(table.y, dtype=float)) > 0.98
+
+
+@pytest.mark.parametrize("sizes", [[4, 1], [4, 6, 1], [4, 6, 5, 1]])
+def test_folding_changes_no_prediction(sizes: list[int], tmp_path: Path) -> None:
+    rng = np.random.Generator(np.random.PCG64(1))
+    x = rng.normal([0, 1e6, 5, -3], [1, 1, 1e-4, 1e3], (50, 4))
+    x[:, 2] = 0.1  # constant, and 0.1 has rounding in its mean
+    y = rng.normal(300, 20, (50, 1))
+    x_scale, y_scale = tables.Scale.of(x), tables.Scale.of(y)
+    assert x_scale.deviation[2] == 1
+    net = nl.mlp(sizes, "tanh", device="numpy", dtype="float64")
+    nl.Trainer(net, optimizer=nl.Adam(0.01)).fit(x_scale.apply(x), y_scale.apply(y), epochs=3, progress=False)
+    before = net.predict(x_scale.apply(x)) * y_scale.deviation + y_scale.mean
+    tables.fold(net, x_scale, y_scale)
+    net.save(tmp_path / "m.safetensors")
+    after = nl.load(tmp_path / "m.safetensors", device="numpy").predict(x)
+    np.testing.assert_allclose(after, before, rtol=1e-9)
+
+
+def test_folding_leaves_a_softmax_alone() -> None:
+    rng = np.random.Generator(np.random.PCG64(1))
+    x = rng.normal([0, 1e3], [1, 9], (20, 2))
+    scale = tables.Scale.of(x)
+    net = nl.mlp([2, 5, 3], output="softmax", device="numpy", dtype="float64")
+    before = net.predict(scale.apply(x))
+    tables.fold(net, scale)
+    np.testing.assert_allclose(net.predict(x), before, rtol=1e-9)
+
+
+def test_numbers_too_large_to_be_squared() -> None:
+    with pytest.raises(ValueError, match="column 2 has numbers too large"):
+        tables.Scale.of(np.array([[1.0, 1e300], [2.0, -1e300]]))
+
+
+# ---- reading CSV --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a,b,c\n1,2,0\n3,4,1\n",
+        "\ufeffa,b,c\n1,2,0\n3,4,1\n",
+        "a,b,c\r\n1,2,0\r\n3,4,1\r\n",
+        '"a",b,"c"\n" 1",2.0,"0"\n3,4e0,1',
+        "a,b,c\n1, 2 ,0\n3,4,1\n\n\n",
+    ],
+)
+def test_the_same_table_written_in_many_ways(text: str) -> None:
+    table = tables.read_csv(write("t.csv", text))
+    assert table.x.tolist() == [[1, 2], [3, 4]] and table.y == ["0", "1"]
+    assert (table.features, table.target, table.lines[0]) == (["a", "b"], "c", 2)
+
+
+def test_a_header_is_told_by_text_over_the_features() -> None:
+    assert tables.read_csv(write("t.csv", "1,2,yes\n3,4,no\n")).features is None
+    assert tables.read_csv(write("t.csv", "1,x,yes\n3,4,no\n")).features == ["1", "x"]
+    assert tables.read_csv(write("t.csv", "yes,1\nno,2\n"), target="0").y == ["yes", "no"]
+
+
+def test_a_newline_in_quotes_is_part_of_the_cell_and_of_the_line_count() -> None:
+    table = tables.read_csv(write("t.csv", 'a,kind\n1,"two\nlines"\n2,one\n'))
+    assert table.y == ["two\nlines", "one"] and table.lines == [2, 4]
+    with pytest.raises(ValueError, match=r"^t\.csv:4:1: the text 'x'"):
+        tables.read_csv(write("t.csv", 'a,kind\n1,"two\nlines"\nx,one\n'))
+
+
+WRONG = {
+    "empty": ("", "1:1: the file is empty"),
+    "blank": ("\n\n", "1:1: the file is empty"),
+    "only a BOM": ("\ufeff", "1:1: the file is empty"),
+    "header only": ("a,b,c\n", "2:1: there are no rows"),
+    "too long": ("a,b\n1,2\n1,2,3\n", "3:3: 3 columns, but the first row has 2"),
+    "too short": ("a,b,c\n1,2,3\n1,2\n", "3:3: 2 columns, but the first row has 3"),
+    "blank between": ("a,b\n1,2\n\n1,3\n", "3:1: an empty line"),
+    "text": ("a,b,c\n1,2,0\n1,x,1\n", "3:2: the text 'x' in a column of features"),
+    "underscore": ("a,b\n1_000,0\n", "2:1: the text '1_000'"),
+    "missing": ("a,b,c\n1,2,0\n,2,1\n", "3:1: a value is missing"),
+    "missing in the first row": ("1,,0\n1,2,1\n", "1:2: a value is missing"),
+    "NaN": ("1,2,0\n1,nan,1\n", "2:2: 'nan' is not a finite number"),
+    "infinity": ("1,2,0\n-inf,1,1\n", "2:1: '-inf' is not a finite number"),
+    "latin-1": ("a,b,c\n1,2,x\n1,2,café\n".encode("latin-1"), "3:3: the byte 0xe9 is not UTF-8"),
+    "UTF-16": ("a,b\n1,2\n".encode("utf-16"), "1:1: the byte 0xff is not UTF-8"),
+    "open quotation": ('a,b\n1,"2\n3,4\n', "2:1: not a row of a CSV file"),
+    "semicolons": ("a;b;c\n1;2;3\n", "1:1: semicolons separate the columns"),
+    "quoted semicolons": ('"a, x";"b"\n1;2\n', "1:1: semicolons separate the columns"),
+    "decimal commas": ("1,5;2,5;0\n", "1:1: semicolons separate the columns"),
+    "tabs": ("a\tb\n1\t2\n", "1:1: tabs separate the columns"),
+    "one column": ("a\n1\n2\n", "1:1: the target is the only column"),
+    "no name": (",a,b\n0,1,2\n", "1:1: the header names no column here"),
+    "a name twice": ("a,a,b\n0,1,2\n", "1:2: column 1 is called 'a' too"),
+    "target missing": ("a,b\n1,0\n2,\n3,1\n", "3:2: a value is missing for the target"),
+    "target NaN": ("a,b\n1,yes\n2,NaN\n3,no\n", "3:2: 'NaN' is no value for the target"),
+    "target with a typing error": ("a,b\n1,1.5\n2,l.7\n3,2.5\n", "3:2: the text 'l.7' in a column of numbers"),
+    "one class": ("a,b\n1,x\n2,x\n3,x\n", "2:2: the target holds one class only, 'x'"),
+    "two rows": ("a,b\n1,x\n2,y\n", "3:1: too few rows"),
+}
+
+
+@pytest.mark.parametrize(("text", "answer"), WRONG.values(), ids=WRONG)
+def test_a_wrong_file_is_answered_with_line_and_column(
+    text: str | bytes, answer: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert mistake(capsys, "train", write("t.csv", text)).startswith(f"t.csv:{answer}")
+    assert not Path("out").exists()
+
+
+def test_a_missing_file_and_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    assert mistake(capsys, "train", "no.csv").startswith("no.csv:1:1: there is no such file")
+    Path("folder").mkdir()
+    assert mistake(capsys, "train", "folder").startswith("folder:1:1: this is a folder")
+
+
+def test_what_a_target_is() -> None:
+    def target(cells: list[str], loss: str | None = None) -> tuple[list[float], list[str] | None]:
+        text = "x,y\n" + "".join(f"{i},{cell}\n" for i, cell in enumerate(cells))
+        y, names = tables.target(tables.read_csv(write("t.csv", text)), loss)
+        return y.ravel().tolist(), names
+
+    assert target(["b", "a", "b"]) == ([1, 0, 1], ["a", "b"])
+    assert target(["10", "9", "10", "9"]) == ([1, 0, 1, 0], ["9", "10"])
+    assert target(["1", "2", "3", "4"]) == ([1, 2, 3, 4], None)
+    assert target(["1", "2", "3", "4"], "cce") == ([0, 1, 2, 3], ["1", "2", "3", "4"])
+    assert target(["0.5", "1.5", "0.5", "1.5"]) == ([0.5, 1.5, 0.5, 1.5], None)
+    assert target([str(i) for i in range(50)] * 2)[1] is None
+    with pytest.raises(ValueError, match=r"^t\.csv:3:2: loss 'bce' is for classes"):
+        target(["1", "1.5", "2"], "bce")
+
+
+# ---- predict ------------------------------------------------------------------------------------------------------
+
+
+def test_predict_answers_every_row_in_order(capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, "train", flowers(), "--device", "numpy", "--quiet", "--epochs", "60")
+    with_target = run(capsys, "predict", "out/model.safetensors", "flowers.csv", "--device", "numpy")
+    header, *rows = with_target.splitlines()
+    assert header == "kind,probability" and len(rows) == 90
+    known = [line.rpartition(",")[2] for line in Path("flowers.csv").read_text().splitlines()[1:]]
+    assert np.mean([row.split(",")[0] == kind for row, kind in zip(rows, known)]) > 0.9
+    assert all(1 / 3 <= float(row.split(",")[1]) <= 1 for row in rows)
+
+    lines = [line.rpartition(",")[0] for line in Path("flowers.csv").read_text().splitlines()]
+    write("features.csv", "\n".join(lines))
+    assert run(capsys, "predict", "out/model.safetensors", "features.csv", "--device", "numpy") == with_target
+    write("bare.csv", "\n".join(lines[1:]))
+    bare = run(capsys, "predict", "out/model.safetensors", "bare.csv", "--device", "numpy", "--out", "p.csv")
+    assert bare == "" and Path("p.csv").read_text().splitlines() == rows, "no header for a file without one"
+    turned = [",".join(reversed(line.split(","))) for line in lines]
+    write("turned.csv", "\n".join(turned))
+    assert run(capsys, "predict", "out/model.safetensors", "turned.csv", "--device", "numpy") == with_target
+
+
+def test_predict_numbers_and_two_classes_with_one_output(capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, "train", prices(), "--device", "numpy", "--quiet", "--epochs", "2")
+    write("x.csv", "3,100\n4,120\n")
+    assert [len(row.split(",")) for row in run(capsys, "predict", "out/model.safetensors", "x.csv").splitlines()] == [
+        1,
+        1,
+    ]
+    run(capsys, "train", "xor", "--device", "numpy", "--quiet")
+    write("x.csv", "0,0\n0,1\n1,0\n1,1\n")
+    rows = [row.split(",") for row in run(capsys, "predict", "out/model.safetensors", "x.csv").splitlines()]
+    assert [row[0] for row in rows] == ["0", "1", "1", "0"] and all(float(row[1]) > 0.5 for row in rows)
+
+
+def test_predict_refuses_what_does_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, "train", flowers(), "--device", "numpy", "--quiet", "--epochs", "1")
+    model = "out/model.safetensors"
+    answer = mistake(capsys, "predict", model, write("x.csv", "year,width\n1,2\n"))
+    assert answer == "x.csv:1:3: 2 columns of features, but the model reads 3: year, width, seven"
+    answer = mistake(capsys, "predict", model, write("x.csv", "year,height,seven\n1,2,7\n"))
+    assert answer == "x.csv:1:2: the model knows no feature 'height'; it reads year, width, seven"
+    assert mistake(capsys, "predict", model, "no.csv").startswith("no.csv:1:1: there is no such file")
+    assert mistake(capsys, "predict", "no.safetensors", "x.csv") == "no.safetensors: No such file or directory"
+    assert mistake(capsys, "predict", "x.csv", "x.csv").startswith("x.csv: not a model file")
+    assert (
+        mistake(capsys, "predict", model, "flowers.csv", "--out", "no/p.csv") == "no/p.csv: No such file or directory"
+    )
+
+
+@pytest.mark.parametrize("notes", [{"classes": "ab"}, {"classes": ["a"]}, {"classes": [1, 2]}, {"features": ["x"]}])
+def test_predict_refuses_notes_that_do_not_fit(notes: dict[str, object], capsys: pytest.CaptureFixture[str]) -> None:
+    nl.mlp([2, 2], output="softmax", device="numpy").save("m.safetensors", notes)
+    assert "its notes name other" in mistake(capsys, "predict", "m.safetensors", write("x.csv", "1,2\n"))
+
+
+def test_predict_with_a_model_that_has_no_notes(capsys: pytest.CaptureFixture[str]) -> None:
+    nl.mlp([2, 3], device="numpy").save("m.safetensors")
+    out = run(capsys, "predict", "m.safetensors", write("x.csv", "a,b\n1,2\n"))
+    assert out.splitlines()[0] == "prediction 0,prediction 1,prediction 2" and out.count("\n") == 2
+
+
+# ---- info and mistakes --------------------------------------------------------------------------------------------
+
+
+def test_info_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = {line[:21].strip(): line[21:].strip() for line in run(capsys, "info").splitlines()}
+    assert lines["nnlite"] == nl.__version__ and lines["numpy"] == np.__version__
+    assert lines["device numpy"].startswith("yes: ")
+    assert {"python", "numba", "matplotlib", "cupy", "CPUs", "OMP_NUM_THREADS", "OPENBLAS_CORETYPE", "BLAS"} <= set(
+        lines
+    )
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--version"])
+    assert end.value.code == 0 and capsys.readouterr().out == f"nnlite {nl.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "answer"),
+    [
+        ("", "COMMAND"),
+        ("teach", "invalid choice: 'teach'"),
+        ("train", "NAME|FILE.csv"),
+        ("train digitz", "'digitz' is neither a CSV file here nor a data set; these are and, blobs"),
+        ("train xor --lr nan", "lr must be finite and above 0, not nan"),
+        ("train xor --lr 0", "lr must be finite and above 0"),
+        ("train xor --lr x", "invalid float value: 'x'"),
+        ("train xor --epochs 2.5", "invalid int value: '2.5'"),
+        ("train xor --epochs -1", "--epochs must be at least 1, not -1"),
+        ("train xor --epochs 0", "--epochs must be at least 1, not 0"),
+        ("train xor --batch-size 0", "--batch-size must be at least 1, not 0"),
+        ("train xor --seed -1", "--seed must be at least 0, not -1"),
+        ("train xor --layers 8,0", "'8,0' must be whole numbers of at least 1"),
+        ("train xor --layers 8;4", "'8;4' must be whole numbers of at least 1"),
+        ("train xor --activation rellu", "invalid choice: 'rellu'"),
+        ("train xor --loss huber", "invalid choice: 'huber'"),
+        ("train xor --optimizer adan", "invalid choice: 'adan'"),
+        ("train xor --device tpu", "device='tpu' is not known"),
+        ("train xor --target 1", "--target is for CSV files"),
+        ("train sine --loss cce", "--loss cce is for classes"),
+        ("train prices.csv --loss cce", "prices.csv:1:3: loss 'cce' is for classes"),
+        (
+            "train flowers.csv --target colour",
+            "flowers.csv:1:1: no column is called 'colour'; the first row has 'year'",
+        ),
+        ("train flowers.csv --target 4", "flowers.csv:1:1: no column 4: there are 4, 0 … 3"),
+        ("train xor --out prices.csv", "prices.csv: File exists"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(argv: str, answer: str, capsys: pytest.CaptureFixture[str]) -> None:
+    flowers(), prices()
+    assert answer in mistake(capsys, *argv.split())
+    assert not Path("out").exists()
+
+
+def test_a_diverging_run(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = shlex.split("train moons --lr 1e38 --optimizer sgd --activation relu --quiet --device numpy")
+    assert mistake(capsys, *argv).startswith("training diverged: ")
+
+
+def test_a_device_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    if nl.devices()["cupy"].available:
+        pytest.skip("this machine has a GPU")
+    assert mistake(capsys, "train", "xor", "--device", "gpu").startswith("device 'cupy' cannot be used: ")
+
+
+def test_ctrl_c(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(nl.Trainer, "fit", interrupted)
+    assert cli.main(["train", "xor", "--quiet", "--device", "numpy"]) == 130
+    assert capsys.readouterr().err == "nnlite: stopped by Ctrl-C\n"
+
+
+# ---- as a process of its own ----------------------------------------------------------------------------------------
+
+
+def test_python_m_nnlite_needs_no_screen() -> None:
+    code = "import sys, runpy; sys.argv = ['nnlite', 'train', 'and', '--quiet', '--device', 'numpy']\n"
+    code += "try: runpy.run_module('nnlite', run_name='__main__')\n"
+    code += "except SystemExit as end: assert end.code == 0, end.code\n"
+    code += "assert 'matplotlib.pyplot' not in sys.modules"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "test accuracy: 100.00 % (4 of 4 rows)\n"
+
+
+def test_a_reader_that_leaves_does_not_stop_the_training() -> None:
+    argv = [sys.executable, "-m", "nnlite", "train", "xor", "--epochs", "3", "--device", "numpy"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()  # what `| head -0` does
+        err = process.stderr.read()
+    assert process.returncode == 0 and b"Error" not in err
+    assert Path("out/model.safetensors").exists() and Path("out/learning_curve.png").exists()
