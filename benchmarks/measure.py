@@ -1,0 +1,114 @@
+"""One measurement in a process of its own: `python measure.py '{"job": …}'` writes one line of JSON.
+
+Jobs: "prove" trains all peers on the same rows in the same order and compares their losses; "time" takes the time of
+one peer; "machine" says what libraries use here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import math
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from peers import PEERS, Train
+from workloads import WORKLOADS
+
+TOLERANCES = {"float32": 1e-4, "float64": 1e-9}  # relative, of the mean loss of every epoch
+
+
+def prove(workloads: list[str], peers: list[str]) -> dict[str, Any]:
+    """Workload -> what was compared; ends the process where two peers differ."""
+    return {workload: prove_one(workload, peers) for workload in workloads}
+
+
+def prove_one(workload: str, peers: list[str]) -> dict[str, Any]:
+    """Three epochs on two batches and a half; the peers' losses against those of the first peer in float64."""
+    load = WORKLOADS[workload]
+    whole = load.problem()
+    small = whole.head(load.batch_size * 5 // 2)
+    epochs = math.ceil(load.proof_steps / small.steps)
+    worst: dict[str, float] = {}
+    for dtype, tolerance in TOLERANCES.items():
+        problem = small.astype(dtype)
+        losses = {name: PEERS[name].build(problem)(epochs, False) for name in peers}
+        reference = losses[peers[0]]
+        worst[dtype] = 0.0
+        for name, others in losses.items():
+            apart = max(abs(a - b) / abs(a) for a, b in zip(reference, others, strict=True))
+            if not apart <= tolerance:  # so that NaN fails too
+                raise SystemExit(
+                    f"{workload}, {dtype}: {name} does not train as {peers[0]}: losses {apart:.1e} apart after "
+                    f"{epochs * small.steps} steps, allowed {tolerance:.0e}: {others} instead of {reference}"
+                )
+            worst[dtype] = max(worst[dtype], apart)
+        if not reference[-1] < reference[0]:
+            raise SystemExit(f"{workload}, {dtype}: nothing was learned, so nothing is proven: {reference}")
+    ends = {"first_loss": reference[0], "last_loss": reference[-1]}
+    return {"steps": epochs * small.steps, "worst": worst, "source": whole.source, "rows": len(whole.x)} | ends
+
+
+def timing(workload: str, peer: str, seconds: float) -> dict[str, float]:
+    """µs a step over whole epochs, the time until the first step is done, and the most memory the process ever held."""
+    problem = WORKLOADS[workload].problem()
+    batch = problem.head(problem.batch_size)
+    start = time.perf_counter()
+    PEERS[peer].build(batch)(1, True)  # imports, builds, compiles
+    first_step = time.perf_counter() - start
+    result = {"first_step_s": first_step}
+    if seconds:
+        wall, processor = epoch_seconds(PEERS[peer].build(problem), seconds, shuffle=not problem.full_batch)
+        result["us_per_step"] = wall / problem.steps * 1e6
+        result["processor_us_per_step"] = processor / problem.steps * 1e6
+    return result | {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def epoch_seconds(train: Train, seconds: float, shuffle: bool) -> tuple[float, float]:
+    """Seconds an epoch, by the wall and of processors, over as many epochs as fill the time; shorter runs warm up."""
+    epochs = 1
+    train(1, shuffle)
+    while True:
+        start, processor = time.perf_counter(), time.process_time()
+        train(epochs, shuffle)
+        took, processor = time.perf_counter() - start, time.process_time() - processor
+        if took >= seconds * 0.7:
+            return took / epochs, processor / epochs
+        epochs = math.ceil(epochs * min(100.0, seconds / took))
+
+
+def machine() -> dict[str, str]:
+    """The BLAS that NumPy brought, the kernels it picked for this CPU, and its threads; the same of PyTorch."""
+    found = {"NumPy's BLAS": openblas()}
+    if PEERS["torch"].installed:
+        import torch
+
+        found["PyTorch"] = f"{torch.backends.cpu.get_cpu_capability()} kernels, {torch.get_num_threads()} threads"
+        if torch.backends.mkl.is_available():
+            found["PyTorch"] += ", MKL"
+    return found
+
+
+def openblas() -> str:
+    import numpy as np
+
+    for path in Path(np.__file__).parent.parent.glob("numpy.libs/*openblas*"):
+        library = ctypes.CDLL(str(path))
+        for prefix in ("scipy_openblas", "openblas"):
+            for suffix in ("64_", "_64", ""):
+                corename = getattr(library, f"{prefix}_get_corename{suffix}", None)
+                threads = getattr(library, f"{prefix}_get_num_threads{suffix}", None)
+                if corename is not None and threads is not None:
+                    corename.restype = ctypes.c_char_p
+                    return f"OpenBLAS, {corename().decode()} kernels, {threads()} threads"
+    return "not the OpenBLAS of NumPy's wheel"
+
+
+JOBS = {"prove": prove, "time": timing, "machine": machine}
+
+if __name__ == "__main__":
+    request = json.loads(sys.argv[1])
+    print(json.dumps(JOBS[request.pop("job")](**request)))

@@ -1,0 +1,215 @@
+"""The results as tables in Markdown, as CSV and as a picture."""
+
+from __future__ import annotations
+
+import csv
+import os
+import platform
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from peers import PEERS
+
+
+@dataclass
+class Result:
+    """What was found for one workload."""
+
+    name: str
+    title: str
+    proof: dict[str, Any] = field(default_factory=dict)
+    runs: list[dict[str, Any]] = field(default_factory=list)  # one a process
+    cold_s: float | None = None  # seconds until nnlite's first step where nothing is compiled yet
+
+    def best(self, peer: str) -> list[dict[str, Any]]:
+        """The runs of a peer with the number of threads that suits it best here, in order."""
+        variants = [
+            [run for run in self.runs if (run["peer"], run["threads"]) == (peer, n)] for n in PEERS[peer].threads
+        ]
+        return min((runs for runs in variants if runs), key=lambda runs: median(runs, "us_per_step"), default=[])
+
+    def ratios(self, peer: str, base: str) -> list[float]:
+        """How many times longer than `base` the peer takes, one ratio a turn: both saw the same noise."""
+        return [a["us_per_step"] / b["us_per_step"] for a, b in zip(self.best(peer), self.best(base))]
+
+    def line(self) -> str:
+        """One line to watch a long run by."""
+        peers = dict.fromkeys(run["peer"] for run in self.runs)
+        times = (f"{PEERS[peer].title} {number(median(self.best(peer), 'us_per_step'))} µs" for peer in peers)
+        return f"{self.name}: same losses after {self.proof['steps']} steps; {', '.join(times) or 'not timed'}"
+
+
+def median(runs: Iterable[dict[str, Any]], key: str) -> float:
+    return statistics.median(run[key] for run in runs)
+
+
+def number(value: float) -> str:
+    """Three digits."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Markdown with straight columns; all but the first are numbers."""
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    lines = [
+        [cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths))]
+        for row in [head, *rows]
+    ]
+    lines.insert(1, ["-" * widths[0], *("-" * (w - 1) + ":" for w in widths[1:])])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def speed(results: list[Result], peers: list[str]) -> str:
+    """µs per training step, and every other peer's time as a multiple of the first peer's."""
+    base, *others = peers
+    head = ["workload", *(PEERS[p].title for p in peers), *(f"{PEERS[p].title} ÷ {PEERS[base].title}" for p in others)]
+    rows = []
+    for result in results:
+        row = [f"{result.name}: {result.title}"]
+        for peer in peers:
+            runs = result.best(peer)
+            threads = f" ({runs[0]['threads'] or 'default'} threads)" if len(PEERS[peer].threads) > 1 else ""
+            row.append(number(median(runs, "us_per_step")) + threads.replace("1 threads", "1 thread"))
+        for peer in others:
+            ratios = result.ratios(peer, base)
+            row.append(f"{statistics.median(ratios):.2f} ({min(ratios):.2f} … {max(ratios):.2f})")
+        rows.append(row)
+    return table(head, rows)
+
+
+def threads(results: list[Result], peers: list[str], key: str) -> str:
+    """µs per training step with each number of threads that was tried."""
+    variants = [(peer, n) for peer in peers for n in PEERS[peer].threads]
+    head = ["workload", *(f"{PEERS[p].title}, {'default' if n is None else n}" for p, n in variants)]
+    rows = []
+    for result in results:
+        times = [[run for run in result.runs if (run["peer"], run["threads"]) == variant] for variant in variants]
+        rows.append([result.name, *(number(median(runs, key)) for runs in times)])
+    return table(head, rows)
+
+
+def costs(results: list[Result], peers: list[str]) -> str:
+    """Seconds until the first step is done, and the most memory."""
+    titles = [PEERS[p].title for p in peers]
+    head = ["workload", *(f"{t}, s" for t in titles), "numba with nothing compiled, s", *(f"{t}, MB" for t in titles)]
+    rows = [
+        [
+            result.name,
+            *(f"{median(result.best(peer), 'first_step_s'):.2f}" for peer in peers),
+            "–" if result.cold_s is None else f"{result.cold_s:.1f}",
+            *(f"{median(result.best(peer), 'peak_mb'):.0f}" for peer in peers),
+        ]
+        for result in results
+    ]
+    return table(head, rows)
+
+
+def proofs(results: list[Result]) -> str:
+    """How far apart the losses of all peers were at most, after how many steps."""
+    head = ["workload", "data", "rows", "steps compared", "loss, first … last epoch", "float32 apart", "float64 apart"]
+    rows = []
+    for result in results:
+        proof, worst = result.proof, result.proof["worst"]
+        loss = f"{proof['first_loss']:.4g} … {proof['last_loss']:.4g}"
+        apart = [f"{worst[dtype]:.0e}" for dtype in ("float32", "float64")]
+        rows.append([result.name, proof["source"], f"{proof['rows']:,}", str(proof["steps"]), loss, *apart])
+    return table(head, rows)
+
+
+def text(results: list[Result], peers: list[str], facts: dict[str, str]) -> str:
+    """Everything, as Markdown."""
+    timed = [result for result in results if result.runs]
+    repeats = 1 + max((run["repeat"] for result in timed for run in result.runs), default=0)
+    return "\n\n".join(
+        [
+            f"# Training speed, {date.today():%Y-%m-%d}",
+            "\n".join(f"- {name}: {value}" for name, value in facts.items()),
+            "## µs per training step",
+            "Whole epochs, shuffled (a full batch is not), plain SGD, float32, no metrics, over their steps. Median "
+            f"of {repeats} fresh processes, the peers by turns; a ratio is the median of the turns' ratios (lowest … "
+            "highest), above 1 where the peer is slower. Where two numbers of threads were tried, the faster is shown.",
+            speed(timed, peers),
+            "With each number of threads:",
+            threads(timed, peers, "us_per_step"),
+            "The same in processor time, summed over threads: other programs on the machine disturb it less, so that "
+            "with one thread it is about what an idle machine's clock would show. Waiting for other threads counts.",
+            threads(timed, peers, "processor_us_per_step"),
+            "## Start and memory",
+            "Seconds from the data being there until the first step is done: import of the library, building the net, "
+            "compiling or loading what was compiled. Memory: the most that the whole process held, data included.",
+            costs(timed, peers),
+            "## The same is computed",
+            "Same first weights, same batches in the same order; the mean loss of each epoch, relative to the first "
+            "peer's, at most so far apart. Without this no time is taken.",
+            proofs(results),
+        ]
+    )
+
+
+def write(results: list[Result], peers: list[str], facts: dict[str, str], folder: Path, stem: str) -> None:
+    """STEM.md, STEM.csv (every run) and STEM.png into the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    picture = f"\n\n![µs per training step]({stem}.png)\n"
+    (folder / f"{stem}.md").write_text(text(results, peers, facts) + picture, encoding="utf-8")
+    runs = [run for result in results for run in result.runs]
+    with (folder / f"{stem}.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(runs[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(
+            {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in run.items()} for run in runs
+        )
+    draw([result for result in results if result.runs], peers, folder / f"{stem}.png")
+
+
+def draw(results: list[Result], peers: list[str], path: Path) -> None:
+    """Bars beside each other for each workload, on a logarithmic axis."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(9, 4.5), layout="constrained")
+    width = 0.8 / len(peers)
+    for i, peer in enumerate(peers):
+        places = [place + (i - (len(peers) - 1) / 2) * width for place in range(len(results))]
+        times = [median(result.best(peer), "us_per_step") for result in results]
+        bars = axes.bar(places, times, width, label=PEERS[peer].title)
+        axes.bar_label(bars, [number(time) for time in times], fontsize=7, rotation=90, padding=3)
+    axes.set_yscale("log")
+    axes.margins(y=0.15)
+    axes.set_xticks(range(len(results)), [result.name for result in results])
+    axes.set_ylabel("µs per training step (lower is better)")
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)
+
+
+def facts() -> dict[str, str]:
+    """The machine and the versions, found without importing anything large."""
+    cpu = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), cpu)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    names = [
+        "nnlite",
+        "numpy",
+        "numba",
+        *sorted({peer.module for peer in PEERS.values()} - {"nnlite", "numpy", "numba"}),
+    ]
+    versions = []
+    for name in names:
+        try:
+            versions.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            versions.append(f"{name} not installed")
+    return {
+        "machine": f"{cpu}, {cores} cores, {platform.system()}",
+        "versions": f"Python {platform.python_version()}, {', '.join(versions)}",
+        "dtype": "float32",
+    }

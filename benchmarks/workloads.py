@@ -1,0 +1,128 @@
+"""What is trained: seven nets from tiny to wide, each with its data. Every peer is given exactly this."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A net with first weights, and the rows it is trained on by plain SGD."""
+
+    sizes: tuple[int, ...]
+    hidden: str  # activation of the hidden layers
+    output: str  # activation of the last layer; "softmax" goes with "cce"
+    loss: str  # "mse" or "cce"
+    lr: float
+    batch_size: int
+    x: np.ndarray  # (N, inputs)
+    y: np.ndarray  # (N, outputs), or labels (N,) for "cce"
+    weights: dict[str, np.ndarray]  # "0.W" (inputs, outputs), "0.b" (outputs,), "2.W", … as nnlite's state_dict
+    source: str = "synthetic"  # where the rows come from
+
+    @property
+    def full_batch(self) -> bool:
+        """Whether one batch holds all rows, so that there is nothing to shuffle or to gather."""
+        return self.batch_size >= len(self.x)
+
+    @property
+    def steps(self) -> int:
+        """Training steps in an epoch; the last batch may be short."""
+        return math.ceil(len(self.x) / self.batch_size)
+
+    def head(self, rows: int) -> Problem:
+        """The same net on the first rows only."""
+        return replace(self, x=self.x[:rows].copy(), y=self.y[:rows].copy())
+
+    def astype(self, dtype: str) -> Problem:
+        """The same in another precision; labels stay integers."""
+        y = self.y if self.y.dtype.kind == "i" else self.y.astype(dtype)
+        weights = {name: array.astype(dtype) for name, array in self.weights.items()}
+        return replace(self, x=self.x.astype(dtype), y=y, weights=weights)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A net, how it is trained, and where its data come from."""
+
+    sizes: tuple[int, ...]
+    hidden: str
+    output: str
+    loss: str
+    lr: float
+    batch_size: int
+    data: Callable[[], tuple[np.ndarray, np.ndarray, str]]  # -> x, y, source
+    rows: int | None = None  # only so many of them
+    proof_steps: int = 30  # how many steps must give the same loss on all sides
+
+    @property
+    def title(self) -> str:
+        """Such as "64-32-10 relu/softmax, batch 32, CE"."""
+        activations = self.hidden if self.output in (self.hidden, "identity") else f"{self.hidden}/{self.output}"
+        loss = {"mse": "MSE", "cce": "CE"}[self.loss]
+        return f"{'-'.join(map(str, self.sizes))} {activations}, batch {self.batch_size:,}, {loss}"
+
+    def problem(self) -> Problem:
+        """With data and first weights, in float32."""
+        import nnlite as nl
+
+        x, y, source = self.data()
+        x, y = x[: self.rows], y[: self.rows]
+        net = nl.mlp(self.sizes, self.hidden, self.output, device="numpy", dtype="float64", seed=0)
+        settings = (self.sizes, self.hidden, self.output, self.loss, self.lr, self.batch_size)
+        return Problem(*settings, x, y, net.state_dict(), source).astype("float32")
+
+
+def xor() -> tuple[np.ndarray, np.ndarray, str]:
+    """The four rows of the logic gate, one target column."""
+    import nnlite as nl
+
+    x, y = nl.datasets.logic_gate("xor")
+    return np.asarray(x, np.float64), np.asarray(y, np.float64).reshape(4, 1), "all four rows"
+
+
+def digits() -> tuple[np.ndarray, np.ndarray, str]:
+    """1,437 handwritten digits of 8 x 8 grey values."""
+    import nnlite as nl
+
+    split = nl.datasets.digits()
+    return split.x_train, split.y_train.astype(np.int64), "scikit-learn's digits"
+
+
+def table() -> tuple[np.ndarray, np.ndarray, str]:
+    """2,048 rows of 13 columns and a smooth function of them."""
+    x = np.random.default_rng(0).standard_normal((2048, 13))
+    return x, np.sin(x[:, :1]) + x[:, 1:2] * x[:, 2:3] / 2, "synthetic"
+
+
+def mnist() -> tuple[np.ndarray, np.ndarray, str]:
+    """60,000 images of 28 x 28: MNIST where NNLITE_DATA names its folder, else noise of that shape."""
+    if os.environ.get("NNLITE_DATA"):
+        import nnlite as nl
+
+        split = nl.datasets.mnist()
+        return split.x_train, split.y_train.astype(np.int64), "MNIST"
+    rng = np.random.default_rng(0)
+    return rng.random((60_000, 784), np.float32), rng.integers(10, size=60_000), "noise of MNIST's shape"
+
+
+def squares() -> tuple[np.ndarray, np.ndarray, str]:
+    """10,000 matrices of 2 x 2, and their squares."""
+    x = np.random.default_rng(0).uniform(-1, 1, (10_000, 2, 2))
+    return x.reshape(-1, 4), (x @ x).reshape(-1, 4), "synthetic"
+
+
+WORKLOADS: dict[str, Workload] = {
+    "xor": Workload((2, 3, 1), "sigmoid", "sigmoid", "mse", 1.0, 4, xor),
+    "digits": Workload((64, 32, 10), "relu", "softmax", "cce", 0.1, 32, digits),
+    "tabular": Workload((13, 64, 64, 1), "tanh", "identity", "mse", 0.05, 32, table),
+    "mnist-128": Workload((784, 128, 10), "relu", "softmax", "cce", 0.1, 64, mnist),
+    "mnist-256": Workload((784, 256, 10), "sigmoid", "softmax", "cce", 0.1, 200, mnist),
+    "wide": Workload((784, 2048, 2048, 10), "relu", "softmax", "cce", 0.05, 512, mnist, rows=5120, proof_steps=6),
+    "chain": Workload((4, 32, 16, 4), "tanh", "identity", "mse", 0.05, 10_000, squares),
+}
