@@ -241,9 +241,9 @@ class Checked:
                     arrays[name] = array = array.reshape(-1, array.shape[-1] if array.ndim else 1)
                 if name not in signature.results:
                     arrays[name] = self.device.asarray(np.require(array, dtype, "A"), dtype)
-            shapes = [arrays[name].shape if name in arrays else None for name in signature.operands]
-            signature.sizes(shapes, kernel_name)
-            result = kernel(*[arrays.get(name, v) for name, v in zip(signature.operands, operands, strict=True)])
+            checked = [arrays.get(name, value) for name, value in zip(signature.operands, operands, strict=True)]
+            signature.sizes(checked, kernel_name)
+            result = kernel(*checked)
             return result if result is None else result.reshape(*lead, result.shape[-1])
 
         return call

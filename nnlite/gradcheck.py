@@ -81,7 +81,7 @@ def check_gradients(net: Sequential, loss: str | Loss, x: Any, y: Any, seed: int
 
     host_x = to_numpy(x).copy()
     checks = [_check("x", "input", lambda point: value(asarray(point)), host_x, dx, np.ones_like(host_x), rng)]
-    for name, start, size, _ in copy._segments():
+    for name, start, size, _ in copy.segments():
         part = np.zeros_like(w)
         part[start : start + size] = 1
         layer = repr(copy.layers[int(name.split(".")[0])])

@@ -1,7 +1,7 @@
 """Metrics: what a person wants to know of predictions, from sums that add up over batches.
 
-A metric turns (prediction, target), both (N, K), into a few sums in float64, and the sums of all batches into one
-number; so an epoch's value is that of all its rows, not a mean of its batches. Labels (N,) may be given for targets.
+A metric adds its share of each batch, (prediction, target) both (N, K), to a few sums in float64, and turns the sums of
+all batches into one number; so an epoch's value is that of all its rows, not a mean of its batches.
 """
 
 from __future__ import annotations
@@ -17,21 +17,28 @@ HOST = NumpyDevice()
 
 
 class Metric:
-    """What all metrics share. A new one writes `sums` and `value`."""
+    """What all metrics share. A new one sets `name` and writes `add` and `value`."""
 
     name = "metric"
 
-    def sums(self, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
-        """prediction, target (N, K) -> the batch's share (…), in float64."""
-        raise NotImplementedError
+    def shape(self, outputs: int) -> tuple[int, ...]:
+        """The shape of the sums for so many outputs."""
+        return (2,)
+
+    def add(self, ops: Any, prediction: Any, target: Any, sums: Any) -> None:
+        """Add the share of prediction, target (N, K) to the sums, in place; called with kernels, it can be recorded."""
+        raise NotImplementedError(f"{type(self).__name__} has no add")
 
     def value(self, sums: np.ndarray) -> float:
-        """The metric of all rows whose shares were added up."""
-        raise NotImplementedError
+        """The metric of all rows that were added; here the first sum by the second."""
+        return float(sums[0] / sums[1])
 
     def __call__(self, prediction: Any, target: Any) -> float:
         """The metric of these predictions (N, K) or (N,) against targets of that shape or labels (N,)."""
-        return self.value(self.sums(*_pair(prediction, target)))
+        p, t = _pair(prediction, target)
+        sums = np.zeros(self.shape(p.shape[1]))
+        self.add(HOST.ops, p, t, sums)
+        return self.value(sums)
 
 
 class Accuracy(Metric):
@@ -43,12 +50,8 @@ class Accuracy(Metric):
 
     name = "accuracy"
 
-    def sums(self, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
-        hits = np.count_nonzero(classes(prediction) == classes(target))
-        return np.array([hits, len(prediction)], np.float64)
-
-    def value(self, sums: np.ndarray) -> float:
-        return float(sums[0] / sums[1])
+    def add(self, ops: Any, prediction: Any, target: Any, sums: Any) -> None:
+        ops.add_hits(prediction, target, sums)
 
 
 class MeanAbsoluteError(Metric):
@@ -56,11 +59,8 @@ class MeanAbsoluteError(Metric):
 
     name = "mae"
 
-    def sums(self, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
-        return np.array([np.abs(prediction - target).sum(dtype=np.float64), prediction.size])
-
-    def value(self, sums: np.ndarray) -> float:
-        return float(sums[0] / sums[1])
+    def add(self, ops: Any, prediction: Any, target: Any, sums: Any) -> None:
+        ops.add_absolute_errors(prediction, target, sums)
 
 
 class RootMeanSquaredError(Metric):
@@ -68,8 +68,8 @@ class RootMeanSquaredError(Metric):
 
     name = "rmse"
 
-    def sums(self, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
-        return np.array([np.square(prediction - target, dtype=np.float64).sum(), prediction.size])
+    def add(self, ops: Any, prediction: Any, target: Any, sums: Any) -> None:
+        ops.add_squared_errors(prediction, target, sums)
 
     def value(self, sums: np.ndarray) -> float:
         return float(np.sqrt(sums[0] / sums[1]))
@@ -83,10 +83,11 @@ class R2(Metric):
 
     name = "r2"
 
-    def sums(self, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
-        t = target.astype(np.float64)
-        error = np.square(t - prediction).sum(axis=0)
-        return np.stack([error, t.sum(axis=0), np.square(t).sum(axis=0), np.full(t.shape[1], len(t))])  # (4, K)
+    def shape(self, outputs: int) -> tuple[int, ...]:
+        return (4, outputs)
+
+    def add(self, ops: Any, prediction: Any, target: Any, sums: Any) -> None:
+        ops.add_spreads(prediction, target, sums)
 
     def value(self, sums: np.ndarray) -> float:
         error, total, squares, rows = sums

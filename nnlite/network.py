@@ -96,16 +96,16 @@ class Sequential:
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of all parameters in main memory: {"0.W": (inputs, outputs), "0.b": (outputs,), …}."""
         flat = np.array(self.backend.to_numpy(self.parameters))
-        return {name: flat[start : start + size].reshape(shape) for name, start, size, shape in self._segments()}
+        return {name: flat[start : start + size].reshape(shape) for name, start, size, shape in self.segments()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over parameters by name; ValueError, and nothing changed, if a name or a shape is not this network's."""
-        wanted = {name: shape for name, _, _, shape in self._segments()}
+        wanted = {name: shape for name, _, _, shape in self.segments()}
         if set(state) != set(wanted):
             missing, extra = sorted(set(wanted) - set(state)), sorted(map(str, set(state) - set(wanted)))
             raise ValueError(f"state has not this network's names: missing {missing}, unknown {extra}")
         flat = np.empty(len(self.parameters), self.dtype)
-        for name, start, size, shape in self._segments():
+        for name, start, size, shape in self.segments():
             value = gate.numeric(state[name], self.backend, f"state[{name!r}]")
             if value.shape != shape:
                 raise ValueError(f"state[{name!r}] has shape {value.shape}, expected {shape}")
@@ -171,7 +171,7 @@ class Sequential:
         self.layers, self.seed, self.notes = state["layers"], state["seed"], state["notes"]
         self._attach(state["flat"], get_device(state["device"]), state["flat"].dtype)
 
-    def _segments(self) -> Iterable[tuple[str, int, int, tuple[int, ...]]]:
+    def segments(self) -> Iterable[tuple[str, int, int, tuple[int, ...]]]:
         """(name, start, size, shape) of each parameter in the flat arrays."""
         start = 0
         for i, layer in enumerate(self.layers):
@@ -191,7 +191,7 @@ class Sequential:
         self.outputs = next((layer.outputs for layer in reversed(self.layers) if isinstance(layer, Dense)), None)
         views = {
             name: (self.parameters[a : a + n].reshape(shape), self.gradients[a : a + n].reshape(shape))
-            for name, a, n, shape in self._segments()
+            for name, a, n, shape in self.segments()
         }
         for i, layer in enumerate(self.layers):
             own = {name: views[f"{i}.{name}"] for name in layer.shapes}
@@ -237,7 +237,7 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> Sequential:
     get_device(device)  # what is wrong with the device is said before the file is read
     with files.read(path) as file:
         net = _from_config(file, device)
-        shapes = {name: shape for name, _, _, shape in net._segments()}
+        shapes = {name: shape for name, _, _, shape in net.segments()}
         net.load_state_dict(file.arrays(shapes, net.dtype))
         net.notes = file.config.get("notes", {})
     return net

@@ -42,7 +42,7 @@ class Optimizer:
         if self.network is not None and self.network is not network:
             raise ValueError(f"this {type(self).__name__} already trains another network; make a new one")
         self.network = network
-        for name in ("rate", "steps", *self.slots):
+        for name in self.arrays:
             old = self.__dict__.get(name)
             size = len(network.parameters) if name in self.slots else 1
             fresh = (
@@ -52,6 +52,11 @@ class Optimizer:
             )
             setattr(self, name, fresh)
         self.rate[...] = self._lr
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """The names of all arrays that a step reads or changes, beside parameters and gradients."""
+        return ("rate", "steps", *self.slots)
 
     def reset(self) -> None:
         """Forget what the rule remembers."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from . import gate
 from .activations import Identity, ReLU, Softplus, Tanh
+from .devices.recording import Tape
 from .layers import Dense
 from .losses import Loss
 from .losses import loss as loss_named
@@ -20,6 +21,7 @@ from .metrics import metric as metric_named
 from .network import Sequential
 from .optimizers import SGD, Optimizer
 from .optimizers import optimizer as optimizer_named
+from .steps import Steps
 
 
 class DivergedError(ArithmeticError):
@@ -39,10 +41,14 @@ class History(Mapping[str, list[float]]):
     def __init__(self) -> None:
         self._columns: dict[str, list[float]] = {}
 
-    def append(self, row: Mapping[str, float]) -> None:
-        """Add one epoch."""
-        for name, value in row.items():
-            self._columns.setdefault(name, []).append(value)
+    def extend(self, columns: Mapping[str, list[float]]) -> None:
+        """Add epochs: name -> one value for each."""
+        for name, values in columns.items():
+            self._columns.setdefault(name, []).extend(values)
+
+    def last(self) -> dict[str, float]:
+        """The values of the last epoch."""
+        return {name: values[-1] for name, values in self.items() if values}
 
     def plot(self, path: Any = None) -> Any:
         """The curves over the epochs, written to `path` if one is given; returns the matplotlib Axes."""
@@ -64,7 +70,7 @@ class History(Mapping[str, list[float]]):
         return len(self._columns)
 
     def __repr__(self) -> str:
-        last = ", ".join(f"{name}={values[-1]:.4g}" for name, values in self.items())
+        last = ", ".join(f"{name}={value:.4g}" for name, value in self.last().items())
         epochs = len(next(iter(self.values()), []))
         return f"<History of {epochs} epochs{': ' if last else ''}{last}>"
 
@@ -74,7 +80,8 @@ class Trainer:
 
     `loss`, `optimizer` and `metrics` are objects or lower-case names; the optimizer defaults to SGD(lr=0.01). A network
     that ends in Softmax under categorical cross-entropy, or in Sigmoid under binary, is trained from the values before
-    it, which is the same function, but stable. Shuffles come from the network's seed.
+    it, which is the same function, but stable. Shuffles come from the network's seed. A step is recorded once and run
+    by the device; replay="eager" makes every step in Python. After a fit, `print(trainer.tape)` shows the step.
 
     >>> x, y = nl.datasets.logic_gate("and")
     >>> trainer = nl.Trainer(nl.mlp([2, 1], output="sigmoid", device="numpy"), loss="mse", optimizer=nl.SGD(lr=5.0))
@@ -89,6 +96,7 @@ class Trainer:
         loss: str | Loss = "mse",
         optimizer: str | Optimizer | None = None,
         metrics: Sequence[str | Metric] = (),
+        replay: str = "auto",
     ) -> None:
         if not isinstance(network, Sequential):
             raise TypeError(f"network must be a Sequential, not {network!r}")
@@ -102,28 +110,47 @@ class Trainer:
             optimizer = SGD()
         self.optimizer = optimizer if isinstance(optimizer, Optimizer) else optimizer_named(optimizer)
         self.metrics = [metric_named(m) for m in metrics]
+        self.replay = gate.one_of(replay, ("auto", "eager"), "replay")
         self.optimizer.bind(network)
         self.history = History()
+        self.tape: Tape | None = None  # what the last fit replayed; None before, and if it could not be recorded
         self._shuffles = np.random.Generator(np.random.PCG64(network.seed))
 
     # ---- one step -----------------------------------------------------------------------------------------------
 
-    def _step(self, x: Any, target: Any) -> tuple[Any, Any]:
+    def _learn(self, x: Any, target: Any) -> tuple[Any, Any]:
+        """One step of gradient descent on a batch -> the network's outputs (n, outputs) and losses (n,) before it."""
         outputs = self.network.propagate(x, self.depth)  # x (n, inputs) -> (n, outputs)
         losses = self.loss.measure(outputs, target)  # (n,)
         self.network.backpropagate(self.loss.backward(), self.depth)  # fills network.gradients (P,)
         self.optimizer.step()  # moves network.parameters (P,)
         return outputs, losses
 
+    def _step(self, data: Any, n: int) -> None:
+        """The next n rows: taken, learned from, and counted in the epoch's sums. This is what is recorded."""
+        ops = self.network.ops
+        x = ops.take_rows(data.x, data.order, data.position, n)  # (n, inputs)
+        target = ops.take_rows(data.target, data.order, data.position, n)  # (n, outputs)
+        outputs, losses = self._learn(x, target)
+        self._count(outputs, losses, target, data.sums)
+        ops.advance(data.position, n)
+
+    def _count(self, outputs: Any, losses: Any, target: Any, sums: Sequence[Any]) -> None:
+        self.network.ops.add_losses(losses, sums[0])
+        if self.metrics:
+            prediction = self.loss.predictions(outputs)  # (n, outputs)
+            for metric, shares in zip(self.metrics, sums[1:]):
+                metric.add(self.network.ops, prediction, target, shares)
+
     def step(self, x: Any, y: Any) -> float:
         """One step of gradient descent on x (N, inputs), y (N, outputs) or (N,); returns the loss before the update."""
         x, target = self._data(x, y)
         before = self.network.parameters.copy()
         with _quiet():
-            _, losses = self._step(x, target)
+            _, losses = self._learn(x, target)
         loss = self.loss.reduce(losses, target.shape[1])
         if not math.isfinite(loss) or not np.isfinite(self.network.parameters).all():
-            raise self._diverged(loss, before, "before the step", 1, 1)
+            raise self._diverged(loss, before, 1, 1)
         return loss
 
     # ---- many steps -----------------------------------------------------------------------------------------------
@@ -149,49 +176,52 @@ class Trainer:
         validation = None if validation_data is None else self._validation(validation_data)
         self.history = History()
         self.optimizer.bind(self.network)
-        before = self.network.parameters.copy()
+        if epochs == 0:
+            return self.history
+        steps = Steps(self, x, target, batch_size, epochs)
+        self.tape = steps.tape
+        safe = _Safe(self.network)
         with _quiet(), _Bar(epochs, len(x), progress) as bar:
-            for epoch in range(1, epochs + 1):
-                row, before = self._epoch(x, target, batch_size, bool(shuffle), epoch, bar, before)
-                if validation is not None:
-                    row |= {f"val_{name}": value for name, value in self._evaluate(*validation, 4096).items()}
-                self.history.append(row)
-                bar.show(row)
+            done = 0
+            while done < epochs:
+                window = 1 if validation else min(epochs - done, steps.window)
+                steps.start(window, self._shuffles if shuffle else None)
+                try:
+                    self._window(steps, done, safe, bar)
+                finally:  # also of a training that is interrupted
+                    self.history.extend(steps.finished())
+                if validation:
+                    values = self._evaluate(*validation, 4096)
+                    self.history.extend({f"val_{name}": [value] for name, value in values.items()})
+                done += window
+                bar.show(done, self.history.last())
         return self.history
 
     def evaluate(self, x: Any, y: Any, batch_size: int | None = None) -> dict[str, float]:
         """The loss and the metrics over these rows, without training: {"loss": …, "accuracy": …}."""
         return self._evaluate(*self._data(x, y), 4096 if batch_size is None else gate.integer(batch_size, "batch_size"))
 
-    def _epoch(
-        self, x: Any, target: Any, batch_size: int, shuffle: bool, epoch: int, bar: _Bar, before: Any
-    ) -> tuple[dict[str, float], Any]:
-        """One epoch -> its history row, and the parameters (P,) it began with; `before` are those of the last one."""
-        rows, start_of_epoch = len(x), self.network.parameters.copy()
-        order = self._shuffles.permutation(rows) if shuffle else np.arange(rows)
-        order = self.network.backend.asarray(order)
-        sums, take = _Sums(self, target.shape[1]), self.network.ops.take_rows
-        for batch, start in enumerate(range(0, rows, batch_size), 1):
-            batch_rows = order[start : start + batch_size]
-            batch_target = take(target, batch_rows)
-            outputs, losses = self._step(take(x, batch_rows), batch_target)
-            loss = sums.add(outputs, losses, batch_target)
-            if not math.isfinite(loss) and batch == 1:  # then the epoch began with parameters that are of no use
-                raise self._diverged(loss, before, f"the start of epoch {max(epoch - 1, 1)}", epoch, batch)
-            if not math.isfinite(loss):
-                raise self._diverged(loss, start_of_epoch, f"the start of epoch {epoch}", epoch, batch)
-            bar.advance(len(batch_rows))
-        if not np.isfinite(self.network.parameters).all():
-            raise self._diverged(loss, start_of_epoch, f"the start of epoch {epoch}", epoch, batch)
-        return sums.values(), start_of_epoch
+    def _window(self, steps: Steps, done: int, safe: _Safe, bar: _Bar) -> None:
+        """Run some epochs after `done` others; DivergedError where a loss or a parameter stops being finite."""
+        for first, came, goal in steps.calls():
+            if came < goal or not np.isfinite(self.network.parameters).all():
+                stop = min(came, goal - 1)
+                loss = float(steps.arena.segments["sums"][0])
+                kept = safe.proven(came > first)
+                raise self._diverged(loss, kept, done + stop // steps.per_epoch + 1, stop % steps.per_epoch + 1)
+            safe.keep()
+            bar.advance(done * steps.rows + int(steps.position[0]))
 
     def _evaluate(self, x: Any, target: Any, batch_size: int) -> dict[str, float]:
-        sums = _Sums(self, target.shape[1])
+        net, columns = self.network, target.shape[1]
+        sums = [net.backend.zeros(shape, np.float64) for shape in ((1,), *(m.shape(columns) for m in self.metrics))]
         for start in range(0, len(x), batch_size):
-            batch_target = target[start : start + batch_size]
-            outputs = self.network.propagate(x[start : start + batch_size], self.depth)
-            sums.add(outputs, self.loss.measure(outputs, batch_target), batch_target)
-        return sums.values()
+            batch_target = target[start : start + batch_size]  # (n, outputs)
+            outputs = net.propagate(x[start : start + batch_size], self.depth)
+            self._count(outputs, self.loss.measure(outputs, batch_target), batch_target, sums)
+        loss, *shares = map(net.backend.to_numpy, sums)
+        values = {metric.name: metric.value(share) for metric, share in zip(self.metrics, shares)}
+        return {"loss": float(loss[0]) / len(x) * self.loss.per_sample(columns)} | values
 
     # ---- what goes in, and what went wrong -------------------------------------------------------------------------
 
@@ -207,13 +237,13 @@ class Trainer:
             raise ValueError("validation_data must be a pair (x, y)")
         return self._data(data[0], data[1], names=("validation x", "validation y"))
 
-    def _diverged(self, loss: float, kept: Any, since: str, epoch: int, batch: int) -> DivergedError:
+    def _diverged(self, loss: float, kept: Any, epoch: int, batch: int) -> DivergedError:
         self.network.parameters[...] = kept
         self.optimizer.reset()
         cause = "a parameter stopped being finite" if math.isfinite(loss) else f"the loss became {loss}"
         return DivergedError(
-            f"training diverged: {cause} in epoch {epoch}, batch {batch}; the network has its parameters from {since} "
-            f"again. Try a learning rate below lr={self.optimizer.lr:g}, or inputs scaled to about −1 … 1",
+            f"training diverged: {cause} in epoch {epoch}, batch {batch}; the network is back at finite parameters "
+            f"from before. Try a learning rate below lr={self.optimizer.lr:g}, or inputs scaled to about −1 … 1",
             epoch,
             batch,
         )
@@ -222,36 +252,31 @@ class Trainer:
         return f"Trainer({self.network!r}, loss={self.loss!r}, optimizer={self.optimizer!r})"
 
 
-class _Sums:
-    """The sums of an epoch: of the loss over all rows, and of each metric."""
+class _Safe:
+    """Parameters to go back to: the last copy from which a step was made whose loss was finite."""
 
-    def __init__(self, trainer: Trainer, columns: int) -> None:
-        self.trainer, self.columns = trainer, columns
-        self.loss, self.rows = 0.0, 0
-        self.shares: list[Any] = [0.0] * len(trainer.metrics)
+    def __init__(self, network: Sequential) -> None:
+        self.network = network
+        self.before = self.now = network.parameters.copy()
+        self.tried, self.taken = True, time.monotonic()
 
-    def add(self, outputs: Any, losses: Any, target: Any) -> float:
-        """Count one batch in; returns its summed loss."""
-        loss = float(losses.sum(dtype=np.float64))
-        self.loss, self.rows = self.loss + loss, self.rows + len(losses)
-        if self.trainer.metrics:
-            to_numpy = self.trainer.network.backend.to_numpy
-            prediction, target = to_numpy(self.trainer.loss.predictions(outputs)), to_numpy(target)
-            for i, metric in enumerate(self.trainer.metrics):
-                self.shares[i] = self.shares[i] + metric.sums(prediction, target)
-        return loss
+    def keep(self) -> None:
+        """Steps have gone well: copy the parameters, at most once a second."""
+        self.tried = True
+        if time.monotonic() - self.taken > 1:
+            self.before, self.now = self.now, self.network.parameters.copy()
+            self.tried, self.taken = False, time.monotonic()
 
-    def values(self) -> dict[str, float]:
-        trainer = self.trainer
-        loss = self.loss / self.rows * trainer.loss.per_sample(self.columns)
-        return {"loss": loss} | {m.name: m.value(s) for m, s in zip(trainer.metrics, self.shares)}
+    def proven(self, stepped: bool) -> Any:
+        """Parameters whose loss was finite; `stepped` if a step has gone well since the last copy."""
+        return self.now if self.tried or stepped else self.before
 
 
 class _Bar:
     """A tqdm bar over all rows of all epochs, drawn at most ten times a second; does nothing if not wanted."""
 
     def __init__(self, epochs: int, rows: int, wanted: bool) -> None:
-        self.bar, self.epochs, self.epoch, self.drawn = None, epochs, 0, 0.0
+        self.bar, self.epochs, self.drawn = None, epochs, 0.0
         if wanted and epochs:
             from tqdm.auto import tqdm
 
@@ -260,19 +285,17 @@ class _Bar:
                 self.bar.set_description(f"epoch 1/{epochs}", refresh=False)
 
     def advance(self, rows: int) -> None:
-        self._draw(lambda bar: bar.update(rows))
+        """So many rows of all epochs are done."""
+        self._draw(lambda bar: bar.update(rows - bar.n))
 
-    def show(self, row: Mapping[str, float]) -> None:
-        """An epoch has ended with these values."""
-        self.epoch += 1
-        if self.bar is None:
-            return
-        now, last = time.monotonic(), self.epoch == self.epochs
-        if last or now - self.drawn >= 0.1:
+    def show(self, epoch: int, values: Mapping[str, float]) -> None:
+        """So many epochs have ended, the last with these values."""
+        now, last = time.monotonic(), epoch == self.epochs
+        if self.bar is not None and (last or now - self.drawn >= 0.1):
             self.drawn = now
-            values = {name: f"{value:.4f}" for name, value in row.items()}
-            self.bar.set_description(f"epoch {self.epoch if last else self.epoch + 1}/{self.epochs}", refresh=False)
-            self._draw(lambda bar: bar.set_postfix(values, refresh=last))
+            text = {name: f"{value:.4f}" for name, value in values.items()}
+            self.bar.set_description(f"epoch {min(epoch + 1, self.epochs)}/{self.epochs}", refresh=False)
+            self._draw(lambda bar: bar.set_postfix(text, refresh=last))
 
     def __enter__(self) -> _Bar:
         return self

@@ -21,10 +21,10 @@ NUMBERS = {
     "decay": 0.1,
 }
 SHAPES = [  # N, K, M: one row, one column, sizes that are no multiple of a vector
-    {"N": 1, "K": 1, "M": 1, "P": 1, "A": 1},
-    {"N": 1, "K": 9, "M": 2, "P": 17, "A": 3},
-    {"N": 7, "K": 1, "M": 3, "P": 64, "A": 7},
-    {"N": 130, "K": 33, "M": 5, "P": 1001, "A": 200},
+    {"N": 1, "K": 1, "M": 1, "P": 1, "A": 1, "E": 3},
+    {"N": 1, "K": 9, "M": 2, "P": 17, "A": 3, "E": 3},
+    {"N": 7, "K": 1, "M": 3, "P": 64, "A": 7, "E": 9},
+    {"N": 130, "K": 33, "M": 5, "P": 1001, "A": 200, "E": 132},
 ]
 
 
@@ -33,11 +33,15 @@ def make_operands(signature, sizes, dtype, rng):
     operands = []
     for name, letters in signature.operands.items():
         if letters is None:
-            operands.append(NUMBERS[name])
+            operands.append(sizes[name] if name in sizes else NUMBERS[name])
             continue
         shape = tuple(int(letter) if letter.isdigit() else sizes[letter] for letter in letters)
-        if name == "rows":
+        if name == "order":
             operands.append(rng.integers(0, sizes["A"], shape))
+        elif name == "position":
+            operands.append(np.array([2]))
+        elif name in ("sums", "total"):
+            operands.append(rng.uniform(0, 9, shape))  # float64, whatever the rest is
         elif name == "target":
             operands.append(np.eye(sizes["K"], dtype=dtype)[rng.integers(0, sizes["K"], sizes["N"])])
         elif name == "steps":
@@ -76,7 +80,7 @@ def test_kernel_equals_reference(name, dtype, device, rng):
 def test_results_have_the_shapes_and_dtype_of_the_signature(name, dtype, rng):
     signature = KERNELS[name].signature
     operands = make_operands(signature, SHAPES[3], dtype, rng)
-    sizes = signature.sizes([getattr(a, "shape", None) for a in operands], name)
+    sizes = signature.sizes(operands, name)
     result = KERNELS[name](*operands)
     results = list(result) if isinstance(result, tuple) else [] if result is None else [result]
     assert [r.shape for r in results] == [
@@ -106,7 +110,8 @@ def test_every_device_has_every_kernel(device):
 )
 def test_any_shape_on_numba(n, k, seed, name):
     rng = np.random.default_rng(seed)
-    operands = make_operands(KERNELS[name].signature, {"N": n, "K": k, "M": 3, "P": n * k, "A": n}, np.float64, rng)
+    sizes = {"N": n, "K": k, "M": 3, "P": n * k, "A": n, "E": n + 2}
+    operands = make_operands(KERNELS[name].signature, sizes, np.float64, rng)
     numba = get_device("numba")
     for e, f in zip(run(KERNELS[name], operands, numba), run(getattr(numba.ops, name), operands, numba), strict=True):
         np.testing.assert_allclose(f, e, rtol=1e-11, atol=1e-12)
@@ -157,9 +162,10 @@ def test_long_bias_sums_keep_their_digits(device):
 def test_signature_reads_results_and_refuses_what_does_not_match():
     signature = Signature.parse("dy (N,M), x (N,K), dW (K,M), scale -> dW, z (N)")
     assert signature.fresh == ["z"] and signature.inputs == ["dy", "x", "scale"]
-    assert signature.sizes([(4, 2), (4, 3), (3, 2), None]) == {"N": 4, "M": 2, "K": 3}
+    dy, x, dW = np.zeros((4, 2)), np.zeros((4, 3)), np.zeros((3, 2))
+    assert signature.sizes([dy, x, dW, 0.5]) == {"N": 4, "M": 2, "K": 3, "scale": 0.5}
     with pytest.raises(ValueError, match=r"x has shape \(5, 3\), expected \(4, K\)"):
-        signature.sizes([(4, 2), (5, 3), (3, 2), None])
+        signature.sizes([dy, np.zeros((5, 3)), dW, 0.5])
     with pytest.raises(ValueError, match="does not match"):
         kernel("x (N) -> y (N)")(lambda wrong: wrong)
     with pytest.raises(ValueError, match="needs '->'"):

@@ -32,7 +32,8 @@ def test_an_epoch_sees_every_row_once(device, data):
 
     trainer = make(device, loss=Watched())
     x, y = data
-    trainer.fit(x, y, epochs=2, batch_size=5, progress=False)
+    with pytest.warns(nl.steps.EagerWarning, match="Watched cannot be recorded"):
+        trainer.fit(x, y, epochs=2, batch_size=5, progress=False)
     assert [len(t) for t in seen] == [5, 5, 5, 5, 3] * 2
     first, second = np.concatenate(seen[:5]), np.concatenate(seen[5:])
     for epoch in (first, second):
@@ -172,7 +173,7 @@ def test_divergence_says_where_and_keeps_finite_parameters(device, data):
 def test_a_diverging_step_changes_nothing(device, data):
     trainer = make(device, optimizer=nl.SGD(lr=1e308))
     before = weights(trainer).copy()
-    with pytest.raises(nl.DivergedError, match="parameters from before the step"):
+    with pytest.raises(nl.DivergedError, match="the network is back at finite parameters"):
         trainer.step(data[0] * 100, data[1] * 100)
     np.testing.assert_array_equal(weights(trainer), before)
 

@@ -3,8 +3,9 @@
     @kernel("x (N,K), W (K,M), b (M) -> y (N,M)")
     def linear(x, W, b): ...
 
-Equal letters are equal sizes. A name without parentheses is a plain number. A result with the name of an operand is
-that operand, written in place. Shapes are checked, results reserved and kernels tested from this one line.
+Equal letters are equal sizes. A name without parentheses is a plain number; if it is a letter, it is that size. A
+result with the name of an operand is that operand, written in place. Shapes are checked, results reserved and kernels
+tested from this one line.
 """
 
 from __future__ import annotations
@@ -47,12 +48,14 @@ class Signature:
         """Operands that are only read."""
         return [name for name in self.operands if name not in self.results]
 
-    def sizes(self, shapes: Sequence[tuple[int, ...] | None], kernel: str = "kernel") -> dict[str, int]:
-        """Letter -> size for the operands' shapes; ValueError where they do not fit together."""
-        sizes: dict[str, int] = {}
-        for (name, letters), shape in zip(self.operands.items(), shapes, strict=True):
-            if letters is None or shape is None:
+    def sizes(self, operands: Sequence[Any], kernel: str = "kernel") -> dict[str, int]:
+        """Letter -> size for these operands; ValueError where their shapes do not fit together."""
+        pairs = list(zip(self.operands.items(), operands, strict=True))
+        sizes: dict[str, int] = {name: value for (name, letters), value in pairs if letters is None}
+        for (name, letters), operand in pairs:
+            if letters is None:
                 continue
+            shape = operand.shape
             wanted = tuple(sizes.get(a, a if not a.isdigit() else int(a)) for a in letters)
             if len(shape) != len(letters) or any(w != s for w, s in zip(wanted, shape) if isinstance(w, int)):
                 text = ", ".join(map(str, wanted))
@@ -94,6 +97,10 @@ class Kernels:
     def __init__(self, *tables: Mapping[str, Callable[..., Any]]) -> None:
         for table in tables:
             vars(self).update(table)
+
+    def call(self, kernel: Callable[..., Any], *operands: Any) -> Any:
+        """Call a kernel that is in no table: a user's own."""
+        return kernel(*operands)
 
     def __getattr__(self, name: str) -> Any:  # only reached when there is no such kernel; typed for mypy
         raise AttributeError(f"there is no kernel {name!r}; known are {', '.join(sorted(vars(self)))}")

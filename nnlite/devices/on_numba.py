@@ -9,18 +9,22 @@ Every constant takes the arrays' dtype: a bare 2.0 would lift a float32 loop to 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
-from numba import njit, types
-from numba.extending import overload
+from llvmlite import ir
+from numba import carray, cfunc, njit, types  # noqa: F401  (carray is called in text, below)
+from numba.extending import intrinsic, overload
 
 from . import reference
+from .blas import DGEMM, SGEMM
 from .kernel import Kernels, Signature, kernels_in
-from .on_numpy import NumpyDevice
+from .on_numpy import NumpyDevice, Replay
+from .recording import Arena, Symbol, Tape
 
 # Sums may be reordered, which lets them vectorise; NaN and infinity must survive: they are how divergence is seen.
 FAST_SUMS = {"contract", "reassoc", "nsz", "arcp"}
@@ -42,6 +46,16 @@ def compiled(function: Callable[..., Any], fastmath: set[str] = FAST_SUMS) -> Ca
 
 def exp_negative(x):
     """eˣ for x ≤ 0, which is all that a stable formula needs; 0 below the smallest normal number."""
+    raise NotImplementedError
+
+
+def gemm(transpose_a, transpose_b, a, b, c, beta):
+    """c ← a b + beta c, a or b transposed."""
+    raise NotImplementedError
+
+
+def tanh_of(x):
+    """tanh x: a polynomial near 0, (1 − e) / (1 + e) with e = e^(−2|x|) further out."""
     raise NotImplementedError
 
 
@@ -99,6 +113,30 @@ def _log64(e):
     return 2.0 * (p * z * s + s)
 
 
+@partial(compiled, fastmath=EXACT)
+def _tanh32(x):
+    z = x * x
+    p = np.float32(-5.70498872745e-3) * z + np.float32(2.06390887954e-2)
+    p = p * z - np.float32(5.37397155531e-2)
+    p = p * z + np.float32(1.33314422036e-1)
+    p = p * z - np.float32(3.33332819422e-1)
+    near = p * z * x + x  # |x| < 0.625: no cancellation
+    e = _exp32(np.float32(-2) * abs(x))
+    far = (np.float32(1) - e) / (np.float32(1) + e)
+    return near if abs(x) < np.float32(0.625) else (-far if x < 0 else far)
+
+
+@partial(compiled, fastmath=EXACT)
+def _tanh64(x):
+    z = x * x
+    p = (-9.64399179425052238628e-1 * z - 9.92877231001918586564e1) * z - 1.61468768441708447952e3
+    q = ((z + 1.12811678491632931402e2) * z + 2.23548839060100448583e3) * z + 4.84406305325125486048e3
+    near = x * z * (p / q) + x
+    e = _exp64(-2.0 * abs(x))
+    far = (1.0 - e) / (1.0 + e)
+    return near if abs(x) < 0.625 else (-far if x < 0 else far)
+
+
 @overload(exp_negative)
 def _(x):
     return (lambda x: _exp32(x)) if x == types.float32 else (lambda x: _exp64(x))
@@ -107,6 +145,11 @@ def _(x):
 @overload(log_one_plus)
 def _(e):
     return (lambda e: _log32(e)) if e == types.float32 else (lambda e: _log64(e))
+
+
+@overload(tanh_of)
+def _(x):
+    return (lambda x: _tanh32(x)) if x == types.float32 else (lambda x: _tanh64(x))
 
 
 @partial(compiled, fastmath=EXACT)
@@ -129,7 +172,89 @@ def cross_entropy_of(z, t):
     return (zero if z < zero else z) - z * t + log_one_plus(exp_negative(-abs(z)))
 
 
-# ---- linear: the products are BLAS's (the reference); only the long sum pays ---------------------------------------
+# ---- matrix products: BLAS by its C interface, called by name; own loops below what a call to it costs ---------------
+
+SMALL = 4096  # multiplications and additions under which a plain loop is faster than BLAS
+
+
+@overload(gemm)
+def _(transpose_a, transpose_b, a, b, c, beta):
+    product = SGEMM if a.dtype == types.float32 else DGEMM
+
+    def call(transpose_a, transpose_b, a, b, c, beta):
+        rows, columns = c.shape
+        inner = a.shape[0] if transpose_a else a.shape[1]
+        product(
+            np.int32(101), np.int32(112 if transpose_a else 111), np.int32(112 if transpose_b else 111),
+            rows, columns, inner, a.dtype.type(1), a.ctypes.data, a.shape[1], b.ctypes.data, b.shape[1],
+            a.dtype.type(beta), c.ctypes.data, columns,
+        )  # fmt: skip
+
+    return call
+
+
+def take_rows(y, x, order, position, N):
+    start = position[0]
+    columns = x.shape[1]
+    for i in range(N):
+        row = order[start + i]
+        for j in range(columns):
+            y[i, j] = x[row, j]
+
+
+def advance(position, N):
+    position[0] += N
+
+
+def linear(y, x, W, b):
+    rows, columns = y.shape
+    for i in range(rows):
+        for j in range(columns):
+            y[i, j] = b[j]
+    if rows * columns * x.shape[1] > SMALL:
+        gemm(False, False, x, W, y, 1.0)
+    else:
+        for i in range(rows):
+            for k in range(x.shape[1]):
+                for j in range(columns):
+                    y[i, j] += x[i, k] * W[k, j]
+
+
+def matmul(y, x, W):
+    rows, columns = y.shape
+    if rows * columns * x.shape[1] > SMALL:
+        gemm(False, False, x, W, y, 0.0)
+    else:
+        y[:] = 0
+        for i in range(rows):
+            for k in range(x.shape[1]):
+                for j in range(columns):
+                    y[i, j] += x[i, k] * W[k, j]
+
+
+def linear_backward(dx, dy, W):
+    rows, columns = dx.shape
+    if rows * columns * dy.shape[1] > SMALL:
+        gemm(False, True, dy, W, dx, 0.0)
+    else:
+        for i in range(rows):
+            for k in range(columns):
+                total = dx.dtype.type(0)
+                for j in range(dy.shape[1]):
+                    total += dy[i, j] * W[k, j]
+                dx[i, k] = total
+
+
+def linear_backward_weights(dW, dy, x):
+    rows, columns = dW.shape
+    if rows * columns * dy.shape[0] > SMALL:
+        gemm(True, False, x, dy, dW, 0.0)
+    else:
+        dW[:] = 0
+        for i in range(dy.shape[0]):
+            for k in range(rows):
+                for j in range(columns):
+                    dW[k, j] += x[i, k] * dy[i, j]
 
 
 def linear_backward_bias(db, dy):
@@ -161,6 +286,12 @@ def sigmoid_backward(dx, dy, y):
     one = y.dtype.type(1)
     for i in range(y.size):
         dx[i] = dy[i] * y[i] * (one - y[i])
+
+
+def tanh(y, x):
+    y, x = y.reshape(y.size), x.reshape(x.size)
+    for i in range(x.size):
+        y[i] = tanh_of(x[i])
 
 
 def tanh_backward(dx, dy, y):
@@ -202,6 +333,12 @@ def softplus(y, x):
     zero = y.dtype.type(0)
     for i in range(x.size):
         y[i] = (zero if x[i] < zero else x[i]) + log_one_plus(exp_negative(-abs(x[i])))
+
+
+def softplus_backward(dx, dy, y):
+    dx, dy, y = dx.reshape(dx.size), dy.reshape(dy.size), y.reshape(y.size)
+    for i in range(y.size):
+        dx[i] = -dy[i] * math.expm1(-y[i])
 
 
 def softmax(y, x):
@@ -327,7 +464,67 @@ def softmax_cross_entropy(losses, dlogits, logits, target, scale):
         losses[i] = loss
 
 
-# ---- optimizers: sgd_step is one NumPy line already ---------------------------------------------------------------
+# ---- sums over an epoch -----------------------------------------------------------------------------------------
+
+
+def add_losses(total, losses):
+    for i in range(losses.size):
+        total[0] += losses[i]
+
+
+def add_hits(sums, prediction, target):
+    rows, columns = prediction.shape
+    half = prediction.dtype.type(0.5)
+    for i in range(rows):
+        if columns > 1:
+            sums[0] += np.argmax(prediction[i]) == np.argmax(target[i])
+        else:
+            sums[0] += (prediction[i, 0] > half) == (target[i, 0] > half)
+    sums[1] += rows
+
+
+def add_absolute_errors(sums, prediction, target):
+    rows, columns = prediction.shape
+    for i in range(rows):
+        for j in range(columns):
+            sums[0] += abs(prediction[i, j] - target[i, j])
+    sums[1] += rows * columns
+
+
+def add_squared_errors(sums, prediction, target):
+    rows, columns = prediction.shape
+    for i in range(rows):
+        for j in range(columns):
+            error = prediction[i, j] - target[i, j]
+            sums[0] += error * error
+    sums[1] += rows * columns
+
+
+def add_spreads(sums, prediction, target):
+    rows, columns = prediction.shape
+    for i in range(rows):
+        for j in range(columns):
+            t = np.float64(target[i, j])
+            error = target[i, j] - prediction[i, j]
+            sums[0, j] += error * error
+            sums[1, j] += t
+            sums[2, j] += t * t
+    sums[3] += rows
+
+
+# ---- optimizers -------------------------------------------------------------------------------------------------
+
+
+def add_decay(dw, w, decay):
+    rate = w.dtype.type(decay)
+    for i in range(w.size):
+        dw[i] += rate * w[i]
+
+
+def sgd_step(w, dw, lr):
+    rate = lr[0]
+    for i in range(w.size):
+        w[i] -= rate * dw[i]
 
 
 def momentum_step(w, velocity, dw, lr, momentum, nesterov):
@@ -352,23 +549,22 @@ def adam_step(w, m, v, steps, dw, lr, beta1, beta2, epsilon):
 # ---- the device -------------------------------------------------------------------------------------------------
 
 LOOPS: dict[str, Callable[..., Any]] = {
-    function.__name__: compiled(function)
-    for function in (
-        *(linear_backward_bias, sigmoid, sigmoid_backward, tanh_backward, tanh_offset, tanh_offset_backward),
-        *(relu, relu_backward, softplus, softmax, softmax_backward, mse, half_mse, mae, binary_cross_entropy),
-        *(sigmoid_binary_cross_entropy, categorical_cross_entropy, softmax_cross_entropy, momentum_step, adam_step),
-    )
+    name: compiled(globals()[name]) for name in kernels_in(reference) if name in globals()
+}
+
+# Called from Python, one at a time, NumPy's own loops are as fast as these: they are for the replay only.
+REPLAY_ONLY = {
+    *("take_rows", "advance", "linear", "matmul", "linear_backward", "linear_backward_weights", "tanh"),
+    *("softplus_backward", "add_decay", "sgd_step"),
 }
 
 
 def eager(loop: Callable[..., Any], signature: Signature) -> Callable[..., Any]:
     """Call a compiled loop as the reference is called: reserve the results, run the loop, hand them over."""
     names = list(signature.operands)
-    first = {
-        letter: (n, axis)
-        for n, name in reversed(list(enumerate(names)))
-        for axis, letter in enumerate(signature.operands[name] or ())
-    }  # letter -> an operand's axis with that size
+    first: dict[str, tuple[int, int]] = {}  # letter -> an operand's axis with that size
+    for n, name in reversed(list(enumerate(names))):
+        first |= {letter: (n, axis) for axis, letter in enumerate(signature.operands[name] or ())}
     shapes = [[first[letter] for letter in signature.results[name] or ()] for name in signature.fresh]
     in_place = [names.index(name) for name in signature.results if name in signature.operands]
     inputs = [names.index(name) for name in signature.inputs]
@@ -389,4 +585,124 @@ class NumbaDevice(NumpyDevice):
 
     def __init__(self) -> None:
         kernels = kernels_in(reference)
-        self.ops = Kernels(kernels, {name: eager(loop, kernels[name].signature) for name, loop in LOOPS.items()})
+        fused = {name: eager(loop, kernels[name].signature) for name, loop in LOOPS.items() if name not in REPLAY_ONLY}
+        self.ops = Kernels(kernels, fused)
+
+    def replay(self, full: Tape, short: Tape | None, arena: Arena) -> Replay:
+        return CompiledReplay(full, short, arena)
+
+
+# ---- replay: a table of addresses, and one compiled loop that calls them -------------------------------------------
+
+
+class CompiledReplay(Replay):
+    """Lowers a tape to integers: the address of a row's compiled function, then its operands' addresses and sizes."""
+
+    def lower(self, tape: Tape) -> np.ndarray:
+        rows = []
+        for row in tape.rows:
+            signature = row.kernel.signature  # type: ignore[attr-defined]
+            named = dict(zip(signature.operands, row.operands)) | dict(zip(signature.fresh, row.results))
+            in_place = [name for name in signature.results if name in signature.operands]
+            operands = [named[name] for name in (*signature.fresh, *in_place, *signature.inputs)]
+            words = [_machine_function(row.name, tuple(map(_kind, operands)))]
+            for operand in operands:
+                words += self._words(operand)
+            rows.append(words)
+        width = max(map(len, rows))
+        return np.array([words + [0] * (width - len(words)) for words in rows], np.int64)
+
+    def _words(self, operand: Any) -> list[int]:
+        if isinstance(operand, Symbol):
+            return [self.arena.view(operand).ctypes.data, *operand.shape]
+        if isinstance(operand, (bool, float)):
+            return [int(np.float64(operand).view(np.int64))]
+        return [int(operand)]
+
+    def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
+        short = self.full[:0] if self.short is None else self.short
+        return int(replay(self.full, short, first, last, per_epoch, self.arena.segments["sums"], history) or 0)
+
+
+def _kind(operand: Any) -> str:
+    """What an operand is in a row: an array's dtype and number of axes, "number" or "size"."""
+    if isinstance(operand, Symbol):
+        return f"{operand.dtype.str[1:]}_{operand.ndim}"
+    return "number" if isinstance(operand, (bool, float)) else "size"
+
+
+@functools.cache
+def _machine_function(name: str, kinds: tuple[str, ...]) -> int:
+    """The address of a C function that unpacks a row of the table and calls the loop of this name.
+
+    Written as text, since only its number of operands differs from kernel to kernel; it counts as part of this file, so
+    that it is kept on disk as the loops are.
+    """
+    unpacked, word = [], 1
+    for kind in kinds:
+        if kind == "number":
+            unpacked.append(f"carray(pointer(row + {8 * word}, np.float64), (1,))[0]")
+            word += 1
+        elif kind == "size":
+            unpacked.append(f"words[{word}]")
+            word += 1
+        else:
+            dtype, axes = kind.split("_")
+            shape = ", ".join(f"words[{word + 1 + axis}]" for axis in range(int(axes)))
+            unpacked.append(f"carray(pointer(words[{word}], np.{np.dtype(dtype).name}), ({shape},))")
+            word += 1 + int(axes)
+    function = f"replay_{name}_{'_'.join(kinds)}"
+    text = f"def {function}(row):\n    words = carray(pointer(row, np.int64), ({word},))\n"
+    text += f"    LOOPS_{name}({', '.join(unpacked)})\n"
+    globals()[f"LOOPS_{name}"] = LOOPS[name]
+    exec(compile(text, __file__, "exec"), globals())
+    options: dict[str, Any] = {"error_model": "numpy", "fastmath": FAST_SUMS}
+    signature = types.void(types.int64)
+    try:
+        made = cfunc(signature, cache=True, **options)(globals()[function])
+    except RuntimeError:  # no folder can be written
+        made = cfunc(signature, **options)(globals()[function])
+    MADE.append(made)  # or the machine code would be freed
+    return int(made.address or 0)
+
+
+MADE: list[Any] = []
+
+
+@intrinsic
+def pointer(typing: Any, address: Any, dtype: Any) -> Any:
+    """The address as a pointer to numbers of this dtype."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.CPointer(dtype.dtype)(address, dtype), generate
+
+
+@intrinsic
+def call(typing: Any, address: Any, row: Any) -> Any:
+    """Call the C function at this address with the address of a row: 4 ns, where a list of functions costs 47."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        function = ir.FunctionType(ir.VoidType(), [ir.IntType(64)])
+        builder.call(builder.inttoptr(arguments[0], function.as_pointer()), [arguments[1]])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
+@compiled
+def replay(full, short, first, last, per_epoch, sums, history):
+    for step in range(first, last):
+        end_of_epoch = (step + 1) % per_epoch == 0
+        table = short if end_of_epoch and short.shape[0] > 0 else full
+        row = np.int64(table.ctypes.data)
+        for r in range(table.shape[0]):
+            call(table[r, 0], row)  # type: ignore[call-arg]
+            row += table.strides[0]
+        if not np.isfinite(sums[0]):
+            return step
+        if end_of_epoch:
+            history[step // per_epoch] = sums
+            sums[:] = 0
+    return last

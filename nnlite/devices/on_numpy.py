@@ -1,13 +1,15 @@
-"""The numpy device: the reference itself, on arrays in main memory."""
+"""The numpy device: the reference itself, on arrays in main memory; its replay defines what a tape means."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from . import reference
 from .kernel import Kernels, kernels_in
+from .recording import Arena, Symbol, Tape
 
 
 class NumpyDevice:
@@ -35,5 +37,44 @@ class NumpyDevice:
         """The array in main memory."""
         return np.asarray(array)
 
+    def replay(self, full: Tape, short: Tape | None, arena: Arena) -> Replay:
+        """Something that runs these tapes on this memory."""
+        return Replay(full, short, arena)
+
     def __repr__(self) -> str:
         return f"<nnlite device {self.name!r}>"
+
+
+class Replay:
+    """Runs a tape step by step, and a short one for the last batch of an epoch where there is one."""
+
+    def __init__(self, full: Tape, short: Tape | None, arena: Arena) -> None:
+        self.arena = arena
+        self.full, self.short = self.lower(full), self.lower(short) if short else None
+
+    def lower(self, tape: Tape) -> Any:
+        """The tape in the form that `run` runs: (kernel, operands, results) with arrays in the places of symbols."""
+
+        def place(operand: Any) -> Any:
+            return self.arena.view(operand) if isinstance(operand, Symbol) else operand
+
+        return [(row.kernel, list(map(place, row.operands)), list(map(place, row.results))) for row in tape.rows]
+
+    def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
+        """Steps first … last − 1, of which each `per_epoch` make an epoch: its sums go to the next row of `history`.
+
+        history (epochs, S). Returns the step it stopped before: `last`, or one whose loss is not finite.
+        """
+        sums = self.arena.segments["sums"]  # (S,)
+        for step in range(first, last):
+            end_of_epoch = (step + 1) % per_epoch == 0
+            for kernel, operands, results in self.short if end_of_epoch and self.short else self.full:
+                answer = kernel(*operands)
+                for place, value in zip(results, answer if len(results) > 1 else (answer,)):
+                    place[...] = value
+            if not math.isfinite(sums[0]):
+                return step
+            if end_of_epoch:
+                history[step // per_epoch] = self.arena.device.to_numpy(sums)
+                sums[...] = 0
+        return last

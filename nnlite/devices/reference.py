@@ -18,10 +18,17 @@ from .kernel import kernel
 # ---- rows -----------------------------------------------------------------------------------------------------
 
 
-@kernel("x (A,K), rows (N) -> y (N,K)")
-def take_rows(x, rows):
-    """The rows of a batch, in the order of their indices."""
-    return np.take(x, rows, axis=0)
+@kernel("x (A,K), order (E), position (1), N -> y (N,K)")
+def take_rows(x, order, position, N):
+    """The next N rows: those of the indices order[position : position + N]."""
+    start = int(position[0])
+    return np.take(x, order[start : start + N], axis=0)
+
+
+@kernel("position (1), N -> position")
+def advance(position, N):
+    """N rows on, in place."""
+    position += N
 
 
 # ---- linear ---------------------------------------------------------------------------------------------------
@@ -190,6 +197,49 @@ def softmax_cross_entropy(logits, target, scale):
     e = np.exp(z)
     total = e.sum(axis=1, keepdims=True)
     return (target * (np.log(total) - z)).sum(axis=1), (e / total - target) * scale
+
+
+# ---- sums over an epoch, in float64 and in place: of the losses, and what metrics are made of ----------------------
+
+
+@kernel("losses (N), total (1) -> total")
+def add_losses(losses, total):
+    """total ← total + Σ ℓₙ."""
+    total += losses.sum(dtype=np.float64)
+
+
+@kernel("prediction (N,K), target (N,K), sums (2) -> sums")
+def add_hits(prediction, target, sums):
+    """Rows whose largest output is the target's (one output: whose side of ½ is), and rows."""
+    if prediction.shape[1] > 1:
+        hits = prediction.argmax(axis=1) == target.argmax(axis=1)
+    else:
+        hits = (prediction > 0.5) == (target > 0.5)
+    sums[0] += np.count_nonzero(hits)
+    sums[1] += len(hits)
+
+
+@kernel("prediction (N,K), target (N,K), sums (2) -> sums")
+def add_absolute_errors(prediction, target, sums):
+    """Σ |p − t|, and how many they are."""
+    sums[0] += np.abs(prediction - target).sum(dtype=np.float64)
+    sums[1] += prediction.size
+
+
+@kernel("prediction (N,K), target (N,K), sums (2) -> sums")
+def add_squared_errors(prediction, target, sums):
+    """Σ (p − t)², and how many they are."""
+    sums[0] += np.square(prediction - target).sum(dtype=np.float64)
+    sums[1] += prediction.size
+
+
+@kernel("prediction (N,K), target (N,K), sums (4,K) -> sums")
+def add_spreads(prediction, target, sums):
+    """For each output Σ (t − p)², Σ t, Σ t², and rows: what R² is made of."""
+    sums[0] += np.square(target - prediction).sum(axis=0, dtype=np.float64)
+    sums[1] += target.sum(axis=0, dtype=np.float64)
+    sums[2] += np.square(target, dtype=np.float64).sum(axis=0)
+    sums[3] += len(target)
 
 
 # ---- optimizers: one loop over all parameters, written in place ---------------------------------------------------

@@ -1,0 +1,163 @@
+"""Recording: one training step is written down as a tape, which a device then runs as often as asked.
+
+A `Recorder` stands in for a device's kernels. It computes nothing: a call reserves its results as symbols and writes
+one row, (kernel, operands, results). The rows are the `Tape`; printing it shows what a step does, a line a row. The
+`Arena` is the memory that a tape works on: segments such as the parameters, and one for results, in which the space of
+a result is used again once nothing reads it any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import numpy as np
+
+from .kernel import Kernels
+
+ALIGNMENT = 64  # bytes: a cache line, and a vector
+
+
+class NotRecordableError(TypeError):
+    """Something other than a kernel wanted the numbers of an array that is only being recorded."""
+
+
+class Symbol:
+    """An array that will be: its shape, and the segment of the arena it lies in. It has no numbers yet."""
+
+    __array_ufunc__ = None  # NumPy's functions refuse it instead of taking it for an object
+
+    def __init__(self, name: str, shape: tuple[int, ...], dtype: Any, segment: str, offset: int | None = None) -> None:
+        self.name, self.shape, self.dtype = name, shape, np.dtype(dtype)
+        self.segment, self.offset = segment, offset  # offset in elements; None until the arena has placed it
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape))
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def part(self, name: str, start: int, shape: tuple[int, ...]) -> Symbol:
+        """A view of some of it, as of a layer's weights in all parameters."""
+        return Symbol(name, shape, self.dtype, self.segment, (self.offset or 0) + start)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(self, *_: Any, **__: Any) -> NoReturn:
+        raise NotRecordableError(f"{self!r} is only being recorded and has no numbers; call kernels on it")
+
+    def __repr__(self) -> str:
+        return f"{self.name} ({', '.join(map(str, self.shape))})"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One call of a kernel: operands in the order of its signature, symbols or plain numbers; the fresh results."""
+
+    name: str
+    kernel: Callable[..., Any]
+    operands: tuple[Any, ...]
+    results: tuple[Symbol, ...]
+
+    def __str__(self) -> str:
+        signature = self.kernel.signature  # type: ignore[attr-defined]
+        named = dict(zip(signature.operands, self.operands))
+        written = [*self.results, *(named[name] for name in signature.results if name in named)]
+        read = [
+            repr(value) if isinstance(value, Symbol) else f"{name}={value:.6g}"
+            for name, value in named.items()
+            if name not in signature.results
+        ]
+        return f"{self.name:<28} {', '.join(map(repr, written))} ← {', '.join(read)}"
+
+
+@dataclass
+class Tape:
+    """The rows of one step."""
+
+    rows: list[Row] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return "\n".join(f"{i:3} {row}" for i, row in enumerate(self.rows))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+class Recorder:
+    """Stands where a device's kernels stand; every call becomes a row of `tape`."""
+
+    def __init__(self, kernels: Kernels, dtype: Any) -> None:
+        self._kernels, self._dtype = kernels, dtype
+        self._count: dict[str, int] = {}
+        self.tape = Tape()
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        kernel = getattr(self._kernels, name)
+        return lambda *operands: self._record(name, kernel, operands)
+
+    def call(self, kernel: Callable[..., Any], *operands: Any) -> Any:
+        """Record a kernel that is in no table: a user's own."""
+        return self._record(getattr(kernel, "__name__", "kernel"), kernel, operands)
+
+    def _record(self, name: str, kernel: Callable[..., Any], operands: tuple[Any, ...]) -> Any:
+        signature = kernel.signature  # type: ignore[attr-defined]
+        for (operand, letters), value in zip(signature.operands.items(), operands, strict=True):
+            if (letters is not None) != isinstance(value, Symbol):
+                raise NotRecordableError(f"{name}: {operand} is {value!r}, which is not part of what is being recorded")
+        sizes = signature.sizes(operands, name)
+        results = []
+        for result in signature.fresh:
+            self._count[result] = self._count.get(result, 0) + 1
+            shape = tuple(sizes[letter] for letter in signature.results[result])
+            results.append(Symbol(f"{result}{self._count[result]}", shape, self._dtype, "results"))
+        self.tape.rows.append(Row(name, kernel, operands, tuple(results)))
+        return results[0] if len(results) == 1 else tuple(results) or None
+
+
+class Arena:
+    """The memory of tapes: segment name -> array. Symbols of all segments but "results" know their place already."""
+
+    def __init__(self, device: Any, dtype: Any, segments: Mapping[str, Any]) -> None:
+        self.device, self.dtype = device, dtype
+        self.segments = dict(segments)
+
+    def place(self, *tapes: Tape) -> None:
+        """Give every result of these tapes a place; tapes run one after the other, so they share the space."""
+        size = max(_place_results(tape, np.dtype(self.dtype).itemsize) for tape in tapes)
+        self.segments["results"] = self.device.zeros(size + ALIGNMENT, self.dtype)
+
+    def view(self, symbol: Symbol) -> Any:
+        """The array that a symbol stands for."""
+        start = symbol.offset or 0
+        return self.segments[symbol.segment].reshape(-1)[start : start + symbol.size].reshape(symbol.shape)
+
+    @property
+    def bytes(self) -> int:
+        """How much memory the results take."""
+        return int(self.segments["results"].nbytes)
+
+
+def _place_results(tape: Tape, itemsize: int) -> int:
+    """Offsets for a tape's results, first fit; returns how many elements they need in all."""
+    unit = ALIGNMENT // itemsize
+    last_use = {id(operand): i for i, row in enumerate(tape.rows) for operand in (*row.operands, *row.results)}
+    taken: list[tuple[int, int, int]] = []  # (start, stop, row of the last use), sorted
+    end = 0
+    for i, row in enumerate(tape.rows):
+        for symbol in row.results:
+            taken = [entry for entry in taken if entry[2] >= i]
+            length = -(-symbol.size // unit) * unit
+            start = 0
+            for other_start, other_stop, _ in taken:
+                if start + length <= other_start:
+                    break
+                start = max(start, other_stop)
+            symbol.offset = start
+            taken = sorted([*taken, (start, start + length, last_use[id(symbol)])])
+            end = max(end, start + length)
+    return end

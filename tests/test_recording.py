@@ -1,0 +1,248 @@
+"""Recording: what a tape says, that replaying it is the same as eager training, and what cannot be recorded."""
+
+import numpy as np
+import pytest
+
+import nnlite as nl
+from nnlite.devices import get_device
+from nnlite.devices.recording import Arena, NotRecordableError, Recorder, Symbol
+
+
+@pytest.fixture
+def data(rng):
+    """x (23, 3), y (23, 2) of probabilities: a number of rows that no batch size divides."""
+    return rng.standard_normal((23, 3)), rng.uniform(0.1, 0.9, (23, 2))
+
+
+def train(data, device, dtype, replay, loss="mse", optimizer=None, metrics=(), hidden="tanh", output="identity", **fit):
+    net = nl.mlp([3, 6, 5, 2], hidden=hidden, output=output, device=device, dtype=dtype, seed=1)
+    trainer = nl.Trainer(net, loss, optimizer() if optimizer else nl.SGD(lr=0.1), metrics, replay=replay)
+    history = trainer.fit(*data, **{"epochs": 4, "batch_size": 5, "progress": False} | fit)
+    return net.backend.to_numpy(net.parameters), history, trainer
+
+
+def equal(data, device, dtype, **options):
+    """Replayed and eager training agree; on numpy, where both call the same kernels, bit for bit."""
+    eager, eager_history, trainer = train(data, device, dtype, "eager", **options)
+    assert trainer.tape is None
+    replayed, history, trainer = train(data, device, dtype, "auto", **options)
+    assert trainer.tape is not None
+    tolerance = {"numpy": 0.0}.get(device, 1e-6 if dtype == "float32" else 1e-12)
+    np.testing.assert_allclose(replayed, eager, rtol=tolerance, atol=tolerance)
+    for name in eager_history:
+        np.testing.assert_allclose(history[name], eager_history[name], rtol=max(10 * tolerance, 1e-15), err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("hidden", nl.activations.ACTIVATIONS)
+def test_activations(hidden, dtype, device, data):
+    equal(data, device, dtype, hidden=hidden)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("loss", "output"),
+    [
+        *[
+            ("mse", "sigmoid"),
+            ("half_mse", "softplus"),
+            ("mae", "identity"),
+            ("bce", "sigmoid"),
+            ("bce", "tanh_offset"),
+        ],
+        *[("cce", "softmax"), ("cce", "sigmoid")],
+    ],
+)
+def test_losses_and_metrics(loss, output, dtype, device, data):
+    x, y = data
+    y = y / y.sum(axis=1, keepdims=True) if loss == "cce" else y
+    equal((x, y), device, dtype, loss=loss, output=output, metrics=["accuracy", "mae", "rmse", "r2"])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        lambda: nl.SGD(lr=0.1, weight_decay=0.01),
+        lambda: nl.SGD(lr=0.05, momentum=0.9),
+        lambda: nl.SGD(lr=0.05, momentum=0.9, nesterov=True),
+        lambda: nl.Adam(lr=0.01, weight_decay=0.01),
+    ],
+)
+def test_optimizers(optimizer, dtype, device, data):
+    equal(data, device, dtype, optimizer=optimizer)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 23, 100])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_batches(batch_size, shuffle, device, data):
+    equal(data, device, "float64", batch_size=batch_size, shuffle=shuffle, epochs=3)
+
+
+def test_one_output_and_a_layer_without_bias(device, data):
+    x, y = data
+    runs = []
+    for replay in ("eager", "auto"):
+        net = nl.Sequential(
+            nl.Dense(3, 4, bias=False), nl.ReLU(), nl.Dense(4, 1), nl.Sigmoid(), device=device, dtype="float64"
+        )
+        trainer = nl.Trainer(net, "bce", metrics=["accuracy"], replay=replay)
+        history = trainer.fit(x, y[:, 0] > 0.5, epochs=3, batch_size=4, progress=False)
+        runs.append((net.state_dict()["0.W"], history["accuracy"]))
+    np.testing.assert_allclose(runs[1][0], runs[0][0], rtol=1e-12)
+    assert runs[0][1] == runs[1][1]
+
+
+def test_products_large_enough_for_blas(device, rng):
+    x, y = rng.standard_normal((90, 40)), rng.integers(0, 30, 90)
+    runs = []
+    for replay in ("eager", "auto"):
+        net = nl.mlp([40, 50, 30], hidden="relu", output="softmax", device=device, dtype="float64")
+        nl.Trainer(net, "cce", replay=replay).fit(x, y, epochs=3, batch_size=64, progress=False)
+        runs.append(net.backend.to_numpy(net.parameters))
+    np.testing.assert_allclose(runs[1], runs[0], rtol=1e-11, atol=1e-14)
+
+
+def test_many_epochs_in_one_call_are_many_epochs(device, data):
+    """With validation every epoch is a window of its own; without, all are one."""
+    alone, history, _ = train(data, device, "float64", "auto", epochs=50)
+    watched, watched_history, _ = train(data, device, "float64", "auto", epochs=50, validation_data=data)
+    np.testing.assert_array_equal(alone, watched)
+    assert history["loss"] == watched_history["loss"] and len(watched_history["val_loss"]) == 50
+
+
+def test_the_tape_can_be_read(data):
+    _, _, trainer = train(data, "numpy", "float32", "auto", metrics=["accuracy"])
+    lines = str(trainer.tape).splitlines()
+    assert len(lines) == len(trainer.tape)
+    assert lines[0].split() == [
+        "0",
+        "take_rows",
+        "y1",
+        "(5,",
+        "3)",
+        "←",
+        "x",
+        "(23,",
+        "3),",
+        "order",
+        "(92),",
+        "position",
+        "(1),",
+        "N=5",
+    ]
+    assert any("linear " in line and "← y1 (5, 3), 0.W (3, 6), 0.b (6)" in line for line in lines)
+    assert any("sgd_step" in line and "parameters (71) ← gradients (71), rate (1)" in line for line in lines)
+    assert lines[-1].split()[1:] == ["advance", "position", "(1)", "←", "N=5"]
+    assert not any("linear_backward " in line and "0.W" in line for line in lines), "nobody needs the data's gradient"
+
+
+def test_what_was_recorded_leaves_no_symbols_behind(data, device):
+    _, _, trainer = train(data, device, "float32", "auto", metrics=["accuracy"])
+    for each in (trainer.network, *trainer.network.layers, trainer.loss, trainer.optimizer):
+        assert not any(isinstance(value, Symbol) for value in vars(each).values())
+    assert trainer.network.forward(data[0]).shape == (23, 2)
+    trainer.network.backward(np.ones((23, 2)))
+
+
+def test_results_share_space_but_never_at_the_same_time(rng):
+    """A tape of random reads: no result lies where another lies that is still to be read."""
+    device = get_device("numpy")
+    for seed in range(20):
+        choice = np.random.default_rng(seed)
+        recorder = Recorder(device.ops, np.float32)
+        known = [Symbol("x", (9, 5), np.float32, "x", 0)]
+        for _ in range(30):
+            read = known[int(choice.integers(0, len(known)))]
+            known.append(recorder.tanh(read) if choice.random() < 0.5 else recorder.tanh_backward(read, known[-1]))
+        arena = Arena(device, np.float32, {"x": np.zeros((9, 5), np.float32)})
+        arena.place(recorder.tape)
+        rows = recorder.tape.rows
+        last = {id(s): i for i, row in enumerate(rows) for s in (*row.operands, *row.results)}
+        for i, row in enumerate(rows):
+            (mine,) = row.results
+            for other in (r for earlier in rows[:i] for r in earlier.results if last[id(r)] >= i):
+                assert mine.offset + mine.size <= other.offset or other.offset + other.size <= mine.offset
+        assert arena.bytes < 30 * 9 * 5 * 4
+
+
+def test_symbols_refuse_to_be_numbers():
+    symbol = Symbol("x", (2, 3), np.float32, "x", 0)
+    for use in (lambda: np.tanh(symbol), lambda: symbol + 1, lambda: 2 * symbol, lambda: symbol @ np.zeros((3, 1))):
+        with pytest.raises(TypeError):
+            use()
+    with pytest.raises(NotRecordableError, match="x \\(2, 3\\) is only being recorded and has no numbers"):
+        np.asarray(symbol)
+    recorder = Recorder(get_device("numpy").ops, np.float32)
+    with pytest.raises(NotRecordableError, match="tanh: x is array"):
+        recorder.tanh(np.zeros((2, 3)))
+
+
+class OwnLayer(nl.Layer):
+    """y = x²: of NumPy, not of kernels."""
+
+    def forward(self, x):
+        self.x = x
+        return x * x
+
+    def backward(self, dy):
+        return 2 * self.x * dy
+
+
+class OwnOptimizer(nl.Optimizer):
+    def rule(self, ops, w, dw):
+        w -= self.rate * dw
+
+
+class WrongGradient(nl.Dense):
+    """Changes a gradient behind the kernels' back."""
+
+    def backward_parameters(self, dy):
+        super().backward_parameters(dy)
+        self.dW *= 0.5
+
+
+@pytest.mark.parametrize(
+    ("layer", "optimizer", "culprit"),
+    [
+        (OwnLayer, nl.SGD, "OwnLayer"),
+        (nl.Tanh, OwnOptimizer, "OwnOptimizer"),
+        (lambda: WrongGradient(4, 4), nl.SGD, "WrongGradient"),
+    ],
+)
+def test_what_is_not_made_of_kernels_trains_eagerly_and_is_named(layer, optimizer, culprit, device, data):
+    runs = []
+    for replay in ("auto", "eager"):
+        net = nl.Sequential(nl.Dense(3, 4), layer(), nl.Dense(4, 2), device=device, dtype="float64")
+        trainer = nl.Trainer(net, "mse", optimizer(lr=0.1), replay=replay)
+        if replay == "auto":
+            with pytest.warns(nl.steps.EagerWarning, match=f"^{culprit} cannot be recorded, so every step is made in"):
+                trainer.fit(*data, epochs=2, batch_size=5, progress=False)
+        else:
+            trainer.fit(*data, epochs=2, batch_size=5, progress=False)
+        assert trainer.tape is None
+        runs.append(net.backend.to_numpy(net.parameters))
+    np.testing.assert_array_equal(*runs)
+
+
+def test_an_interrupted_training_keeps_whole_steps_and_finished_epochs(data, monkeypatch, device):
+    net = nl.mlp([3, 6, 2], device=device, dtype="float64")
+    trainer = nl.Trainer(net, "mse", nl.SGD(lr=0.1))
+    run, calls = nl.steps.Steps.calls, []
+
+    def interrupted(steps):
+        for call in run(steps):
+            calls.append(call)
+            if call[1] >= 3 * steps.per_epoch:
+                raise KeyboardInterrupt
+            yield call
+
+    monkeypatch.setattr(nl.steps.Steps, "calls", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(*data, epochs=10_000, batch_size=5, progress=False)
+    done = calls[-1][1]  # steps
+    assert len(trainer.history["loss"]) == done // 5
+    again = nl.Trainer(nl.mlp([3, 6, 2], device=device, dtype="float64"), "mse", nl.SGD(lr=0.1))
+    monkeypatch.setattr(nl.steps.Steps, "calls", run)
+    history = again.fit(*data, epochs=done // 5, batch_size=5, progress=False)
+    np.testing.assert_allclose(history["loss"], trainer.history["loss"], rtol=1e-12)
