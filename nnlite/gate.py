@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -54,6 +55,20 @@ def number(
         limits += [f"below {below}"] * (below < math.inf)
         raise ValueError(f"{argument} must be {' and '.join(['finite', *limits])}, not {value}")
     return value
+
+
+def thread_count(threads: int | None) -> int:
+    """How many threads to use: as many as asked for, by the argument or by NNLITE_NUM_THREADS, or as there are CPUs.
+
+    Never more than the CPUs that this process may use.
+    """
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    asked = os.environ.get("NNLITE_NUM_THREADS")
+    if threads is None and asked:
+        if not asked.strip().isdecimal():
+            raise ValueError(f"NNLITE_NUM_THREADS={asked!r} must be a whole number of at least 1")
+        threads = int(asked)
+    return there if threads is None else min(there, integer(threads, "threads"))
 
 
 def float_type(dtype: Any) -> np.dtype:

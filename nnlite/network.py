@@ -26,7 +26,8 @@ class Sequential:
     """Layers in a row: x (N, inputs) -> y (N, outputs).
 
     device "numpy", "numba" ("cpu"), "cupy" ("gpu", "cuda") or "auto"; dtype "float32" or "float64"; one seed gives the
-    same first weights on every device (None: other ones each time).
+    same first weights on every device (None: other ones each time). threads: for training on numba; None takes
+    NNLITE_NUM_THREADS or all CPUs that the process may use.
 
     >>> net = nl.Sequential(nl.Dense(2, 3), nl.Tanh(), nl.Dense(3, 1), device="numpy")
     >>> net.predict([[0.0, 1.0], [1.0, 1.0]]).shape
@@ -35,10 +36,18 @@ class Sequential:
 
     _shape: tuple[int, ...] | None  # of the last forward's result
 
-    def __init__(self, *layers: Layer, device: str = "cpu", dtype: Any = "float32", seed: Seed = 0) -> None:
+    def __init__(
+        self,
+        *layers: Layer,
+        device: str = "cpu",
+        dtype: Any = "float32",
+        seed: Seed = 0,
+        threads: int | None = None,
+    ) -> None:
         _check_layers(layers)
         self.layers = list(layers)
         self.notes: dict[str, Any] = {}  # whatever `save` was given and `load` found
+        self.threads = gate.thread_count(threads)  # for the replay of a recorded step
         self.seed = seed if seed is None else gate.integer(seed, "seed", least=0)
         rng = np.random.Generator(np.random.PCG64(self.seed))
         first = []
@@ -165,10 +174,13 @@ class Sequential:
 
     def __getstate__(self) -> dict[str, Any]:
         flat = np.array(self.backend.to_numpy(self.parameters))
-        return {"layers": self.layers, "seed": self.seed, "notes": self.notes, "flat": flat, "device": self.device}
+        return {"layers": self.layers, "seed": self.seed, "notes": self.notes, "flat": flat, "device": self.device} | {
+            "threads": self.threads
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.layers, self.seed, self.notes = state["layers"], state["seed"], state["notes"]
+        self.threads = gate.thread_count(state["threads"])
         self._attach(state["flat"], get_device(state["device"]), state["flat"].dtype)
 
     def segments(self) -> Iterable[tuple[str, int, int, tuple[int, ...]]]:
@@ -206,6 +218,7 @@ def mlp(
     device: str = "cpu",
     dtype: Any = "float32",
     seed: Seed = 0,
+    threads: int | None = None,
 ) -> Sequential:
     """A multilayer perceptron in one call: sizes [inputs, hidden …, outputs], with a Dense between neighbours.
 
@@ -226,7 +239,7 @@ def mlp(
         layers += [Dense(inputs, outputs, init), activation(name)]
     if isinstance(output, str) and output == "identity":
         layers.pop()
-    return Sequential(*layers, device=device, dtype=dtype, seed=seed)
+    return Sequential(*layers, device=device, dtype=dtype, seed=seed, threads=threads)
 
 
 LAYERS: dict[str, type[Layer]] = {"Dense": Dense} | {kind.__name__: kind for kind in ACTIVATIONS.values()}

@@ -126,6 +126,7 @@ class Adam(Optimizer):
         self.epsilon = gate.number(epsilon, "epsilon", above=0)
 
     def rule(self, ops: Any, w: Any, dw: Any) -> None:
+        ops.count_step(self.steps)
         ops.adam_step(w, dw, self.m, self.v, self.steps, self.rate, self.beta1, self.beta2, self.epsilon)
 
 

@@ -125,8 +125,8 @@ class Steps:
         try:
             self.tape = self._record(self.batch)
             short = self._record(self.rest) if self.rest else None
-            self.arena.place(*filter(None, (self.tape, short)))
-            return self.trainer.network.backend.replay(self.tape, short, self.arena)
+            net = self.trainer.network
+            return net.backend.replay(self.tape, short, self.arena, net.threads)
         except NOT_RECORDED as error:
             self.tape = None
             message = f"{_culprit(error)} cannot be recorded, so every step is made in Python: {error}"

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from nnlite.devices import get_device, reference
 from nnlite.devices.kernel import Kernels, Signature, kernel, kernels_in
+from nnlite.devices.on_numba import COLUMNS, LOOPS, REPLAY_ONLY, eager
 
 KERNELS = kernels_in(reference)
 NUMBERS = {
@@ -90,14 +91,36 @@ def test_results_have_the_shapes_and_dtype_of_the_signature(name, dtype, rng):
 
 
 def test_compiled_loops_have_the_references_parameters():
-    from nnlite.devices.on_numba import LOOPS
-
     for name, loop in LOOPS.items():
         signature = KERNELS[name].signature
         in_place = [n for n in signature.results if n in signature.operands]
-        assert list(inspect.signature(loop.py_func).parameters) == [*signature.fresh, *in_place, *signature.inputs], (
-            name
-        )
+        whole = ["first"] if name in COLUMNS else []  # where a thread's share of the columns begins
+        expected = [*signature.fresh, *in_place, *signature.inputs, *whole]
+        assert list(inspect.signature(loop.py_func).parameters) == expected, name
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_loops_that_only_the_replay_calls_equal_the_reference(dtype, rng):
+    numpy, tolerance = get_device("numpy"), 2e-5 if dtype is np.float32 else 1e-12
+    large_enough_for_blas = {"N": 70, "K": 40, "M": 50, "P": 9, "A": 80, "E": 90}
+    for name in REPLAY_ONLY:
+        for sizes in [*SHAPES, large_enough_for_blas]:
+            operands = make_operands(KERNELS[name].signature, sizes, dtype, rng)
+            expected = run(KERNELS[name], operands, numpy)
+            found = run(eager(name, KERNELS[name].signature), operands, numpy)
+            for e, f in zip(expected, found, strict=True):
+                np.testing.assert_allclose(f, e, rtol=tolerance, atol=tolerance * np.abs(e).max(), err_msg=name)
+
+
+@pytest.mark.parametrize("name", ["linear_backward_weights", "linear_backward_bias"])
+def test_shares_of_the_columns_make_the_whole(name, rng):
+    """What two threads make of a gradient, each from its first row or column on, is the gradient."""
+    *read, whole = make_operands(KERNELS[name].signature, SHAPES[3], np.float64, rng)
+    KERNELS[name](*read, whole)
+    shares = np.zeros_like(whole)
+    for first, stop in ((0, 2), (2, len(whole))):
+        LOOPS[name](shares[first:stop], *read, first)
+    np.testing.assert_allclose(shares, whole, rtol=1e-12)
 
 
 def test_every_device_has_every_kernel(device):

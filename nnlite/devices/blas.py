@@ -8,7 +8,10 @@ Where NumPy has another BLAS, a plain loop of our own takes their place.
 from __future__ import annotations
 
 import ctypes
+import os
+import threading
 from pathlib import Path
+from typing import Any
 
 import llvmlite.binding
 import numpy as np
@@ -56,7 +59,33 @@ def _own(real):
     return cfunc(signature, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})(gemm)
 
 
+class OneThread:
+    """`with one_blas_thread:` OpenBLAS uses one thread meanwhile: the threads of a replay share its products out.
+
+    Counted, so that of several trainings side by side the last to end gives OpenBLAS its threads back.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.users, self.before = threading.Lock(), 0, 0
+
+    def __enter__(self) -> None:
+        with self.lock:
+            self.users += 1
+            if self.users == 1 and _get and _set:
+                self.before = _get()
+                _set(1)
+
+    def __exit__(self, *error: Any) -> None:
+        with self.lock:
+            self.users -= 1
+            if self.users == 0 and _get and _set:
+                _set(self.before)
+
+
+one_blas_thread = OneThread()
 LIBRARY = _numpys_openblas()
+_get = getattr(LIBRARY, "scipy_openblas_get_num_threads64_", None)
+_set = getattr(LIBRARY, "scipy_openblas_set_num_threads64_", None)
 _KEPT = []  # machine code that must not be freed
 for _letter, _real in (("s", types.float32), ("d", types.float64)):
     try:
@@ -68,3 +97,9 @@ for _letter, _real in (("s", types.float32), ("d", types.float64)):
 
 SGEMM = types.ExternalFunction("nnlite_sgemm", _signature(types.float32))
 DGEMM = types.ExternalFunction("nnlite_dgemm", _signature(types.float64))
+
+# What a thread calls when it has waited for long: another program may need this core.
+_library: Any = ctypes.CDLL(None) if os.name == "posix" else getattr(ctypes, "windll").kernel32  # noqa: B009
+_yield = _library.sched_yield if os.name == "posix" else _library.SwitchToThread
+llvmlite.binding.add_symbol("nnlite_yield", ctypes.cast(_yield, ctypes.c_void_p).value)
+YIELD = types.ExternalFunction("nnlite_yield", types.int32())

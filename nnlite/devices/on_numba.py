@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,9 +22,10 @@ from numba import carray, cfunc, njit, types  # noqa: F401  (carray is called in
 from numba.extending import intrinsic, overload
 
 from . import reference
-from .blas import DGEMM, SGEMM
+from .blas import DGEMM, SGEMM, YIELD, one_blas_thread
 from .kernel import Kernels, Signature, kernels_in
 from .on_numpy import NumpyDevice, Replay
+from .planning import Planned, fuse, plan, work
 from .recording import Arena, Symbol, Tape
 
 # Sums may be reordered, which lets them vectorise; NaN and infinity must survive: they are how divergence is seen.
@@ -49,8 +51,8 @@ def exp_negative(x):
     raise NotImplementedError
 
 
-def gemm(transpose_a, transpose_b, a, b, c, beta):
-    """c ← a b + beta c, a or b transposed."""
+def gemm(transpose_a, transpose_b, alpha, a, b, beta, c):
+    """c ← alpha a b + beta c, a or b transposed; their rows may lie apart."""
     raise NotImplementedError
 
 
@@ -178,16 +180,16 @@ SMALL = 4096  # multiplications and additions under which a plain loop is faster
 
 
 @overload(gemm)
-def _(transpose_a, transpose_b, a, b, c, beta):
+def _(transpose_a, transpose_b, alpha, a, b, beta, c):
     product = SGEMM if a.dtype == types.float32 else DGEMM
 
-    def call(transpose_a, transpose_b, a, b, c, beta):
+    def call(transpose_a, transpose_b, alpha, a, b, beta, c):
         rows, columns = c.shape
         inner = a.shape[0] if transpose_a else a.shape[1]
         product(
             np.int32(101), np.int32(112 if transpose_a else 111), np.int32(112 if transpose_b else 111),
-            rows, columns, inner, a.dtype.type(1), a.ctypes.data, a.shape[1], b.ctypes.data, b.shape[1],
-            a.dtype.type(beta), c.ctypes.data, columns,
+            rows, columns, inner, a.dtype.type(alpha), a.ctypes.data, a.strides[0] // a.itemsize,
+            b.ctypes.data, b.strides[0] // b.itemsize, a.dtype.type(beta), c.ctypes.data, c.strides[0] // c.itemsize,
         )  # fmt: skip
 
     return call
@@ -212,7 +214,7 @@ def linear(y, x, W, b):
         for j in range(columns):
             y[i, j] = b[j]
     if rows * columns * x.shape[1] > SMALL:
-        gemm(False, False, x, W, y, 1.0)
+        gemm(False, False, 1.0, x, W, 1.0, y)
     else:
         for i in range(rows):
             for k in range(x.shape[1]):
@@ -223,7 +225,7 @@ def linear(y, x, W, b):
 def matmul(y, x, W):
     rows, columns = y.shape
     if rows * columns * x.shape[1] > SMALL:
-        gemm(False, False, x, W, y, 0.0)
+        gemm(False, False, 1.0, x, W, 0.0, y)
     else:
         y[:] = 0
         for i in range(rows):
@@ -235,7 +237,7 @@ def matmul(y, x, W):
 def linear_backward(dx, dy, W):
     rows, columns = dx.shape
     if rows * columns * dy.shape[1] > SMALL:
-        gemm(False, True, dy, W, dx, 0.0)
+        gemm(False, True, 1.0, dy, W, 0.0, dx)
     else:
         for i in range(rows):
             for k in range(columns):
@@ -245,31 +247,78 @@ def linear_backward(dx, dy, W):
                 dx[i, k] = total
 
 
-def linear_backward_weights(dW, dy, x):
+# Of a gradient each thread makes a share: of the weights' rows from `first` on, of the biases from `first` on.
+COLUMNS = {
+    "linear_backward_weights": "K",
+    "linear_backward_weights_sgd": "K",
+    "linear_backward_bias": "M",
+    "linear_backward_bias_sgd": "M",
+}
+
+
+def linear_backward_weights(dW, dy, x, first):
     rows, columns = dW.shape
     if rows * columns * dy.shape[0] > SMALL:
-        gemm(True, False, x, dy, dW, 0.0)
+        gemm(True, False, 1.0, x[:, first : first + rows], dy, 0.0, dW)
     else:
         dW[:] = 0
         for i in range(dy.shape[0]):
             for k in range(rows):
                 for j in range(columns):
-                    dW[k, j] += x[i, k] * dy[i, j]
+                    dW[k, j] += x[i, first + k] * dy[i, j]
 
 
-def linear_backward_bias(db, dy):
-    rows, columns = dy.shape
-    total = np.zeros(columns, np.float64)
-    part = np.zeros(columns, dy.dtype)
-    for start in range(0, rows, 64):  # float32 within 64 rows, float64 across them
+def linear_backward_weights_sgd(W, dy, x, lr, first):
+    rows, columns = W.shape
+    if rows * columns * dy.shape[0] > SMALL:
+        gemm(True, False, -lr[0], x[:, first : first + rows], dy, 1.0, W)
+    else:
+        for i in range(dy.shape[0]):
+            for k in range(rows):
+                step = lr[0] * x[i, first + k]
+                for j in range(columns):
+                    W[k, j] -= step * dy[i, j]
+
+
+@compiled
+def add_rows(total, dy, first):
+    """total ← Σₙ dy[n, first:], float32 within 64 rows, float64 across them."""
+    rows, columns = dy.shape[0], total.size
+    part = np.empty(columns, dy.dtype)
+    total[:] = 0
+    for start in range(0, rows, 64):
         part[:] = 0
         for i in range(start, min(start + 64, rows)):
             for j in range(columns):
-                part[j] += dy[i, j]
+                part[j] += dy[i, first + j]
         for j in range(columns):
             total[j] += part[j]
-    for j in range(columns):
-        db[j] = total[j]
+
+
+def linear_backward_bias(db, dy, first):
+    if dy.shape[0] <= 64:
+        db[:] = 0
+        for i in range(dy.shape[0]):
+            for j in range(db.size):
+                db[j] += dy[i, first + j]
+    else:
+        total = np.empty(db.size, np.float64)
+        add_rows(total, dy, first)
+        db[:] = total
+
+
+def linear_backward_bias_sgd(b, dy, lr, first):
+    if dy.shape[0] * b.size <= 64:
+        for j in range(b.size):
+            total = b.dtype.type(0)
+            for i in range(dy.shape[0]):
+                total += dy[i, first + j]
+            b[j] -= lr[0] * total
+    else:
+        total = np.empty(b.size, np.float64)
+        add_rows(total, dy, first)
+        for j in range(b.size):
+            b[j] -= lr[0] * b.dtype.type(total[j])
 
 
 # ---- activations ------------------------------------------------------------------------------------------------
@@ -534,8 +583,11 @@ def momentum_step(w, velocity, dw, lr, momentum, nesterov):
         w[i] -= rate * (dw[i] + keep * velocity[i] if nesterov else velocity[i])
 
 
-def adam_step(w, m, v, steps, dw, lr, beta1, beta2, epsilon):
-    steps[0] += w.dtype.type(1)
+def count_step(steps):
+    steps[0] += 1
+
+
+def adam_step(w, m, v, dw, steps, lr, beta1, beta2, epsilon):
     unbias1 = -math.expm1(steps[0] * math.log(beta1)) if beta1 > 0 else 1.0
     unbias2 = -math.expm1(steps[0] * math.log(beta2)) if beta2 > 0 else 1.0
     new1, new2 = w.dtype.type(1 - beta1), w.dtype.type(1 - beta2)
@@ -555,23 +607,27 @@ LOOPS: dict[str, Callable[..., Any]] = {
 # Called from Python, one at a time, NumPy's own loops are as fast as these: they are for the replay only.
 REPLAY_ONLY = {
     *("take_rows", "advance", "linear", "matmul", "linear_backward", "linear_backward_weights", "tanh"),
-    *("softplus_backward", "add_decay", "sgd_step"),
+    *("softplus_backward", "add_decay", "sgd_step", "count_step"),
+    *("linear_backward_weights_sgd", "linear_backward_bias_sgd"),
 }
 
 
-def eager(loop: Callable[..., Any], signature: Signature) -> Callable[..., Any]:
+def eager(name: str, signature: Signature) -> Callable[..., Any]:
     """Call a compiled loop as the reference is called: reserve the results, run the loop, hand them over."""
+    loop, whole = LOOPS[name], (0,) if name in COLUMNS else ()
     names = list(signature.operands)
-    first: dict[str, tuple[int, int]] = {}  # letter -> an operand's axis with that size
+    source: dict[str, tuple[int, int | None]] = {}  # letter -> the operand that has this size, and its axis
     for n, name in reversed(list(enumerate(names))):
-        first |= {letter: (n, axis) for axis, letter in enumerate(signature.operands[name] or ())}
-    shapes = [[first[letter] for letter in signature.results[name] or ()] for name in signature.fresh]
+        letters = signature.operands[name]
+        source |= {name: (n, None)} if letters is None else {letter: (n, axis) for axis, letter in enumerate(letters)}
+    shapes = [[source[letter] for letter in signature.results[name] or ()] for name in signature.fresh]
     in_place = [names.index(name) for name in signature.results if name in signature.operands]
     inputs = [names.index(name) for name in signature.inputs]
 
     def call(*operands: Any) -> Any:
-        results = [np.empty([operands[n].shape[axis] for n, axis in shape], operands[0].dtype) for shape in shapes]
-        loop(*results, *[operands[n] for n in in_place], *[operands[n] for n in inputs])
+        sizes = [[operands[n] if axis is None else operands[n].shape[axis] for n, axis in shape] for shape in shapes]
+        results = [np.empty(shape, operands[0].dtype) for shape in sizes]
+        loop(*results, *[operands[n] for n in in_place], *[operands[n] for n in inputs], *whole)
         return results[0] if len(results) == 1 else tuple(results) or None
 
     call.signature = signature  # type: ignore[attr-defined]
@@ -585,43 +641,113 @@ class NumbaDevice(NumpyDevice):
 
     def __init__(self) -> None:
         kernels = kernels_in(reference)
-        fused = {name: eager(loop, kernels[name].signature) for name, loop in LOOPS.items() if name not in REPLAY_ONLY}
+        fused = {name: eager(name, kernels[name].signature) for name in LOOPS if name not in REPLAY_ONLY}
         self.ops = Kernels(kernels, fused)
 
-    def replay(self, full: Tape, short: Tape | None, arena: Arena) -> Replay:
-        return CompiledReplay(full, short, arena)
+    def replay(self, full: Tape, short: Tape | None, arena: Arena, threads: int = 1) -> Replay:
+        return CompiledReplay(full, short, arena, threads)
 
 
 # ---- replay: a table of addresses, and one compiled loop that calls them -------------------------------------------
 
 
 class CompiledReplay(Replay):
-    """Lowers a tape to integers: the address of a row's compiled function, then its operands' addresses and sizes."""
+    """A tape as a table of integers for each thread: the address of a row's compiled function, its operands and sizes.
 
-    def lower(self, tape: Tape) -> np.ndarray:
-        rows = []
-        for row in tape.rows:
-            signature = row.kernel.signature  # type: ignore[attr-defined]
-            named = dict(zip(signature.operands, row.operands)) | dict(zip(signature.fresh, row.results))
-            in_place = [name for name in signature.results if name in signature.operands]
-            operands = [named[name] for name in (*signature.fresh, *in_place, *signature.inputs)]
-            words = [_machine_function(row.name, tuple(map(_kind, operands)))]
-            for operand in operands:
-                words += self._words(operand)
-            rows.append(words)
+    A row of zeros is a barrier, at which the threads wait for each other. Threads are started for a call and end with
+    it, so there is no pool that a fork could lose; matrix products are shared out here, not by OpenBLAS.
+    """
+
+    def __init__(self, full: Tape, short: Tape | None, arena: Arena, threads: int) -> None:
+        self.arena = arena
+        kernels = kernels_in(reference)
+        fused = [fuse(tape.rows, kernels) for tape in (full, short) if tape]
+        self.threads = threads if sum(map(work, fused[0])) > WORTH_THREADS else 1
+        tapes = [plan(rows, COLUMNS, SMALLEST_SHARED) for rows in fused]
+        alone = self.threads == 1
+        arena.place(*([(p.row, i if alone else p.phase) for i, p in enumerate(tape)] for tape in tapes))
+        self.tables = [tuple(self._table(tape, thread) for tape in tapes) for thread in range(self.threads)]
+        nothing, sums = self.tables[0][0][:0], arena.segments["sums"]
+        replay(nothing, nothing, 0, 0, 1, sums, np.zeros((1, len(sums))), 0, 1, np.zeros(1, np.int64))  # compiles it
+
+    def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
+        barrier, sums = np.zeros(1, np.int64), self.arena.segments["sums"]
+        done = [0] * self.threads
+        ready, whole = threading.Event(), True
+
+        def share(thread: int) -> None:
+            ready.wait()
+            if whole:
+                full, *rest = self.tables[thread]
+                short = rest[0] if rest else full[:0]
+                done[thread] = replay(full, short, first, last, per_epoch, sums, history, thread, self.threads, barrier)
+
+        others = [threading.Thread(target=share, args=(thread,), daemon=True) for thread in range(1, self.threads)]
+        try:
+            for other in others:
+                other.start()
+        except RuntimeError:  # no thread can be had: the others must not wait for it at a barrier
+            whole = False
+            raise
+        finally:
+            ready.set()
+        with one_blas_thread:
+            share(0)
+            for other in others:
+                other.join()
+        return int(done[0])
+
+    def _table(self, planned: Sequence[Planned], thread: int) -> np.ndarray:
+        rows: list[list[int]] = []
+        phase = 0
+        for step in planned:
+            if step.phase != phase and self.threads > 1:
+                rows.append([0])
+            phase = step.phase
+            words = self._words(step, thread)
+            if words:
+                rows.append(words)
+        if self.threads > 1:
+            rows.append([0])
         width = max(map(len, rows))
         return np.array([words + [0] * (width - len(words)) for words in rows], np.int64)
 
-    def _words(self, operand: Any) -> list[int]:
-        if isinstance(operand, Symbol):
-            return [self.arena.view(operand).ctypes.data, *operand.shape]
-        if isinstance(operand, (bool, float)):
-            return [int(np.float64(operand).view(np.int64))]
-        return [int(operand)]
+    def _words(self, step: Planned, thread: int) -> list[int]:
+        """A row's function and this thread's share of its operands; nothing if it has no share."""
+        row, signature = step.row, step.row.kernel.signature  # type: ignore[attr-defined]
+        letters = signature.operands | signature.results
+        named = dict(zip(signature.operands, row.operands)) | dict(zip(signature.fresh, row.results))
+        in_place = [name for name in signature.results if name in signature.operands]
+        names = [*signature.fresh, *in_place, *signature.inputs]
+        words = [_machine_function(row.name, tuple(_kind(named[name]) for name in names))]
+        size = signature.sizes(row.operands).get(step.split, 1)
+        first, stop = _share(size, thread, self.threads)
+        if first == stop:
+            return []
+        for name in names:
+            operand = named[name]
+            if isinstance(operand, Symbol):
+                array = self.arena.view(operand)
+                if step.split and (letters[name][0] == step.split or name == "order"):
+                    array = array[first:stop] if name != "order" else array[first:]
+                words += [array.ctypes.data, *array.shape]
+            elif name == step.split:
+                words.append(stop - first)
+            else:
+                words.append(int(np.float64(operand).view(np.int64)) if _kind(operand) == "number" else int(operand))
+        return words + ([first] if row.name in COLUMNS else [])
 
-    def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
-        short = self.full[:0] if self.short is None else self.short
-        return int(replay(self.full, short, first, last, per_epoch, self.arena.segments["sums"], history) or 0)
+
+# In units of `work`, of which a core does about four in a nanosecond; a barrier costs 200 ns.
+WORTH_THREADS = 60_000  # of a whole step
+SMALLEST_SHARED = 10_000  # of a product
+
+
+def _share(size: int, thread: int, threads: int) -> tuple[int, int]:
+    """From where to where a thread's share of so many goes; whole vectors where there are many."""
+    unit = 16 if size >= 32 * threads else 1
+    bounds = [min(size, -(-size * t // (threads * unit)) * unit) for t in (thread, thread + 1)]
+    return bounds[0], size if thread == threads - 1 else bounds[1]
 
 
 def _kind(operand: Any) -> str:
@@ -652,6 +778,9 @@ def _machine_function(name: str, kinds: tuple[str, ...]) -> int:
             unpacked.append(f"carray(pointer(words[{word}], np.{np.dtype(dtype).name}), ({shape},))")
             word += 1 + int(axes)
     function = f"replay_{name}_{'_'.join(kinds)}"
+    if name in COLUMNS:
+        unpacked.append(f"words[{word}]")
+        word += 1
     text = f"def {function}(row):\n    words = carray(pointer(row, np.int64), ({word},))\n"
     text += f"    LOOPS_{name}({', '.join(unpacked)})\n"
     globals()[f"LOOPS_{name}"] = LOOPS[name]
@@ -691,18 +820,40 @@ def call(typing: Any, address: Any, row: Any) -> Any:
     return types.void(types.int64, types.int64), generate
 
 
+@intrinsic
+def add_atomically(typing: Any, address: Any, value: Any) -> Any:
+    """Add to the int64 at this address, seen by all threads at once; returns what was there before."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = builder.inttoptr(arguments[0], ir.IntType(64).as_pointer())
+        return builder.atomic_rmw("add", pointer, arguments[1], "seq_cst")
+
+    return types.int64(types.int64, types.int64), generate
+
+
 @compiled
-def replay(full, short, first, last, per_epoch, sums, history):
+def replay(full, short, first, last, per_epoch, sums, history, thread, threads, barrier):
+    met = 0
+    gate = np.int64(barrier.ctypes.data)
     for step in range(first, last):
         end_of_epoch = (step + 1) % per_epoch == 0
         table = short if end_of_epoch and short.shape[0] > 0 else full
         row = np.int64(table.ctypes.data)
         for r in range(table.shape[0]):
-            call(table[r, 0], row)  # type: ignore[call-arg]
+            if table[r, 0] != 0:
+                call(table[r, 0], row)  # type: ignore[call-arg]
+            else:  # wait until all threads have come here as often as this one
+                met += threads
+                add_atomically(gate, 1)  # type: ignore[call-arg]
+                spins = 0
+                while add_atomically(gate, 0) < met:
+                    spins += 1
+                    if spins % 1000 == 0:
+                        YIELD()
             row += table.strides[0]
         if not np.isfinite(sums[0]):
             return step
-        if end_of_epoch:
+        if end_of_epoch and thread == 0:
             history[step // per_epoch] = sums
             sums[:] = 0
     return last

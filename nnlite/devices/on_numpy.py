@@ -37,8 +37,8 @@ class NumpyDevice:
         """The array in main memory."""
         return np.asarray(array)
 
-    def replay(self, full: Tape, short: Tape | None, arena: Arena) -> Replay:
-        """Something that runs these tapes on this memory."""
+    def replay(self, full: Tape, short: Tape | None, arena: Arena, threads: int = 1) -> Replay:
+        """Something that runs these tapes on this memory, on so many threads if it can."""
         return Replay(full, short, arena)
 
     def __repr__(self) -> str:
@@ -50,6 +50,7 @@ class Replay:
 
     def __init__(self, full: Tape, short: Tape | None, arena: Arena) -> None:
         self.arena = arena
+        arena.place(*([(row, time) for time, row in enumerate(tape.rows)] for tape in (full, short) if tape))
         self.full, self.short = self.lower(full), self.lower(short) if short else None
 
     def lower(self, tape: Tape) -> Any:

@@ -8,7 +8,7 @@ a result is used again once nothing reads it any more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -126,10 +126,14 @@ class Arena:
         self.device, self.dtype = device, dtype
         self.segments = dict(segments)
 
-    def place(self, *tapes: Tape) -> None:
-        """Give every result of these tapes a place; tapes run one after the other, so they share the space."""
-        size = max(_place_results(tape, np.dtype(self.dtype).itemsize) for tape in tapes)
-        self.segments["results"] = self.device.zeros(size + ALIGNMENT, self.dtype)
+    def place(self, *tapes: Sequence[tuple[Row, int]]) -> None:
+        """Give every result of these tapes a place; tapes run one after the other, so they share the space.
+
+        Each row comes with the time at which it runs: rows of one time may run together and share nothing.
+        """
+        size = max(_place_results(rows, np.dtype(self.dtype).itemsize) for rows in tapes)
+        whole = self.device.zeros(size + ALIGNMENT, self.dtype)
+        self.segments["results"] = whole
 
     def view(self, symbol: Symbol) -> Any:
         """The array that a symbol stands for."""
@@ -142,15 +146,15 @@ class Arena:
         return int(self.segments["results"].nbytes)
 
 
-def _place_results(tape: Tape, itemsize: int) -> int:
-    """Offsets for a tape's results, first fit; returns how many elements they need in all."""
+def _place_results(rows: Sequence[tuple[Row, int]], itemsize: int) -> int:
+    """Offsets for the results, first fit; returns how many elements they need in all."""
     unit = ALIGNMENT // itemsize
-    last_use = {id(operand): i for i, row in enumerate(tape.rows) for operand in (*row.operands, *row.results)}
-    taken: list[tuple[int, int, int]] = []  # (start, stop, row of the last use), sorted
+    last_use = {id(operand): time for row, time in rows for operand in (*row.operands, *row.results)}
+    taken: list[tuple[int, int, int]] = []  # (start, stop, time of the last use), sorted
     end = 0
-    for i, row in enumerate(tape.rows):
+    for row, time in rows:
+        taken = [entry for entry in taken if entry[2] >= time]
         for symbol in row.results:
-            taken = [entry for entry in taken if entry[2] >= i]
             length = -(-symbol.size // unit) * unit
             start = 0
             for other_start, other_stop, _ in taken:

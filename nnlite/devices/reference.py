@@ -257,6 +257,18 @@ def sgd_step(w, dw, lr):
     w -= lr * dw
 
 
+@kernel("dy (N,M), x (N,K), W (K,M), lr (1) -> W")
+def linear_backward_weights_sgd(dy, x, W, lr):
+    """W ← W − lr xᵀ dy: the gradient and the step of plain gradient descent at once."""
+    W -= lr * (x.T @ dy)
+
+
+@kernel("dy (N,M), b (M), lr (1) -> b")
+def linear_backward_bias_sgd(dy, b, lr):
+    """b ← b − lr Σₙ dyₙ."""
+    b -= lr * dy.sum(axis=0, dtype=np.float64).astype(b.dtype)
+
+
 @kernel("w (P), dw (P), velocity (P), lr (1), momentum, nesterov -> w, velocity")
 def momentum_step(w, dw, velocity, lr, momentum, nesterov):
     """v ← μ v + dw; w ← w − lr v, or w − lr (dw + μ v) with Nesterov's look ahead."""
@@ -265,10 +277,15 @@ def momentum_step(w, dw, velocity, lr, momentum, nesterov):
     w -= lr * (dw + momentum * velocity if nesterov else velocity)
 
 
-@kernel("w (P), dw (P), m (P), v (P), steps (1), lr (1), beta1, beta2, epsilon -> w, m, v, steps")
+@kernel("steps (1) -> steps")
+def count_step(steps):
+    """steps ← steps + 1."""
+    steps += 1
+
+
+@kernel("w (P), dw (P), m (P), v (P), steps (1), lr (1), beta1, beta2, epsilon -> w, m, v")
 def adam_step(w, dw, m, v, steps, lr, beta1, beta2, epsilon):
     """m ← β₁m + (1−β₁)dw; v ← β₂v + (1−β₂)dw²; w ← w − lr m̂ / (√v̂ + ε), m̂ = m/(1−β₁ᵗ), v̂ = v/(1−β₂ᵗ)."""
-    steps += 1
     m += (1 - beta1) * (dw - m)
     v += (1 - beta2) * (dw * dw - v)
     unbias1 = -np.expm1(steps * log_beta(beta1))  # 1 − βᵗ without cancellation

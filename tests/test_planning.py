@@ -1,0 +1,131 @@
+"""Planning: fused rows and shared-out rows give what the rows gave, on any number of threads."""
+
+import threading
+
+import numpy as np
+import pytest
+
+import nnlite as nl
+from nnlite.devices import on_numba, reference
+from nnlite.devices.kernel import kernels_in
+from nnlite.devices.planning import fuse, plan
+
+KERNELS = kernels_in(reference)
+
+
+@pytest.fixture
+def data(rng):
+    """x (333, 50), labels (333,) of 7 classes: enough work for threads, and no number of threads divides it."""
+    return rng.standard_normal((333, 50)), rng.integers(0, 7, 333)
+
+
+def train(
+    data, threads, monkeypatch=None, optimizer=nl.SGD, metrics=("accuracy", "mae", "r2"), batch_size=100, **options
+):
+    net = nl.mlp([50, 64, 40, 7], hidden="tanh", output="softmax", device="numba", dtype="float64", seed=2)
+    net.threads = threads  # more than the machine has, too
+    trainer = nl.Trainer(net, "cce", optimizer(lr=0.05, **options), metrics)
+    history = trainer.fit(*data, epochs=3, batch_size=batch_size, progress=False)
+    return net.parameters.copy(), history, trainer
+
+
+@pytest.mark.parametrize("optimizer", [nl.SGD, nl.Adam, lambda lr: nl.SGD(lr, momentum=0.9, weight_decay=0.01)])
+@pytest.mark.parametrize("threads", [2, 3, 5])
+def test_threads_change_nothing_but_the_order_of_sums(threads, optimizer, data, monkeypatch):
+    alone, history, _ = train(data, 1, optimizer=optimizer)
+    monkeypatch.setattr(on_numba, "WORTH_THREADS", 0)
+    shared, shared_history, _ = train(data, threads, optimizer=optimizer)
+    np.testing.assert_allclose(shared, alone, rtol=1e-10, atol=1e-13)
+    for name, values in history.items():
+        np.testing.assert_allclose(shared_history[name], values, rtol=1e-10)
+    np.testing.assert_array_equal(train(data, threads, optimizer=optimizer)[0], shared)  # the same bits each time
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 333])
+def test_more_threads_than_rows(batch_size, data, monkeypatch):
+    alone, _, _ = train(data, 1, batch_size=batch_size)
+    monkeypatch.setattr(on_numba, "WORTH_THREADS", 0)
+    np.testing.assert_allclose(train(data, 4, batch_size=batch_size)[0], alone, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_fused_rows_equal_the_rows_they_are_made_of(threads, data, monkeypatch):
+    fused, _, _ = train(data, threads)
+    monkeypatch.setattr(on_numba, "fuse", lambda rows, kernels: list(rows))
+    np.testing.assert_allclose(train(data, threads)[0], fused, rtol=1e-11, atol=1e-14)
+
+
+def test_what_is_fused(data):
+    rows = train(data, 1)[2].tape.rows
+    names = [row.name for row in fuse(rows, KERNELS)]
+    assert names.count("linear_backward_weights_sgd") == names.count("linear_backward_bias_sgd") == 3
+    assert "sgd_step" not in names and "linear_backward_weights" not in names
+    for options in ({"optimizer": nl.Adam}, {"weight_decay": 0.1}, {"momentum": 0.9}):
+        rows = train(data, 1, **options)[2].tape.rows
+        assert fuse(rows, KERNELS) == rows
+
+
+def test_phases_keep_what_depends_on_each_other_apart(data):
+    rows = fuse(train(data, 1)[2].tape.rows, KERNELS)
+    planned = plan(rows, on_numba.COLUMNS)
+    phase = {id(p.row): p.phase for p in planned}
+    for row in rows:
+        if row.name in ("take_rows", "linear", "tanh", "tanh_backward", "linear_backward"):
+            assert phase[id(row)] == 0, "a row of the batch goes through the net on its thread alone"
+        if row.name.endswith("_sgd") or row.name in ("advance", "add_losses"):
+            assert phase[id(row)] >= 1, "weights are moved, and rows are counted, when nobody reads them any more"
+    assert sorted(p.phase for p in planned) == [p.phase for p in planned]
+
+
+def test_small_nets_stay_on_one_thread(rng):
+    x, y = nl.datasets.logic_gate("xor")
+    net = nl.mlp([2, 3, 1], device="numba", threads=2)
+    net.threads = 2
+    trainer = nl.Trainer(net)
+    replay = nl.steps.Steps(trainer, *trainer._data(x, y), 4, 1).replay
+    assert replay.threads == 1
+
+
+def test_python_threads_may_train_side_by_side(data):
+    expected = [train(data, 2)[0], train((-data[0], data[1]), 2)[0]]
+    found = [None, None]
+
+    def work(i):
+        found[i] = train(((1 - 2 * i) * data[0], data[1]), 2)[0]
+
+    workers = [threading.Thread(target=work, args=(i,)) for i in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    for i in range(2):
+        np.testing.assert_allclose(found[i], expected[i], rtol=1e-10, atol=1e-13)
+
+
+def test_number_of_threads(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1, 2}, raising=False)
+    monkeypatch.delenv("NNLITE_NUM_THREADS", raising=False)
+    assert nl.mlp([2, 1], device="numpy").threads == 3
+    assert nl.mlp([2, 1], device="numpy", threads=2).threads == 2
+    assert nl.mlp([2, 1], device="numpy", threads=64).threads == 3  # never more than there are
+    monkeypatch.setenv("NNLITE_NUM_THREADS", "1")
+    assert nl.mlp([2, 1], device="numpy").threads == 1
+    with pytest.raises(ValueError, match="threads must be at least 1, not 0"):
+        nl.mlp([2, 1], threads=0)
+    monkeypatch.setenv("NNLITE_NUM_THREADS", "many")
+    with pytest.raises(ValueError, match="NNLITE_NUM_THREADS='many' must be a whole number"):
+        nl.mlp([2, 1], device="numpy")
+
+
+def test_openblas_gets_its_threads_back():
+    from nnlite.devices.blas import LIBRARY, one_blas_thread
+
+    get = getattr(LIBRARY, "scipy_openblas_get_num_threads64_", None)
+    if get is None:
+        pytest.skip("NumPy has another BLAS here")
+    before = get()
+    with one_blas_thread:
+        with one_blas_thread:
+            assert get() == 1
+        assert get() == 1  # somebody still needs it
+    assert get() == before
