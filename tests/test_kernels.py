@@ -94,7 +94,7 @@ def test_compiled_loops_have_the_references_parameters():
     for name, loop in LOOPS.items():
         signature = KERNELS[name].signature
         in_place = [n for n in signature.results if n in signature.operands]
-        whole = ["first"] if name in COLUMNS else []  # where a thread's share of the columns begins
+        whole = ["first", "stop"] if name in COLUMNS else []  # a thread's share of the columns
         expected = [*signature.fresh, *in_place, *signature.inputs, *whole]
         assert list(inspect.signature(loop.py_func).parameters) == expected, name
 
@@ -112,15 +112,21 @@ def test_loops_that_only_the_replay_calls_equal_the_reference(dtype, rng):
                 np.testing.assert_allclose(f, e, rtol=tolerance, atol=tolerance * np.abs(e).max(), err_msg=name)
 
 
-@pytest.mark.parametrize("name", ["linear_backward_weights", "linear_backward_bias"])
-def test_shares_of_the_columns_make_the_whole(name, rng):
-    """What two threads make of a gradient, each from its first row or column on, is the gradient."""
-    *read, whole = make_operands(KERNELS[name].signature, SHAPES[3], np.float64, rng)
-    KERNELS[name](*read, whole)
-    shares = np.zeros_like(whole)
-    for first, stop in ((0, 2), (2, len(whole))):
-        LOOPS[name](shares[first:stop], *read, first)
-    np.testing.assert_allclose(shares, whole, rtol=1e-12)
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("name", COLUMNS)
+def test_shares_of_the_columns_make_the_whole(name, large, rng):
+    """What threads make of a product or a gradient, each its columns, is the whole of it."""
+    signature, sizes = KERNELS[name].signature, SHAPES[3] | ({"M": 60} if large else {})
+    operands = make_operands(signature, sizes, np.float64, rng)
+    named = dict(zip(signature.operands, operands))
+    (written,) = signature.results
+    shape = tuple(sizes[letter] for letter in signature.results[written])
+    result = named[written].copy() if written in named else np.zeros(shape)
+    whole = KERNELS[name](*operands)
+    size = sizes[COLUMNS[name]]
+    for first, stop in ((0, 2), (2, 3), (3, size)):
+        LOOPS[name](result, *[named[n] for n in signature.inputs], first, stop)
+    np.testing.assert_allclose(result, named[written] if whole is None else whole, rtol=1e-11, atol=1e-13)
 
 
 def test_every_device_has_every_kernel(device):

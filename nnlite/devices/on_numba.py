@@ -208,75 +208,80 @@ def advance(position, N):
     position[0] += N
 
 
-def linear(y, x, W, b):
-    rows, columns = y.shape
+# These are shared out among threads by columns: each makes those from `first` to `stop` of y, dx, dW or db. A thread then
+# moves the same columns of W that it reads in `linear`, and they stay in its core's cache. (The batch's rows can be shared
+# out as well where these are products of N rows.)
+COLUMNS = {
+    "linear": "M",
+    "matmul": "M",
+    "linear_backward": "K",
+    "linear_backward_weights": "M",
+    "linear_backward_weights_sgd": "M",
+    "linear_backward_bias": "M",
+    "linear_backward_bias_sgd": "M",
+}
+
+
+def linear(y, x, W, b, first, stop):
+    rows = y.shape[0]
     for i in range(rows):
-        for j in range(columns):
+        for j in range(first, stop):
             y[i, j] = b[j]
-    if rows * columns * x.shape[1] > SMALL:
-        gemm(False, False, 1.0, x, W, 1.0, y)
+    if rows * (stop - first) * x.shape[1] > SMALL:
+        gemm(False, False, 1.0, x, W[:, first:stop], 1.0, y[:, first:stop])
     else:
         for i in range(rows):
             for k in range(x.shape[1]):
-                for j in range(columns):
+                for j in range(first, stop):
                     y[i, j] += x[i, k] * W[k, j]
 
 
-def matmul(y, x, W):
-    rows, columns = y.shape
-    if rows * columns * x.shape[1] > SMALL:
-        gemm(False, False, 1.0, x, W, 0.0, y)
+def matmul(y, x, W, first, stop):
+    rows = y.shape[0]
+    if rows * (stop - first) * x.shape[1] > SMALL:
+        gemm(False, False, 1.0, x, W[:, first:stop], 0.0, y[:, first:stop])
     else:
-        y[:] = 0
+        y[:, first:stop] = 0
         for i in range(rows):
             for k in range(x.shape[1]):
-                for j in range(columns):
+                for j in range(first, stop):
                     y[i, j] += x[i, k] * W[k, j]
 
 
-def linear_backward(dx, dy, W):
-    rows, columns = dx.shape
-    if rows * columns * dy.shape[1] > SMALL:
-        gemm(False, True, 1.0, dy, W, 0.0, dx)
+def linear_backward(dx, dy, W, first, stop):
+    rows = dx.shape[0]
+    if rows * (stop - first) * dy.shape[1] > SMALL:
+        gemm(False, True, 1.0, dy, W[first:stop], 0.0, dx[:, first:stop])
     else:
         for i in range(rows):
-            for k in range(columns):
+            for k in range(first, stop):
                 total = dx.dtype.type(0)
                 for j in range(dy.shape[1]):
                     total += dy[i, j] * W[k, j]
                 dx[i, k] = total
 
 
-# Of a gradient each thread makes a share: of the weights' rows from `first` on, of the biases from `first` on.
-COLUMNS = {
-    "linear_backward_weights": "K",
-    "linear_backward_weights_sgd": "K",
-    "linear_backward_bias": "M",
-    "linear_backward_bias_sgd": "M",
-}
-
-
-def linear_backward_weights(dW, dy, x, first):
-    rows, columns = dW.shape
-    if rows * columns * dy.shape[0] > SMALL:
-        gemm(True, False, 1.0, x[:, first : first + rows], dy, 0.0, dW)
+def linear_backward_weights(dW, dy, x, first, stop):
+    rows = dW.shape[0]
+    if rows * (stop - first) * dy.shape[0] > SMALL:
+        gemm(True, False, 1.0, x, dy[:, first:stop], 0.0, dW[:, first:stop])
     else:
-        dW[:] = 0
+        dW[:, first:stop] = 0
         for i in range(dy.shape[0]):
             for k in range(rows):
-                for j in range(columns):
-                    dW[k, j] += x[i, first + k] * dy[i, j]
+                for j in range(first, stop):
+                    dW[k, j] += x[i, k] * dy[i, j]
 
 
-def linear_backward_weights_sgd(W, dy, x, lr, first):
-    rows, columns = W.shape
-    if rows * columns * dy.shape[0] > SMALL:
-        gemm(True, False, -lr[0], x[:, first : first + rows], dy, 1.0, W)
+def linear_backward_weights_sgd(W, dy, x, lr, first, stop):
+    rows = W.shape[0]
+    if rows * (stop - first) * dy.shape[0] > SMALL:
+        gemm(True, False, -lr[0], x, dy[:, first:stop], 1.0, W[:, first:stop])
     else:
         for i in range(dy.shape[0]):
             for k in range(rows):
-                step = lr[0] * x[i, first + k]
-                for j in range(columns):
+                step = lr[0] * x[i, k]
+                for j in range(first, stop):
                     W[k, j] -= step * dy[i, j]
 
 
@@ -295,30 +300,30 @@ def add_rows(total, dy, first):
             total[j] += part[j]
 
 
-def linear_backward_bias(db, dy, first):
+def linear_backward_bias(db, dy, first, stop):
     if dy.shape[0] <= 64:
-        db[:] = 0
+        db[first:stop] = 0
         for i in range(dy.shape[0]):
-            for j in range(db.size):
-                db[j] += dy[i, first + j]
+            for j in range(first, stop):
+                db[j] += dy[i, j]
     else:
-        total = np.empty(db.size, np.float64)
+        total = np.empty(stop - first, np.float64)
         add_rows(total, dy, first)
-        db[:] = total
+        db[first:stop] = total
 
 
-def linear_backward_bias_sgd(b, dy, lr, first):
-    if dy.shape[0] * b.size <= 64:
-        for j in range(b.size):
+def linear_backward_bias_sgd(b, dy, lr, first, stop):
+    if dy.shape[0] * (stop - first) <= 64:
+        for j in range(first, stop):
             total = b.dtype.type(0)
             for i in range(dy.shape[0]):
-                total += dy[i, first + j]
+                total += dy[i, j]
             b[j] -= lr[0] * total
     else:
-        total = np.empty(b.size, np.float64)
+        total = np.empty(stop - first, np.float64)
         add_rows(total, dy, first)
-        for j in range(b.size):
-            b[j] -= lr[0] * b.dtype.type(total[j])
+        for j in range(first, stop):
+            b[j] -= lr[0] * b.dtype.type(total[j - first])
 
 
 # ---- activations ------------------------------------------------------------------------------------------------
@@ -614,19 +619,21 @@ REPLAY_ONLY = {
 
 def eager(name: str, signature: Signature) -> Callable[..., Any]:
     """Call a compiled loop as the reference is called: reserve the results, run the loop, hand them over."""
-    loop, whole = LOOPS[name], (0,) if name in COLUMNS else ()
+    loop = LOOPS[name]
     names = list(signature.operands)
     source: dict[str, tuple[int, int | None]] = {}  # letter -> the operand that has this size, and its axis
-    for n, name in reversed(list(enumerate(names))):
-        letters = signature.operands[name]
-        source |= {name: (n, None)} if letters is None else {letter: (n, axis) for axis, letter in enumerate(letters)}
-    shapes = [[source[letter] for letter in signature.results[name] or ()] for name in signature.fresh]
-    in_place = [names.index(name) for name in signature.results if name in signature.operands]
-    inputs = [names.index(name) for name in signature.inputs]
+    for n, operand in reversed(list(enumerate(names))):
+        letters = signature.operands[operand]
+        source |= {operand: (n, None)} if letters is None else {a: (n, axis) for axis, a in enumerate(letters)}
+    shapes = [[source[letter] for letter in signature.results[result] or ()] for result in signature.fresh]
+    in_place = [names.index(result) for result in signature.results if result in signature.operands]
+    inputs = [names.index(operand) for operand in signature.inputs]
+    columns = source.get(COLUMNS.get(name, ""))
 
     def call(*operands: Any) -> Any:
         sizes = [[operands[n] if axis is None else operands[n].shape[axis] for n, axis in shape] for shape in shapes]
         results = [np.empty(shape, operands[0].dtype) for shape in sizes]
+        whole = (0, operands[columns[0]].shape[columns[1]]) if columns else ()  # all of them: there is one thread
         loop(*results, *[operands[n] for n in in_place], *[operands[n] for n in inputs], *whole)
         return results[0] if len(results) == 1 else tuple(results) or None
 
@@ -720,22 +727,25 @@ class CompiledReplay(Replay):
         in_place = [name for name in signature.results if name in signature.operands]
         names = [*signature.fresh, *in_place, *signature.inputs]
         words = [_machine_function(row.name, tuple(_kind(named[name]) for name in names))]
-        size = signature.sizes(row.operands).get(step.split, 1)
-        first, stop = _share(size, thread, self.threads)
+        sizes = signature.sizes(row.operands)
+        first, stop = _share(sizes.get(step.split, 1), thread, self.threads)
         if first == stop:
             return []
         for name in names:
             operand = named[name]
             if isinstance(operand, Symbol):
                 array = self.arena.view(operand)
-                if step.split and (letters[name][0] == step.split or name == "order"):
+                if step.split in ("N", "P") and (letters[name][0] == step.split or name == "order"):
                     array = array[first:stop] if name != "order" else array[first:]
                 words += [array.ctypes.data, *array.shape]
             elif name == step.split:
                 words.append(stop - first)
             else:
                 words.append(int(np.float64(operand).view(np.int64)) if _kind(operand) == "number" else int(operand))
-        return words + ([first] if row.name in COLUMNS else [])
+        if row.name in COLUMNS:
+            letter = COLUMNS[row.name]
+            words += [first, stop] if step.split == letter else [0, sizes[letter]]
+        return words
 
 
 # In units of `work`, of which a core does about four in a nanosecond; a barrier costs 200 ns.
@@ -779,8 +789,8 @@ def _machine_function(name: str, kinds: tuple[str, ...]) -> int:
             word += 1 + int(axes)
     function = f"replay_{name}_{'_'.join(kinds)}"
     if name in COLUMNS:
-        unpacked.append(f"words[{word}]")
-        word += 1
+        unpacked += [f"words[{word}]", f"words[{word + 1}]"]
+        word += 2
     text = f"def {function}(row):\n    words = carray(pointer(row, np.int64), ({word},))\n"
     text += f"    LOOPS_{name}({', '.join(unpacked)})\n"
     globals()[f"LOOPS_{name}"] = LOOPS[name]

@@ -1,9 +1,9 @@
 """Planning: a tape is rearranged before it is run, with equal results: rows are fused, and shared out among threads.
 
 Most rows of a step work on each row of the batch by itself, so every thread takes a share of the batch through the
-whole network and back. What sums over the batch (a weight's gradient, the loss) comes after, when all threads have met;
-of a gradient each thread makes a share of the rows, of the parameters each moves a share. Between two meetings lies a
-phase.
+whole network and back; products with weights larger than the batch are shared out by columns. What sums over the batch
+(a weight's gradient, the loss) comes after, when all threads have met; of a gradient each thread makes a share of the
+rows, of the parameters each moves a share. Between two meetings lies a phase.
 """
 
 from __future__ import annotations
@@ -85,16 +85,18 @@ def work(row: Row) -> float:
 
 
 def _split(row: Row, columns: Mapping[str, str]) -> str:
+    """Which size is shared out: the batch's rows if they can be, the parameters, or what `columns` says."""
     signature = row.kernel.signature  # type: ignore[attr-defined]
     written = [name for name in signature.results if name in signature.operands]
     letters = [signature.results[name] or ("",) for name in signature.fresh]
-    if row.name in columns:
-        return columns[row.name]
     if not written and all(shape[0] == "N" for shape in letters):
-        return "N"
+        sizes = signature.sizes(row.operands)
+        # Weights larger than the batch's arrays: to read each of them on one thread only is worth a meeting more.
+        wide = row.name in columns and sizes["N"] < min(sizes["K"], sizes["M"])
+        return columns[row.name] if wide else "N"
     if not letters and all(signature.operands[name] == ("P",) for name in written):
         return "P"
-    return ""
+    return columns.get(row.name, "")
 
 
 def _writes(row: Row) -> list[Symbol]:
