@@ -32,14 +32,14 @@ class Peer:
         return importlib.util.find_spec(self.module) is not None
 
 
-def nnlite(problem: Problem, device: str) -> Train:
-    """Trainer.fit, as in the README."""
+def nnlite(problem: Problem, device: str, replay: str = "auto") -> Train:
+    """Trainer.fit, as in the README; replay="eager" makes every step in Python."""
     import nnlite as nl
 
     dtype = problem.x.dtype
     net = nl.mlp(problem.sizes, problem.hidden, problem.output, device=device, dtype=dtype, seed=0)
     net.load_state_dict(problem.weights)
-    trainer = nl.Trainer(net, loss=problem.loss, optimizer=nl.SGD(lr=problem.lr))
+    trainer = nl.Trainer(net, loss=problem.loss, optimizer=nl.SGD(lr=problem.lr), replay=replay)
 
     def train(epochs: int, shuffle: bool) -> list[float]:
         batch_size = problem.batch_size
@@ -107,7 +107,8 @@ def _torch_sgd(torch: Any, net: Any, lr: float) -> Any:
 
 # A library reads its number of threads from the environment, where train.py puts it: OMP_NUM_THREADS and its like.
 PEERS: dict[str, Peer] = {
-    "numba": Peer("nnlite numba", partial(nnlite, device="numba"), "numba"),
+    "numba": Peer("nnlite numba", partial(nnlite, device="numba"), "numba", threads=(None,)),
+    "eager": Peer("nnlite numba eager", partial(nnlite, device="numba", replay="eager"), "numba"),
     "numpy": Peer("nnlite numpy", partial(nnlite, device="numpy"), "numpy", threads=(None,)),
     "torch": Peer("PyTorch eager", pytorch, "torch"),
 }

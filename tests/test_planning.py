@@ -118,9 +118,9 @@ def test_number_of_threads(monkeypatch):
 
 
 def test_openblas_gets_its_threads_back():
-    from nnlite.devices.blas import LIBRARY, one_blas_thread
+    from nnlite.devices.blas import OPENBLAS, one_blas_thread
 
-    get = getattr(LIBRARY, "scipy_openblas_get_num_threads64_", None)
+    get = getattr(OPENBLAS, "scipy_openblas_get_num_threads64_", None)
     if get is None:
         pytest.skip("NumPy has another BLAS here")
     before = get()

@@ -22,7 +22,7 @@ from numba import carray, cfunc, njit, types  # noqa: F401  (carray is called in
 from numba.extending import intrinsic, overload
 
 from . import reference
-from .blas import DGEMM, SGEMM, YIELD, one_blas_thread
+from .blas import PRODUCTS, YIELD, one_blas_thread
 from .kernel import Kernels, Signature, kernels_in
 from .on_numpy import NumpyDevice, Replay
 from .planning import Planned, fuse, plan, work
@@ -174,25 +174,36 @@ def cross_entropy_of(z, t):
     return (zero if z < zero else z) - z * t + log_one_plus(exp_negative(-abs(z)))
 
 
-# ---- matrix products: BLAS by its C interface, called by name; own loops below what a call to it costs ---------------
-
-SMALL = 4096  # multiplications and additions under which a plain loop is faster than BLAS
+# ---- matrix products: BLAS by its C interface, called by name; own loops below what a call to it costs -------------
 
 
 @overload(gemm)
 def _(transpose_a, transpose_b, alpha, a, b, beta, c):
-    product = SGEMM if a.dtype == types.float32 else DGEMM
+    small, large = PRODUCTS["s" if a.dtype == types.float32 else "d"]
 
     def call(transpose_a, transpose_b, alpha, a, b, beta, c):
         rows, columns = c.shape
         inner = a.shape[0] if transpose_a else a.shape[1]
-        product(
-            np.int32(101), np.int32(112 if transpose_a else 111), np.int32(112 if transpose_b else 111),
-            rows, columns, inner, a.dtype.type(alpha), a.ctypes.data, a.strides[0] // a.itemsize,
-            b.ctypes.data, b.strides[0] // b.itemsize, a.dtype.type(beta), c.ctypes.data, c.strides[0] // c.itemsize,
-        )  # fmt: skip
+        flags = np.int32(101), np.int32(112 if transpose_a else 111), np.int32(112 if transpose_b else 111)
+        al, be = a.dtype.type(alpha), a.dtype.type(beta)
+        lda, ldb, ldc = a.strides[0] // a.itemsize, b.strides[0] // b.itemsize, c.strides[0] // c.itemsize
+        pa, pb, pc = a.ctypes.data, b.ctypes.data, c.ctypes.data
+        if rows * columns * inner > LARGE:
+            large(flags[0], flags[1], flags[2], rows, columns, inner, al, pa, lda, pb, ldb, be, pc, ldc)
+        else:
+            small(flags[0], flags[1], flags[2], rows, columns, inner, al, pa, lda, pb, ldb, be, pc, ldc)
 
     return call
+
+
+LARGE = 2_000_000  # multiplications from which MKL is faster than OpenBLAS, where both are there
+
+
+@compiled
+def for_blas(rows, inner, columns):
+    """Whether a product is worth a call of BLAS; small ones with long rows are faster without."""
+    work = rows * inner * columns
+    return work > 4096 or (columns < 8 and work > 256)
 
 
 def take_rows(y, x, order, position, N):
@@ -208,9 +219,9 @@ def advance(position, N):
     position[0] += N
 
 
-# These are shared out among threads by columns: each makes those from `first` to `stop` of y, dx, dW or db. A thread then
-# moves the same columns of W that it reads in `linear`, and they stay in its core's cache. (The batch's rows can be shared
-# out as well where these are products of N rows.)
+# These are shared out among threads by columns: each makes those from `first` to `stop` of y, dx, dW or db. A thread
+# then moves the same columns of W that it reads in `linear`, and they stay in its core's cache. (The batch's rows can
+# be shared out as well where these are products of N rows.)
 COLUMNS = {
     "linear": "M",
     "matmul": "M",
@@ -227,7 +238,7 @@ def linear(y, x, W, b, first, stop):
     for i in range(rows):
         for j in range(first, stop):
             y[i, j] = b[j]
-    if rows * (stop - first) * x.shape[1] > SMALL:
+    if for_blas(rows, x.shape[1], stop - first):
         gemm(False, False, 1.0, x, W[:, first:stop], 1.0, y[:, first:stop])
     else:
         for i in range(rows):
@@ -238,7 +249,7 @@ def linear(y, x, W, b, first, stop):
 
 def matmul(y, x, W, first, stop):
     rows = y.shape[0]
-    if rows * (stop - first) * x.shape[1] > SMALL:
+    if for_blas(rows, x.shape[1], stop - first):
         gemm(False, False, 1.0, x, W[:, first:stop], 0.0, y[:, first:stop])
     else:
         y[:, first:stop] = 0
@@ -250,7 +261,7 @@ def matmul(y, x, W, first, stop):
 
 def linear_backward(dx, dy, W, first, stop):
     rows = dx.shape[0]
-    if rows * (stop - first) * dy.shape[1] > SMALL:
+    if for_blas(rows, dy.shape[1], stop - first):
         gemm(False, True, 1.0, dy, W[first:stop], 0.0, dx[:, first:stop])
     else:
         for i in range(rows):
@@ -263,7 +274,7 @@ def linear_backward(dx, dy, W, first, stop):
 
 def linear_backward_weights(dW, dy, x, first, stop):
     rows = dW.shape[0]
-    if rows * (stop - first) * dy.shape[0] > SMALL:
+    if for_blas(rows, dy.shape[0], stop - first):
         gemm(True, False, 1.0, x, dy[:, first:stop], 0.0, dW[:, first:stop])
     else:
         dW[:, first:stop] = 0
@@ -275,7 +286,7 @@ def linear_backward_weights(dW, dy, x, first, stop):
 
 def linear_backward_weights_sgd(W, dy, x, lr, first, stop):
     rows = W.shape[0]
-    if rows * (stop - first) * dy.shape[0] > SMALL:
+    if for_blas(rows, dy.shape[0], stop - first):
         gemm(True, False, -lr[0], x, dy[:, first:stop], 1.0, W[:, first:stop])
     else:
         for i in range(dy.shape[0]):
@@ -611,8 +622,8 @@ LOOPS: dict[str, Callable[..., Any]] = {
 
 # Called from Python, one at a time, NumPy's own loops are as fast as these: they are for the replay only.
 REPLAY_ONLY = {
-    *("take_rows", "advance", "linear", "matmul", "linear_backward", "linear_backward_weights", "tanh"),
-    *("softplus_backward", "add_decay", "sgd_step", "count_step"),
+    *("take_rows", "advance", "matmul", "linear_backward", "linear_backward_weights", "tanh"),
+    *("softplus_backward", "count_step"),
     *("linear_backward_weights_sgd", "linear_backward_bias_sgd"),
 }
 
@@ -684,9 +695,11 @@ class CompiledReplay(Replay):
 
         def share(thread: int) -> None:
             ready.wait()
-            if whole:
-                full, *rest = self.tables[thread]
-                short = rest[0] if rest else full[:0]
+            if not whole:
+                return
+            full, *rest = self.tables[thread]
+            short = rest[0] if rest else full[:0]
+            with one_blas_thread:
                 done[thread] = replay(full, short, first, last, per_epoch, sums, history, thread, self.threads, barrier)
 
         others = [threading.Thread(target=share, args=(thread,), daemon=True) for thread in range(1, self.threads)]
@@ -698,10 +711,9 @@ class CompiledReplay(Replay):
             raise
         finally:
             ready.set()
-        with one_blas_thread:
-            share(0)
-            for other in others:
-                other.join()
+        share(0)
+        for other in others:
+            other.join()
         return int(done[0])
 
     def _table(self, planned: Sequence[Planned], thread: int) -> np.ndarray:
