@@ -129,3 +129,27 @@ def test_openblas_gets_its_threads_back():
             assert get() == 1
         assert get() == 1  # somebody still needs it
     assert get() == before
+
+
+def test_an_interrupt_before_the_first_thread_begins_leaves_no_thread_behind(data, monkeypatch):
+    """The others have started and wait at the barrier; they must end, and no parameter may have moved."""
+    monkeypatch.setattr(on_numba, "WORTH_THREADS", 0)
+    _, _, trainer = train(data, 3)
+    steps = nl.steps.Steps(trainer, *trainer._data(*data), 100, 1)
+    steps.start(1, None)
+    before, run = trainer.network.parameters.copy(), on_numba.replay
+
+    def interrupted(*arguments):
+        if arguments[7] == 0:
+            raise KeyboardInterrupt
+        return run(*arguments)
+
+    monkeypatch.setattr(on_numba, "replay", interrupted)
+    there = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        steps.replay.run(0, 3, steps.per_epoch, steps.history)
+    for _ in range(200):
+        if threading.active_count() > there:
+            threading.Event().wait(0.01)
+    assert threading.active_count() == there
+    np.testing.assert_array_equal(trainer.network.parameters, before)

@@ -711,7 +711,11 @@ class CompiledReplay(Replay):
             raise
         finally:
             ready.set()
-        share(0)
+        try:
+            share(0)
+        except BaseException:  # Ctrl-C before this thread has begun: the others must not wait for it
+            barrier[0] = CALLED_OFF
+            raise
         for other in others:
             other.join()
         return int(done[0])
@@ -853,6 +857,9 @@ def add_atomically(typing: Any, address: Any, value: Any) -> Any:
     return types.int64(types.int64, types.int64), generate
 
 
+CALLED_OFF = -(2**62)  # in a barrier: nobody else will come
+
+
 @compiled
 def replay(full, short, first, last, per_epoch, sums, history, thread, threads, barrier):
     met = 0
@@ -868,7 +875,11 @@ def replay(full, short, first, last, per_epoch, sums, history, thread, threads, 
                 met += threads
                 add_atomically(gate, 1)  # type: ignore[call-arg]
                 spins = 0
-                while add_atomically(gate, 0) < met:
+                seen = add_atomically(gate, 0)
+                while seen < met:
+                    if seen < 0:
+                        return step
+                    seen = add_atomically(gate, 0)
                     spins += 1
                     if spins % 1000 == 0:
                         YIELD()
