@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -277,12 +278,16 @@ class _Bar:
 
     def __init__(self, epochs: int, rows: int, wanted: bool) -> None:
         self.bar, self.epochs, self.drawn = None, epochs, 0.0
-        if wanted and epochs:
+        if wanted and epochs and sys.stderr is not None:
             from tqdm.auto import tqdm
 
-            with contextlib.suppress(OSError):  # there is no terminal any more
-                self.bar = tqdm(total=epochs * rows, unit=" rows", unit_scale=True, mininterval=0.1, dynamic_ncols=True)
+            # With a delay the bar is not drawn while it is being made: half a bar cannot be closed.
+            options = {"unit": " rows", "unit_scale": True, "mininterval": 0.1, "dynamic_ncols": True, "delay": 1e-9}
+            with contextlib.suppress(OSError):
+                sys.stderr.flush()  # fails where there is no terminal any more
+                self.bar = tqdm(total=epochs * rows, **options)
                 self.bar.set_description(f"epoch 1/{epochs}", refresh=False)
+            self._draw(lambda bar: bar.refresh())
 
     def advance(self, rows: int) -> None:
         """So many rows of all epochs are done."""
