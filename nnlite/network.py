@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -201,13 +201,19 @@ class Sequential:
         self._shape = None
         self.inputs = next((layer.inputs for layer in self.layers if isinstance(layer, Dense)), None)
         self.outputs = next((layer.outputs for layer in reversed(self.layers) if isinstance(layer, Dense)), None)
-        views = {
-            name: (self.parameters[a : a + n].reshape(shape), self.gradients[a : a + n].reshape(shape))
-            for name, a, n, shape in self.segments()
-        }
+
+        def views(name: str, start: int, size: int, shape: tuple[int, ...]) -> tuple[Any, Any]:
+            place = slice(start, start + size)
+            return self.parameters[place].reshape(shape), self.gradients[place].reshape(shape)
+
+        self.hand_out(device.ops, views)
+
+    def hand_out(self, ops: Any, part: Callable[[str, int, int, tuple[int, ...]], tuple[Any, Any]]) -> None:
+        """Give every layer these kernels, and of each of its parameters part(name, start, size, shape) -> (w, dw)."""
+        parts = {segment[0]: part(*segment) for segment in self.segments()}
         for i, layer in enumerate(self.layers):
-            own = {name: views[f"{i}.{name}"] for name in layer.shapes}
-            layer.attach(device.ops, {n: w for n, (w, _) in own.items()}, {n: dw for n, (_, dw) in own.items()})
+            own = {name: parts[f"{i}.{name}"] for name in layer.shapes}
+            layer.attach(ops, {name: w for name, (w, _) in own.items()}, {name: dw for name, (_, dw) in own.items()})
 
 
 def mlp(

@@ -140,13 +140,13 @@ class Steps:
         with _restored(net, *net.layers, self.trainer.loss, self.trainer.optimizer):
             net.ops = recorder
             net.parameters, net.gradients = symbols["parameters"], symbols["gradients"]
-            for i, layer in enumerate(net.layers):
-                own = {n: (a, s) for name, a, _, s in net.segments() for j, n in [name.split(".")] if int(j) == i}
-                layer.attach(
-                    recorder,
-                    {n: net.parameters.part(f"{i}.{n}", a, s) for n, (a, s) in own.items()},
-                    {n: net.gradients.part(f"{i}.d{n}", a, s) for n, (a, s) in own.items()},
-                )
+            net.hand_out(
+                recorder,
+                lambda name, start, size, shape: (
+                    symbols["parameters"].part(name, start, shape),
+                    symbols["gradients"].part(name.replace(".", ".d"), start, shape),
+                ),
+            )
             self.trainer.loss.use(recorder)
             for name in self.trainer.optimizer.arrays:
                 setattr(self.trainer.optimizer, name, symbols[name])

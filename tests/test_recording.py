@@ -5,6 +5,7 @@ import pytest
 
 import nnlite as nl
 from nnlite.devices import get_device
+from nnlite.devices.kernel import kernel
 from nnlite.devices.recording import Arena, NotRecordableError, Recorder, Symbol
 
 
@@ -246,3 +247,32 @@ def test_an_interrupted_training_keeps_whole_steps_and_finished_epochs(data, mon
     monkeypatch.setattr(nl.steps.Steps, "calls", run)
     history = again.fit(*data, epochs=done // 5, batch_size=5, progress=False)
     np.testing.assert_allclose(history["loss"], trainer.history["loss"], rtol=1e-12)
+
+
+@kernel("x (N,K) -> y (N,K)")
+def twice(x):
+    """y = 2x: a kernel in no device's table."""
+    return 2 * x
+
+
+class Twice(nl.Layer):
+    def forward(self, x):
+        return self.ops.call(twice, x)
+
+    def backward(self, dy):
+        return self.ops.call(twice, dy)
+
+
+def test_a_kernel_without_a_compiled_loop_is_replayed_on_numpy_and_eager_on_numba(data):
+    runs = []
+    for device in ("numpy", "numba"):
+        net = nl.Sequential(nl.Dense(3, 4), Twice(), nl.Dense(4, 2), device=device, dtype="float64")
+        trainer = nl.Trainer(net, "mse", nl.SGD(lr=0.01))
+        if device == "numba":
+            with pytest.warns(nl.steps.EagerWarning, match="the kernel twice has no compiled loop"):
+                trainer.fit(*data, epochs=2, progress=False)
+        else:
+            trainer.fit(*data, epochs=2, progress=False)
+            assert "twice" in str(trainer.tape)
+        runs.append(net.parameters)
+    np.testing.assert_allclose(runs[0], runs[1], rtol=1e-12)

@@ -26,7 +26,7 @@ from .blas import PRODUCTS, YIELD, one_blas_thread
 from .kernel import Kernels, Signature, kernels_in
 from .on_numpy import NumpyDevice, Replay
 from .planning import Planned, fuse, plan, work
-from .recording import Arena, Symbol, Tape
+from .recording import Arena, NotRecordableError, Symbol, Tape
 
 # Sums may be reordered, which lets them vectorise; NaN and infinity must survive: they are how divergence is seen.
 FAST_SUMS = {"contract", "reassoc", "nsz", "arcp"}
@@ -233,11 +233,10 @@ COLUMNS = {
 }
 
 
-def linear(y, x, W, b, first, stop):
+@compiled
+def add_product(y, x, W, first, stop):
+    """y ← y + x W, the columns from `first` to `stop`."""
     rows = y.shape[0]
-    for i in range(rows):
-        for j in range(first, stop):
-            y[i, j] = b[j]
     if for_blas(rows, x.shape[1], stop - first):
         gemm(False, False, 1.0, x, W[:, first:stop], 1.0, y[:, first:stop])
     else:
@@ -247,16 +246,16 @@ def linear(y, x, W, b, first, stop):
                     y[i, j] += x[i, k] * W[k, j]
 
 
+def linear(y, x, W, b, first, stop):
+    for i in range(y.shape[0]):
+        for j in range(first, stop):
+            y[i, j] = b[j]
+    add_product(y, x, W, first, stop)
+
+
 def matmul(y, x, W, first, stop):
-    rows = y.shape[0]
-    if for_blas(rows, x.shape[1], stop - first):
-        gemm(False, False, 1.0, x, W[:, first:stop], 0.0, y[:, first:stop])
-    else:
-        y[:, first:stop] = 0
-        for i in range(rows):
-            for k in range(x.shape[1]):
-                for j in range(first, stop):
-                    y[i, j] += x[i, k] * W[k, j]
+    y[:, first:stop] = 0
+    add_product(y, x, W, first, stop)
 
 
 def linear_backward(dx, dy, W, first, stop):
@@ -272,28 +271,27 @@ def linear_backward(dx, dy, W, first, stop):
                 dx[i, k] = total
 
 
-def linear_backward_weights(dW, dy, x, first, stop):
-    rows = dW.shape[0]
+@compiled
+def add_outer(c, dy, x, alpha, first, stop):
+    """c ← c + alpha xᵀ dy, the columns from `first` to `stop`."""
+    rows = c.shape[0]
     if for_blas(rows, dy.shape[0], stop - first):
-        gemm(True, False, 1.0, x, dy[:, first:stop], 0.0, dW[:, first:stop])
+        gemm(True, False, alpha, x, dy[:, first:stop], 1.0, c[:, first:stop])
     else:
-        dW[:, first:stop] = 0
         for i in range(dy.shape[0]):
             for k in range(rows):
+                step = alpha * x[i, k]
                 for j in range(first, stop):
-                    dW[k, j] += x[i, k] * dy[i, j]
+                    c[k, j] += step * dy[i, j]
+
+
+def linear_backward_weights(dW, dy, x, first, stop):
+    dW[:, first:stop] = 0
+    add_outer(dW, dy, x, dW.dtype.type(1), first, stop)
 
 
 def linear_backward_weights_sgd(W, dy, x, lr, first, stop):
-    rows = W.shape[0]
-    if for_blas(rows, dy.shape[0], stop - first):
-        gemm(True, False, -lr[0], x, dy[:, first:stop], 1.0, W[:, first:stop])
-    else:
-        for i in range(dy.shape[0]):
-            for k in range(rows):
-                step = lr[0] * x[i, k]
-                for j in range(first, stop):
-                    W[k, j] -= step * dy[i, j]
+    add_outer(W, dy, x, -lr[0], first, stop)
 
 
 @compiled
@@ -679,6 +677,9 @@ class CompiledReplay(Replay):
     def __init__(self, full: Tape, short: Tape | None, arena: Arena, threads: int) -> None:
         self.arena = arena
         kernels = kernels_in(reference)
+        for row in full.rows:
+            if LOOPS.get(row.name) is None or row.kernel.signature is not kernels[row.name].signature:  # type: ignore[attr-defined]
+                raise NotRecordableError(f"the kernel {row.name} has no compiled loop")
         fused = [fuse(tape.rows, kernels) for tape in (full, short) if tape]
         self.threads = threads if sum(map(work, fused[0])) > WORTH_THREADS else 1
         tapes = [plan(rows, COLUMNS, SMALLEST_SHARED) for rows in fused]
