@@ -33,9 +33,9 @@ FAST_SUMS = {"contract", "reassoc", "nsz", "arcp"}
 EXACT = {"contract"}  # the range reduction of exp loses its digits if its terms are reordered
 
 
-def compiled(function: Callable[..., Any], fastmath: set[str] = FAST_SUMS) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any], fastmath: set[str] = FAST_SUMS, inlined: bool = False) -> Callable[..., Any]:
     """Compile at the first call; keep the result on disk where a folder can be written."""
-    options: dict[str, Any] = {"error_model": "numpy", "fastmath": fastmath, "nogil": True}
+    options: dict[str, Any] = {"error_model": "numpy", "fastmath": fastmath, "nogil": True, "forceinline": inlined}
     try:
         return njit(cache=True, **options)(function)
     except RuntimeError:  # read-only installation and no home folder
@@ -233,7 +233,7 @@ COLUMNS = {
 }
 
 
-@compiled
+@partial(compiled, inlined=True)
 def add_product(y, x, W, first, stop):
     """y ← y + x W, the columns from `first` to `stop`."""
     rows = y.shape[0]
@@ -271,7 +271,7 @@ def linear_backward(dx, dy, W, first, stop):
                 dx[i, k] = total
 
 
-@compiled
+@partial(compiled, inlined=True)
 def add_outer(c, dy, x, alpha, first, stop):
     """c ← c + alpha xᵀ dy, the columns from `first` to `stop`."""
     rows = c.shape[0]
