@@ -196,7 +196,8 @@ class Sequential:
         """Put the parameters on a device and hand every layer its views."""
         self.backend, self.dtype = device, dtype  # where the arrays are, and what they hold
         self.ops = device.ops
-        self.parameters = device.asarray(flat.astype(dtype), dtype)  # (P,)
+        self.parameters = device.zeros(len(flat), dtype)  # (P,)
+        self.parameters[...] = device.asarray(flat.astype(dtype), dtype)
         self.gradients = device.zeros(len(flat), dtype)  # (P,)
         self._shape = None
         self.inputs = next((layer.inputs for layer in self.layers if isinstance(layer, Dense)), None)

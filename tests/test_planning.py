@@ -117,34 +117,20 @@ def test_number_of_threads(monkeypatch):
         nl.mlp([2, 1], device="numpy")
 
 
-def test_openblas_gets_its_threads_back():
-    from nnlite.devices.blas import OPENBLAS, one_blas_thread
-
-    get = getattr(OPENBLAS, "scipy_openblas_get_num_threads64_", None)
-    if get is None:
-        pytest.skip("NumPy has another BLAS here")
-    before = get()
-    with one_blas_thread:
-        with one_blas_thread:
-            assert get() == 1
-        assert get() == 1  # somebody still needs it
-    assert get() == before
-
-
 def test_an_interrupt_before_the_first_thread_begins_leaves_no_thread_behind(data, monkeypatch):
     """The others have started and wait at the barrier; they must end, and no parameter may have moved."""
     monkeypatch.setattr(on_numba, "WORTH_THREADS", 0)
     _, _, trainer = train(data, 3)
     steps = nl.steps.Steps(trainer, *trainer._data(*data), 100, 1)
     steps.start(1, None)
-    before, run = trainer.network.parameters.copy(), on_numba.replay
+    before, run = trainer.network.parameters.copy(), on_numba.table.replay
 
     def interrupted(*arguments):
         if arguments[7] == 0:
             raise KeyboardInterrupt
         return run(*arguments)
 
-    monkeypatch.setattr(on_numba, "replay", interrupted)
+    monkeypatch.setattr(on_numba.table, "replay", interrupted)
     there = threading.active_count()
     with pytest.raises(KeyboardInterrupt):
         steps.replay.run(0, 3, steps.per_epoch, steps.history)

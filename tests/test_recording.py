@@ -157,7 +157,7 @@ def test_results_share_space_but_never_at_the_same_time(rng):
             read = known[int(choice.integers(0, len(known)))]
             known.append(recorder.tanh(read) if choice.random() < 0.5 else recorder.tanh_backward(read, known[-1]))
         arena = Arena(device, np.float32, {"x": np.zeros((9, 5), np.float32)})
-        arena.place([(row, time) for time, row in enumerate(recorder.tape.rows)])
+        arena.place("results", [(row, time) for time, row in enumerate(recorder.tape.rows)])
         rows = recorder.tape.rows
         last = {id(s): i for i, row in enumerate(rows) for s in (*row.operands, *row.results)}
         for i, row in enumerate(rows):

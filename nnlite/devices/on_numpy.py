@@ -9,7 +9,7 @@ import numpy as np
 
 from . import reference
 from .kernel import Kernels, kernels_in
-from .recording import Arena, Symbol, Tape
+from .recording import ALIGNMENT, Arena, Symbol, Tape
 
 
 class NumpyDevice:
@@ -27,7 +27,11 @@ class NumpyDevice:
         return np.ascontiguousarray(array, dtype)
 
     def zeros(self, shape: int | tuple[int, ...], dtype: Any) -> Any:
-        return np.zeros(shape, dtype)
+        """Zeros that begin at a cache line."""
+        bytes_needed = math.prod(np.atleast_1d(shape).tolist()) * np.dtype(dtype).itemsize
+        raw = np.zeros(bytes_needed + ALIGNMENT, np.uint8)
+        start = -raw.ctypes.data % ALIGNMENT
+        return raw[start : start + bytes_needed].view(dtype).reshape(shape)
 
     def owns(self, array: Any) -> bool:
         """Whether the array lies in this device's own memory, where NumPy cannot read it."""
@@ -50,7 +54,7 @@ class Replay:
 
     def __init__(self, full: Tape, short: Tape | None, arena: Arena) -> None:
         self.arena = arena
-        arena.place(*([(row, time) for time, row in enumerate(tape.rows)] for tape in (full, short) if tape))
+        arena.place("results", *([(row, time) for time, row in enumerate(tape.rows)] for tape in (full, short) if tape))
         self.full, self.short = self.lower(full), self.lower(short) if short else None
 
     def lower(self, tape: Tape) -> Any:

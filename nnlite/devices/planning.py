@@ -1,18 +1,21 @@
-"""Planning: a tape is rearranged before it is run, with equal results: rows are fused, and shared out among threads.
+"""Planning: a tape is rearranged before it is run, with equal results: fused, shared out among threads, cut into tiles.
 
 Most rows of a step work on each row of the batch by itself, so every thread takes a share of the batch through the
 whole network and back; products with weights larger than the batch are shared out by columns. What sums over the batch
 (a weight's gradient, the loss) comes after, when all threads have met; of a gradient each thread makes a share of the
 rows, of the parameters each moves a share. Between two meetings lies a phase.
+
+A batch much larger than its net is cut into tiles of rows, so small that what is computed of one stays in the core's
+cache from the first layer to its gradients, which every thread sums up on its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .recording import Row, Symbol
+from .recording import Arena, Row, Symbol
 
 # What a fused row is called, by what it was made of.
 FUSED_WITH_SGD = {
@@ -69,6 +72,119 @@ def plan(rows: Sequence[Row], columns: Mapping[str, str], least: float = 0.0) ->
                 phase = max(phase, earlier.phase + (not together))
         planned.append(Planned(row, split, phase))
     return sorted(planned, key=lambda p: p.phase)  # stable: within a phase the order stays
+
+
+# ---- tiles -----------------------------------------------------------------------------------------------------------
+
+TILE_BYTES = 48_000  # of results that a tile may have: what fits near a core beside the weights
+MOST_GRADIENTS = 1_000_000  # bytes; more than that is not worth adding up for every tile
+LEAST_TILES = 2  # for each thread
+
+
+@dataclass
+class Tiles:
+    """The rows of a batch's share that run tile by tile, and the `after` that runs when all threads are done with it."""
+
+    rows: int  # of the batch
+    size: int  # rows of a tile
+    inside: list[Row]
+    after: list[Row]
+    own: dict[int, Symbol]  # id of a result that nobody needs after its tile -> its place in the thread's own memory
+    kernels: Mapping[str, Callable[..., Any]]
+
+    def place(self, arena: Arena, threads: int) -> None:
+        """Reserve what every thread has for itself: one tile's results, and its sum of the gradients."""
+        template = [
+            Row(row.name, row.kernel, tuple(map(self._own, row.operands)), tuple(map(self._own, row.results)))
+            for row in self.inside
+        ]
+        for thread in range(threads):
+            arena.place(f"tile {thread}", list(zip(template, range(len(template)))), made="tile")
+            if thread:
+                arena.reserve(f"gradients {thread}", arena.segments["gradients"].size)
+        arena.reserve("minus one", 1)[...] = -1
+
+    def kept(self) -> list[tuple[Row, int]]:
+        """The rows, at a time before all others, with only those results that somebody needs afterwards."""
+        return [
+            (Row(row.name, row.kernel, row.operands, tuple(r for r in row.results if id(r) not in self.own)), -1)
+            for row in self.inside
+        ]
+
+    def _own(self, operand: Any) -> Any:
+        return self.own.get(id(operand), operand)
+
+    def body(self, thread: int, start: int, n: int, adding: bool) -> Iterator[tuple[Row, dict[str, int]]]:
+        """The rows for the n rows of the batch from `start`, and by how many bytes an operand moves for every row on.
+
+        A gradient is made, or, if `adding`, added to what it is: W ← W − lr xᵀ dy with a rate of −1.
+        """
+        for row in self.inside:
+            signature = row.kernel.signature  # type: ignore[attr-defined]
+            letters = signature.operands | signature.results
+            steps: dict[str, int] = {}
+
+            def part(name: str, operand: Any) -> Any:
+                if not isinstance(operand, Symbol):
+                    return n if name == "N" else operand
+                if own := self.own.get(id(operand)):
+                    return Symbol(own.name, (n, *own.shape[1:]), own.dtype, f"tile {thread}", own.offset)
+                if operand.segment == "gradients" and thread:
+                    return Symbol(operand.name, operand.shape, operand.dtype, f"gradients {thread}", operand.offset)
+                if name == "order" or (letters[name] or " ")[0] == "N":
+                    steps[name] = operand.size // len(operand) * operand.dtype.itemsize
+                    return operand.rows(start, len(operand) if name == "order" else start + n)
+                return operand
+
+            operands = tuple(part(*each) for each in zip(signature.operands, row.operands))
+            results = tuple(part(*each) for each in zip(signature.fresh, row.results))
+            if adding and row.name in FUSED_WITH_SGD:
+                name = FUSED_WITH_SGD[row.name]
+                minus_one = Symbol("minus one", (1,), operands[-1].dtype, "minus one", 0)
+                yield Row(name, self.kernels[name], (*operands, minus_one), results), steps
+            else:
+                yield Row(row.name, row.kernel, operands, results), steps
+
+
+def tile(
+    rows: Sequence[Row], threads: int, kernels: Mapping[str, Callable[..., Any]], columns: Mapping[str, str]
+) -> Tiles | None:
+    """The tape cut into tiles, or None where the batch is too small for it or the weights too large."""
+    planned = plan(rows, columns)
+    batch = [p.row for p in planned if p.split == "N"]
+    if any(p.phase for p in planned if p.split == "N"):
+        return None
+    inside = [row for row in rows if row in batch or row.name in FUSED_WITH_SGD]
+    after = [row for row in rows if row not in inside]
+    makers = [row.operands[-1] for row in inside if row.name in FUSED_WITH_SGD]
+    results = [result for row in batch for result in row.results]
+    if not makers or not results:
+        return None
+    needed = {id(symbol) for row in after for symbol in _symbols(row)}
+    own = {
+        id(result): Symbol(result.name, result.shape, result.dtype, "tile")
+        for result in results
+        if id(result) not in needed
+    }
+    share, width = len(results[0]) // threads, sum(symbol.size // len(symbol) for symbol in own.values())
+    itemsize = makers[0].dtype.itemsize
+    size = max(16, TILE_BYTES // max(1, width * itemsize) // 8 * 8)
+    if share < LEAST_TILES * size or sum(maker.size for maker in makers) * itemsize > MOST_GRADIENTS:
+        return None
+    size = -(-share // -(-share // size) // 8) * 8  # tiles of one size, as far as that goes
+    for symbol in own.values():
+        symbol.shape = (size, *symbol.shape[1:])
+    total = max(maker.offset + maker.size for maker in makers)
+    sums = []
+    for thread in range(1, threads):
+        operands = (("gradients", "gradients"), (f"gradients {thread}", f"gradients {thread}"))
+        whole = [Symbol(name, (total,), makers[0].dtype, segment, 0) for name, segment in operands]
+        minus_one = Symbol("minus one", (1,), makers[0].dtype, "minus one", 0)
+        sums.append(Row("sgd_step", kernels["sgd_step"], (*whole, minus_one), ()))
+    return Tiles(len(results[0]), size, inside, sums + after, own, kernels)
+
+
+# ---- what a row is like ----------------------------------------------------------------------------------------------
 
 
 def is_product(row: Row) -> bool:

@@ -44,6 +44,11 @@ class Symbol:
         """A view of some of it, as of a layer's weights in all parameters."""
         return Symbol(name, shape, self.dtype, self.segment, (self.offset or 0) + start)
 
+    def rows(self, start: int, stop: int) -> Symbol:
+        """A view of some of its rows."""
+        width = self.size // self.shape[0]
+        return self.part(self.name, start * width, (stop - start, *self.shape[1:]))
+
     def __len__(self) -> int:
         return self.shape[0]
 
@@ -126,14 +131,20 @@ class Arena:
         self.device, self.dtype = device, dtype
         self.segments = dict(segments)
 
-    def place(self, *tapes: Sequence[tuple[Row, int]]) -> None:
-        """Give every result of these tapes a place; tapes run one after the other, so they share the space.
+    def place(self, segment: str, *tapes: Sequence[tuple[Row, int]], made: str = "") -> None:
+        """Give every result of these tapes a place in this segment; tapes run one after the other and share the space.
 
-        Each row comes with the time at which it runs: rows of one time may run together and share nothing.
+        Each row comes with the time at which it runs: rows of one time may run together and share nothing. Results
+        that belong to another segment (`made` says which do not, if it is not this one) keep their place.
         """
-        size = max(_place_results(rows, np.dtype(self.dtype).itemsize) for rows in tapes)
-        whole = self.device.zeros(size + ALIGNMENT, self.dtype)
-        self.segments["results"] = whole
+        itemsize = np.dtype(self.dtype).itemsize
+        self.reserve(segment, max(_place_results(rows, itemsize, made or segment) for rows in tapes))
+
+    def reserve(self, segment: str, size: int) -> Any:
+        """A segment of at least so many numbers."""
+        if segment not in self.segments or len(self.segments[segment]) < size:
+            self.segments[segment] = self.device.zeros(max(size, 1), self.dtype)
+        return self.segments[segment]
 
     def view(self, symbol: Symbol) -> Any:
         """The array that a symbol stands for."""
@@ -142,19 +153,20 @@ class Arena:
 
     @property
     def bytes(self) -> int:
-        """How much memory the results take."""
-        return int(self.segments["results"].nbytes)
+        """How much memory the results take, and what threads keep for themselves."""
+        own = ("results", "tile ", "gradients ")
+        return sum(int(array.nbytes) for name, array in self.segments.items() if name.startswith(own))
 
 
-def _place_results(rows: Sequence[tuple[Row, int]], itemsize: int) -> int:
-    """Offsets for the results, first fit; returns how many elements they need in all."""
+def _place_results(rows: Sequence[tuple[Row, int]], itemsize: int, segment: str) -> int:
+    """Offsets for the results of this segment, first fit; returns how many elements they need in all."""
     unit = ALIGNMENT // itemsize
     last_use = {id(operand): time for row, time in rows for operand in (*row.operands, *row.results)}
     taken: list[tuple[int, int, int]] = []  # (start, stop, time of the last use), sorted
     end = 0
     for row, time in rows:
         taken = [entry for entry in taken if entry[2] >= time]
-        for symbol in row.results:
+        for symbol in (result for result in row.results if result.segment == segment):
             length = -(-symbol.size // unit) * unit
             start = 0
             for other_start, other_stop, _ in taken:

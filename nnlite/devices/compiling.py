@@ -1,0 +1,91 @@
+"""Compiling: how the loops of this folder become machine code, and how that is kept on disk for the next process.
+
+Numba's own cache notices a change in the file of a function, but not in the files that it calls into (numba#1833), and
+takes what it finds: a file cut short fails every later run, one with a flipped byte may crash it. Here the key covers
+the whole folder, and every file starts with a checksum; what is damaged, or cannot be written, is compiled again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from numba import njit
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.ccallback import CFunc
+
+# Sums may be reordered, which lets them vectorise; NaN and infinity must survive: they are how divergence is seen.
+FAST_SUMS = {"contract", "reassoc", "nsz", "arcp"}
+EXACT = {"contract"}  # the range reduction of exp loses its digits if its terms are reordered
+
+_SOURCES = sorted(Path(__file__).parent.glob("*.py"))
+STAMP = hashlib.sha256(b"".join(path.read_bytes() for path in _SOURCES)).hexdigest()
+
+
+class _Files(IndexDataCacheFile):
+    """An index, and a data file for each signature: a checksum, then the pickled (key, data)."""
+
+    def load(self, key: Any) -> Any:
+        try:
+            path = self._data_path(self._load_index()[key])
+            content = Path(path).read_bytes()
+            if hashlib.sha256(content[32:]).digest() != content[:32]:
+                return None
+            found, data = pickle.loads(content[32:])
+            return data if found == key else None
+        except Exception:  # there is none, or a damaged one: whatever it raises, it is made again
+            return None
+
+    def save(self, key: Any, data: Any) -> None:
+        try:
+            super().save(key, (key, data))
+        except OSError:  # a full disk, a folder that has become read-only
+            pass
+        except Exception:  # a damaged index
+            self.flush()
+            super().save(key, (key, data))
+
+    def _save_data(self, name: str, data: Any) -> None:
+        content = self._dump(data)
+        with self._open_for_write(self._data_path(name)) as file:
+            file.write(hashlib.sha256(content).digest() + content)
+
+
+class _Cache(FunctionCache):
+    """Where Numba keeps a function: beside its source, or else in the user's own cache folder."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        stamp = (self._cache_file._source_stamp, STAMP)
+        self._cache_file = _Files(self._cache_path, self._impl.filename_base, stamp)
+
+
+def _keep(compiler: Any, function: Callable[..., Any]) -> None:
+    try:
+        compiler._cache = _Cache(function)
+    except RuntimeError:  # no folder can be written: compiled anew by every process
+        pass
+
+
+def compiled(function: Callable[..., Any], fastmath: set[str] = FAST_SUMS, inlined: bool = False) -> Callable[..., Any]:
+    """Compile at the first call, for each kind of arguments; no call of the machine code holds Python's lock."""
+    made = njit(error_model="numpy", fastmath=fastmath, nogil=True, forceinline=inlined)(function)
+    _keep(made, function)
+    return made
+
+
+exactly = partial(compiled, fastmath=EXACT)
+
+
+def machine_function(function: Callable[..., Any], signature: Any, kept: bool = True) -> Any:
+    """Compile at once to a C function, which has an `address` for as long as the object lives."""
+    options = {"error_model": "numpy", "fastmath": FAST_SUMS}
+    made = CFunc(function, (signature.args, signature.return_type), {}, options)
+    if kept:
+        _keep(made, function)
+    made.compile()
+    return made

@@ -1,0 +1,554 @@
+"""The reference's kernels once more, as fused loops for the CPU, compiled by Numba.
+
+Results come first, then operands, each in the reference's order; what is missing here falls back to the reference.
+Numba has had no vector exp or log of its own since 0.62, hence the two below.
+Every constant takes the arrays' dtype: a bare 2.0 would lift a float32 loop to float64 and halve its speed.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import numpy as np
+from numba import types
+from numba.extending import overload
+
+from .compiling import compiled, exactly
+from .products import address, product
+
+# ---- exp and ln(1 + e) that vectorise (ranges and coefficients of exp: Moshier's Cephes, expf and exp) --------------
+# Each is written for float32 and for float64; compiled code calls it by the one name and gets the one of its type.
+
+
+def exp_negative(x):
+    """eˣ for x ≤ 0, which is all that a stable formula needs; 0 below the smallest normal number."""
+    raise NotImplementedError
+
+
+def tanh_of(x):
+    """tanh x. float32: x P(x²)/Q(x²), fitted for the least relative error (2e-8 before rounding). float64: a polynomial
+    near 0 (Cephes), (1 − e) / (1 + e) with e = e^(−2|x|) further out."""
+    raise NotImplementedError
+
+
+def log_one_plus(e):
+    """ln(1 + e) = 2 artanh(e / (2 + e)) for 0 ≤ e ≤ 1, by the series of artanh."""
+    raise NotImplementedError
+
+
+@exactly
+def _exp32(x):
+    lowest = np.float32(-87.33)
+    z = lowest if x < lowest else x
+    n = np.floor(z * np.float32(1.44269504088896341) + np.float32(0.5))
+    r = z - n * np.float32(0.693359375) + n * np.float32(2.12194440e-4)
+    p = np.float32(1.9875691500e-4) * r + np.float32(1.3981999507e-3)
+    p = p * r + np.float32(8.3334519073e-3)
+    p = p * r + np.float32(4.1665795894e-2)
+    p = p * r + np.float32(1.6666665459e-1)
+    p = p * r + np.float32(5.0000001201e-1)
+    p = p * r * r + r + np.float32(1)
+    power = np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)  # 2ⁿ by its bits
+    return np.float32(0) if x < lowest else p * power
+
+
+@exactly
+def _exp64(x):
+    lowest = -708.39
+    z = lowest if x < lowest else x
+    n = np.floor(z * 1.4426950408889634 + 0.5)
+    r = z - n * 6.93145751953125e-1 - n * 1.42860682030941723212e-6
+    rr = r * r
+    p = r * ((1.26177193074810590878e-4 * rr + 3.02994407707441961300e-2) * rr + 1.0)
+    q = ((3.00198505138664455042e-6 * rr + 2.52448340349684104192e-3) * rr + 2.27265548208155028766e-1) * rr + 2.0
+    power = np.int64((np.int64(n) + np.int64(1023)) << np.int64(52)).view(np.float64)
+    return 0.0 if x < lowest else (1.0 + 2.0 * (p / (q - p))) * power
+
+
+@exactly
+def _log32(e):
+    s = e / (np.float32(2) + e)
+    z = s * s
+    p = np.float32(1 / 15)
+    for k in (13, 11, 9, 7, 5, 3):
+        p = p * z + np.float32(1) / np.float32(k)
+    return np.float32(2) * (p * z * s + s)
+
+
+@exactly
+def _log64(e):
+    s = e / (2.0 + e)
+    z = s * s
+    p = 1 / 35
+    for k in (33, 31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3):
+        p = p * z + 1.0 / k
+    return 2.0 * (p * z * s + s)
+
+
+@exactly
+def _tanh32(x):
+    most = np.float32(9.02)  # from here on tanh x is 1
+    x = most if x > most else (-most if x < -most else x)
+    z = x * x
+    p = np.float32(1.332290622888321e-8) * z + np.float32(2.058663052744462e-5)
+    p = p * z + np.float32(3.494241897700817e-3)
+    p = p * z + np.float32(1.3379897807072093e-1)
+    p = p * z + np.float32(0.99999997971482125)
+    q = np.float32(7.7637027685819448e-7) * z + np.float32(3.2834207856270493e-4)
+    q = q * z + np.float32(2.5871878285836394e-2)
+    q = q * z + np.float32(4.6713213355403474e-1)
+    q = q * z + np.float32(1)
+    y = x * p / q
+    return np.float32(1) if y > np.float32(1) else (np.float32(-1) if y < np.float32(-1) else y)  # not by rounding
+
+
+@exactly
+def _tanh64(x):
+    z = x * x
+    p = (-9.64399179425052238628e-1 * z - 9.92877231001918586564e1) * z - 1.61468768441708447952e3
+    q = ((z + 1.12811678491632931402e2) * z + 2.23548839060100448583e3) * z + 4.84406305325125486048e3
+    near = x * z * (p / q) + x
+    e = _exp64(-2.0 * abs(x))
+    far = (1.0 - e) / (1.0 + e)
+    return near if abs(x) < 0.625 else (-far if x < 0 else far)
+
+
+@overload(exp_negative)
+def _(x):
+    return (lambda x: _exp32(x)) if x == types.float32 else (lambda x: _exp64(x))
+
+
+@overload(log_one_plus)
+def _(e):
+    return (lambda e: _log32(e)) if e == types.float32 else (lambda e: _log64(e))
+
+
+@overload(tanh_of)
+def _(x):
+    return (lambda x: _tanh32(x)) if x == types.float32 else (lambda x: _tanh64(x))
+
+
+@exactly
+def sigmoid_of(x):
+    one = type(x)(1)
+    e = exp_negative(-abs(x))
+    return (one if x >= 0 else e) / (one + e)
+
+
+@exactly
+def difference(a, b):
+    """a − b, not to be reordered into a sum around it: (z − highest) at z = 1e8 is where the digits are."""
+    return a - b
+
+
+@exactly
+def cross_entropy_of(z, t):
+    """max(z, 0) − z t + ln(1 + e^−|z|), in this order."""
+    zero = type(z)(0)
+    return (zero if z < zero else z) - z * t + log_one_plus(exp_negative(-abs(z)))
+
+
+# ---- rows --------------------------------------------------------------------------------------------------------
+
+
+def take_rows(y, x, order, position, N):
+    start = position[0]
+    columns = x.shape[1]
+    for i in range(N):
+        row = order[start + i]
+        for j in range(columns):
+            y[i, j] = x[row, j]
+
+
+def advance(position, N):
+    position[0] += N
+
+
+# ---- linear: these are shared out among threads by columns ------------------------------------------------------------
+# Each makes those from `first` to `stop` of y, dx, dW or db. A thread then moves the same columns of W that it reads in
+# `linear`, and they stay in its core's cache. (The batch's rows can be shared out as well where there are N of them.)
+
+COLUMNS = {
+    "linear": "M",
+    "matmul": "M",
+    "linear_backward": "K",
+    "linear_backward_weights": "M",
+    "linear_backward_weights_sgd": "M",
+    "linear_backward_bias": "M",
+    "linear_backward_bias_sgd": "M",
+}
+
+
+@partial(compiled, inlined=True)
+def forward_product(y, x, W, start, apart, first, stop):
+    """y ← x W + what is at the address `start`, whose rows are `apart`; the columns from `first` to `stop`."""
+    size, one = y.itemsize, y.dtype.type(1)
+    rows, inner, columns = y.shape[0], x.shape[1], y.shape[1]
+    to, row = address(y) + first * size, columns * size
+    of_W = address(W) + first * size
+    product(to, row, start, apart, address(x), inner * size, size, of_W, row, size, rows, inner, stop - first, one, size)
+
+
+def linear(y, x, W, b, first, stop):
+    if y.shape[1] == 1:
+        for i in range(y.shape[0]):
+            y[i, 0] = b[0]
+        forward_product(y, x, W, address(y), y.itemsize, first, stop)
+    else:
+        forward_product(y, x, W, address(b) + first * b.itemsize, 0, first, stop)
+
+
+def matmul(y, x, W, first, stop):
+    forward_product(y, x, W, 0, 0, first, stop)
+
+
+def linear_backward(dx, dy, W, first, stop):
+    size, one = dx.itemsize, dx.dtype.type(1)
+    rows, inner = dy.shape
+    to, row, along = address(dx) + first * size, dx.shape[1] * size, inner * size
+    of_W = address(W) + first * along
+    product(to, row, 0, 0, address(dy), along, size, of_W, size, along, rows, inner, stop - first, one, size)
+
+
+@partial(compiled, inlined=True)
+def backward_product(c, start, dy, x, alpha, first, stop):
+    """c ← alpha xᵀ dy + what is at the address `start`; the columns from `first` to `stop`."""
+    size = c.itemsize
+    rows, columns = c.shape
+    to, row = address(c) + first * size, columns * size
+    of_dy = address(dy) + first * size
+    of_x, along, inner = address(x), rows * size, dy.shape[0]
+    product(to, row, start, row, of_x, size, along, of_dy, row, size, rows, inner, stop - first, alpha, size)
+
+
+def linear_backward_weights(dW, dy, x, first, stop):
+    backward_product(dW, 0, dy, x, dW.dtype.type(1), first, stop)
+
+
+def linear_backward_weights_sgd(W, dy, x, lr, first, stop):
+    backward_product(W, address(W) + first * W.itemsize, dy, x, -lr[0], first, stop)
+
+
+@partial(compiled, inlined=True)
+def add_rows(b, start, dy, factor, alpha, first, stop):
+    """b ← alpha factor Σₙ dyₙ + what is at the address `start`; float32 within 64 rows, float64 across them."""
+    size = b.itemsize
+    rows, row = dy.shape[0], dy.shape[1] * size
+    to, of_dy = address(b) + first * size, address(dy) + first * size
+    if rows <= 64:
+        product(to, 0, start, 0, address(factor), 0, 0, of_dy, row, size, 1, rows, stop - first, alpha, size)
+    else:
+        add_many_rows(b[first:stop], start != 0, of_dy, row, rows, factor, alpha)
+
+
+@compiled
+def add_many_rows(b, adding, of_dy, row, rows, factor, alpha):
+    size, columns = b.itemsize, b.size
+    part, total = np.empty(columns, b.dtype), np.zeros(columns, np.float64)
+    for n in range(0, rows, 64):
+        some, block = min(64, rows - n), of_dy + n * row
+        product(address(part), 0, 0, 0, address(factor), 0, 0, block, row, size, 1, some, columns, alpha, size)
+        for j in range(columns):
+            total[j] += part[j]
+    for j in range(columns):
+        b[j] = total[j] + (b[j] if adding else 0)
+
+
+def linear_backward_bias(db, dy, first, stop):
+    add_rows(db, 0, dy, np.ones(1, db.dtype), db.dtype.type(1), first, stop)
+
+
+def linear_backward_bias_sgd(b, dy, lr, first, stop):
+    add_rows(b, address(b) + first * b.itemsize, dy, lr, b.dtype.type(-1), first, stop)
+
+
+# ---- activations ------------------------------------------------------------------------------------------------
+# Number by number, on flat arrays: so the replay may let them run on to the end of a vector, where there is nothing else.
+
+ELEMENTWISE = {
+    f"{name}{direction}"
+    for name in ("sigmoid", "tanh", "tanh_offset", "relu", "softplus")
+    for direction in ("", "_backward")
+}
+
+
+def sigmoid(y, x):
+    for i in range(x.size):
+        y[i] = sigmoid_of(x[i])
+
+
+def sigmoid_backward(dx, dy, y):
+    one = y.dtype.type(1)
+    for i in range(y.size):
+        dx[i] = dy[i] * y[i] * (one - y[i])
+
+
+def tanh(y, x):
+    for i in range(x.size):
+        y[i] = tanh_of(x[i])
+
+
+def tanh_backward(dx, dy, y):
+    one = y.dtype.type(1)
+    for i in range(y.size):
+        dx[i] = dy[i] * (one - y[i] * y[i])
+
+
+def tanh_offset(y, x):
+    for i in range(x.size):
+        y[i] = sigmoid_of(x[i] + x[i])
+
+
+def tanh_offset_backward(dx, dy, y):
+    one = y.dtype.type(1)
+    for i in range(y.size):
+        dx[i] = (dy[i] + dy[i]) * y[i] * (one - y[i])
+
+
+def relu(y, x):
+    zero = y.dtype.type(0)
+    for i in range(x.size):
+        y[i] = zero if x[i] < zero else x[i]  # written so that NaN stays NaN
+
+
+def relu_backward(dx, dy, y):
+    zero = y.dtype.type(0)
+    for i in range(y.size):
+        dx[i] = dy[i] if y[i] > zero else zero
+
+
+def softplus(y, x):
+    zero = y.dtype.type(0)
+    for i in range(x.size):
+        y[i] = (zero if x[i] < zero else x[i]) + log_one_plus(exp_negative(-abs(x[i])))
+
+
+def softplus_backward(dx, dy, y):
+    for i in range(y.size):
+        dx[i] = -dy[i] * math.expm1(-y[i])
+
+
+@compiled
+def exponentials(x):
+    """x ← eˣ for x ≤ 0, all of them."""
+    x = x.reshape(x.size)
+    for i in range(x.size):
+        x[i] = exp_negative(x[i])
+
+
+def softmax(y, x):
+    rows, columns = x.shape
+    for i in range(rows):
+        highest = x[i, 0]
+        for j in range(1, columns):
+            highest = max(highest, x[i, j])
+        for j in range(columns):
+            y[i, j] = difference(x[i, j], highest)
+    exponentials(y)
+    for i in range(rows):
+        total = x.dtype.type(0)
+        for j in range(columns):
+            total += y[i, j]
+        for j in range(columns):
+            y[i, j] /= total
+
+
+def softmax_backward(dx, dy, y):
+    rows, columns = y.shape
+    for i in range(rows):
+        total = y.dtype.type(0)
+        for j in range(columns):
+            total += dy[i, j] * y[i, j]
+        for j in range(columns):
+            dx[i, j] = y[i, j] * (dy[i, j] - total)
+
+
+# ---- losses -----------------------------------------------------------------------------------------------------
+
+
+def mse(losses, dprediction, prediction, target, scale):
+    rows, columns = prediction.shape
+    slope = prediction.dtype.type(2 * scale / columns)
+    for i in range(rows):
+        total = prediction.dtype.type(0)
+        for j in range(columns):
+            error = prediction[i, j] - target[i, j]
+            total += error * error
+            dprediction[i, j] = slope * error
+        losses[i] = total / prediction.dtype.type(columns)
+
+
+def half_mse(losses, dprediction, prediction, target, scale):
+    rows, columns = prediction.shape
+    slope = prediction.dtype.type(scale / columns)
+    for i in range(rows):
+        total = prediction.dtype.type(0)
+        for j in range(columns):
+            error = prediction[i, j] - target[i, j]
+            total += error * error
+            dprediction[i, j] = slope * error
+        losses[i] = total / prediction.dtype.type(2 * columns)
+
+
+def mae(losses, dprediction, prediction, target, scale):
+    rows, columns = prediction.shape
+    slope = prediction.dtype.type(scale / columns)
+    for i in range(rows):
+        total = prediction.dtype.type(0)
+        for j in range(columns):
+            error = prediction[i, j] - target[i, j]
+            total += abs(error)
+            dprediction[i, j] = slope * np.sign(error)
+        losses[i] = total / prediction.dtype.type(columns)
+
+
+def binary_cross_entropy(losses, dprediction, prediction, target, scale):
+    rows, columns = prediction.shape
+    slope = prediction.dtype.type(scale / columns)
+    one, cut, least = prediction.dtype.type(1), prediction.dtype.type(-100), prediction.dtype.type(1e-12)
+    for i in range(rows):
+        total = prediction.dtype.type(0)
+        for j in range(columns):
+            p, t = prediction[i, j], target[i, j]
+            total -= t * max(math.log(p), cut) + (one - t) * max(math.log(one - p), cut)
+            dprediction[i, j] = slope * (p - t) / max(p * (one - p), least)
+        losses[i] = total / prediction.dtype.type(columns)
+
+
+def sigmoid_binary_cross_entropy(losses, dlogits, logits, target, scale):
+    rows, columns = logits.shape
+    slope = logits.dtype.type(scale / columns)
+    for i in range(rows):
+        total = logits.dtype.type(0)
+        for j in range(columns):
+            z, t = logits[i, j], target[i, j]
+            total += cross_entropy_of(z, t)
+            dlogits[i, j] = slope * (sigmoid_of(z) - t)
+        losses[i] = total / logits.dtype.type(columns)
+
+
+def categorical_cross_entropy(losses, dprediction, prediction, target, scale):
+    rows, columns = prediction.shape
+    slope = prediction.dtype.type(scale)
+    least = np.finfo(prediction.dtype).tiny
+    for i in range(rows):
+        total = prediction.dtype.type(0)
+        for j in range(columns):
+            p = max(prediction[i, j], least)
+            if target[i, j] != 0:
+                total -= target[i, j] * math.log(p)
+            dprediction[i, j] = -slope * target[i, j] / p
+        losses[i] = total
+
+
+def softmax_cross_entropy(losses, dlogits, logits, target, scale):
+    rows, columns = logits.shape
+    slope = logits.dtype.type(scale)
+    for i in range(rows):
+        highest = logits[i, 0]
+        for j in range(1, columns):
+            highest = max(highest, logits[i, j])
+        loss = logits.dtype.type(0)
+        for j in range(columns):
+            z = difference(logits[i, j], highest)
+            loss -= target[i, j] * z
+            dlogits[i, j] = z
+        losses[i] = loss
+    exponentials(dlogits)  # all at once: a row alone may be too short for a vector
+    for i in range(rows):
+        total = logits.dtype.type(0)
+        for j in range(columns):
+            total += dlogits[i, j]
+        share, targets = slope / total, logits.dtype.type(0)
+        for j in range(columns):
+            targets += target[i, j]
+            dlogits[i, j] = share * dlogits[i, j] - slope * target[i, j]
+        losses[i] += targets * math.log(total)
+
+
+# ---- sums over an epoch -----------------------------------------------------------------------------------------
+
+
+def add_losses(total, losses):
+    for i in range(losses.size):
+        total[0] += losses[i]
+
+
+def add_hits(sums, prediction, target):
+    rows, columns = prediction.shape
+    half = prediction.dtype.type(0.5)
+    for i in range(rows):
+        if columns > 1:
+            sums[0] += np.argmax(prediction[i]) == np.argmax(target[i])
+        else:
+            sums[0] += (prediction[i, 0] > half) == (target[i, 0] > half)
+    sums[1] += rows
+
+
+def add_absolute_errors(sums, prediction, target):
+    rows, columns = prediction.shape
+    for i in range(rows):
+        for j in range(columns):
+            sums[0] += abs(prediction[i, j] - target[i, j])
+    sums[1] += rows * columns
+
+
+def add_squared_errors(sums, prediction, target):
+    rows, columns = prediction.shape
+    for i in range(rows):
+        for j in range(columns):
+            error = prediction[i, j] - target[i, j]
+            sums[0] += error * error
+    sums[1] += rows * columns
+
+
+def add_spreads(sums, prediction, target):
+    rows, columns = prediction.shape
+    for i in range(rows):
+        for j in range(columns):
+            t = np.float64(target[i, j])
+            error = target[i, j] - prediction[i, j]
+            sums[0, j] += error * error
+            sums[1, j] += t
+            sums[2, j] += t * t
+    sums[3] += rows
+
+
+# ---- optimizers -------------------------------------------------------------------------------------------------
+
+
+def add_decay(dw, w, decay):
+    rate = w.dtype.type(decay)
+    for i in range(w.size):
+        dw[i] += rate * w[i]
+
+
+def sgd_step(w, dw, lr):
+    rate = lr[0]
+    for i in range(w.size):
+        w[i] -= rate * dw[i]
+
+
+def momentum_step(w, velocity, dw, lr, momentum, nesterov):
+    rate, keep = lr[0], w.dtype.type(momentum)
+    for i in range(w.size):
+        velocity[i] = keep * velocity[i] + dw[i]
+        w[i] -= rate * (dw[i] + keep * velocity[i] if nesterov else velocity[i])
+
+
+def count_step(steps):
+    steps[0] += 1
+
+
+def adam_step(w, m, v, dw, steps, lr, beta1, beta2, epsilon):
+    unbias1 = -math.expm1(steps[0] * math.log(beta1)) if beta1 > 0 else 1.0
+    unbias2 = -math.expm1(steps[0] * math.log(beta2)) if beta2 > 0 else 1.0
+    new1, new2 = w.dtype.type(1 - beta1), w.dtype.type(1 - beta2)
+    rate, spread, least = w.dtype.type(lr[0] / unbias1), w.dtype.type(1 / unbias2), w.dtype.type(epsilon)
+    for i in range(w.size):
+        m[i] += new1 * (dw[i] - m[i])
+        v[i] += new2 * (dw[i] * dw[i] - v[i])
+        w[i] -= rate * m[i] / (math.sqrt(v[i] * spread) + least)
+
+

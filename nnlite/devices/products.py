@@ -1,0 +1,311 @@
+"""Matrix products for compiled code: one small block of the result at a time, held in the processor's registers.
+
+    C ← S + α A B        C, S (rows, columns) · A (rows, inner) · B (inner, columns)
+
+A block is a few rows by a few vectors. One step along `inner` loads those vectors of a row of B, and multiplies each
+with one number of every row of A; nothing is written until the sum is complete (Goto and van de Geijn 2008, "Anatomy of
+high-performance matrix multiplication"). On small nets a BLAS spends more on choosing and copying than this does in all.
+
+Matrices are given by their address and by how many numbers lie between two neighbours, so that any of them may be a
+part of another, or transposed. S is what is added to: a bias (all rows are one, 0 numbers apart), C itself, or nothing.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import llvmlite.binding
+import numpy as np
+from llvmlite import ir
+from numba import carray, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .compiling import compiled
+
+_I64, _I32 = ir.IntType(64), ir.IntType(32)
+_REAL = {4: ir.FloatType(), 8: ir.DoubleType()}
+
+
+def _registers() -> tuple[int, int, int]:
+    """Bytes of a vector, and a block that fills this processor's vector registers: rows, vectors a row."""
+    features = llvmlite.binding.get_host_cpu_features()
+    if features.get("avx512f"):
+        return 64, 8, 3  # 32 registers: 24 sums, 3 of B, and one for a number of A
+    if features.get("avx"):
+        return 32, 4, 3  # 16 registers
+    return 16, 4, 3
+
+
+VECTOR, ROWS, VECTORS = _registers()
+DEPTH = 512  # of B's rows in one go: what a block reads of them must stay in the cache near the core
+HEIGHT = 512  # rows of A that are copied together
+PACKED = 200_000  # numbers of B from which its parts are first copied to lie together
+
+
+@intrinsic
+def pointer(typing: Any, address: Any, dtype: Any) -> Any:
+    """The address as a pointer to numbers of this dtype."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.CPointer(dtype.dtype)(address, dtype), generate
+
+
+@partial(compiled, inlined=True)
+def address(array):
+    """Where an array begins; NumPy's own is unsigned, and with signed numbers would become a float."""
+    return np.int64(array.ctypes.data)
+
+
+# ---- one block ----------------------------------------------------------------------------------------------------
+
+
+class _Vectors:
+    """Writes instructions on vectors of reals; those past the last column are neither read nor written."""
+
+    def __init__(self, builder: Any, itemsize: int, columns: Any, vectors: int) -> None:
+        self.builder, self.itemsize, self.lanes = builder, itemsize, VECTOR // itemsize
+        self.real = _REAL[itemsize]
+        self.type = ir.VectorType(self.real, self.lanes)
+        self.zero = ir.Constant(self.type, [_REAL[itemsize](0.0)] * self.lanes)
+        mask = ir.VectorType(ir.IntType(1), self.lanes)
+        lane = ir.Constant(ir.VectorType(_I32, self.lanes), [_I32(i) for i in range(self.lanes)])
+        last = builder.trunc(builder.sub(columns, _I64((vectors - 1) * self.lanes)), _I32)
+        self.mask = builder.icmp_signed("<", lane, self.spread(last))
+        name, places = f"v{self.lanes}f{8 * itemsize}", self.type.as_pointer()
+        self.fma = self._declare(f"llvm.fma.{name}", self.type, [self.type] * 3)
+        self.masked_load = self._declare(f"llvm.masked.load.{name}.p0", self.type, [places, _I32, mask, self.type])
+        store = [self.type, places, _I32, mask]
+        self.masked_store = self._declare(f"llvm.masked.store.{name}.p0", ir.VoidType(), store)
+
+    def _declare(self, name: str, returns: Any, takes: list[Any]) -> Any:
+        return cgutils.get_or_insert_function(self.builder.module, ir.FunctionType(returns, takes), name)
+
+    def spread(self, number: Any) -> Any:
+        """A vector of this number."""
+        kind = ir.VectorType(number.type, self.lanes)
+        nothing = ir.Constant(kind, ir.Undefined)
+        first = self.builder.insert_element(nothing, number, _I32(0))
+        return self.builder.shuffle_vector(
+            first, nothing, ir.Constant(ir.VectorType(_I32, self.lanes), [_I32(0)] * self.lanes)
+        )
+
+    def place(self, address: Any, kind: Any) -> Any:
+        return self.builder.inttoptr(address, kind.as_pointer())
+
+    def load(self, address: Any, masked: bool) -> Any:
+        place = self.place(address, self.type)
+        if masked:
+            return self.builder.call(self.masked_load, [place, _I32(self.itemsize), self.mask, self.zero])
+        return self.builder.load(place, align=self.itemsize)
+
+    def store(self, vector: Any, address: Any, masked: bool) -> None:
+        place = self.place(address, self.type)
+        if masked:
+            self.builder.call(self.masked_store, [vector, place, _I32(self.itemsize), self.mask])
+        else:
+            self.builder.store(vector, place, align=self.itemsize)
+
+
+def _block(rows: int) -> Any:
+    """C ← S + α A B for so many rows and up to VECTORS vectors of columns: addresses, and bytes between neighbours."""
+
+    @intrinsic
+    def block(typing, c, c_row, s, s_row, a, a_row, a_step, b, b_row, inner, columns, alpha):  # type: ignore[no-untyped-def]
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            itemsize = 4 if signature.args[-1] == types.float32 else 8
+            columns, end = arguments[-2], builder.append_basic_block("made")
+            for vectors in range(1, VECTORS + 1):
+                fits = builder.icmp_signed("<=", columns, _I64(vectors * VECTOR // itemsize))
+                with builder.if_then(fits):
+                    _write_block(builder, itemsize, rows, vectors, *arguments)
+                    builder.branch(end)
+            builder.branch(end)
+            builder.position_at_end(end)
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 11, alpha), generate
+
+    return block
+
+
+def _write_block(builder, itemsize, rows, vectors, c, c_row, s, s_row, a, a_row, a_step, b, b_row, inner, columns, alpha):  # type: ignore[no-untyped-def]  # noqa: E501
+    v = _Vectors(builder, itemsize, columns, vectors)
+    block = [(r, k) for r in range(rows) for k in range(vectors)]
+    row_of_a = [builder.add(a, builder.mul(a_row, _I64(r))) for r in range(rows)]
+    before, along, end = builder.block, builder.append_basic_block("along"), builder.append_basic_block("end")
+    builder.branch(along)
+
+    builder.position_at_end(along)  # one step along `inner`
+    done, offset, row_of_b = (builder.phi(_I64) for _ in range(3))
+    sums = {place: builder.phi(v.type) for place in block}
+    of_b = [v.load(builder.add(row_of_b, _I64(k * VECTOR)), masked=k == vectors - 1) for k in range(vectors)]
+    new = {}
+    for r in range(rows):
+        of_a = v.spread(builder.load(v.place(builder.add(row_of_a[r], offset), v.real)))
+        for k in range(vectors):
+            new[r, k] = builder.call(v.fma, [of_a, of_b[k], sums[r, k]])
+    for variable, first, step in ((done, _I64(0), _I64(1)), (offset, _I64(0), a_step), (row_of_b, b, b_row)):
+        variable.add_incoming(first, before)
+        variable.add_incoming(builder.add(variable, step), along)
+    for place in block:
+        sums[place].add_incoming(v.zero, before)
+        sums[place].add_incoming(new[place], along)
+    builder.cbranch(builder.icmp_signed("<", builder.add(done, _I64(1)), inner), along, end)
+
+    builder.position_at_end(end)
+    factor = v.spread(alpha)
+
+    def address(base: Any, row: Any, r: int, k: int) -> Any:
+        return builder.add(builder.add(base, builder.mul(row, _I64(r))), _I64(k * VECTOR))
+
+    with builder.if_else(builder.icmp_signed("==", s, _I64(0))) as (nothing, something):
+        with nothing:
+            for r, k in block:
+                v.store(builder.fmul(factor, new[r, k]), address(c, c_row, r, k), masked=k == vectors - 1)
+        with something:
+            for r, k in block:
+                start = v.load(address(s, s_row, r, k), masked=k == vectors - 1)
+                total = builder.call(v.fma, [factor, new[r, k], start])
+                v.store(total, address(c, c_row, r, k), masked=k == vectors - 1)
+
+
+_most, _four, _two, _one = (_block(rows) for rows in (ROWS, 4, 2, 1))
+
+
+@compiled
+def _strip(rows, c, c_row, s, s_row, a, a_row, a_step, a_block, b, b_row, inner, columns, alpha):
+    """All rows, of a strip of columns as wide as a block. From a block's rows of A to the next it is a_block bytes."""
+    while rows > 0:
+        if rows >= ROWS:
+            _most(c, c_row, s, s_row, a, a_row, a_step, b, b_row, inner, columns, alpha)
+            made = ROWS
+        elif rows >= 4:
+            _four(c, c_row, s, s_row, a, a_row, a_step, b, b_row, inner, columns, alpha)
+            made = 4
+        elif rows >= 2:
+            _two(c, c_row, s, s_row, a, a_row, a_step, b, b_row, inner, columns, alpha)
+            made = 2
+        else:
+            _one(c, c_row, s, s_row, a, a_row, a_step, b, b_row, inner, columns, alpha)
+            made = 1
+        rows, c, s = rows - made, c + made * c_row, s + made * s_row
+        a += a_block if made == ROWS else made * a_row
+
+
+# ---- copying B's parts together --------------------------------------------------------------------------------------
+
+
+@intrinsic
+def _transposed_block(typing, to, to_row, b, b_row, rows, columns, like):  # type: ignore[no-untyped-def]
+    """A square of one vector's lanes each way from B to `to`, transposed; only `rows` and `columns` of B are read."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        to, to_row, b, b_row, rows, columns, like = arguments
+        v = _Vectors(builder, 4 if like.type == _REAL[4] else 8, columns, 1)
+        square = []
+        for lane in range(v.lanes):  # of the last row once more where there is none
+            row = builder.select(builder.icmp_signed("<", _I64(lane), rows), _I64(lane), builder.sub(rows, _I64(1)))
+            square.append(v.load(builder.add(b, builder.mul(b_row, row)), masked=True))
+        half = v.lanes // 2
+        while half:  # exchange what is off the diagonal, by halves, quarters, …
+            for i in range(v.lanes):
+                if not i & half:
+                    upper = [lane if not lane & half else v.lanes + lane - half for lane in range(v.lanes)]
+                    lower = [lane + half if not lane & half else v.lanes + lane for lane in range(v.lanes)]
+                    pair = square[i], square[i + half]
+                    for place, lanes in ((i, upper), (i + half, lower)):
+                        order = ir.Constant(ir.VectorType(_I32, v.lanes), [_I32(lane) for lane in lanes])
+                        square[place] = builder.shuffle_vector(*pair, order)
+            half //= 2
+        for i, vector in enumerate(square):
+            v.store(vector, builder.add(to, builder.mul(to_row, _I64(i))), masked=False)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 6, like), generate
+
+
+@compiled
+def _pack_transposed(to, to_row, b, b_row, inner, columns, size, like):
+    """to (inner, columns) = Bᵀ, whole vectors; b is where (columns, inner) begins."""
+    lanes = VECTOR // size
+    for j in range(0, columns, lanes):
+        for p in range(0, inner, lanes):
+            from_, rows = b + j * b_row + p * size, min(lanes, columns - j)
+            _transposed_block(to + p * to_row + j * size, to_row, from_, b_row, rows, min(lanes, inner - p), like)
+
+
+@compiled
+def _pack(to, to_row, b, b_row, inner, width):
+    """to (inner, width) = B, in units of four bytes."""
+    for p in range(inner):
+        source = carray(pointer(b + p * b_row, np.int32), (width,))
+        target = carray(pointer(to + p * to_row, np.int32), (width,))
+        for j in range(width):
+            target[j] = source[j]
+
+
+@partial(compiled, inlined=True)
+def strip_width(columns, lanes):
+    """Columns are shared out among strips of equal width, as wide as a block may be."""
+    vectors = -(-columns // lanes)
+    strips = -(-vectors // VECTORS)
+    return -(-vectors // strips) * lanes
+
+
+@compiled
+def product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows, inner, columns, alpha, size):
+    """C ← S + α A B. Addresses, then bytes to the next row and along it; `size` bytes a number; S is 0 for nothing.
+
+    B's numbers lie together along a row (b_step = size), or else down a column (b_row = size): B is stored transposed.
+    """
+    if s == 0:
+        s_row = 0  # so that it stays nothing for every row
+    if columns == 1 and c_row == size and (s == 0 or s_row == size) and (a_row == size or inner > 16):
+        # a column is a row, and rows are what vectors are for
+        s_row, a, a_row, a_step, b, b_row, b_step, rows, columns = 0, b, 0, b_row, a, a_step, a_row, 1, rows
+    width = strip_width(columns, VECTOR // size)
+    if b_step != size or inner * columns > PACKED:
+        _copied_product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows, inner, columns, alpha, size)
+        return
+    for j in range(0, columns, width):
+        at, of_c, of_s = j * size, c + j * size, s + j * size if s != 0 else 0
+        some = min(width, columns - j)
+        _strip(rows, of_c, c_row, of_s, s_row, a, a_row, a_step, ROWS * a_row, b + at, b_row, inner, some, alpha)
+
+
+@compiled
+def _copied_product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows, inner, columns, alpha, size):
+    """The same, where parts of B, and of a large A, are first copied so that they lie together in the order of use."""
+    lanes = VECTOR // size
+    width, apart, most = strip_width(columns, lanes), VECTORS * VECTOR, min(inner, DEPTH)
+    panel = np.empty(-(-most // lanes) * lanes * apart, np.uint8)
+    copied = columns > 4 * width and rows >= 4 * ROWS
+    height = min(rows, HEIGHT) if copied else rows
+    blocks = np.empty(-(-height // ROWS) * ROWS * size * most + (lanes + 1) * VECTOR if copied else 0, np.uint8)
+    for p in range(0, inner, DEPTH):
+        deep, part = min(DEPTH, inner - p), address(panel)
+        for i in range(0, rows, height):
+            tall, of_a, row, step, block = min(height, rows - i), a + i * a_row + p * a_step, a_row, a_step, ROWS * a_row
+            if copied:
+                row, step, block = size, ROWS * size, ROWS * size * deep
+                for r in range(0, tall, ROWS):
+                    to, some = address(blocks) + r // ROWS * block, min(ROWS, tall - r)
+                    if a_row == size:
+                        _pack(to, step, of_a + r * a_row, a_step, deep, some * size // 4)
+                    else:
+                        _pack_transposed(to, step, of_a + r * a_row, a_row, deep, some, size, alpha)
+                of_a = address(blocks)
+            for j in range(0, columns, width):
+                some, of_b, of_c = min(width, columns - j), b + p * b_row + j * b_step, c + i * c_row + j * size
+                if b_step != size:
+                    _pack_transposed(part, apart, of_b, b_step, deep, some, size, alpha)
+                else:
+                    _pack(part, apart, of_b, b_row, deep, some * size // 4)
+                of_s, row_of_s = s + i * s_row + j * size if s != 0 else 0, s_row
+                if p > 0:  # the sum goes on
+                    of_s, row_of_s = of_c, c_row
+                _strip(tall, of_c, c_row, of_s, row_of_s, of_a, row, step, block, part, apart, deep, some, alpha)

@@ -1,0 +1,162 @@
+"""A tape as a table of integers, and the compiled loop that runs it without Python.
+
+A line of the table is the address of a C function and what that function takes: the addresses of its operands, their
+sizes, plain numbers. Lines with a small number in the place of the address steer:
+
+    BARRIER                 wait until all threads have come here
+    MOVE, address, bytes    add to the word at this address: an operand begins further on
+    REPEAT, lines, times    go back so many lines, until they have been run so many times
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import llvmlite.binding
+import numpy as np
+from llvmlite import ir
+from numba import carray, types
+from numba.extending import intrinsic
+
+from .compiling import compiled, machine_function
+from .products import address, pointer
+
+BARRIER, REPEAT, MOVE = 0, 1, 2
+CALLED_OFF = -(2**62)  # in a barrier: nobody else will come
+
+
+@functools.cache
+def function_for(loop: Callable[..., Any], name: str, kinds: tuple[str, ...]) -> int:
+    """The address of a C function that unpacks a line of the table and calls this loop.
+
+    `kinds` says what follows the address: an array's dtype and number of axes, such as "f4_2" (its address and its
+    sizes), a "number" (the bits of a float64) or a "size". Written as text, since nothing but this differs.
+    """
+    unpacked, word = [], 1
+    for kind in kinds:
+        if kind == "number":
+            unpacked.append(f"carray(pointer(line + {8 * word}, np.float64), (1,))[0]")
+            word += 1
+        elif kind == "size":
+            unpacked.append(f"words[{word}]")
+            word += 1
+        else:
+            dtype, axes = kind.split("_")
+            shape = ", ".join(f"words[{word + 1 + axis}]" for axis in range(int(axes)))
+            unpacked.append(f"carray(pointer(words[{word}], np.{np.dtype(dtype).name}), ({shape},))")
+            word += 1 + int(axes)
+    function = f"run_{name}_{'_'.join(kinds)}"
+    text = f"def {function}(line):\n    words = carray(pointer(line, np.int64), ({word},))\n"
+    text += f"    loop({', '.join(unpacked)})\n"
+    names = {"carray": carray, "pointer": pointer, "np": np, "loop": loop, "__name__": __name__}
+    exec(compile(text, __file__, "exec"), names)
+    ours = getattr(loop, "__module__", "").startswith(__package__ or "nnlite")
+    made = machine_function(names[function], types.void(types.int64), kept=ours)
+    MADE.append(made)  # or the machine code would be freed
+    return int(made.address)
+
+
+MADE: list[Any] = []
+
+
+def as_array(lines: Sequence[Sequence[int]]) -> np.ndarray:
+    """Lines of any length as one table."""
+    width = max(map(len, lines), default=1)
+    return np.array([[*words, *[0] * (width - len(words))] for words in lines], np.int64).reshape(-1, width)
+
+
+@intrinsic
+def call(typing: Any, address: Any, line: Any) -> Any:
+    """Call the C function at this address with the address of a line: 4 ns, where a list of functions costs 47."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        function = ir.FunctionType(ir.VoidType(), [ir.IntType(64)])
+        builder.call(builder.inttoptr(arguments[0], function.as_pointer()), [arguments[1]])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
+@intrinsic
+def add_atomically(typing: Any, address: Any, value: Any) -> Any:
+    """Add to the int64 at this address, seen by all threads at once; returns what was there before."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = builder.inttoptr(arguments[0], ir.IntType(64).as_pointer())
+        return builder.atomic_rmw("add", place, arguments[1], "seq_cst")
+
+    return types.int64(types.int64, types.int64), generate
+
+
+@intrinsic
+def read_atomically(typing: Any, address: Any) -> Any:
+    """The int64 at this address, as other threads have left it."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.load_atomic(builder.inttoptr(arguments[0], ir.IntType(64).as_pointer()), "acquire", 8)
+
+    return types.int64(types.int64), generate
+
+
+# What a thread calls when it has waited for long: another program may need this core.
+_library: Any = ctypes.CDLL(None) if os.name == "posix" else getattr(ctypes, "windll").kernel32  # noqa: B009
+_yield = _library.sched_yield if os.name == "posix" else _library.SwitchToThread
+llvmlite.binding.add_symbol("nnlite_yield", ctypes.cast(_yield, ctypes.c_void_p).value)
+let_others_run = types.ExternalFunction("nnlite_yield", types.int32())
+
+
+@compiled
+def wait(gate, met):
+    """Come to a barrier, and wait until `met` have come; whether they did."""
+    add_atomically(gate, 1)  # type: ignore[call-arg]
+    spins = 0
+    seen = read_atomically(gate)  # type: ignore[call-arg]
+    while 0 <= seen < met:
+        seen = read_atomically(gate)  # type: ignore[call-arg]
+        spins += 1
+        if spins % 1000 == 0:
+            let_others_run()
+    return seen >= 0
+
+
+@compiled
+def replay(full, short, first, last, per_epoch, sums, history, thread, threads, barrier):
+    """Run steps first … last − 1 of which each `per_epoch` make an epoch, the last of them by the short table.
+
+    history (epochs, S) takes the sums (S,) of each epoch. Returns the step it stopped before.
+    """
+    met, turns = 0, 0
+    gate = address(barrier)
+    for step in range(first, last):
+        end_of_epoch = (step + 1) % per_epoch == 0
+        table = short if end_of_epoch and short.shape[0] > 0 else full
+        apart, start = table.strides[0], address(table)
+        line = 0
+        while line < table.shape[0]:
+            what = table[line, 0]
+            if what > MOVE:
+                call(what, start + line * apart)  # type: ignore[call-arg]
+            elif what == MOVE:
+                carray(pointer(table[line, 1], np.int64), (1,))[0] += table[line, 2]
+            elif what == REPEAT:
+                turns += 1
+                if turns < table[line, 2]:
+                    line -= table[line, 1]
+                    continue
+                turns = 0
+            else:
+                met += threads
+                if not wait(gate, met):
+                    return step
+            line += 1
+        if not np.isfinite(sums[0]):
+            return step
+        if end_of_epoch and thread == 0:
+            for i in range(sums.size):
+                history[step // per_epoch, i] = sums[i]
+                sums[i] = 0
+    return last
