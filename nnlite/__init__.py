@@ -13,9 +13,10 @@ from . import activations, datasets, gate, initializers, losses, metrics, optimi
 from .activations import Identity, ReLU, Sigmoid, Softmax, Softplus, Tanh, TanhOffset
 from .descent import Descent, gradient_descent
 from .devices import DeviceError, devices
+from .devices.kernel import kernel
 from .files import CorruptFileError
 from .gradcheck import GradientReport, check_gradients
-from .layers import Dense, Layer
+from .layers import Dense, Dropout, Layer
 from .losses import MAE, MSE, BinaryCrossEntropy, CategoricalCrossEntropy, HalfMSE, Loss
 from .metrics import Metric
 from .network import Sequential, load, mlp
@@ -30,11 +31,11 @@ except PackageNotFoundError:  # run from a source tree that was not installed
 # fmt: off
 __all__ = [  # noqa: RUF022  (in the order in which a user meets them)
     "gradient_descent", "Descent",
-    "Sequential", "mlp", "load", "Layer", "Dense",
+    "Sequential", "mlp", "load", "Layer", "Dense", "Dropout",
     "Identity", "Sigmoid", "Tanh", "TanhOffset", "ReLU", "Softplus", "Softmax",
     "Loss", "MSE", "HalfMSE", "MAE", "BinaryCrossEntropy", "CategoricalCrossEntropy",
     "Optimizer", "SGD", "Adam", "Trainer", "History", "Metric",
-    "check_gradients", "GradientReport", "devices",
+    "check_gradients", "GradientReport", "devices", "kernel",
     "DeviceError", "DivergedError", "CorruptFileError",
     "activations", "datasets", "gate", "initializers", "losses", "metrics", "optimizers", "plots",
 ]

@@ -258,7 +258,9 @@ class Checked:
                     arrays[name] = self.device.asarray(np.require(array, dtype, "A"), dtype)
             checked = [arrays.get(name, value) for name, value in zip(signature.operands, operands, strict=True)]
             signature.sizes(checked, kernel_name)
-            result = kernel(*checked)
-            return result if result is None else result.reshape(*lead, result.shape[-1])
+            results = kernel(*checked)
+            if isinstance(results, tuple):
+                return tuple(result.reshape(*lead, result.shape[-1]) for result in results)
+            return results if results is None else results.reshape(*lead, results.shape[-1])
 
         return call

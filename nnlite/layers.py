@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .devices import get_device
-from .gate import Checked, integer
+from .gate import Checked, integer, number
 from .initializers import Initializer, initializer
 
 
@@ -24,6 +24,8 @@ class Layer:
     """
 
     ops: Any  # the kernels of the device it is on
+    counters: tuple[str, ...] = ()  # names of the arrays (1,) with which it counts from step to step
+    training = False  # whether a Trainer is making a step; a prediction is made without what is only for training
 
     def __init__(self, *, device: str = "numpy") -> None:
         self.shapes: dict[str, tuple[int, ...]] = {}
@@ -63,18 +65,26 @@ class Layer:
     def __getattr__(self, name: str) -> Any:
         """Reached when a layer outside of any network is first used: attach it to its own arrays."""
         shapes = self.__dict__.get("shapes", {})
-        if name != "ops" and name not in shapes and name[1:] not in shapes:
+        if name != "ops" and name not in shapes and name[1:] not in shapes and name not in type(self).counters:
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
         device = get_device(self._device)
         values = self.initial(np.random.Generator(np.random.PCG64(0)))
         parameters = {name: device.asarray(values[name], np.float64) for name in shapes}
         gradients = {name: device.zeros(shape, np.float64) for name, shape in shapes.items()}
         self.attach(Checked(device), parameters, gradients)
+        self.count_on(device)
         return getattr(self, name)
+
+    def count_on(self, device: Any) -> None:
+        """Have the counters on this device, where they go on from what they are."""
+        for name in self.counters:
+            counter = device.zeros(1, np.int64)
+            counter[...] = int(self.__dict__.get(name, [0])[0])
+            setattr(self, name, counter)
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy needs: not the arrays, which are views of the network's, nor what the last forward kept."""
-        own = {"ops", "x", "y", *self.shapes, *("d" + name for name in self.shapes)}
+        own = {"ops", "x", "y", "mask", *self.shapes, *("d" + name for name in self.shapes)}
         return {name: value for name, value in self.__dict__.items() if name not in own}
 
     def __repr__(self) -> str:
@@ -137,3 +147,43 @@ class Dense(Layer):
 
     def __repr__(self) -> str:
         return f"Dense({self.inputs}, {self.outputs}{'' if self.bias else ', bias=False'})"
+
+
+class Dropout(Layer):
+    """In training, each number is set to 0 with probability `rate`, and the others are divided by 1 − rate, so that
+    their mean stays; in predictions, y = x (Srivastava et al. 2014, "inverted").
+
+    x, y (N, K). What is dropped depends on the network's seed and on how many steps were made, on every device alike.
+
+    >>> layer = nl.Dropout(0.5)
+    >>> layer.training = True  # a Trainer does that
+    >>> layer.forward(np.ones((1, 6)))
+    array([[2., 0., 0., 2., 0., 0.]])
+    """
+
+    counters = ("draws",)
+    draws: Any  # (1,), how often it has drawn
+    key = 0
+
+    def __init__(self, rate: float = 0.5, *, device: str = "numpy") -> None:
+        super().__init__(device=device)
+        self.rate = number(rate, "rate", least=0, below=1)
+        self.mask: Any = None  # (N, K), of the last forward; None for one that dropped nothing
+
+    def forward(self, x: Any) -> Any:
+        if not self.training:
+            self.mask = None
+            return x
+        y, self.mask = self.ops.dropout(x, self.draws, self.key, self.rate)
+        self.ops.count_step(self.draws)
+        return y
+
+    def backward(self, dy: Any) -> Any:
+        return dy if self.mask is None else self.ops.dropout_backward(dy, self.mask)
+
+    def initial(self, rng: np.random.Generator) -> Mapping[str, np.ndarray]:
+        self.key = int(rng.integers(2**32))
+        return {}
+
+    def config(self) -> dict[str, Any]:
+        return {"rate": self.rate}

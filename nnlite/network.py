@@ -6,9 +6,10 @@ optimizer is one loop, saving is one write, and a copy of the network's state is
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from . import files, gate
 from .activations import ACTIVATIONS, activation
 from .devices import get_device
 from .initializers import Initializer
-from .layers import Dense, Layer
+from .layers import Dense, Dropout, Layer
 
 Seed = int | None
 
@@ -47,6 +48,7 @@ class Sequential:
         _check_layers(layers)
         self.layers = list(layers)
         self.notes: dict[str, Any] = {}  # whatever `save` was given and `load` found
+        self.recorded: tuple[int, int] | None = None  # rows of the last recorded step, and bytes reserved for it
         self.threads = gate.thread_count(threads)  # for the replay of a recorded step
         self.seed = seed if seed is None else gate.integer(seed, "seed", least=0)
         rng = np.random.Generator(np.random.PCG64(self.seed))
@@ -139,7 +141,10 @@ class Sequential:
         return self.backend.name
 
     def summary(self) -> str:
-        """A table of the layers, their output shapes and numbers of parameters, to be printed."""
+        """A table of the layers, their output shapes and numbers of parameters, to be printed; and the memory they take.
+
+        After a fit that was recorded, also what is reserved for the results within a step.
+        """
         rows, width = [("layer", "output shape", "parameters")], self.inputs
         for i, layer in enumerate(self.layers):
             width = layer.outputs_for(width) if width else None
@@ -149,7 +154,11 @@ class Sequential:
         widths = [max(len(row[c]) for row in rows) for c in range(3)]
         lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows]
         rule = "─" * len(lines[0])
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+        each = memory(len(self.parameters) * self.dtype.itemsize)
+        end = [f"memory: parameters {each}, gradients {each}"]
+        if self.recorded:
+            end.append(f"        the recorded step of {self.recorded[0]:,} rows {memory(self.recorded[1])}")
+        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], *end])
 
     # ---- files ------------------------------------------------------------------------------------------------
 
@@ -180,6 +189,7 @@ class Sequential:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.layers, self.seed, self.notes = state["layers"], state["seed"], state["notes"]
+        self.recorded = None
         self.threads = gate.thread_count(state["threads"])
         self._attach(state["flat"], get_device(state["device"]), state["flat"].dtype)
 
@@ -208,6 +218,19 @@ class Sequential:
             return self.parameters[place].reshape(shape), self.gradients[place].reshape(shape)
 
         self.hand_out(device.ops, views)
+        for layer in self.layers:
+            layer.count_on(device)
+
+    @contextlib.contextmanager
+    def in_training(self) -> Iterator[None]:
+        """With this, layers such as Dropout do what they do in training; otherwise a forward is a prediction."""
+        for layer in self.layers:
+            layer.training = True
+        try:
+            yield
+        finally:
+            for layer in self.layers:
+                layer.training = False
 
     def hand_out(self, ops: Any, part: Callable[[str, int, int, tuple[int, ...]], tuple[Any, Any]]) -> None:
         """Give every layer these kernels, and of each of its parameters part(name, start, size, shape) -> (w, dw)."""
@@ -215,6 +238,16 @@ class Sequential:
         for i, layer in enumerate(self.layers):
             own = {name: parts[f"{i}.{name}"] for name in layer.shapes}
             layer.attach(ops, {name: w for name, (w, _) in own.items()}, {name: dw for name, (_, dw) in own.items()})
+
+
+def memory(size: int) -> str:
+    """Bytes as a person reads them.
+
+    >>> nl.network.memory(9640)
+    '9.4 KiB'
+    """
+    power = min(3, max(0, size.bit_length() - 1) // 10)
+    return f"{size / 1024**power:,.{min(power, 1)}f} {('bytes', 'KiB', 'MiB', 'GiB')[power]}"
 
 
 def mlp(
@@ -249,7 +282,7 @@ def mlp(
     return Sequential(*layers, device=device, dtype=dtype, seed=seed, threads=threads)
 
 
-LAYERS: dict[str, type[Layer]] = {"Dense": Dense} | {kind.__name__: kind for kind in ACTIVATIONS.values()}
+LAYERS: dict[str, type[Layer]] = {"Dense": Dense, "Dropout": Dropout} | {kind.__name__: kind for kind in ACTIVATIONS.values()}
 
 
 def load(path: str | os.PathLike[str], device: str = "cpu") -> Sequential:

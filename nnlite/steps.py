@@ -41,7 +41,7 @@ class Steps:
         self.window = max(1, min(epochs, MOST_INDICES // self.rows))  # epochs whose order is drawn at once
         net, optimizer = trainer.network, trainer.optimizer
         zeros = net.backend.zeros
-        self.shapes = [(1,), *(metric.shape(target.shape[1]) for metric in trainer.metrics)]  # of the sums' parts
+        self.shapes = sum_shapes(trainer, target.shape[1])
         self.arena = Arena(
             net.backend,
             net.dtype,
@@ -53,6 +53,7 @@ class Steps:
                 "parameters": net.parameters,
                 "gradients": net.gradients,
                 **{name: getattr(optimizer, name) for name in optimizer.arrays},
+                **{f"{i}.{name}": getattr(net.layers[i], name) for i, name in self._counters()},
                 "sums": zeros(sum(math.prod(shape) for shape in self.shapes), np.float64),
             },
         )
@@ -61,6 +62,11 @@ class Steps:
         self.tape: Tape | None = None
         self.replay = (trainer.replay == "auto" and self._recorded()) or self
         self.pace = 1.0  # steps that a call may take
+
+    def refill(self, x: Any, target: Any) -> None:
+        """Other data of the same shape, into the arrays that the steps were made for."""
+        self.arena.segments["x"][...] = x
+        self.arena.segments["target"][...] = target
 
     # ---- a window of epochs -------------------------------------------------------------------------------------
 
@@ -87,19 +93,10 @@ class Steps:
             yield first, came, goal
             first = goal
 
-    def finished(self) -> dict[str, list[float]]:
-        """Loss and metrics of the window's finished epochs, name -> values."""
+    def finished(self) -> np.ndarray:
+        """The sums of the window's finished epochs (done, S)."""
         failed = not math.isfinite(self.arena.segments["sums"][0])  # then the last step does not count
-        done = (int(self.position[0]) - failed) // self.rows
-        trainer, sums = self.trainer, self.history[:done]  # (done, S)
-        share = trainer.loss.per_sample(self.arena.segments["target"].shape[1]) / self.rows
-        columns = {"loss": (sums[:, 0] * share).tolist()}
-        start = 1
-        for metric, shape in zip(trainer.metrics, self.shapes[1:]):
-            size = math.prod(shape)
-            columns[metric.name] = [metric.value(row.reshape(shape)) for row in sums[:, start : start + size]]
-            start += size
-        return columns
+        return self.history[: (int(self.position[0]) - failed) // self.rows]
 
     # ---- eager ---------------------------------------------------------------------------------------------------
 
@@ -126,7 +123,9 @@ class Steps:
             self.tape = self._record(self.batch)
             short = self._record(self.rest) if self.rest else None
             net = self.trainer.network
-            return net.backend.replay(self.tape, short, self.arena, net.threads)
+            replay = net.backend.replay(self.tape, short, self.arena, net.threads)
+            net.recorded = (self.batch, self.arena.bytes)
+            return replay
         except NOT_RECORDED as error:
             self.tape = None
             message = f"{_culprit(error)} cannot be recorded, so every step is made in Python: {error}"
@@ -150,8 +149,14 @@ class Steps:
             self.trainer.loss.use(recorder)
             for name in self.trainer.optimizer.arrays:
                 setattr(self.trainer.optimizer, name, symbols[name])
+            for i, name in self._counters():
+                setattr(net.layers[i], name, symbols[f"{i}.{name}"])
             self.trainer._step(self._data(lambda symbol: symbol, symbols), rows)
         return recorder.tape
+
+    def _counters(self) -> list[tuple[int, str]]:
+        """Number of the layer and name of everything with which layers count."""
+        return [(i, name) for i, layer in enumerate(self.trainer.network.layers) for name in layer.counters]
 
     def _symbols(self) -> dict[str, Symbol]:
         segments = self.arena.segments
@@ -165,6 +170,22 @@ class Steps:
             start += math.prod(shape)
         given = {name: of(symbols[name]) for name in ("x", "target", "order", "position")}
         return SimpleNamespace(**given, sums=parts)
+
+
+def sum_shapes(trainer: Trainer, outputs: int) -> list[tuple[int, ...]]:
+    """The shapes of what an epoch sums up: the loss, then what each metric needs."""
+    return [(1,), *(metric.shape(outputs) for metric in trainer.metrics)]
+
+
+def values(trainer: Trainer, sums: np.ndarray, rows: int, outputs: int) -> dict[str, list[float]]:
+    """The sums (E, S) of E epochs over so many rows -> loss and metrics, name -> one value an epoch."""
+    columns = {"loss": (sums[:, 0] * (trainer.loss.per_sample(outputs) / rows)).tolist()}
+    start = 1
+    for metric, shape in zip(trainer.metrics, sum_shapes(trainer, outputs)[1:]):
+        size = math.prod(shape)
+        columns[metric.name] = [metric.value(row.reshape(shape)) for row in sums[:, start : start + size]]
+        start += size
+    return columns
 
 
 class EagerWarning(UserWarning):

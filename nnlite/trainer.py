@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 
 from . import gate
 from .activations import Identity, ReLU, Softplus, Tanh
+from .chunks import Chunks
 from .devices.recording import Tape
 from .layers import Dense
 from .losses import Loss
@@ -22,7 +24,7 @@ from .metrics import metric as metric_named
 from .network import Sequential
 from .optimizers import SGD, Optimizer
 from .optimizers import optimizer as optimizer_named
-from .steps import Steps
+from .steps import Steps, sum_shapes, values
 
 
 class DivergedError(ArithmeticError):
@@ -121,7 +123,8 @@ class Trainer:
 
     def _learn(self, x: Any, target: Any) -> tuple[Any, Any]:
         """One step of gradient descent on a batch -> the network's outputs (n, outputs) and losses (n,) before it."""
-        outputs = self.network.propagate(x, self.depth)  # x (n, inputs) -> (n, outputs)
+        with self.network.in_training():
+            outputs = self.network.propagate(x, self.depth)  # x (n, inputs) -> (n, outputs)
         losses = self.loss.measure(outputs, target)  # (n,)
         self.network.backpropagate(self.loss.backward(), self.depth)  # fills network.gradients (P,)
         self.optimizer.step()  # moves network.parameters (P,)
@@ -159,7 +162,7 @@ class Trainer:
     def fit(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         epochs: int = 1,
         batch_size: int = 32,
         shuffle: bool = True,
@@ -171,39 +174,76 @@ class Trainer:
         Every epoch sees every row once, in a new order if `shuffle`; the last batch may be short. The history has the
         mean loss and the metrics over the epoch's rows as they were trained, and "val_…" of `validation_data` after
         each epoch. `progress` shows a bar on stderr. DivergedError when loss or parameters stop being finite.
+
+        Data that do not fit into memory come in chunks: x a numpy.memmap, or, without y, an iterable of pairs (x, y),
+        or a function that makes one for each epoch. Batches, and their order, are then those of one chunk at a time.
         """
         epochs, batch_size = gate.integer(epochs, "epochs", least=0), gate.integer(batch_size, "batch_size")
-        x, target = self._data(x, y)
+        chunks = Chunks.of(x, y, self.network.dtype.itemsize, epochs)
+        if chunks is None:
+            x, target = self._data(x, y)
         validation = None if validation_data is None else self._validation(validation_data)
         self.history = History()
         self.optimizer.bind(self.network)
         if epochs == 0:
             return self.history
-        steps = Steps(self, x, target, batch_size, epochs)
-        self.tape = steps.tape
-        safe = _Safe(self.network)
-        with _quiet(), _Bar(epochs, len(x), progress) as bar:
-            done = 0
+        shuffles, safe, done = self._shuffles if shuffle else None, _Safe(self.network), 0
+        steps: Steps | None = None
+        with _quiet(), _Bar(epochs, chunks.rows if chunks else len(x), progress) as bar:
+            if chunks is None:
+                steps = self._steps(x, target, batch_size, epochs, bar)
             while done < epochs:
-                window = 1 if validation else min(epochs - done, steps.window)
-                steps.start(window, self._shuffles if shuffle else None)
-                try:
-                    self._window(steps, done, safe, bar)
-                finally:  # also of a training that is interrupted
-                    self.history.extend(steps.finished())
+                if chunks is None and steps is not None:
+                    window = 1 if validation else min(epochs - done, steps.window)
+                    self._epochs(steps, window, done, shuffles, safe, bar)
+                elif chunks is not None:
+                    window = 1
+                    steps = self._epoch_of_chunks(chunks, steps, batch_size, done, shuffles, safe, bar)
                 if validation:
-                    values = self._evaluate(*validation, 4096)
-                    self.history.extend({f"val_{name}": [value] for name, value in values.items()})
+                    found = self._evaluate(*validation, 4096)
+                    self.history.extend({f"val_{name}": [value] for name, value in found.items()})
                 done += window
                 bar.show(done, self.history.last())
         return self.history
+
+    def _steps(self, x: Any, target: Any, batch_size: int, epochs: int, bar: _Bar) -> Steps:
+        with bar.waiting("compiling for this CPU, which is kept for later"):
+            steps = Steps(self, x, target, batch_size, epochs)
+        self.tape = steps.tape
+        return steps
+
+    def _epochs(self, steps: Steps, window: int, done: int, shuffles: Any, safe: _Safe, bar: _Bar) -> None:
+        """So many epochs over all data, after `done` others."""
+        steps.start(window, shuffles)
+        try:
+            self._run(steps, done, done * steps.rows, safe, bar)
+        finally:  # also of a training that is interrupted
+            self.history.extend(values(self, steps.finished(), steps.rows, self.network.outputs or 0))
+
+    def _epoch_of_chunks(
+        self, chunks: Chunks, steps: Steps | None, batch_size: int, done: int, shuffles: Any, safe: _Safe, bar: _Bar
+    ) -> Steps:
+        """One epoch over all chunks; the steps of the last one, for the next of as many rows."""
+        total, rows, before = np.zeros(1), 0, bar.rows
+        for i, chunk in enumerate(chunks.epoch(shuffles)):
+            x, target = self._data(*chunk, names=(f"x of chunk {i}", f"y of chunk {i}"))
+            if steps is not None and steps.rows == len(x):
+                steps.refill(x, target)
+            else:
+                steps = self._steps(x.copy(), target.copy(), batch_size, 1, bar)  # memory that may be filled again
+            steps.start(1, shuffles)
+            self._run(steps, done, before + rows, safe, bar)
+            total, rows = total + steps.finished()[0], rows + len(x)
+        self.history.extend(values(self, total[None], rows, self.network.outputs or 0))
+        assert steps is not None  # an epoch without chunks is an error
+        return steps
 
     def evaluate(self, x: Any, y: Any, batch_size: int | None = None) -> dict[str, float]:
         """The loss and the metrics over these rows, without training: {"loss": …, "accuracy": …}."""
         return self._evaluate(*self._data(x, y), 4096 if batch_size is None else gate.integer(batch_size, "batch_size"))
 
-    def _window(self, steps: Steps, done: int, safe: _Safe, bar: _Bar) -> None:
-        """Run some epochs after `done` others; DivergedError where a loss or a parameter stops being finite."""
+    def _run(self, steps: Steps, done: int, before: int, safe: _Safe, bar: _Bar) -> None:
+        """Run a window, after `done` epochs and `before` rows; DivergedError where something stops being finite."""
         for first, came, goal in steps.calls():
             if came < goal or not np.isfinite(self.network.parameters).all():
                 stop = min(came, goal - 1)
@@ -211,18 +251,17 @@ class Trainer:
                 kept = safe.proven(came > first)
                 raise self._diverged(loss, kept, done + stop // steps.per_epoch + 1, stop % steps.per_epoch + 1)
             safe.keep()
-            bar.advance(done * steps.rows + int(steps.position[0]))
+            bar.advance(before + int(steps.position[0]))
 
     def _evaluate(self, x: Any, target: Any, batch_size: int) -> dict[str, float]:
         net, columns = self.network, target.shape[1]
-        sums = [net.backend.zeros(shape, np.float64) for shape in ((1,), *(m.shape(columns) for m in self.metrics))]
+        sums = [net.backend.zeros(shape, np.float64) for shape in sum_shapes(self, columns)]
         for start in range(0, len(x), batch_size):
             batch_target = target[start : start + batch_size]  # (n, outputs)
             outputs = net.propagate(x[start : start + batch_size], self.depth)
             self._count(outputs, self.loss.measure(outputs, batch_target), batch_target, sums)
-        loss, *shares = map(net.backend.to_numpy, sums)
-        values = {metric.name: metric.value(share) for metric, share in zip(self.metrics, shares)}
-        return {"loss": float(loss[0]) / len(x) * self.loss.per_sample(columns)} | values
+        flat = np.concatenate([net.backend.to_numpy(each).ravel() for each in sums])
+        return {name: value for name, (value,) in values(self, flat[None], len(x), columns).items()}
 
     # ---- what goes in, and what went wrong -------------------------------------------------------------------------
 
@@ -276,8 +315,9 @@ class _Safe:
 class _Bar:
     """A tqdm bar over all rows of all epochs, drawn at most ten times a second; does nothing if not wanted."""
 
-    def __init__(self, epochs: int, rows: int, wanted: bool) -> None:
-        self.bar, self.epochs, self.drawn = None, epochs, 0.0
+    def __init__(self, epochs: int, rows: int | None, wanted: bool) -> None:
+        self.bar, self.epochs, self.drawn, self.rows = None, epochs, 0.0, 0
+        self.text = f"epoch 1/{epochs}"
         if wanted and epochs and sys.stderr is not None:
             from tqdm.auto import tqdm
 
@@ -285,12 +325,26 @@ class _Bar:
             options = {"unit": " rows", "unit_scale": True, "mininterval": 0.1, "dynamic_ncols": True, "delay": 1e-9}
             with contextlib.suppress(OSError):
                 sys.stderr.flush()  # fails where there is no terminal any more
-                self.bar = tqdm(total=epochs * rows, **options)
-                self.bar.set_description(f"epoch 1/{epochs}", refresh=False)
+                self.bar = tqdm(total=None if rows is None else epochs * rows, **options)
+                self.bar.set_description(self.text, refresh=False)
             self._draw(lambda bar: bar.refresh())
+
+    @contextlib.contextmanager
+    def waiting(self, why: str) -> Iterator[None]:
+        """Say why nothing happens, if that takes longer than a second."""
+        note = threading.Timer(1.0, lambda: self._draw(lambda bar: bar.set_description(why)))
+        note.daemon = True
+        if self.bar is not None:
+            note.start()
+        try:
+            yield
+        finally:
+            note.cancel()
+            self._draw(lambda bar: bar.set_description(self.text, refresh=False))
 
     def advance(self, rows: int) -> None:
         """So many rows of all epochs are done."""
+        self.rows = rows
         self._draw(lambda bar: bar.update(rows - bar.n))
 
     def show(self, epoch: int, values: Mapping[str, float]) -> None:
@@ -299,7 +353,8 @@ class _Bar:
         if self.bar is not None and (last or now - self.drawn >= 0.1):
             self.drawn = now
             text = {name: f"{value:.4f}" for name, value in values.items()}
-            self.bar.set_description(f"epoch {min(epoch + 1, self.epochs)}/{self.epochs}", refresh=False)
+            self.text = f"epoch {min(epoch + 1, self.epochs)}/{self.epochs}"
+            self._draw(lambda bar: bar.set_description(self.text, refresh=False))
             self._draw(lambda bar: bar.set_postfix(text, refresh=last))
 
     def __enter__(self) -> _Bar:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nnlite.devices import get_device, reference
 from nnlite.devices.kernel import Kernels, Signature, kernel, kernels_in
-from nnlite.devices.loops import COLUMNS
+from nnlite.devices.loops import COLUMNS, ROW_NUMBERED
 from nnlite.devices.on_numba import LOOPS, REPLAY_ONLY, eager
 
 KERNELS = kernels_in(reference)
@@ -21,6 +21,8 @@ NUMBERS = {
     "beta2": 0.999,
     "epsilon": 1e-8,
     "decay": 0.1,
+    "key": 12345,
+    "rate": 0.3,
 }
 SHAPES = [  # N, K, M: one row, one column, sizes that are no multiple of a vector
     {"N": 1, "K": 1, "M": 1, "P": 1, "A": 1, "E": 3},
@@ -40,7 +42,7 @@ def make_operands(signature, sizes, dtype, rng):
         shape = tuple(int(letter) if letter.isdigit() else sizes[letter] for letter in letters)
         if name == "order":
             operands.append(rng.integers(0, sizes["A"], shape))
-        elif name == "position":
+        elif name in ("position", "draws"):
             operands.append(np.array([2]))
         elif name in ("sums", "total"):
             operands.append(rng.uniform(0, 9, shape))  # float64, whatever the rest is
@@ -95,7 +97,7 @@ def test_compiled_loops_have_the_references_parameters():
     for name, loop in LOOPS.items():
         signature = KERNELS[name].signature
         in_place = [n for n in signature.results if n in signature.operands]
-        whole = ["first", "stop"] if name in COLUMNS else []  # a thread's share of the columns
+        whole = ["first", "stop"] if name in COLUMNS else ["first"] if name in ROW_NUMBERED else []  # of the share
         expected = [*signature.fresh, *in_place, *signature.inputs, *whole]
         assert list(inspect.signature(loop.py_func).parameters) == expected, name
 

@@ -270,7 +270,7 @@ ELEMENTWISE = {
     f"{name}{direction}"
     for name in ("sigmoid", "tanh", "tanh_offset", "relu", "softplus")
     for direction in ("", "_backward")
-}
+} | {"dropout_backward"}
 
 
 def sigmoid(y, x):
@@ -362,6 +362,35 @@ def softmax_backward(dx, dy, y):
             total += dy[i, j] * y[i, j]
         for j in range(columns):
             dx[i, j] = y[i, j] * (dy[i, j] - total)
+
+
+# ---- dropout: told which row is the first, since what is drawn depends on the place -------------------------------------
+
+ROW_NUMBERED = {"dropout"}
+
+
+@exactly
+def hash32(x):
+    x = np.uint32(np.uint32(x ^ (x >> np.uint32(16))) * np.uint32(0x21F0AAAD))
+    x = np.uint32(np.uint32(x ^ (x >> np.uint32(15))) * np.uint32(0xD35A2D97))
+    return np.uint32(x ^ (x >> np.uint32(15)))
+
+
+def dropout(y, mask, x, draws, key, rate, first):
+    rows, columns = x.shape
+    seed = hash32(np.uint32(hash32(np.uint32(draws[0])) + np.uint32(key)))
+    lowest, kept = np.uint32(rate * 2.0**32), x.dtype.type(1 / (1 - rate))
+    for i in range(rows):
+        start = np.uint32(seed + np.uint32((first + i) * columns))
+        for j in range(columns):
+            m = kept if hash32(np.uint32(start + np.uint32(j))) >= lowest else x.dtype.type(0)
+            mask[i, j] = m
+            y[i, j] = x[i, j] * m
+
+
+def dropout_backward(dx, dy, mask):
+    for i in range(dy.size):
+        dx[i] = dy[i] * mask[i]
 
 
 # ---- losses -----------------------------------------------------------------------------------------------------

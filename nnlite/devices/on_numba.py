@@ -6,15 +6,18 @@ Called one at a time, a loop does what its kernel does. In a replay a tape becom
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numba import njit
+from numba.core.errors import NumbaError
 from . import loops, reference, table
 from .compiling import compiled
 from .kernel import Kernels, Signature, kernels_in
-from .loops import COLUMNS, ELEMENTWISE
+from .loops import COLUMNS, ELEMENTWISE, ROW_NUMBERED
 from .on_numpy import NumpyDevice, Replay
 from .planning import Planned, Tiles, fuse, plan, tile, work
 from .recording import ALIGNMENT, Arena, NotRecordableError, Row, Symbol, Tape
@@ -43,11 +46,12 @@ def eager(name: str, signature: Signature) -> Callable[..., Any]:
     in_place = [names.index(result) for result in signature.results if result in signature.operands]
     inputs = [names.index(operand) for operand in signature.inputs]
     columns, flat = source.get(COLUMNS.get(name, "")), name in ELEMENTWISE
+    first = (0,) if name in ROW_NUMBERED else ()
 
     def call(*operands: Any) -> Any:
         sizes = [[operands[n] if axis is None else operands[n].shape[axis] for n, axis in shape] for shape in shapes]
         results = [np.empty(shape, operands[0].dtype) for shape in sizes]
-        whole = (0, operands[columns[0]].shape[columns[1]]) if columns else ()  # all of them: there is one thread
+        whole = (0, operands[columns[0]].shape[columns[1]]) if columns else first  # all: there is one thread
         arrays = [*results, *[operands[n] for n in in_place], *[operands[n] for n in inputs]]
         loop(*(map(np.ravel, arrays) if flat else arrays), *whole)
         return results[0] if len(results) == 1 else tuple(results) or None
@@ -168,7 +172,8 @@ class CompiledReplay(Replay):
                 continue
             begin, moved = len(lines), []
             for row, steps in tiles.body(thread, start, n, adding):
-                words, places = self._line(row)
+                words, places = self._line(row, first=start)
+                steps |= {"first": 1} if "first" in places else {}
                 moved += [(len(lines), places[name], step * n) for name, step in steps.items()]
                 lines.append(words)
             if turns > 1:
@@ -199,18 +204,28 @@ class CompiledReplay(Replay):
 
         named = zip(signature.operands, row.operands)
         results = tuple(mine(name, result) for name, result in zip(signature.fresh, row.results))
-        return self._line(Row(row.name, row.kernel, tuple(mine(*each) for each in named), results))[0]
+        operands = tuple(mine(*each) for each in named)
+        return self._line(Row(row.name, row.kernel, operands, results), first=first * (step.split == "N"))[0]
 
-    def _line(self, row: Row, columns: tuple[int, int] | None = None) -> tuple[list[int], Mapping[str, int]]:
-        """A row as a line of the table, and which word is the address of each operand."""
+    def _line(
+        self, row: Row, columns: tuple[int, int] | None = None, first: int = 0
+    ) -> tuple[list[int], Mapping[str, int]]:
+        """A row as a line of the table, and which word is the address of each operand.
+
+        For loops that ask for it: `columns` to work on, from where to where; where in the batch the `first` row is.
+        """
         signature = row.kernel.signature  # type: ignore[attr-defined]
         named = dict(zip(signature.operands, row.operands)) | dict(zip(signature.fresh, row.results))
         in_place = [name for name in signature.results if name in signature.operands]
         names = [*signature.fresh, *in_place, *signature.inputs]
         length = self._length(row)
         kinds = [_kind(named[name], 1 if length else None) for name in names]
-        kinds += ["size", "size"] if row.name in COLUMNS else []
-        words, places = [table.function_for(loop_of(row), row.name, tuple(kinds))], {}
+        kinds += ["size", "size"] if row.name in COLUMNS else ["size"] if row.name in ROW_NUMBERED else []
+        try:
+            words, places = [table.function_for(loop_of(row), row.name, tuple(kinds))], {}
+        except NumbaError as error:
+            lines = (line for line in str(error).splitlines() if line and not line.startswith("Failed in nopython"))
+            raise NotRecordableError(f"Numba cannot compile the kernel {row.name}: {next(lines, error)}") from error
         for name in names:
             operand = named[name]
             if isinstance(operand, Symbol):
@@ -221,6 +236,9 @@ class CompiledReplay(Replay):
                 words.append(int(np.float64(operand).view(np.int64)) if _kind(operand) == "number" else int(operand))
         if row.name in COLUMNS:
             words += columns or (0, signature.sizes(row.operands)[COLUMNS[row.name]])
+        elif row.name in ROW_NUMBERED:
+            places["first"] = len(words)
+            words.append(first)
         return words, places
 
     def _length(self, row: Row) -> int:
@@ -251,8 +269,33 @@ def _kind(operand: Any, axes: int | None = None) -> str:
 
 
 def loop_of(row: Row) -> Callable[..., Any]:
-    """The compiled loop of a row's kernel; for one of the user's own, made of its formula."""
+    """The compiled loop of a row's kernel; of a user's own, its formula, compiled as it stands."""
     kernels = kernels_in(reference)
-    if row.name in kernels and row.kernel.signature is kernels[row.name].signature:  # type: ignore[attr-defined]
-        return LOOPS[row.name]
-    raise NotRecordableError(f"the kernel {row.name} has no compiled loop")
+    if row.name not in kernels or row.kernel.signature is not kernels[row.name].signature:  # type: ignore[attr-defined]
+        return own_loop(row.kernel)
+    if row.name not in LOOPS:
+        raise NotRecordableError(f"the kernel {row.name} has no compiled loop")
+    return LOOPS[row.name]
+
+
+@functools.cache
+def own_loop(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """The formula of a kernel with its results written to where they belong, results first, as the loops have it."""
+    signature = kernel.signature  # type: ignore[attr-defined]
+    in_place = [name for name in signature.results if name in signature.operands]
+    fresh = [f"to_{name}" for name in signature.fresh]
+    made = [f"made_{name}" for name in signature.fresh]
+    lines = [
+        f"def loop({', '.join([*fresh, *in_place, *signature.inputs])}):",
+        f"    {', '.join(made) + ' = ' if made else ''}formula({', '.join(signature.operands)})",
+        *(f"    copy({to}, {what})" for to, what in zip(fresh, made)),
+    ]
+    names = {"formula": njit(error_model="numpy", nogil=True)(kernel), "copy": copy, "__name__": kernel.__module__}
+    exec("\n".join(lines), names)
+    return njit(error_model="numpy", nogil=True)(names["loop"])
+
+
+@njit(error_model="numpy", nogil=True)
+def copy(to, values):  # type: ignore[no-untyped-def]
+    for place, value in np.ndenumerate(values):
+        to[place] = value

@@ -4,7 +4,7 @@
 
 A block is a few rows by a few vectors. One step along `inner` loads those vectors of a row of B, and multiplies each
 with one number of every row of A; nothing is written until the sum is complete (Goto and van de Geijn 2008, "Anatomy of
-high-performance matrix multiplication"). On small nets a BLAS spends more on choosing and copying than this does in all.
+high-performance matrix multiplication"). On small nets a BLAS spends more on choosing and copying.
 
 Matrices are given by their address and by how many numbers lie between two neighbours, so that any of them may be a
 part of another, or transposed. S is what is added to: a bias (all rows are one, 0 numbers apart), C itself, or nothing.
@@ -249,8 +249,11 @@ def _pack(to, to_row, b, b_row, inner, width):
 
 
 @partial(compiled, inlined=True)
-def strip_width(columns, lanes):
+def strip_width(columns, size):
     """Columns are shared out among strips of equal width, as wide as a block may be."""
+    lanes = VECTOR // 4 if size == 4 else VECTOR // 8  # a division by `size` would cost a small product a fifth
+    if columns <= VECTORS * lanes:
+        return columns
     vectors = -(-columns // lanes)
     strips = -(-vectors // VECTORS)
     return -(-vectors // strips) * lanes
@@ -267,7 +270,7 @@ def product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows, inner,
     if columns == 1 and c_row == size and (s == 0 or s_row == size) and (a_row == size or inner > 16):
         # a column is a row, and rows are what vectors are for
         s_row, a, a_row, a_step, b, b_row, b_step, rows, columns = 0, b, 0, b_row, a, a_step, a_row, 1, rows
-    width = strip_width(columns, VECTOR // size)
+    width = strip_width(columns, size)
     if b_step != size or inner * columns > PACKED:
         _copied_product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows, inner, columns, alpha, size)
         return
@@ -281,7 +284,7 @@ def product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows, inner,
 def _copied_product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows, inner, columns, alpha, size):
     """The same, where parts of B, and of a large A, are first copied so that they lie together in the order of use."""
     lanes = VECTOR // size
-    width, apart, most = strip_width(columns, lanes), VECTORS * VECTOR, min(inner, DEPTH)
+    width, apart, most = strip_width(columns, size), VECTORS * VECTOR, min(inner, DEPTH)
     panel = np.empty(-(-most // lanes) * lanes * apart, np.uint8)
     copied = columns > 4 * width and rows >= 4 * ROWS
     height = min(rows, HEIGHT) if copied else rows
@@ -289,7 +292,8 @@ def _copied_product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows
     for p in range(0, inner, DEPTH):
         deep, part = min(DEPTH, inner - p), address(panel)
         for i in range(0, rows, height):
-            tall, of_a, row, step, block = min(height, rows - i), a + i * a_row + p * a_step, a_row, a_step, ROWS * a_row
+            tall, of_a = min(height, rows - i), a + i * a_row + p * a_step
+            row, step, block = a_row, a_step, ROWS * a_row
             if copied:
                 row, step, block = size, ROWS * size, ROWS * size * deep
                 for r in range(0, tall, ROWS):

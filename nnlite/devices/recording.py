@@ -73,7 +73,7 @@ class Row:
         named = dict(zip(signature.operands, self.operands))
         written = [*self.results, *(named[name] for name in signature.results if name in named)]
         read = [
-            repr(value) if isinstance(value, Symbol) else f"{name}={value:.6g}"
+            repr(value) if isinstance(value, Symbol) else f"{name}={value:{'.6g' if isinstance(value, float) else ''}}"
             for name, value in named.items()
             if name not in signature.results
         ]

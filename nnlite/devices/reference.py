@@ -143,6 +143,34 @@ def softmax_backward(dy, y):
     return y * (dy - (dy * y).sum(axis=1, keepdims=True))
 
 
+# ---- dropout ---------------------------------------------------------------------------------------------------
+
+
+@kernel("x (N,K), draws (1), key, rate -> y (N,K), mask (N,K)")
+def dropout(x, draws, key, rate):
+    """y = x · mask: 0 with probability `rate`, else 1 / (1 − rate); the mask of the draw number `draws` under this key.
+
+    Each number is a hash of its place, so every device, and any share of the rows, draws the same.
+    """
+    seed = hash32(hash32((draws % 2**32).astype(np.uint32)) + np.uint32(key))  # (1,)
+    bits = hash32(np.arange(x.size, dtype=np.uint32) + seed).reshape(x.shape)
+    mask = (bits >= np.uint32(rate * 2**32)) * x.dtype.type(1 / (1 - rate))
+    return x * mask, mask
+
+
+@kernel("dy (N,K), mask (N,K) -> dx (N,K)")
+def dropout_backward(dy, mask):
+    """dx = dy · mask."""
+    return dy * mask
+
+
+def hash32(x):
+    """A number of 32 bits from another, as good as random (C. Wellons, "Prospecting for hash functions", 2018)."""
+    x = (x ^ (x >> 16)) * np.uint32(0x21F0AAAD)
+    x = (x ^ (x >> 15)) * np.uint32(0xD35A2D97)
+    return x ^ (x >> 15)
+
+
 # ---- losses: one value a sample, and scale times its gradient, from one pass ------------------------------------
 
 

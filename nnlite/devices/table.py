@@ -131,8 +131,10 @@ def replay(full, short, first, last, per_epoch, sums, history, thread, threads, 
     """
     met, turns = 0, 0
     gate = address(barrier)
+    epoch, left = first // per_epoch, per_epoch - first % per_epoch
     for step in range(first, last):
-        end_of_epoch = (step + 1) % per_epoch == 0
+        left -= 1
+        end_of_epoch = left == 0
         table = short if end_of_epoch and short.shape[0] > 0 else full
         apart, start = table.strides[0], address(table)
         line = 0
@@ -155,8 +157,10 @@ def replay(full, short, first, last, per_epoch, sums, history, thread, threads, 
             line += 1
         if not np.isfinite(sums[0]):
             return step
-        if end_of_epoch and thread == 0:
-            for i in range(sums.size):
-                history[step // per_epoch, i] = sums[i]
-                sums[i] = 0
+        if end_of_epoch:
+            if thread == 0:
+                for i in range(sums.size):
+                    history[epoch, i] = sums[i]
+                    sums[i] = 0
+            epoch, left = epoch + 1, per_epoch
     return last

@@ -1,0 +1,191 @@
+"""This machine's devices side by side: the same training on each, first proven to be the same, then timed by turns.
+
+Nothing is printed: `measure` returns numbers, `verdict` says in words what they mean, `draw` makes the picture. Every
+training is an ordinary Trainer.fit in float32, cross-entropy with plain SGD, on rows made here.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections import Counter
+from collections.abc import Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from .devices import ALIASES, DeviceError, devices, get_device
+from .network import mlp
+from .optimizers import SGD
+from .plots import COLOURS
+from .trainer import DivergedError, Trainer
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+REPEATS = 3  # of every measurement, the devices taking turns, so that a slow moment of the machine meets all of them
+TOLERANCE = 1e-4  # relative, between two devices' losses of an epoch: rounding in float32 stays below
+RATE = 0.003  # of learning: the widest net diverges at ten times as much
+
+
+class Net(NamedTuple):
+    """What is trained: sizes from the input to the classes, ReLU between; rows is a multiple of the batch size."""
+
+    name: str
+    sizes: tuple[int, ...]
+    batch: int
+    rows: int = 2048
+
+
+NETS = (
+    Net("small", (64, 32, 10), batch=32),
+    Net("medium", (784, 128, 10), batch=64),
+    Net("large", (784, 1024, 1024, 10), batch=256),
+)
+SWEEP = tuple(Net(f"width {w}", (784, w, 10), batch=256, rows=1024) for w in (32, 128, 512, 2048, 4096))
+
+
+class Measured(NamedTuple):
+    """What one device needs for one net."""
+
+    net: Net
+    device: str
+    runs: tuple[float, ...]  # seconds for one step, of each repeat
+    first_use: float  # seconds to import, build, compile and make the first few steps
+
+    @property
+    def seconds(self) -> float:
+        """For one step, the median."""
+        return statistics.median(self.runs)
+
+    @property
+    def rate(self) -> float:
+        """Samples a second: the batch size divided by the seconds for one step."""
+        return self.net.batch / self.seconds
+
+    def beats(self, other: Measured) -> bool:
+        """Faster beyond doubt: its slowest run took less than the other's fastest."""
+        return max(self.runs) < min(other.runs)
+
+
+def chosen(names: Sequence[str] | None) -> list[str]:
+    """Devices by name or alias, or all of this machine -> names in the order of nl.devices(), each once."""
+    found = devices()
+    asked = {ALIASES.get(name, name) for name in names or [name for name in found if found[name].available]}
+    for name in sorted(asked - found.keys()):
+        raise ValueError(f"--devices {name!r} is not known; choose from {', '.join([*found, *ALIASES])}")
+    for name in asked:
+        if not found[name].available:
+            get_device(name)  # raises, and says why and what to do
+    return [name for name in found if name in asked]
+
+
+def pair(names: Sequence[str]) -> list[str]:
+    """The two devices to compare over the widths: numba, where it is among them, and the last of the others."""
+    if len(names) < 2:
+        raise ValueError(f"--sweep compares two devices, but there is only {names[0]}; see nnlite info")
+    first = "numba" if "numba" in names else names[0]
+    return [first, next(name for name in reversed(names) if name != first)]
+
+
+def measure(net: Net, names: Sequence[str], seconds: float) -> list[Measured]:
+    """Prove that the devices train this net alike, then time each for about so many seconds, REPEATS times."""
+    rng = np.random.Generator(np.random.PCG64(0))
+    x = rng.standard_normal((net.rows, net.sizes[0]), dtype=np.float32)
+    y = x[:, : net.sizes[-1]].argmax(axis=1)  # (rows,): something that can be learned
+    few = net.batch * 5 // 2  # rows: two batches and a short one
+    trainers, losses, first_use = {}, {}, {}
+    for name in names:
+        start = time.perf_counter()
+        network = mlp(net.sizes, "relu", "softmax", "he_normal", name, "float32", seed=0)
+        trainers[name] = Trainer(network, "cce", SGD(lr=RATE))
+        try:
+            losses[name] = trainers[name].fit(x[:few], y[:few], 3, net.batch, progress=False)["loss"]
+        except DivergedError:
+            losses[name] = [math.nan]
+        first_use[name] = time.perf_counter() - start
+    _alike(net, losses)
+
+    def fit(name: str, epochs: int) -> float:
+        start = time.perf_counter()
+        trainers[name].fit(x, y, epochs, net.batch, progress=False)
+        return time.perf_counter() - start
+
+    epochs = dict.fromkeys(names, 1)
+    for name in names:  # as many as fill the time; the shorter runs warm up
+        while (took := fit(name, epochs[name])) < seconds / 2:
+            epochs[name] = math.ceil(epochs[name] * min(100.0, seconds / took))
+    steps = {name: epochs[name] * net.rows // net.batch for name in names}
+    rounds = [{name: fit(name, epochs[name]) / steps[name] for name in names} for _ in range(REPEATS)]
+    return [Measured(net, name, tuple(times[name] for times in rounds), first_use[name]) for name in names]
+
+
+def _alike(net: Net, losses: dict[str, list[float]]) -> None:
+    """DeviceError unless all devices had the same losses in every epoch; NaN is like nothing."""
+    (first, expected), *others = losses.items()
+    for name, found in others:
+        if not np.allclose(found, expected, rtol=TOLERANCE, atol=0):
+            raise DeviceError(
+                f"devices {first!r} and {name!r} do not compute the same, so their speeds mean nothing: after the same "
+                f"steps of the {net.name} net the losses are {expected[-1]:.7g} and {found[-1]:.7g}"
+            )
+
+
+def by_net(measured: Sequence[Measured]) -> list[list[Measured]]:
+    """Those of one net together, the fastest first."""
+    groups = groupby(measured, key=lambda each: each.net)
+    return [sorted(group, key=lambda each: each.seconds) for _, group in groups]
+
+
+def crossing(sweep: Sequence[Measured]) -> tuple[str, int] | None:
+    """The device that wins at the widest net, and the width from which on it always does; None if none wins there."""
+    found = None
+    for best, other in reversed(by_net(sweep)):
+        if not best.beats(other) or (found and best.device != found[0]):
+            break
+        found = best.device, best.net.sizes[1]
+    return found
+
+
+def verdict(measured: Sequence[Measured], sweep: Sequence[Measured] = ()) -> list[str]:
+    """What the numbers mean, a sentence for each net and one for the sweep; the last line is the device to take."""
+    nets = by_net(measured)
+    leaders = [[each.device for each in rows if not rows[0].beats(each)] for rows in nets]
+    lead = Counter(device for devices in leaders for device in devices)
+    lines, take = [], {}  # device -> names of nets
+    for rows, devices in zip(nets, leaders):
+        told = " and ".join(devices) + (" is fastest" if len(devices) == 1 else " are too close to tell apart")
+        others = [f"{_times(rows[0], each)} as fast as {each.device}" for each in rows if each.device not in devices]
+        lines.append(f"{_title(rows[0].net)}: {', '.join([told, *others])}")
+        take.setdefault(max(devices, key=lambda device: lead[device]), []).append(rows[0].net.name)
+    if sweep:
+        lines.append(_sentence(sweep))
+    if len({each.device for each in measured}) == 1:
+        return [*lines, f"only {measured[0].device} was measured: nothing to choose from"]
+    ranges = [f"{device} for {' and '.join(names)} nets" for device, names in take.items()]
+    return [*lines, "take " + (", ".join(ranges) if len(take) > 1 else f"{next(iter(take))}, at every size")]
+
+
+def _sentence(sweep: Sequence[Measured]) -> str:
+    nets, found = by_net(sweep), crossing(sweep)
+    width, batch = [rows[0].net.sizes[1] for rows in nets], nets[0][0].net.batch
+    if found is None:
+        names = " and ".join(sorted(each.device for each in nets[-1]))
+        return f"hidden width: {names} are too close to tell apart at {width[-1]}"
+    (device, start), at = found, dict(zip(width, nets))
+    ends = ", ".join(f"{_times(*at[w])} at {w}" for w in dict.fromkeys([start, width[-1]]))
+    told = f"hidden width, batch {batch}: {device} wins " + (f"from {start} on" if start > width[0] else "everywhere")
+    below = [rows for rows in nets if rows[0].net.sizes[1] < start and rows[0].device != device]
+    most = max(below, key=lambda rows: rows[1].seconds / rows[0].seconds, default=None)
+    rest = f"; below, {most[0].device} is up to {_times(*most)} as fast" if most else ""
+    return f"{told}, {ends} as fast as {at[start][1].device}{rest}"
+
+
+def _times(fast: Measured, slow: Measured) -> str:
+    return f"{slow.seconds / fast.seconds:.3g} times"
+
+
+def _title(net: Net) -> str:
+    return f"{net.name} {'-'.join(map(str, net.sizes))}"
