@@ -1,7 +1,7 @@
 """This machine's devices side by side: the same training on each, first proven to be the same, then timed by turns.
 
-Nothing is printed: `measure` returns numbers, `verdict` says in words what they mean, `draw` makes the picture. Every
-training is an ordinary Trainer.fit in float32, cross-entropy with plain SGD, on rows made here.
+Nothing is printed: `measure` returns numbers, `verdict` says in words what they mean. Every training is an ordinary
+Trainer.fit in float32, cross-entropy with plain SGD, on rows made here.
 """
 
 from __future__ import annotations
@@ -11,23 +11,20 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Sequence
-from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import groupby, takewhile
+from typing import NamedTuple
 
 import numpy as np
 
 from .devices import ALIASES, DeviceError, devices, get_device
 from .network import mlp
 from .optimizers import SGD
-from .plots import COLOURS
 from .trainer import DivergedError, Trainer
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 REPEATS = 3  # of every measurement, the devices taking turns, so that a slow moment of the machine meets all of them
+ENOUGH = 1.05  # times as fast: below, the next run may well say the opposite
 TOLERANCE = 1e-4  # relative, between two devices' losses of an epoch: rounding in float32 stays below
-RATE = 0.003  # of learning: the widest net diverges at ten times as much
+RATE = 0.01  # of learning: from 0.03 on the loss of the widest net grows
 
 
 class Net(NamedTuple):
@@ -38,13 +35,22 @@ class Net(NamedTuple):
     batch: int
     rows: int = 2048
 
+    @property
+    def shape(self) -> str:
+        return "-".join(map(str, self.sizes))
+
+    @property
+    def width(self) -> int:
+        """Of the first hidden layer."""
+        return self.sizes[1]
+
 
 NETS = (
     Net("small", (64, 32, 10), batch=32),
     Net("medium", (784, 128, 10), batch=64),
     Net("large", (784, 1024, 1024, 10), batch=256),
 )
-SWEEP = tuple(Net(f"width {w}", (784, w, 10), batch=256, rows=1024) for w in (32, 128, 512, 2048, 4096))
+SWEEP = tuple(Net("sweep", (784, w, 10), batch=256, rows=1024) for w in (32, 128, 512, 2048, 4096))
 
 
 class Measured(NamedTuple):
@@ -66,8 +72,8 @@ class Measured(NamedTuple):
         return self.net.batch / self.seconds
 
     def beats(self, other: Measured) -> bool:
-        """Faster beyond doubt: its slowest run took less than the other's fastest."""
-        return max(self.runs) < min(other.runs)
+        """Faster beyond doubt, and by enough to matter: its slowest run took less than the other's fastest."""
+        return max(self.runs) < min(other.runs) and ENOUGH * self.seconds < other.seconds
 
 
 def chosen(names: Sequence[str] | None) -> list[str]:
@@ -140,52 +146,54 @@ def by_net(measured: Sequence[Measured]) -> list[list[Measured]]:
 
 
 def crossing(sweep: Sequence[Measured]) -> tuple[str, int] | None:
-    """The device that wins at the widest net, and the width from which on it always does; None if none wins there."""
-    found = None
-    for best, other in reversed(by_net(sweep)):
-        if not best.beats(other) or (found and best.device != found[0]):
-            break
-        found = best.device, best.net.sizes[1]
-    return found
+    """The device that wins at the widest net, and the width from which on it is ahead; None if none wins there."""
+    nets = by_net(sweep)
+    if not nets or not nets[-1][0].beats(nets[-1][1]):
+        return None
+    name = nets[-1][0].device
+    ahead = list(takewhile(lambda rows: rows[0].device == name, reversed(nets)))
+    return name, ahead[-1][0].net.width
 
 
 def verdict(measured: Sequence[Measured], sweep: Sequence[Measured] = ()) -> list[str]:
-    """What the numbers mean, a sentence for each net and one for the sweep; the last line is the device to take."""
+    """What the numbers mean, a line for each net and one for the sweep; the last line is the device to take."""
     nets = by_net(measured)
     leaders = [[each.device for each in rows if not rows[0].beats(each)] for rows in nets]
-    lead = Counter(device for devices in leaders for device in devices)
-    lines, take = [], {}  # device -> names of nets
-    for rows, devices in zip(nets, leaders):
-        told = " and ".join(devices) + (" is fastest" if len(devices) == 1 else " are too close to tell apart")
-        others = [f"{_times(rows[0], each)} as fast as {each.device}" for each in rows if each.device not in devices]
-        lines.append(f"{_title(rows[0].net)}: {', '.join([told, *others])}")
-        take.setdefault(max(devices, key=lambda device: lead[device]), []).append(rows[0].net.name)
+    lead = Counter(name for names in leaders for name in names)
+    lines, take = [], dict[str, list[str]]()  # device -> names of nets
+    for rows, names in zip(nets, leaders):
+        told = " and ".join(names) + (" are too close to tell apart" if len(names) > 1 else " is fastest")
+        others = [f"{_times(rows[0], each)} as fast as {each.device}" for each in rows if each.device not in names]
+        lines.append(f"{rows[0].net.name} {rows[0].net.shape}: {', '.join([told, *others])}")
+        take.setdefault(max(names, key=lambda name: lead[name]), []).append(rows[0].net.name)
     if sweep:
-        lines.append(_sentence(sweep))
-    if len({each.device for each in measured}) == 1:
-        return [*lines, f"only {measured[0].device} was measured: nothing to choose from"]
-    ranges = [f"{device} for {' and '.join(names)} nets" for device, names in take.items()]
-    return [*lines, "take " + (", ".join(ranges) if len(take) > 1 else f"{next(iter(take))}, at every size")]
+        lines.append(f"hidden width, batch {sweep[0].net.batch}: {_of_widths(sweep)}")
+    if len(nets[0]) == 1:
+        return [*lines, f"only {measured[0].device} was measured: there is nothing to choose from"]
+    found = crossing(sweep)
+    if len(take) == 1 and (found is None or found[0] in take):
+        return [*lines, f"take {next(iter(take))}, at every size"]
+    advice = ", ".join(f"{name} for {' and '.join(sizes)} nets" for name, sizes in take.items())
+    wide = f", {found[0]} for hidden layers of {found[1]} and more" if found and found[0] not in take else ""
+    return [*lines, f"take {advice}{wide}"]
 
 
-def _sentence(sweep: Sequence[Measured]) -> str:
-    nets, found = by_net(sweep), crossing(sweep)
-    width, batch = [rows[0].net.sizes[1] for rows in nets], nets[0][0].net.batch
+def _of_widths(sweep: Sequence[Measured]) -> str:
+    """Which of two devices wins, from which width on, and by how much there and at the end."""
+    at, found = {rows[0].net.width: rows for rows in by_net(sweep)}, crossing(sweep)
+    least, most = min(at), max(at)
     if found is None:
-        names = " and ".join(sorted(each.device for each in nets[-1]))
-        return f"hidden width: {names} are too close to tell apart at {width[-1]}"
-    (device, start), at = found, dict(zip(width, nets))
-    ends = ", ".join(f"{_times(*at[w])} at {w}" for w in dict.fromkeys([start, width[-1]]))
-    told = f"hidden width, batch {batch}: {device} wins " + (f"from {start} on" if start > width[0] else "everywhere")
-    below = [rows for rows in nets if rows[0].net.sizes[1] < start and rows[0].device != device]
-    most = max(below, key=lambda rows: rows[1].seconds / rows[0].seconds, default=None)
-    rest = f"; below, {most[0].device} is up to {_times(*most)} as fast" if most else ""
-    return f"{told}, {ends} as fast as {at[start][1].device}{rest}"
+        return f"{' and '.join(each.device for each in at[most])} are too close to tell apart at {most}"
+    name, start = found
+    best, other = at[start]
+    where = f"from {start} on" if start > least else "at every width"
+    told = f"{name} wins {where}, {_times(best, other)} as fast as {other.device} at {start}"
+    told += f" and {_times(*at[most])} at {most}" if start < most else ""
+    below = [rows for width, rows in at.items() if width < start and rows[0].device != name]
+    gap = max(below, key=lambda rows: rows[1].seconds / rows[0].seconds, default=None)
+    return f"{told}; below, {other.device} is up to {_times(*gap)} as fast" if gap else told
 
 
 def _times(fast: Measured, slow: Measured) -> str:
-    return f"{slow.seconds / fast.seconds:.3g} times"
-
-
-def _title(net: Net) -> str:
-    return f"{net.name} {'-'.join(map(str, net.sizes))}"
+    ratio = slow.seconds / fast.seconds
+    return f"{ratio:,.0f} times" if ratio >= 100 else f"{ratio:.3g} times"

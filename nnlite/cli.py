@@ -1,4 +1,4 @@
-"""The command line: train on a data set or a CSV file, predict with what came out, and say what this machine has.
+"""The command line: train on a data set or a CSV file, predict with what came out, compare devices, say what there is.
 
 Results go to stdout, the progress bar and errors to stderr. What the user got wrong is one line and exit status 2.
 """
@@ -11,6 +11,7 @@ import ctypes
 import errno
 import importlib.metadata
 import io
+import math
 import os
 import platform
 import sys
@@ -24,6 +25,7 @@ import numpy as np
 
 import nnlite as nl
 
+from . import bench as benchmark
 from . import gate, tables
 from .activations import ACTIVATIONS
 from .datasets import LOADERS, Split
@@ -90,6 +92,13 @@ def _parser() -> argparse.ArgumentParser:
     for each in (new, use):
         each.add_argument("--device", default="auto", help="numpy, numba (cpu), cupy (gpu) or auto (default)")
 
+    compare = command(bench, "the devices of this machine side by side")
+    compare.add_argument("--devices", nargs="+", metavar="NAME", help="numpy, numba, cupy (default: all there are)")
+    compare.add_argument("--seconds", type=float, default=0.3, help="of each measurement (default: %(default)s)")
+    compare.add_argument("--sweep", action="store_true", help="two devices by hidden width; always done with cupy")
+    compare.add_argument("--out", default="out", metavar="DIR", help="folder for the results (default: %(default)s)")
+    compare.add_argument("--quiet", action="store_true", help="print nothing but the last line")
+
     command(info, "versions, devices, threads and BLAS of this machine")
     return parser
 
@@ -154,10 +163,7 @@ def train(options: argparse.Namespace) -> None:
     net = _network(data, recipe, options)
     optimizer = OPTIMIZERS[options.optimizer](lr=recipe.lr)
     trainer = nl.Trainer(net, data.loss, optimizer, metrics=["r2" if data.classes is None else "accuracy"])
-    folder = Path(options.out)
-    folder.mkdir(parents=True, exist_ok=True)
-    if not os.access(folder, os.W_OK):  # said now, and not after the training
-        raise PermissionError(errno.EACCES, "this folder cannot be written to; choose another --out", options.out)
+    folder = _folder(options.out)
     tell(f"{_description(data)}\n\n{net.summary()}\n")
 
     x, y, x_test, y_test = data.split
@@ -204,6 +210,15 @@ def _data(options: argparse.Namespace) -> Data:
         return Data(name, split, recipe, options.loss or "mse", None)
     classes = [str(k) for k in range(int(split.y_train.max()) + 1)]
     return Data(name, split, recipe, options.loss or ("bce" if recipe is GATE else "cce"), classes, raw=bool(raw))
+
+
+def _folder(name: str) -> Path:
+    """The folder for the results, made where it is not there; what is wrong with it is said now, and not at the end."""
+    folder = Path(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(errno.EACCES, "this folder cannot be written to; choose another --out", name)
+    return folder
 
 
 def _network(data: Data, recipe: Recipe, options: argparse.Namespace) -> nl.Sequential:
@@ -294,6 +309,97 @@ def _notes(path: str, net: nl.Sequential) -> tuple[list[str] | None, list[str] |
     return classes, features, target if isinstance(target, str) else None
 
 
+def bench(options: argparse.Namespace) -> None:
+    """Train nets of three sizes on each device of this machine: which one to take, and from what size on."""
+    tell: Callable[[str], None] = (lambda text: None) if options.quiet else say
+    devices = benchmark.chosen(options.devices)
+    seconds = gate.number(options.seconds, "--seconds", above=0)
+    pair = benchmark.pair(devices) if options.sweep or ("cupy" in devices and len(devices) > 1) else []
+    folder = _folder(options.out)
+    columns = ("net, batch", "device", "µs a step", "samples a second", "× the slowest", "first use, s")
+    layout = "{:31} {:7} {:>11} {:>16} {:>13} {:>12}"
+    tell(f"{_machine(devices)}\n\n{layout.format(*columns)}")
+    measured: list[benchmark.Measured] = []
+    rows = [["net", "sizes", "batch", "device", "us_per_step", "samples_per_s", "ratio_to_slowest", "first_use_s"]]
+    for net in [*benchmark.NETS, *(benchmark.SWEEP if pair else ())]:
+        of_net = benchmark.measure(net, devices if net in benchmark.NETS else pair, seconds)
+        slowest = max(each.seconds for each in of_net)
+        for each in of_net:
+            micro, ratio = each.seconds * 1e6, slowest / each.seconds
+            shown = (f"{micro:,.1f}", f"{each.rate:,.0f}", f"{ratio:.2f}", f"{each.first_use:.2f}")
+            tell(layout.format(f"{net.name} {net.shape}, {net.batch}", each.device, *shown))
+            numbers = (f"{number:.6g}" for number in (micro, each.rate, ratio, each.first_use))
+            rows.append([net.name, net.shape, str(net.batch), each.device, *numbers])
+        measured += of_net
+    count = len(benchmark.NETS) * len(devices)
+    nets, sweep = measured[:count], measured[count:]
+    (folder / "bench.csv").write_text(tables.to_csv(rows), encoding="utf-8", newline="")
+    _draw_bench(folder / "bench.png", nets, sweep)
+    *lines, advice = benchmark.verdict(nets, sweep)
+    tell("\n".join(["", *lines, "", f"wrote {folder / 'bench.csv'}", f"wrote {folder / 'bench.png'}"]))
+    say(advice)
+
+
+def _machine(devices: Sequence[str]) -> str:
+    """One line: processor, CPUs, how busy they are, versions and, where it is compared, the GPU."""
+    cpu = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError, StopIteration):  # Linux
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        cpu = next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
+    cpus = _usable_cpus() or 1
+    parts = [cpu, f"{cpus} CPU{'s' * (cpus > 1)} for this process"]
+    if hasattr(os, "getloadavg") and (load := os.getloadavg()[0]) > cpus / 2:
+        parts[-1] += f", busy in the last minute (load {load:.1f}): repeat when it is quiet"
+    parts += [f"{name} {_version(name)}" for name in ("numpy", "numba")]
+    if "cupy" in devices:
+        import cupy
+
+        parts.append(cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode())
+    return "; ".join(parts)
+
+
+def _draw_bench(path: Path, nets: Sequence[benchmark.Measured], sweep: Sequence[benchmark.Measured]) -> None:
+    """Samples a second: bars for the sizes of net, and beside them, where it was measured, curves over the width."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter, NullFormatter, NullLocator
+
+    count, colours = 2 if sweep else 1, dict(zip(nl.devices(), nl.plots.COLOURS))
+    figure = Figure(figsize=(5.2 * count + 0.8, 4.4), dpi=150, layout="constrained")
+    bars, *curves = figure.subplots(1, count, squeeze=False)[0]
+    shapes, devices = list(dict.fromkeys(each.net for each in nets)), list(dict.fromkeys(each.device for each in nets))
+    width = 0.84 / len(devices)
+    for k, device in enumerate(devices):
+        places = np.arange(len(shapes)) + (k - (len(devices) - 1) / 2) * width
+        rates = [each.rate for each in nets if each.device == device]
+        boxes = bars.bar(places, rates, 0.94 * width, color=colours[device], label=device)
+        labels = [EngFormatter()(float(f"{rate:.3g}")) for rate in rates]
+        bars.bar_label(boxes, labels, padding=2, fontsize=8)
+    bars.set_xticks(range(len(shapes)), [f"{net.name}\n{net.shape}\nbatch {net.batch}" for net in shapes])
+    bars.tick_params(axis="x", length=0)
+    bars.set(title="Three sizes of net", yscale="log", ylabel="samples a second (more is better)")
+    for ax in curves:
+        (inputs, _, outputs), batch = sweep[0].net.sizes, sweep[0].net.batch
+        for device in dict.fromkeys(each.device for each in sweep):
+            points = [(each.net.width, each.rate) for each in sweep if each.device == device]
+            ax.loglog(*zip(*points), "o-", linewidth=2, color=colours[device])
+        widths = list(dict.fromkeys(each.net.width for each in sweep))
+        ax.set_xticks(widths, map(str, widths))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.set(title=f"One hidden layer: {inputs}-width-{outputs}, batch {batch}", xlabel="width of the hidden layer")
+        name, start = benchmark.crossing(sweep) or ("", widths[0])
+        if start > widths[0]:
+            ax.axvline(start, color="#999999", linestyle="--", linewidth=1, zorder=0)
+            ax.text(start, 0.02, f"{name} wins \nfrom {start} on ", transform=ax.get_xaxis_transform(), ha="right")
+    for ax, drawn in zip((bars, *curves), (nets, sweep)):
+        least, most = min(each.rate for each in drawn), max(each.rate for each in drawn)
+        ax.set_ylim(10.0 ** math.floor(math.log10(least / 1.5)), 2 * most)  # from a power of ten on: one has its number
+        ax.yaxis.set_major_formatter(EngFormatter())
+        ax.yaxis.set_minor_formatter(NullFormatter())
+        ax.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside upper center", ncols=len(devices), frameon=False)
+    figure.savefig(path)
+
+
 def info(options: argparse.Namespace) -> None:
     """Show versions, devices, threads and the BLAS of this machine."""
     lines = {"nnlite": nl.__version__, "python": f"{platform.python_version()} on {platform.platform()}"}
@@ -301,14 +407,17 @@ def info(options: argparse.Namespace) -> None:
     lines["cupy"] = _version("cupy", "cupy-cuda13x", "cupy-cuda12x", "cupy-cuda11x")
     for name, (available, detail) in nl.devices().items():
         lines[f"device {name}"] = f"{'yes' if available else 'no'}: {detail}"
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    lines["CPUs"] = f"{os.cpu_count()}, of which this process may use {usable}"
+    lines["CPUs"] = f"{os.cpu_count()}, of which this process may use {_usable_cpus()}"
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_CORETYPE"):
         lines[variable] = os.environ.get(variable, "not set")
     built: Any = np.show_config(mode="dicts")
     blas = built.get("Build Dependencies", {}).get("blas", {})
     lines["BLAS"] = f"{blas.get('name', 'unknown')} {blas.get('version', '')}, core {_blas_core()}"
     say("\n".join(f"{name:<21} {text}" for name, text in lines.items()))
+
+
+def _usable_cpus() -> int | None:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _version(*packages: str) -> str:

@@ -141,7 +141,7 @@ class Sequential:
         return self.backend.name
 
     def summary(self) -> str:
-        """A table of the layers, their output shapes and numbers of parameters, to be printed; and the memory they take.
+        """The layers, their output shapes and numbers of parameters, and the memory they take: a table to be printed.
 
         After a fit that was recorded, also what is reserved for the results within a step.
         """
@@ -282,7 +282,9 @@ def mlp(
     return Sequential(*layers, device=device, dtype=dtype, seed=seed, threads=threads)
 
 
-LAYERS: dict[str, type[Layer]] = {"Dense": Dense, "Dropout": Dropout} | {kind.__name__: kind for kind in ACTIVATIONS.values()}
+LAYERS: dict[str, type[Layer]] = {"Dense": Dense, "Dropout": Dropout} | {
+    kind.__name__: kind for kind in ACTIVATIONS.values()
+}
 
 
 def load(path: str | os.PathLike[str], device: str = "cpu") -> Sequential:

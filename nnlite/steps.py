@@ -177,7 +177,7 @@ def sum_shapes(trainer: Trainer, outputs: int) -> list[tuple[int, ...]]:
     return [(1,), *(metric.shape(outputs) for metric in trainer.metrics)]
 
 
-def values(trainer: Trainer, sums: np.ndarray, rows: int, outputs: int) -> dict[str, list[float]]:
+def epoch_values(trainer: Trainer, sums: np.ndarray, rows: int, outputs: int) -> dict[str, list[float]]:
     """The sums (E, S) of E epochs over so many rows -> loss and metrics, name -> one value an epoch."""
     columns = {"loss": (sums[:, 0] * (trainer.loss.per_sample(outputs) / rows)).tolist()}
     start = 1

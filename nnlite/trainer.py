@@ -24,7 +24,7 @@ from .metrics import metric as metric_named
 from .network import Sequential
 from .optimizers import SGD, Optimizer
 from .optimizers import optimizer as optimizer_named
-from .steps import Steps, sum_shapes, values
+from .steps import Steps, epoch_values, sum_shapes
 
 
 class DivergedError(ArithmeticError):
@@ -218,7 +218,7 @@ class Trainer:
         try:
             self._run(steps, done, done * steps.rows, safe, bar)
         finally:  # also of a training that is interrupted
-            self.history.extend(values(self, steps.finished(), steps.rows, self.network.outputs or 0))
+            self.history.extend(epoch_values(self, steps.finished(), steps.rows, self.network.outputs or 0))
 
     def _epoch_of_chunks(
         self, chunks: Chunks, steps: Steps | None, batch_size: int, done: int, shuffles: Any, safe: _Safe, bar: _Bar
@@ -234,7 +234,7 @@ class Trainer:
             steps.start(1, shuffles)
             self._run(steps, done, before + rows, safe, bar)
             total, rows = total + steps.finished()[0], rows + len(x)
-        self.history.extend(values(self, total[None], rows, self.network.outputs or 0))
+        self.history.extend(epoch_values(self, total[None], rows, self.network.outputs or 0))
         assert steps is not None  # an epoch without chunks is an error
         return steps
 
@@ -261,7 +261,7 @@ class Trainer:
             outputs = net.propagate(x[start : start + batch_size], self.depth)
             self._count(outputs, self.loss.measure(outputs, batch_target), batch_target, sums)
         flat = np.concatenate([net.backend.to_numpy(each).ravel() for each in sums])
-        return {name: value for name, (value,) in values(self, flat[None], len(x), columns).items()}
+        return {name: value for name, (value,) in epoch_values(self, flat[None], len(x), columns).items()}
 
     # ---- what goes in, and what went wrong -------------------------------------------------------------------------
 

@@ -149,3 +149,60 @@ def test_one_seed_one_network(device):
     for name, value in a.state_dict().items():
         np.testing.assert_array_equal(value, b.state_dict()[name])
     assert not np.array_equal(a.state_dict()["0.W"], c.state_dict()["0.W"])
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.25, 0.9])
+def test_dropout_keeps_the_mean_and_its_share(rate, device):
+    layer = nl.Dropout(rate, device=device)
+    layer.training = True
+    x = np.ones((200, 300))
+    y = layer.forward(x)
+    kept = layer.backward(x)
+    np.testing.assert_array_equal(y, kept)  # what was dropped has no gradient, and what was kept the same factor
+    values = np.unique(np.asarray(y))
+    np.testing.assert_allclose(values, [1.0] if rate == 0 else [0.0, 1 / (1 - rate)])
+    share = (np.asarray(y) == 0).mean()
+    assert abs(share - rate) < 4 * np.sqrt(0.25 / x.size) + 1e-12
+    again = np.asarray(layer.forward(x))
+    assert (
+        rate == 0 or 0.1 < (again != np.asarray(y)).mean() / (2 * rate * (1 - rate)) < 2
+    )  # another draw, as independent
+    layer.training = False
+    assert layer.forward(x) is x and layer.backward(x) is x
+
+
+def test_dropout_draws_no_rows_or_columns_alike():
+    layer = nl.Dropout(0.5)
+    layer.training = True
+    mask = layer.forward(np.ones((256, 256))) > 0
+    for each in (mask, mask.T):
+        alike = (each[1:] == each[:-1]).mean(axis=1)
+        assert abs(alike - 0.5).max() < 0.2 and abs(mask.mean(axis=0) - 0.5).max() < 0.2
+
+
+def test_dropout_is_for_training_only(device, rng):
+    x, y = rng.standard_normal((40, 3)), rng.standard_normal((40, 1))
+    net = nl.Sequential(nl.Dense(3, 50), nl.ReLU(), nl.Dropout(0.5), nl.Dense(50, 1), device=device, dtype="float64")
+    np.testing.assert_array_equal(net.predict(x), net.predict(x))
+    assert nl.check_gradients(net, "mse", x, y).ok
+    trainer = nl.Trainer(net, "mse", nl.SGD(lr=1e-12))
+    history = trainer.fit(x, y, epochs=1, batch_size=40, validation_data=(x, y), progress=False)
+    assert history["loss"] != history["val_loss"]
+    np.testing.assert_allclose(trainer.evaluate(x, y)["loss"], history["val_loss"][-1], rtol=1e-6)
+    assert not any(layer.training for layer in net.layers)
+
+
+def test_a_copy_and_a_saved_network_keep_their_dropout(tmp_path, rng):
+    x, y = rng.standard_normal((20, 3)), rng.standard_normal((20, 2))
+    net = nl.Sequential(nl.Dense(3, 2), nl.Dropout(0.3), device="numpy", seed=4)
+    nl.Trainer(net).fit(x, y, progress=False)
+    twin = net.copy()
+    assert int(twin.layers[1].draws[0]) == 1 and twin.layers[1].key == net.layers[1].key
+    net.save(tmp_path / "net")
+    assert repr(nl.load(tmp_path / "net", device="numpy").layers[1]) == "Dropout(0.3)"
+
+
+@pytest.mark.parametrize("rate", [1.0, -0.1, float("nan"), "half", True])
+def test_dropout_refuses_other_rates(rate):
+    with pytest.raises((ValueError, TypeError), match="rate must be"):
+        nl.Dropout(rate)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import nnlite as nl
-from nnlite.devices import on_numba, reference
+from nnlite.devices import on_numba, planning, reference
 from nnlite.devices.kernel import kernels_in
-from nnlite.devices.planning import fuse, plan
+from nnlite.devices.planning import fuse, plan, tile
 
 KERNELS = kernels_in(reference)
 
@@ -63,6 +63,50 @@ def test_what_is_fused(data):
     for options in ({"optimizer": nl.Adam}, {"weight_decay": 0.1}, {"momentum": 0.9}):
         rows = train(data, 1, **options)[2].tape.rows
         assert fuse(rows, KERNELS) == rows
+
+
+@pytest.mark.parametrize("optimizer", [nl.SGD, nl.Adam, lambda lr: nl.SGD(lr, momentum=0.9, weight_decay=0.01)])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("batch_size", [100, 333])
+def test_tiles_equal_the_whole_batch(batch_size, threads, optimizer, data, monkeypatch):
+    """A batch cut into tiles, with rows left over, gives what it gives in one piece; so do its metrics."""
+    whole, history, _ = train(data, 1, optimizer=optimizer, batch_size=batch_size)
+    monkeypatch.setattr(on_numba, "WORTH_THREADS", 0)
+    monkeypatch.setattr(planning, "SMALLEST_TILE", 16)
+    monkeypatch.setattr(planning, "TILE_BYTES", 16_000)
+    cut, found, trainer = train(data, threads, optimizer=optimizer, batch_size=batch_size)
+    tiles = tile(trainer.tape.rows, threads, KERNELS, on_numba.COLUMNS)
+    assert tiles is not None and tiles.size < batch_size // threads
+    np.testing.assert_allclose(cut, whole, rtol=1e-10, atol=1e-13)
+    for name, values in history.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-10)
+    again = train(data, threads, optimizer=optimizer, batch_size=batch_size)[0]
+    np.testing.assert_array_equal(again, cut)  # the same bits each time
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_tiles_draw_the_same_dropout(threads, data, monkeypatch):
+    runs = []
+    for bytes_of_a_tile in (10**9, 16_000):
+        monkeypatch.setattr(planning, "SMALLEST_TILE", 16)
+        monkeypatch.setattr(planning, "TILE_BYTES", bytes_of_a_tile)
+        monkeypatch.setattr(on_numba, "WORTH_THREADS", 0)
+        layers = nl.Dense(50, 30), nl.ReLU(), nl.Dropout(0.5), nl.Dense(30, 7)
+        net = nl.Sequential(*layers, device="numba", dtype="float64", seed=2)
+        net.threads = threads
+        nl.Trainer(net, nl.CategoricalCrossEntropy(from_logits=True)).fit(*data, 2, 300, progress=False)
+        runs.append(net.parameters.copy())
+    np.testing.assert_allclose(runs[1], runs[0], rtol=1e-11, atol=1e-14)
+
+
+def test_no_tiles_for_small_batches_large_weights_or_rows_that_meet(data):
+    rows = train(data, 1)[2].tape.rows
+    assert tile(rows, 1, KERNELS, on_numba.COLUMNS) is None
+    x, y = np.zeros((4000, 700)), np.zeros(4000, int)
+    net = nl.mlp([700, 500, 7], output="softmax", device="numba", dtype="float64")
+    steps = nl.steps.Steps(trainer := nl.Trainer(net, "cce"), *trainer._data(x, y), 4000, 1)
+    assert net.gradients.nbytes > planning.MOST_GRADIENTS
+    assert tile(steps.tape.rows, 1, KERNELS, on_numba.COLUMNS) is None
 
 
 def test_phases_keep_what_depends_on_each_other_apart(data):

@@ -1,11 +1,12 @@
 """Recording: what a tape says, that replaying it is the same as eager training, and what cannot be recorded."""
 
+import threading
+
 import numpy as np
 import pytest
 
 import nnlite as nl
-from nnlite.devices import get_device
-from nnlite.devices.kernel import kernel
+from nnlite.devices import get_device, on_numba
 from nnlite.devices.recording import Arena, NotRecordableError, Recorder, Symbol
 
 
@@ -249,30 +250,123 @@ def test_an_interrupted_training_keeps_whole_steps_and_finished_epochs(data, mon
     np.testing.assert_allclose(history["loss"], trainer.history["loss"], rtol=1e-12)
 
 
-@kernel("x (N,K) -> y (N,K)")
-def twice(x):
-    """y = 2x: a kernel in no device's table."""
-    return 2 * x
+@nl.kernel("x (N,K) -> y (N,K), s (N,K)")
+def swish(x):
+    """y = x s, s = 1 / (1 + e⁻ˣ): a kernel in no device's table."""
+    s = 1 / (1 + np.exp(-x))
+    return x * s, s
 
 
-class Twice(nl.Layer):
+@nl.kernel("dy (N,K), y (N,K), s (N,K) -> dx (N,K)")
+def swish_backward(dy, y, s):
+    return dy * (s + y * (1 - s))
+
+
+@nl.kernel("dw (P), most -> dw")
+def clip(dw, most):
+    """In place."""
+    np.clip(dw, -most, most, dw)
+
+
+@nl.kernel("x (N,K) -> y (N,K)")
+def not_for_numba(x):
+    return np.apply_over_axes(np.sum, x, 1) * 0 + x
+
+
+class Swish(nl.Layer):
     def forward(self, x):
-        return self.ops.call(twice, x)
+        self.y, self.s = self.ops.call(swish, x)
+        return self.y
 
     def backward(self, dy):
-        return self.ops.call(twice, dy)
+        return self.ops.call(swish_backward, dy, self.y, self.s)
 
 
-def test_a_kernel_without_a_compiled_loop_is_replayed_on_numpy_and_eager_on_numba(data):
+class ClippedSGD(nl.SGD):
+    def rule(self, ops, w, dw):
+        ops.call(clip, dw, 0.01)
+        super().rule(ops, w, dw)
+
+
+class NotForNumba(nl.Layer):
+    def forward(self, x):
+        return self.ops.call(not_for_numba, x)
+
+    def backward(self, dy):
+        return dy
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_users_own_kernels_are_recorded(dtype, threads, device, data, monkeypatch):
+    runs = []
+    for replay in ("eager", "auto"):
+        net = nl.Sequential(nl.Dense(3, 4), Swish(), nl.Dense(4, 2), device=device, dtype=dtype)
+        net.threads = threads
+        if device == "numba":
+            monkeypatch.setattr(on_numba, "WORTH_THREADS", 0)
+        trainer = nl.Trainer(net, "mse", ClippedSGD(lr=0.5), replay=replay)
+        trainer.fit(*data, epochs=3, batch_size=5, progress=False)
+        runs.append(net.backend.to_numpy(net.parameters))
+    rows = [row.name for row in trainer.tape.rows]
+    assert {"swish", "swish_backward", "clip", "sgd_step"} <= set(rows)
+    np.testing.assert_allclose(runs[1], runs[0], rtol=1e-5 if dtype == "float32" else 1e-12, atol=1e-7)
+
+
+def test_a_kernel_that_numba_cannot_compile_trains_eagerly_and_is_named(data):
     runs = []
     for device in ("numpy", "numba"):
-        net = nl.Sequential(nl.Dense(3, 4), Twice(), nl.Dense(4, 2), device=device, dtype="float64")
+        net = nl.Sequential(nl.Dense(3, 4), NotForNumba(), nl.Dense(4, 2), device=device, dtype="float64")
         trainer = nl.Trainer(net, "mse", nl.SGD(lr=0.01))
         if device == "numba":
-            with pytest.warns(nl.steps.EagerWarning, match="the kernel twice has no compiled loop"):
+            with pytest.warns(
+                nl.steps.EagerWarning, match="cannot compile the kernel not_for_numba: Use of unsupported"
+            ):
                 trainer.fit(*data, epochs=2, progress=False)
         else:
             trainer.fit(*data, epochs=2, progress=False)
-            assert "twice" in str(trainer.tape)
+            assert "not_for_numba" in str(trainer.tape)
         runs.append(net.parameters)
     np.testing.assert_allclose(runs[0], runs[1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("optimizer", [nl.SGD, nl.Adam])
+def test_dropout_is_recorded_with_its_state(dtype, optimizer, device, data):
+    """Eager or replayed, on every device, from one seed: the same masks, so the same weights."""
+    runs, states = [], []
+    for where, replay in (("numpy", "eager"), (device, "eager"), (device, "auto")):
+        layers = nl.Dense(3, 8), nl.Tanh(), nl.Dropout(0.4), nl.Dense(8, 2), nl.Dropout(0.1)
+        net = nl.Sequential(*layers, device=where, dtype=dtype, seed=5)
+        trainer = nl.Trainer(net, "mse", optimizer(lr=0.05), metrics=["mae"], replay=replay)
+        trainer.fit(*data, epochs=4, batch_size=5, progress=False)
+        runs.append(net.backend.to_numpy(net.parameters))
+        states.append([int(net.layers[i].draws[0]) for i in (2, 4)])
+    assert [row.name for row in trainer.tape.rows].count("dropout") == 2
+    assert states == [[20, 20]] * 3  # one draw a step
+    tolerance = 1e-5 if dtype == "float32" else 1e-11
+    np.testing.assert_allclose(runs[1], runs[0], rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(runs[2], runs[1], rtol=tolerance, atol=tolerance)
+
+
+def test_the_summary_says_what_a_recorded_step_takes(data, device):
+    net = train(data, device, "float32", "auto")[2].network
+    end = net.summary().splitlines()[-2:]
+    assert end[0] == "memory: parameters 284 bytes, gradients 284 bytes"
+    assert end[1].strip().startswith("the recorded step of 5 rows ") and end[1].endswith(("bytes", "KiB"))
+    assert "recorded" not in nl.mlp([3, 2], device=device).summary()
+
+
+def test_what_takes_long_before_the_first_step_is_said(data, monkeypatch, capsys):
+    """Nothing, if it does not take long; a word instead of a silent bar, if it does."""
+    train(data, "numpy", "float32", "auto", progress=True)
+    assert "compiling" not in capsys.readouterr().err
+
+    class Patient(nl.steps.Steps):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            threading.Event().wait(1.3)
+
+    monkeypatch.setattr("nnlite.trainer.Steps", Patient)
+    train(data, "numpy", "float32", "auto", progress=True)
+    assert "compiling for this CPU, which is kept for later" in capsys.readouterr().err

@@ -7,6 +7,7 @@ the whole folder, and every file starts with a checksum; what is damaged, or can
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import pickle
 from collections.abc import Callable
@@ -65,10 +66,8 @@ class _Cache(FunctionCache):
 
 
 def _keep(compiler: Any, function: Callable[..., Any]) -> None:
-    try:
+    with contextlib.suppress(RuntimeError):  # no folder can be written: compiled anew by every process
         compiler._cache = _Cache(function)
-    except RuntimeError:  # no folder can be written: compiled anew by every process
-        pass
 
 
 def compiled(function: Callable[..., Any], fastmath: set[str] = FAST_SUMS, inlined: bool = False) -> Callable[..., Any]:

@@ -165,7 +165,7 @@ def advance(position, N):
     position[0] += N
 
 
-# ---- linear: these are shared out among threads by columns ------------------------------------------------------------
+# ---- linear: these are shared out among threads by columns ----------------------------------------------------------
 # Each makes those from `first` to `stop` of y, dx, dW or db. A thread then moves the same columns of W that it reads in
 # `linear`, and they stay in its core's cache. (The batch's rows can be shared out as well where there are N of them.)
 
@@ -187,7 +187,9 @@ def forward_product(y, x, W, start, apart, first, stop):
     rows, inner, columns = y.shape[0], x.shape[1], y.shape[1]
     to, row = address(y) + first * size, columns * size
     of_W = address(W) + first * size
-    product(to, row, start, apart, address(x), inner * size, size, of_W, row, size, rows, inner, stop - first, one, size)
+    product(
+        to, row, start, apart, address(x), inner * size, size, of_W, row, size, rows, inner, stop - first, one, size
+    )
 
 
 def linear(y, x, W, b, first, stop):
@@ -264,7 +266,7 @@ def linear_backward_bias_sgd(b, dy, lr, first, stop):
 
 
 # ---- activations ------------------------------------------------------------------------------------------------
-# Number by number, on flat arrays: so the replay may let them run on to the end of a vector, where there is nothing else.
+# Number by number, on flat arrays: so a replay may let them run on to the end of a vector, if nothing else is there.
 
 ELEMENTWISE = {
     f"{name}{direction}"
@@ -364,7 +366,7 @@ def softmax_backward(dx, dy, y):
             dx[i, j] = y[i, j] * (dy[i, j] - total)
 
 
-# ---- dropout: told which row is the first, since what is drawn depends on the place -------------------------------------
+# ---- dropout: told which row is the first, since what is drawn depends on the place ---------------------------------
 
 ROW_NUMBERED = {"dropout"}
 
@@ -579,5 +581,3 @@ def adam_step(w, m, v, dw, steps, lr, beta1, beta2, epsilon):
         m[i] += new1 * (dw[i] - m[i])
         v[i] += new2 * (dw[i] * dw[i] - v[i])
         w[i] -= rate * m[i] / (math.sqrt(v[i] * spread) + least)
-
-

@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 from numba import njit
 from numba.core.errors import NumbaError
+
 from . import loops, reference, table
 from .compiling import compiled
 from .kernel import Kernels, Signature, kernels_in
 from .loops import COLUMNS, ELEMENTWISE, ROW_NUMBERED
 from .on_numpy import NumpyDevice, Replay
 from .planning import Planned, Tiles, fuse, plan, tile, work
+from .products import ready
 from .recording import ALIGNMENT, Arena, NotRecordableError, Row, Symbol, Tape
 
 LOOPS: dict[str, Callable[..., Any]] = {
@@ -52,6 +54,8 @@ def eager(name: str, signature: Signature) -> Callable[..., Any]:
         sizes = [[operands[n] if axis is None else operands[n].shape[axis] for n, axis in shape] for shape in shapes]
         results = [np.empty(shape, operands[0].dtype) for shape in sizes]
         whole = (0, operands[columns[0]].shape[columns[1]]) if columns else first  # all: there is one thread
+        if columns:
+            ready(results[0].dtype if results else operands[0].dtype)
         arrays = [*results, *[operands[n] for n in in_place], *[operands[n] for n in inputs]]
         loop(*(map(np.ravel, arrays) if flat else arrays), *whole)
         return results[0] if len(results) == 1 else tuple(results) or None
@@ -290,12 +294,16 @@ def own_loop(kernel: Callable[..., Any]) -> Callable[..., Any]:
         f"    {', '.join(made) + ' = ' if made else ''}formula({', '.join(signature.operands)})",
         *(f"    copy({to}, {what})" for to, what in zip(fresh, made)),
     ]
-    names = {"formula": njit(error_model="numpy", nogil=True)(kernel), "copy": copy, "__name__": kernel.__module__}
+    names: dict[str, Any] = {
+        "formula": njit(error_model="numpy", nogil=True)(kernel),
+        "copy": copy,
+        "__name__": kernel.__module__,
+    }
     exec("\n".join(lines), names)
     return njit(error_model="numpy", nogil=True)(names["loop"])
 
 
 @njit(error_model="numpy", nogil=True)
-def copy(to, values):  # type: ignore[no-untyped-def]
+def copy(to, values):
     for place, value in np.ndenumerate(values):
         to[place] = value

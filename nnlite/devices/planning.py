@@ -74,16 +74,17 @@ def plan(rows: Sequence[Row], columns: Mapping[str, str], least: float = 0.0) ->
     return sorted(planned, key=lambda p: p.phase)  # stable: within a phase the order stays
 
 
-# ---- tiles -----------------------------------------------------------------------------------------------------------
+# ---- tiles --------------------------------------------------------------------------------------------------------
 
 TILE_BYTES = 48_000  # of results that a tile may have: what fits near a core beside the weights
+SMALLEST_TILE = 64  # rows: with fewer, products are slower, since each reads the weights once more
 MOST_GRADIENTS = 1_000_000  # bytes; more than that is not worth adding up for every tile
 LEAST_TILES = 2  # for each thread
 
 
 @dataclass
 class Tiles:
-    """The rows of a batch's share that run tile by tile, and the `after` that runs when all threads are done with it."""
+    """The rows of a step that run tile by tile, and those `after`, when all threads are done with their share."""
 
     rows: int  # of the batch
     size: int  # rows of a tile
@@ -124,7 +125,7 @@ class Tiles:
             letters = signature.operands | signature.results
             steps: dict[str, int] = {}
 
-            def part(name: str, operand: Any) -> Any:
+            def part(name: str, operand: Any, letters: Any = letters, steps: dict[str, int] = steps) -> Any:
                 if not isinstance(operand, Symbol):
                     return n if name == "N" else operand
                 if own := self.own.get(id(operand)):
@@ -168,7 +169,7 @@ def tile(
     }
     share, width = len(results[0]) // threads, sum(symbol.size // len(symbol) for symbol in own.values())
     itemsize = makers[0].dtype.itemsize
-    size = max(16, TILE_BYTES // max(1, width * itemsize) // 8 * 8)
+    size = max(SMALLEST_TILE, TILE_BYTES // max(1, width * itemsize) // 8 * 8)
     if share < LEAST_TILES * size or sum(maker.size for maker in makers) * itemsize > MOST_GRADIENTS:
         return None
     size = -(-share // -(-share // size) // 8) * 8  # tiles of one size, as far as that goes

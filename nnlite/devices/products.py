@@ -12,6 +12,7 @@ part of another, or transposed. S is what is added to: a bias (all rows are one,
 
 from __future__ import annotations
 
+import functools
 from functools import partial
 from typing import Any
 
@@ -20,9 +21,9 @@ import numpy as np
 from llvmlite import ir
 from numba import carray, types
 from numba.core import cgutils
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 
-from .compiling import compiled
+from .compiling import compiled, machine_function
 
 _I64, _I32 = ir.IntType(64), ir.IntType(32)
 _REAL = {4: ir.FloatType(), 8: ir.DoubleType()}
@@ -114,7 +115,7 @@ def _block(rows: int) -> Any:
     """C ← S + α A B for so many rows and up to VECTORS vectors of columns: addresses, and bytes between neighbours."""
 
     @intrinsic
-    def block(typing, c, c_row, s, s_row, a, a_row, a_step, b, b_row, inner, columns, alpha):  # type: ignore[no-untyped-def]
+    def block(typing, c, c_row, s, s_row, a, a_row, a_step, b, b_row, inner, columns, alpha):
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             itemsize = 4 if signature.args[-1] == types.float32 else 8
             columns, end = arguments[-2], builder.append_basic_block("made")
@@ -132,7 +133,9 @@ def _block(rows: int) -> Any:
     return block
 
 
-def _write_block(builder, itemsize, rows, vectors, c, c_row, s, s_row, a, a_row, a_step, b, b_row, inner, columns, alpha):  # type: ignore[no-untyped-def]  # noqa: E501
+def _write_block(
+    builder, itemsize, rows, vectors, c, c_row, s, s_row, a, a_row, a_step, b, b_row, inner, columns, alpha
+):
     v = _Vectors(builder, itemsize, columns, vectors)
     block = [(r, k) for r in range(rows) for k in range(vectors)]
     row_of_a = [builder.add(a, builder.mul(a_row, _I64(r))) for r in range(rows)]
@@ -173,10 +176,50 @@ def _write_block(builder, itemsize, rows, vectors, c, c_row, s, s_row, a, a_row,
                 v.store(total, address(c, c_row, r, k), masked=k == vectors - 1)
 
 
+# ---- by name --------------------------------------------------------------------------------------------------------
+# A strip and a product are C functions, made once for each dtype by `ready`, which compiled code calls by their names.
+# Were they compiled into whatever calls them, every loop would be as large as this file, and as slow to compile.
+
+
+def strip(rows, c, c_row, s, s_row, a, a_row, a_step, a_block, b, b_row, inner, columns, alpha):
+    """`_strip`, from compiled code."""
+    raise NotImplementedError
+
+
+def product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows, inner, columns, alpha, size):
+    """`_product`, from compiled code."""
+    raise NotImplementedError
+
+
+def _strip_type(real: Any) -> Any:
+    return types.void(*[types.int64] * 13, real)
+
+
+def _product_type(real: Any) -> Any:
+    return types.void(*[types.int64] * 13, real, types.int64)
+
+
+@overload(strip)
+def _(rows, c, c_row, s, s_row, a, a_row, a_step, a_block, b, b_row, inner, columns, alpha):
+    made = types.ExternalFunction(f"nnlite_strip_{alpha}", _strip_type(alpha))
+    return lambda rows, c, c_row, s, s_row, a, a_row, a_step, a_block, b, b_row, inner, columns, alpha: made(
+        rows, c, c_row, s, s_row, a, a_row, a_step, a_block, b, b_row, inner, columns, alpha
+    )
+
+
+@overload(product)
+def _(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows, inner, columns, alpha, size):
+    made = types.ExternalFunction(f"nnlite_product_{alpha}", _product_type(alpha))
+    return lambda c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows, inner, columns, alpha, size: made(
+        c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows, inner, columns, alpha, size
+    )
+
+
+# ---- all blocks ------------------------------------------------------------------------------------------------------
+
 _most, _four, _two, _one = (_block(rows) for rows in (ROWS, 4, 2, 1))
 
 
-@compiled
 def _strip(rows, c, c_row, s, s_row, a, a_row, a_step, a_block, b, b_row, inner, columns, alpha):
     """All rows, of a strip of columns as wide as a block. From a block's rows of A to the next it is a_block bytes."""
     while rows > 0:
@@ -200,7 +243,7 @@ def _strip(rows, c, c_row, s, s_row, a, a_row, a_step, a_block, b, b_row, inner,
 
 
 @intrinsic
-def _transposed_block(typing, to, to_row, b, b_row, rows, columns, like):  # type: ignore[no-untyped-def]
+def _transposed_block(typing, to, to_row, b, b_row, rows, columns, like):
     """A square of one vector's lanes each way from B to `to`, transposed; only `rows` and `columns` of B are read."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -259,8 +302,7 @@ def strip_width(columns, size):
     return -(-vectors // strips) * lanes
 
 
-@compiled
-def product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows, inner, columns, alpha, size):
+def _product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows, inner, columns, alpha, size):
     """C ← S + α A B. Addresses, then bytes to the next row and along it; `size` bytes a number; S is 0 for nothing.
 
     B's numbers lie together along a row (b_step = size), or else down a column (b_row = size): B is stored transposed.
@@ -277,7 +319,7 @@ def product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows, inner,
     for j in range(0, columns, width):
         at, of_c, of_s = j * size, c + j * size, s + j * size if s != 0 else 0
         some = min(width, columns - j)
-        _strip(rows, of_c, c_row, of_s, s_row, a, a_row, a_step, ROWS * a_row, b + at, b_row, inner, some, alpha)
+        strip(rows, of_c, c_row, of_s, s_row, a, a_row, a_step, ROWS * a_row, b + at, b_row, inner, some, alpha)
 
 
 @compiled
@@ -312,4 +354,15 @@ def _copied_product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows
                 of_s, row_of_s = s + i * s_row + j * size if s != 0 else 0, s_row
                 if p > 0:  # the sum goes on
                     of_s, row_of_s = of_c, c_row
-                _strip(tall, of_c, c_row, of_s, row_of_s, of_a, row, step, block, part, apart, deep, some, alpha)
+                strip(tall, of_c, c_row, of_s, row_of_s, of_a, row, step, block, part, apart, deep, some, alpha)
+
+
+@functools.cache
+def ready(dtype: np.dtype) -> list[Any]:
+    """Compile the products of this dtype, or load them, so that compiled code can call `product`."""
+    real = types.float32 if dtype == np.float32 else types.float64
+    made = []
+    for name, function, signature in (("strip", _strip, _strip_type(real)), ("product", _product, _product_type(real))):
+        made.append(machine_function(function, signature))
+        llvmlite.binding.add_symbol(f"nnlite_{name}_{real}", made[-1].address)
+    return made

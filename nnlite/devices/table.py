@@ -23,7 +23,8 @@ from numba import carray, types
 from numba.extending import intrinsic
 
 from .compiling import compiled, machine_function
-from .products import address, pointer
+from .loops import COLUMNS
+from .products import address, pointer, ready
 
 BARRIER, REPEAT, MOVE = 0, 1, 2
 CALLED_OFF = -(2**62)  # in a barrier: nobody else will come
@@ -36,6 +37,8 @@ def function_for(loop: Callable[..., Any], name: str, kinds: tuple[str, ...]) ->
     `kinds` says what follows the address: an array's dtype and number of axes, such as "f4_2" (its address and its
     sizes), a "number" (the bits of a float64) or a "size". Written as text, since nothing but this differs.
     """
+    if name in COLUMNS:  # these are made of matrix products
+        ready(np.dtype(kinds[0].split("_")[0]))
     unpacked, word = [], 1
     for kind in kinds:
         if kind == "number":
@@ -52,7 +55,7 @@ def function_for(loop: Callable[..., Any], name: str, kinds: tuple[str, ...]) ->
     function = f"run_{name}_{'_'.join(kinds)}"
     text = f"def {function}(line):\n    words = carray(pointer(line, np.int64), ({word},))\n"
     text += f"    loop({', '.join(unpacked)})\n"
-    names = {"carray": carray, "pointer": pointer, "np": np, "loop": loop, "__name__": __name__}
+    names: dict[str, Any] = {"carray": carray, "pointer": pointer, "np": np, "loop": loop, "__name__": __name__}
     exec(compile(text, __file__, "exec"), names)
     ours = getattr(loop, "__module__", "").startswith(__package__ or "nnlite")
     made = machine_function(names[function], types.void(types.int64), kept=ours)
@@ -112,11 +115,11 @@ let_others_run = types.ExternalFunction("nnlite_yield", types.int32())
 @compiled
 def wait(gate, met):
     """Come to a barrier, and wait until `met` have come; whether they did."""
-    add_atomically(gate, 1)  # type: ignore[call-arg]
+    add_atomically(gate, 1)
     spins = 0
-    seen = read_atomically(gate)  # type: ignore[call-arg]
+    seen = read_atomically(gate)
     while 0 <= seen < met:
-        seen = read_atomically(gate)  # type: ignore[call-arg]
+        seen = read_atomically(gate)
         spins += 1
         if spins % 1000 == 0:
             let_others_run()
@@ -141,7 +144,7 @@ def replay(full, short, first, last, per_epoch, sums, history, thread, threads, 
         while line < table.shape[0]:
             what = table[line, 0]
             if what > MOVE:
-                call(what, start + line * apart)  # type: ignore[call-arg]
+                call(what, start + line * apart)
             elif what == MOVE:
                 carray(pointer(table[line, 1], np.int64), (1,))[0] += table[line, 2]
             elif what == REPEAT:
