@@ -3,8 +3,9 @@
     @kernel("x (N,K), W (K,M), b (M) -> y (N,M)")
     def linear(x, W, b): ...
 
-Equal letters are equal sizes. A name without parentheses is a plain number; if it is a letter, it is that size. A
-result with the name of an operand is that operand, written in place. Shapes are checked, results reserved and kernels
+Equal letters are equal sizes. N stands for rows each of which is computed without looking at the others, so that threads
+may share them out; rows that meet have another letter. A name without parentheses is a plain number; if it is a letter,
+it is that size. A result with the name of an operand is that operand, written in place. Shapes are checked, results reserved and kernels
 tested from this one line.
 """
 
