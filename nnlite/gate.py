@@ -165,9 +165,8 @@ def numeric(values: Any, device: NumpyDevice, name: str) -> Any:
 
 def finite(array: Any, device: NumpyDevice, dtype: Any, name: str) -> Any:
     """The array in the network's dtype on its device; ValueError with the place of the first NaN or infinity."""
-    good = np.isfinite(array)
-    if not good.all():
-        place = _first(~good)
+    if not _finite(array):
+        place = _first(~np.isfinite(array))
         what = "NaN" if np.isnan(array[place]) else "infinity"
         raise ValueError(f"{name} contains {what} at {_where(place)}; drop or fill such entries first")
     with np.errstate(over="ignore"):
@@ -175,11 +174,17 @@ def finite(array: Any, device: NumpyDevice, dtype: Any, name: str) -> Any:
     if (
         result is not array
         and np.dtype(array.dtype).itemsize >= result.dtype.itemsize
-        and not np.isfinite(result).all()
+        and not _finite(result)
     ):
         place = _first(~np.isfinite(result))
         raise ValueError(f"{name} contains {array[place]} at {_where(place)}, too large for {result.dtype}")
     return result
+
+
+def _finite(array: Any) -> bool:
+    """Whether all numbers are finite: their sum is, or else, since it may overflow, each of them."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(array.sum())) or bool(np.isfinite(array).all())
 
 
 def _host_array(values: Any, name: str) -> np.ndarray:
