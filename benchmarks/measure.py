@@ -1,12 +1,13 @@
 """One measurement in a process of its own: `python measure.py '{"job": …}'` writes one line of JSON.
 
 Jobs: "prove" trains all peers on the same rows in the same order and compares their losses; "time" takes the time of
-one peer; "machine" says what libraries use here.
+one peer; "machine" says what libraries use here; the other jobs are other programs'.
 """
 
 from __future__ import annotations
 
 import ctypes
+import importlib
 import json
 import math
 import resource
@@ -21,13 +22,13 @@ from workloads import WORKLOADS
 TOLERANCES = {"float32": 1e-4, "float64": 1e-9}  # relative, of the mean loss of every epoch
 
 
-def prove(workloads: list[str], peers: list[str]) -> dict[str, Any]:
-    """Workload -> what was compared; ends the process where two peers differ."""
-    return {workload: prove_one(workload, peers) for workload in workloads}
+def prove(workloads: dict[str, list[str]]) -> dict[str, Any]:
+    """Workload -> what was compared of which peers; ends the process where two of them differ."""
+    return {workload: prove_one(workload, peers) for workload, peers in workloads.items()}
 
 
 def prove_one(workload: str, peers: list[str]) -> dict[str, Any]:
-    """Three epochs on two batches and a half; the peers' losses against those of the first peer in float64."""
+    """Some epochs of two batches and a half; the peers' mean losses of each against those of the first of them."""
     load = WORKLOADS[workload]
     whole = load.problem()
     small = whole.head(load.batch_size * 5 // 2)
@@ -35,26 +36,39 @@ def prove_one(workload: str, peers: list[str]) -> dict[str, Any]:
     worst: dict[str, float] = {}
     for dtype, tolerance in TOLERANCES.items():
         problem = small.astype(dtype)
-        losses = {name: PEERS[name].build(problem)(epochs, False) for name in peers}
-        reference = losses[peers[0]]
+        first, *others = [name for name in peers if not PEERS[name].cannot(problem)]
+        losses: dict[int, list[float]] = {}  # number of rows -> those of the first peer
         worst[dtype] = 0.0
-        for name, others in losses.items():
-            apart = max(abs(a - b) / abs(a) for a, b in zip(reference, others, strict=True))
+        for name in [first, *others]:
+            given = PEERS[first].given(PEERS[name].given(problem))
+            found = PEERS[name].build(given)(epochs, False)
+            reference = losses.setdefault(len(given.x), found if name == first else [])
+            if not reference:
+                reference += PEERS[first].build(given)(epochs, False)
+            apart = max(abs(a - b) / abs(a) for a, b in zip(reference, found, strict=True))
             if not apart <= tolerance:  # so that NaN fails too
                 raise SystemExit(
-                    f"{workload}, {dtype}: {name} does not train as {peers[0]}: losses {apart:.1e} apart after "
-                    f"{epochs * small.steps} steps, allowed {tolerance:.0e}: {others} instead of {reference}"
+                    f"{workload}, {dtype}: {name} does not train as {first}: losses {apart:.1e} apart after "
+                    f"{epochs * given.steps} steps, allowed {tolerance:.0e}: {found} instead of {reference}"
                 )
             worst[dtype] = max(worst[dtype], apart)
-        if not reference[-1] < reference[0]:
-            raise SystemExit(f"{workload}, {dtype}: nothing was learned, so nothing is proven: {reference}")
-    ends = {"first_loss": reference[0], "last_loss": reference[-1]}
-    return {"steps": epochs * small.steps, "worst": worst, "source": whole.source, "rows": len(whole.x)} | ends
+            if not found[-1] < found[0]:
+                raise SystemExit(f"{workload}, {dtype}: nothing was learned, so nothing is proven: {found}")
+    reference = next(iter(losses.values()))
+    return {
+        "steps": epochs * small.steps,
+        "worst": worst,
+        "source": whole.source,
+        "rows": len(whole.x),
+        "first_loss": reference[0],
+        "last_loss": reference[-1],
+        "reasons": {name: reason for name in peers if (reason := PEERS[name].cannot(whole))},  # not to time it
+    }
 
 
 def timing(workload: str, peer: str, seconds: float) -> dict[str, float]:
     """µs a step over whole epochs, the time until the first step is done, and the most memory the process ever held."""
-    problem = WORKLOADS[workload].problem()
+    problem = PEERS[peer].given(WORKLOADS[workload].problem())
     batch = problem.head(problem.batch_size)
     start = time.perf_counter()
     PEERS[peer].build(batch)(1, True)  # imports, builds, compiles
@@ -83,7 +97,7 @@ def epoch_seconds(train: Train, seconds: float, shuffle: bool) -> tuple[float, f
 def machine() -> dict[str, str]:
     """The BLAS that NumPy brought, the kernels it picked for this CPU, and its threads; the same of PyTorch."""
     found = {"NumPy's BLAS": openblas()}
-    if PEERS["torch"].installed:
+    if not PEERS["torch"].missing:
         import torch
 
         found["PyTorch"] = f"{torch.backends.cpu.get_cpu_capability()} kernels, {torch.get_num_threads()} threads"
@@ -107,7 +121,12 @@ def openblas() -> str:
     return "not the OpenBLAS of NumPy's wheel"
 
 
-JOBS = {"prove": prove, "time": timing, "machine": machine}
+def elsewhere(module: str, function: str) -> Any:
+    """A job of another of these programs."""
+    return lambda **request: getattr(importlib.import_module(module), function)(**request)
+
+
+JOBS = {"prove": prove, "time": timing, "machine": machine, "kernels": elsewhere("kernels", "times")}
 
 if __name__ == "__main__":
     request = json.loads(sys.argv[1])

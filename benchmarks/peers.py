@@ -7,8 +7,12 @@ Each is written as its own users would run it at its best; a library is imported
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
-from collections.abc import Callable
+import io
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -27,10 +31,22 @@ class Peer:
     build: Callable[[Problem], Train]
     module: str  # what must be installed
     threads: tuple[int | None, ...] = (None, 1)
+    program: str = ""  # one that it needs beside its module
+    cannot: Callable[[Problem], str] = lambda problem: ""  # why it cannot train this; nothing if it can
+    whole_batches: bool = False  # it leaves out a short last batch, so it is not given one
+    note: str = ""  # what a reader of its times must know
 
     @property
-    def installed(self) -> bool:
-        return importlib.util.find_spec(self.module) is not None
+    def missing(self) -> str:
+        """What has to be installed for it; nothing if all is there."""
+        if importlib.util.find_spec(self.module) is None:
+            return self.module
+        return "" if not self.program or shutil.which(self.program) else self.program
+
+    def given(self, problem: Problem) -> Problem:
+        """The problem, with no more rows than it trains on."""
+        rows = len(problem.x)
+        return problem.head(rows - rows % problem.batch_size) if self.whole_batches else problem
 
 
 def nnlite(problem: Problem, device: str, replay: str = "auto") -> Train:
@@ -49,41 +65,22 @@ def nnlite(problem: Problem, device: str, replay: str = "auto") -> Train:
     return train
 
 
-def pytorch(problem: Problem, compiled: bool = False) -> Train:
+def pytorch(problem: Problem) -> Train:
     """Eager, without DataLoader: tensors in memory, index_select for the batch, the fused optimizer."""
     import torch
-    from torch import nn
 
-    net = nn.Sequential(*_torch_layers(nn, problem))
-    linear = [layer for layer in net if isinstance(layer, nn.Linear)]
-    with torch.no_grad():
-        for i, layer in enumerate(linear):  # nnlite's W is (inputs, outputs), PyTorch's (outputs, inputs)
-            layer.weight = nn.Parameter(torch.from_numpy(problem.weights[f"{2 * i}.W"].T.copy()))
-            layer.bias = nn.Parameter(torch.from_numpy(problem.weights[f"{2 * i}.b"].copy()))
-    loss_of = nn.functional.cross_entropy if problem.loss == "cce" else nn.functional.mse_loss
-    optimizer = _torch_sgd(torch, net, problem.lr)
+    net, loss_of = _torch_net(problem)
+    optimizer = _torch_sgd(net, problem.lr)
     x, y = torch.from_numpy(problem.x), torch.from_numpy(problem.y)  # (N, inputs); (N, outputs) or labels (N,)
     rows = len(x)
-
-    def measure(batch_x: Any, batch_y: Any) -> Any:
-        return loss_of(net(batch_x), batch_y)
-
-    loss_on = torch.compile(measure) if compiled else measure
-
-    def batches(shuffle: bool) -> Any:
-        if problem.full_batch:
-            yield x, y
-            return
-        order = torch.randperm(rows) if shuffle else torch.arange(rows)
-        for batch in order.split(problem.batch_size):
-            yield x.index_select(0, batch), y.index_select(0, batch)
 
     def train(epochs: int, shuffle: bool) -> list[float]:
         losses = []
         for _ in range(epochs):
             total = torch.zeros((), dtype=x.dtype)
-            for batch_x, batch_y in batches(shuffle):
-                loss = loss_on(batch_x, batch_y)
+            for batch in _torch_batches(problem, shuffle):
+                batch_x, batch_y = (x, y) if batch is None else (x.index_select(0, batch), y.index_select(0, batch))
+                loss = loss_of(net(batch_x), batch_y)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -94,26 +91,80 @@ def pytorch(problem: Problem, compiled: bool = False) -> Train:
     return train
 
 
-def _torch_layers(nn: Any, problem: Problem) -> list[Any]:
-    """Without the softmax, which PyTorch's cross_entropy has inside."""
+def compiled_pytorch(problem: Problem) -> Train:
+    """A whole step in one torch.compile: the batch, forward, loss, gradients by torch.func, update.
+
+    Only the loss compiled, and the rest as in eager mode, took up to three times as long on small nets.
+    """
+    import torch
+
+    torch._dynamo.reset()  # or it would give up compiling after a number of problems in one process
+    net, loss_of = _torch_net(problem)
+    x, y = torch.from_numpy(problem.x), torch.from_numpy(problem.y)
+    weights = {name: weight.detach() for name, weight in net.named_parameters()}
+    rows, total = len(x), torch.zeros(1, dtype=x.dtype)  # without an axis, a float64 would be a copy in compiled code
+
+    def loss_on(weights: Any, batch_x: Any, batch_y: Any) -> Any:
+        return loss_of(torch.func.functional_call(net, weights, (batch_x,)), batch_y)
+
+    @torch.compile(dynamic=False)  # once for the full batch, and once for a short last one
+    def step(weights: Any, total: Any, x: Any, y: Any, batch: Any) -> None:
+        batch_x, batch_y = (x, y) if batch is None else (x.index_select(0, batch), y.index_select(0, batch))
+        gradients, loss = torch.func.grad_and_value(loss_on)(weights, batch_x, batch_y)
+        for name, weight in weights.items():
+            weight.sub_(gradients[name], alpha=problem.lr)
+        total.add_(loss, alpha=len(batch_x))
+
+    @torch.no_grad()
+    def train(epochs: int, shuffle: bool) -> list[float]:
+        losses = []
+        for _ in range(epochs):
+            total.zero_()
+            for batch in _torch_batches(problem, shuffle):
+                step(weights, total, x, y, batch)
+            losses.append(total.item() / rows)
+        return losses
+
+    return train
+
+
+def _torch_net(problem: Problem) -> tuple[Any, Any]:
+    """The net with the first weights, without the softmax, which PyTorch's cross_entropy has inside; the loss."""
+    import torch
+    from torch import nn
+
     kinds = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
-    names = [problem.hidden] * (len(problem.sizes) - 2) + [problem.output]
-    layers = []
-    for inputs, outputs, name in zip(problem.sizes, problem.sizes[1:], names):
-        layers += [nn.Linear(inputs, outputs)] + ([kinds[name]()] if name in kinds else [])
-    return layers
+    layers: list[Any] = []
+    for i, name in enumerate(_activations(problem)):  # nnlite's W is (inputs, outputs), PyTorch's (outputs, inputs)
+        W, b = problem.weights[f"{2 * i}.W"], problem.weights[f"{2 * i}.b"]
+        linear = nn.Linear(*W.shape)
+        linear.weight, linear.bias = (nn.Parameter(torch.from_numpy(array)) for array in (W.T.copy(), b.copy()))
+        layers += [linear] + ([kinds[name]()] if name in kinds else [])
+    return nn.Sequential(*layers), nn.functional.cross_entropy if problem.loss == "cce" else nn.functional.mse_loss
 
 
-def _torch_sgd(torch: Any, net: Any, lr: float) -> Any:
+def _activations(problem: Problem) -> list[str]:
+    """The name of each layer's activation."""
+    return [problem.hidden] * (len(problem.sizes) - 2) + [problem.output]
+
+
+def _torch_batches(problem: Problem, shuffle: bool) -> Any:
+    """The row numbers of each batch of an epoch; None for one that is all rows."""
+    import torch
+
+    if problem.full_batch:
+        return [None]
+    rows = len(problem.x)
+    return (torch.randperm(rows) if shuffle else torch.arange(rows)).split(problem.batch_size)
+
+
+def _torch_sgd(net: Any, lr: float) -> Any:
+    import torch
+
     try:
         return torch.optim.SGD(net.parameters(), lr, fused=True)
     except (TypeError, RuntimeError):  # before PyTorch 2.4 there was none for the CPU
         return torch.optim.SGD(net.parameters(), lr, foreach=True)
-
-
-def compiled_pytorch(problem: Problem) -> Train:
-    """The same with forward, loss and backward compiled by torch.compile."""
-    return pytorch(problem, compiled=True)
 
 
 def jax(problem: Problem) -> Train:
@@ -124,7 +175,7 @@ def jax(problem: Problem) -> Train:
 
     jax.config.update("jax_enable_x64", True)  # float32 stays float32
     activations = {"relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh, "identity": lambda z: z}
-    names = [problem.hidden] * (len(problem.sizes) - 2) + [problem.output]
+    names = _activations(problem)
     dtype, rows, batch_size = problem.x.dtype, len(problem.x), min(problem.batch_size, len(problem.x))
     weights = [(problem.weights[f"{2 * i}.W"], problem.weights[f"{2 * i}.b"]) for i in range(len(names))]
     x, y = jnp.asarray(problem.x), jnp.asarray(problem.y)
@@ -188,8 +239,6 @@ def jax(problem: Problem) -> Train:
 
 def scikit_learn(problem: Problem) -> Train:
     """MLPClassifier or MLPRegressor with solver="sgd", every extra switched off."""
-    import warnings
-
     from sklearn.neural_network import MLPClassifier, MLPRegressor
 
     warnings.simplefilter("ignore")  # that so few epochs do not converge
@@ -216,20 +265,65 @@ def scikit_learn(problem: Problem) -> Train:
         W[...], b[...] = problem.weights[f"{2 * i}.W"], problem.weights[f"{2 * i}.b"]
 
     def train(epochs: int, shuffle: bool) -> list[float]:
-        seen = len(net.loss_curve_)
         net.set_params(max_iter=epochs, shuffle=shuffle).fit(problem.x, y)
-        return [(1 if problem.loss == "cce" else 2) * loss for loss in net.loss_curve_[-epochs:] if seen]
+        return [float(loss) * (1 if problem.loss == "cce" else 2) for loss in net.loss_curve_[-epochs:]]
 
     return train
+
+
+def _scikit_learn_cannot(problem: Problem) -> str:
+    fits = problem.output == ("softmax" if problem.loss == "cce" else "identity")
+    return "" if fits else f"has no {problem.output} output with this loss"
+
+
+def crysx(problem: Problem) -> Train:
+    """Its nn_model on the CPU. It does not shuffle, and so is spared the gathering of rows."""
+    with _silence():
+        from crysx_nn import network
+
+        names = [{"relu": "ReLU"}.get(name, name.title()) for name in _activations(problem)]
+        batch_size = min(problem.batch_size, len(problem.x))
+        net = network.nn_model(problem.sizes[0], list(problem.sizes[1:]), names, batch_size, device="CPU")
+    net.weights = [problem.weights[f"{2 * i}.W"].T.copy() for i in range(len(names))]
+    net.biases = [problem.weights[f"{2 * i}.b"].copy() for i in range(len(names))]
+    y = np.eye(problem.sizes[-1], dtype=problem.x.dtype)[problem.y] if problem.loss == "cce" else problem.y
+
+    def train(epochs: int, shuffle: bool) -> list[float]:
+        with _silence():
+            net.optimize(problem.x, y, None, problem.lr, epochs, problem.loss.upper(), miniterEpoch=epochs)
+        return [float(loss) for loss in net.errors]
+
+    return train
+
+
+def _crysx_cannot(problem: Problem) -> str:
+    exact = problem.loss != "cce" or problem.x.dtype == np.float32
+    return "" if exact else "adds 1e-7 to every probability whose logarithm it takes"
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Nothing is printed, no bar is drawn, no warning is given."""
+    out, err = contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())
+    with out, err, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 # A library reads its number of threads from the environment, where train.py puts it: OMP_NUM_THREADS and its like.
 PEERS: dict[str, Peer] = {
     "numba": Peer("nnlite numba", partial(nnlite, device="numba"), "numba", threads=(None,)),
     "eager": Peer("nnlite numba eager", partial(nnlite, device="numba", replay="eager"), "numba"),
-    "numpy": Peer("nnlite numpy", partial(nnlite, device="numpy"), "numpy", threads=(None,)),
+    "numpy": Peer("nnlite numpy", partial(nnlite, device="numpy"), "numpy"),
     "torch": Peer("PyTorch eager", pytorch, "torch"),
-    "compile": Peer("torch.compile", compiled_pytorch, "torch"),
+    "compile": Peer("torch.compile", compiled_pytorch, "torch", program="c++"),
     "jax": Peer("JAX scan", jax, "jax", threads=(None,)),
-    "sklearn": Peer("scikit-learn", scikit_learn, "sklearn"),
+    "sklearn": Peer("scikit-learn", scikit_learn, "sklearn", cannot=_scikit_learn_cannot),
+    "crysx": Peer(
+        *("crysx_nn", crysx, "crysx_nn"),
+        cannot=_crysx_cannot,
+        whole_batches=True,
+        note="does not shuffle, and leaves out a short last batch, which is not counted as a step of it",
+    ),
 }
+USUAL = [name for name in PEERS if name not in ("eager", "numpy")]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 import platform
 import statistics
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import date
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +46,14 @@ class Result:
 
 
 def median(runs: Iterable[dict[str, Any]], key: str) -> float:
-    return statistics.median(run[key] for run in runs)
+    """NaN where there are no runs."""
+    return statistics.median([run[key] for run in runs] or [math.nan])
 
 
 def number(value: float) -> str:
-    """Three digits."""
+    """Three digits; a dash for NaN."""
+    if math.isnan(value):
+        return "–"
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
@@ -64,49 +68,71 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def by_peer(results: list[Result], peers: list[str], cell: Callable[[Result, str], str]) -> str:
+    """A row for each workload, a column for each peer."""
+    head = ["workload", *(PEERS[peer].title for peer in peers)]
+    return table(head, [[result.name, *(cell(result, peer) for peer in peers)] for result in results])
+
+
 def speed(results: list[Result], peers: list[str]) -> str:
-    """µs per training step, and every other peer's time as a multiple of the first peer's."""
+    """µs per training step."""
+
+    def cell(result: Result, peer: str) -> str:
+        runs = result.best(peer)
+        return number(median(runs, "us_per_step")) + (" ¹" if runs and runs[0]["threads"] == 1 else "")
+
+    return by_peer(results, peers, cell)
+
+
+def ratios(results: list[Result], peers: list[str]) -> str:
+    """Every other peer's time as a multiple of the first peer's."""
     base, *others = peers
-    head = ["workload", *(PEERS[p].title for p in peers), *(f"{PEERS[p].title} ÷ {PEERS[base].title}" for p in others)]
-    rows = []
-    for result in results:
-        row = [f"{result.name}: {result.title}"]
-        for peer in peers:
-            runs = result.best(peer)
-            threads = f" ({runs[0]['threads'] or 'default'} threads)" if len(PEERS[peer].threads) > 1 else ""
-            row.append(number(median(runs, "us_per_step")) + threads.replace("1 threads", "1 thread"))
-        for peer in others:
-            ratios = result.ratios(peer, base)
-            row.append(f"{statistics.median(ratios):.2f} ({min(ratios):.2f} … {max(ratios):.2f})")
-        rows.append(row)
-    return table(head, rows)
+
+    def cell(result: Result, peer: str) -> str:
+        found = result.ratios(peer, base)
+        return f"{number(statistics.median(found))} ({number(min(found))} … {number(max(found))})" if found else "–"
+
+    return by_peer(results, others, cell)
 
 
 def threads(results: list[Result], peers: list[str], key: str) -> str:
     """µs per training step with each number of threads that was tried."""
-    variants = [(peer, n) for peer in peers for n in PEERS[peer].threads]
-    head = ["workload", *(f"{PEERS[p].title}, {'default' if n is None else n}" for p, n in variants)]
-    rows = []
-    for result in results:
-        times = [[run for run in result.runs if (run["peer"], run["threads"]) == variant] for variant in variants]
-        rows.append([result.name, *(number(median(runs, key)) for runs in times)])
-    return table(head, rows)
 
-
-def costs(results: list[Result], peers: list[str]) -> str:
-    """Seconds until the first step is done, and the most memory."""
-    titles = [PEERS[p].title for p in peers]
-    head = ["workload", *(f"{t}, s" for t in titles), "numba with nothing compiled, s", *(f"{t}, MB" for t in titles)]
-    rows = [
-        [
-            result.name,
-            *(f"{median(result.best(peer), 'first_step_s'):.2f}" for peer in peers),
-            "–" if result.cold_s is None else f"{result.cold_s:.1f}",
-            *(f"{median(result.best(peer), 'peak_mb'):.0f}" for peer in peers),
+    def cell(result: Result, peer: str) -> str:
+        times = [
+            median([run for run in result.runs if (run["peer"], run["threads"]) == (peer, n)], key)
+            for n in PEERS[peer].threads
         ]
-        for result in results
-    ]
-    return table(head, rows)
+        return "–" if all(map(math.isnan, times)) else " / ".join(map(number, times))
+
+    return by_peer(results, peers, cell)
+
+
+def start(results: list[Result], peers: list[str]) -> str:
+    """Seconds until the first step is done."""
+    return by_peer(results, peers, lambda result, peer: number(median(result.best(peer), "first_step_s")))
+
+
+def cold(results: list[Result]) -> str:
+    """The same of nnlite where nothing is compiled yet, in words."""
+    found = [result.cold_s for result in results if result.cold_s is not None]
+    return f"With nothing compiled nnlite numba takes {min(found):.0f} to {max(found):.0f} s." if found else ""
+
+
+def memory(results: list[Result], peers: list[str]) -> str:
+    """The most memory, in MB."""
+    return by_peer(results, peers, lambda result, peer: number(median(result.best(peer), "peak_mb")))
+
+
+def remarks(results: list[Result], peers: list[str]) -> str:
+    """Why there is no time of a peer, and what is different about one."""
+    reasons: dict[str, list[str]] = {}
+    for result in results:
+        for peer, reason in result.proof["reasons"].items():
+            reasons.setdefault(f"{PEERS[peer].title} {reason}", []).append(result.name)
+    lines = [f"–: {reason} ({', '.join(names)})." for reason, names in reasons.items()]
+    lines += [f"{PEERS[peer].title} {PEERS[peer].note}." for peer in peers if PEERS[peer].note]
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def proofs(results: list[Result]) -> str:
@@ -125,30 +151,39 @@ def text(results: list[Result], peers: list[str], facts: dict[str, str]) -> str:
     """Everything, as Markdown."""
     timed = [result for result in results if result.runs]
     repeats = 1 + max((run["repeat"] for result in timed for run in result.runs), default=0)
-    return "\n\n".join(
-        [
-            f"# Training speed, {date.today():%Y-%m-%d}",
-            "\n".join(f"- {name}: {value}" for name, value in facts.items()),
-            "## µs per training step",
-            "Whole epochs, shuffled (a full batch is not), plain SGD, float32, no metrics, over their steps. Median "
-            f"of {repeats} fresh processes, the peers by turns; a ratio is the median of the turns' ratios (lowest … "
-            "highest), above 1 where the peer is slower. Where two numbers of threads were tried, the faster is shown.",
-            speed(timed, peers),
-            "With each number of threads:",
-            threads(timed, peers, "us_per_step"),
-            "The same in processor time, summed over threads: other programs on the machine disturb it less, so that "
-            "with one thread it is about what an idle machine's clock would show. Waiting for other threads counts.",
-            threads(timed, peers, "processor_us_per_step"),
-            "## Start and memory",
-            "Seconds from the data being there until the first step is done: import of the library, building the net, "
-            "compiling or loading what was compiled. Memory: the most that the whole process held, data included.",
-            costs(timed, peers),
-            "## The same is computed",
-            "Same first weights, same batches in the same order; the mean loss of each epoch, relative to the first "
-            "peer's, at most so far apart. Without this no time is taken.",
-            proofs(results),
-        ]
-    )
+    comparison = [
+        f"Times as long as {PEERS[peers[0]].title}, above 1 where the peer is slower: the median of the turns' ratios "
+        "(lowest … highest).",
+        ratios(timed, peers),
+    ]
+    sections = [
+        f"# Training speed, {date.today():%Y-%m-%d}",
+        "\n".join(f"- {name}: {value}" for name, value in facts.items()),
+        "## µs per training step",
+        "Whole epochs, shuffled (a full batch is not), plain SGD, float32, no metrics, over their steps. Median "
+        f"of {repeats} fresh processes, the peers by turns. Where two numbers of threads were tried, the faster is "
+        "shown: ¹ one thread; else the library's own default.",
+        "\n".join(f"- {result.name}: {result.title}" for result in timed),
+        speed(timed, peers),
+        remarks(timed, peers),
+        *(comparison if len(peers) > 1 else []),
+        "With each number of threads, default / one:",
+        threads(timed, peers, "us_per_step"),
+        "The same in processor time, summed over threads: other programs on the machine disturb it less, so that "
+        "with one thread it is about what an idle machine's clock would show. Waiting for other threads counts.",
+        threads(timed, peers, "processor_us_per_step"),
+        "## Start and memory",
+        "Seconds from the data being there until the first step is done: import of the library, building the net, "
+        f"compiling, or loading what an earlier process has compiled. {cold(timed)}",
+        start(timed, peers),
+        "The most memory that the whole process held, data included, in MB:",
+        memory(timed, peers),
+        "## The same is computed",
+        "Same first weights, same batches in the same order; the mean loss of each epoch, relative to the first "
+        "peer's, at most so far apart. Without this no time is taken.",
+        proofs(results),
+    ]
+    return "\n\n".join(section for section in sections if section)
 
 
 def write(results: list[Result], peers: list[str], facts: dict[str, str], folder: Path, stem: str) -> None:
@@ -173,20 +208,22 @@ def draw(results: list[Result], peers: list[str], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(9, 4.5), layout="constrained")
-    width = 0.8 / len(peers)
+    figure, axes = plt.subplots(figsize=(max(9, 0.27 * len(results) * len(peers)), 5), layout="constrained")
+    width = 0.85 / len(peers)
     for i, peer in enumerate(peers):
         places = [place + (i - (len(peers) - 1) / 2) * width for place in range(len(results))]
         times = [median(result.best(peer), "us_per_step") for result in results]
-        bars = axes.bar(places, times, width, label=PEERS[peer].title)
-        axes.bar_label(bars, [number(time) for time in times], fontsize=7, rotation=90, padding=3)
+        bars = axes.bar(places, times, width * 0.92, label=PEERS[peer].title)
+        labels = ["" if math.isnan(time) else number(time) for time in times]
+        axes.bar_label(bars, labels, fontsize=8, rotation=90, padding=3)
     axes.set_yscale("log")
-    axes.margins(y=0.15)
+    axes.margins(x=0.01, y=0.15)
     axes.set_xticks(range(len(results)), [result.name for result in results])
     axes.set_ylabel("µs per training step (lower is better)")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper left")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
+    plt.close(figure)
 
 
 def facts() -> dict[str, str]:
@@ -196,14 +233,11 @@ def facts() -> dict[str, str]:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), cpu)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    names = [
-        "nnlite",
-        "numpy",
-        "numba",
-        *sorted({peer.module for peer in PEERS.values()} - {"nnlite", "numpy", "numba"}),
-    ]
+    found = packages_distributions()  # a module's name may differ from that of what is installed
+    modules = dict.fromkeys(["nnlite", "numpy", "numba", *(peer.module for peer in PEERS.values())])
     versions = []
-    for name in names:
+    for module in modules:
+        name = found.get(module, [module])[0]
         try:
             versions.append(f"{name} {version(name)}")
         except PackageNotFoundError:

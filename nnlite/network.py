@@ -145,7 +145,7 @@ class Sequential:
 
         After a fit that was recorded, also what is reserved for the results within a step.
         """
-        rows, width = [("layer", "output shape", "parameters")], self.inputs
+        rows, width = [("layer        ", "output shape", "parameters")], self.inputs
         for i, layer in enumerate(self.layers):
             width = layer.outputs_for(width) if width else None
             count = sum(int(np.prod(shape)) for shape in layer.shapes.values())
@@ -155,10 +155,11 @@ class Sequential:
         lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows]
         rule = "─" * len(lines[0])
         each = memory(len(self.parameters) * self.dtype.itemsize)
-        end = [f"memory: parameters {each}, gradients {each}"]
+        taken = [f"{'memory':<{widths[0]}}  parameters {each}, gradients {each}"]
         if self.recorded:
-            end.append(f"        the recorded step of {self.recorded[0]:,} rows {memory(self.recorded[1])}")
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], *end])
+            of_step = f"{memory(self.recorded[1])} for a batch of {self.recorded[0]:,} rows"
+            taken.append(f"{'recorded step':<{widths[0]}}  {of_step}")
+        return "\n".join([lines[0], rule, *lines[1:-1], rule, *taken, lines[-1]])
 
     # ---- files ------------------------------------------------------------------------------------------------
 
