@@ -1,22 +1,22 @@
 """One measurement in a process of its own: `python measure.py '{"job": …}'` writes one line of JSON.
 
 Jobs: "prove" trains all peers on the same rows in the same order and compares their losses; "time" takes the time of
-one peer; "machine" says what libraries use here; the other jobs are other programs'.
+one peer; "machine" says what libraries use here; "kernels" is of kernels.py, "scaling" of scaling.py.
 """
 
 from __future__ import annotations
 
 import ctypes
-import importlib
 import json
 import math
 import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from peers import PEERS, Train
+from peers import PEERS
 from workloads import WORKLOADS
 
 TOLERANCES = {"float32": 1e-4, "float64": 1e-9}  # relative, of the mean loss of every epoch
@@ -75,23 +75,24 @@ def timing(workload: str, peer: str, seconds: float) -> dict[str, float]:
     first_step = time.perf_counter() - start
     result = {"first_step_s": first_step}
     if seconds:
-        wall, processor = epoch_seconds(PEERS[peer].build(problem), seconds, shuffle=not problem.full_batch)
+        train = PEERS[peer].build(problem)
+        wall, processor = seconds_each(lambda epochs: train(epochs, not problem.full_batch), seconds)
         result["us_per_step"] = wall / problem.steps * 1e6
         result["processor_us_per_step"] = processor / problem.steps * 1e6
     return result | {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
-def epoch_seconds(train: Train, seconds: float, shuffle: bool) -> tuple[float, float]:
-    """Seconds an epoch, by the wall and of processors, over as many epochs as fill the time; shorter runs warm up."""
-    epochs = 1
-    train(1, shuffle)
+def seconds_each(run: Callable[[int], Any], seconds: float) -> tuple[float, float]:
+    """Seconds a turn, by the wall and of processors, over as many turns as fill the time; shorter runs warm up."""
+    turns = 1
+    run(1)
     while True:
         start, processor = time.perf_counter(), time.process_time()
-        train(epochs, shuffle)
+        run(turns)
         took, processor = time.perf_counter() - start, time.process_time() - processor
         if took >= seconds * 0.7:
-            return took / epochs, processor / epochs
-        epochs = math.ceil(epochs * min(100.0, seconds / took))
+            return took / turns, processor / turns
+        turns = math.ceil(turns * min(100.0, seconds / max(took, 1e-9)))
 
 
 def machine() -> dict[str, str]:
@@ -121,12 +122,19 @@ def openblas() -> str:
     return "not the OpenBLAS of NumPy's wheel"
 
 
-def elsewhere(module: str, function: str) -> Any:
-    """A job of another of these programs."""
-    return lambda **request: getattr(importlib.import_module(module), function)(**request)
+def kernels(**request: Any) -> Any:
+    from kernels import times
+
+    return times(**request)
 
 
-JOBS = {"prove": prove, "time": timing, "machine": machine, "kernels": elsewhere("kernels", "times")}
+def scaling(**request: Any) -> Any:
+    from scaling import times
+
+    return times(**request)
+
+
+JOBS = {"prove": prove, "time": timing, "machine": machine, "kernels": kernels, "scaling": scaling}
 
 if __name__ == "__main__":
     request = json.loads(sys.argv[1])

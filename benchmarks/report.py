@@ -188,17 +188,21 @@ def text(results: list[Result], peers: list[str], facts: dict[str, str]) -> str:
 
 def write(results: list[Result], peers: list[str], facts: dict[str, str], folder: Path, stem: str) -> None:
     """STEM.md, STEM.csv (every run) and STEM.png into the folder."""
+    picture = f"\n\n![µs per training step]({stem}.png)"
+    save(folder, stem, text(results, peers, facts) + picture, [run for result in results for run in result.runs])
+    draw([result for result in results if result.runs], peers, folder / f"{stem}.png")
+
+
+def save(folder: Path, stem: str, markdown: str, rows: list[dict[str, Any]]) -> None:
+    """STEM.md and STEM.csv into the folder, which is made."""
     folder.mkdir(parents=True, exist_ok=True)
-    picture = f"\n\n![µs per training step]({stem}.png)\n"
-    (folder / f"{stem}.md").write_text(text(results, peers, facts) + picture, encoding="utf-8")
-    runs = [run for result in results for run in result.runs]
+    (folder / f"{stem}.md").write_text(markdown + "\n", encoding="utf-8")
     with (folder / f"{stem}.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(runs[0]), lineterminator="\n")
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(
-            {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in run.items()} for run in runs
+            {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()} for row in rows
         )
-    draw([result for result in results if result.runs], peers, folder / f"{stem}.png")
 
 
 def draw(results: list[Result], peers: list[str], path: Path) -> None:

@@ -1,0 +1,150 @@
+"""Every kernel alone, compiled loop beside NumPy's formula: `python benchmarks/kernels.py [--out FOLDER]`.
+
+First both must give the same. Then each is timed on one thread, median of fresh processes: the loop as a replay runs
+it, many times from one table with no Python in between; the formula as a step in Python calls it. Last comes how near
+the loop is to the limit: the best rate of any product here, of either side, or the rate at which bytes are copied.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from timeit import Timer
+from typing import Any
+
+import numpy as np
+from measure import seconds_each
+from report import facts, number, save, table
+from train import child
+
+SIZES = {
+    "small": {"N": 32, "K": 32, "M": 32, "P": 1056},
+    "medium": {"N": 64, "K": 784, "M": 128, "P": 100_480},
+    "large": {"N": 512, "K": 2048, "M": 2048, "P": 4_196_352},
+}
+HEAD = ["kernel", "numba, µs", "NumPy, µs", "NumPy ÷ numba", "rate", "of the limit"]
+REMARK = "What is written in place may be above 100 %: a copy first has to fetch the memory that it writes to."
+APART = 2e-4  # at most, of the largest result: sums of 2048 float32 in another order
+
+
+def times(seconds: float) -> dict[str, Any]:
+    """Size -> kernel -> seconds a call of the loop, of the formula and of a copy of as many bytes; what it works on."""
+    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+    from test_kernels import KERNELS, make_operands
+
+    from nnlite.devices.on_numba import LOOPS
+
+    found: dict[str, Any] = {size: {} for size in SIZES}
+    for size, letters in SIZES.items():
+        sizes = letters | {"A": 4 * letters["N"], "E": 2 * letters["N"]}
+        used = sizes | {"A": sizes["N"], "E": sizes["N"]}  # of those only so many rows are read
+        for name in LOOPS:
+            kernel, signature = KERNELS[name], KERNELS[name].signature
+            operands = make_operands(signature, sizes, np.float32, np.random.default_rng(0))
+            shapes = [shape for shape in (*signature.operands.values(), *signature.results.values()) if shape]
+            product = {"N", "K", "M"} <= {letter for shape in shapes for letter in shape}
+            moved = 4 * sum(math.prod(int(used.get(letter, letter)) for letter in shape) for shape in shapes)
+            found[size][name] = {
+                "numba": seconds_each(loop_of(name, kernel, operands), seconds)[0],
+                "numpy": seconds_each(Timer(partial(kernel, *operands)).timeit, seconds)[0],
+                "copy": 0.0 if product else seconds_each(copy_of(moved // 8), seconds)[0],
+                "flops": 2 * sizes["N"] * sizes["K"] * sizes["M"] if product else 0,
+                "bytes": moved,
+            }
+    return found
+
+
+def loop_of(name: str, kernel: Any, operands: list[Any]) -> Callable[[int], None]:
+    """Something that runs the compiled loop so many times, after it has given what the formula gives."""
+    from nnlite.devices import get_device
+    from nnlite.devices.recording import Arena, Recorder, Symbol
+
+    device, signature = get_device("numba"), kernel.signature
+    named = dict(zip(signature.operands, operands))
+    arrays = {f"operand {n}": device.asarray(o.copy()) for n, o in named.items() if isinstance(o, np.ndarray)}
+    symbols = {n: Symbol(n, a.shape, a.dtype, n, 0) for n, a in arrays.items()}
+    recorder = Recorder(device.ops, np.float32)
+    getattr(recorder, name)(*[symbols.get(f"operand {n}", o) for n, o in named.items()])
+    arena = Arena(device, np.float32, {"sums": np.zeros(1), **arrays})
+    run = run_lines(device.replay(recorder.tape, None, arena).tables[0][0], arena)
+
+    run(1)
+    copies = [o.copy() if isinstance(o, np.ndarray) else o for o in operands]
+    answer = kernel(*copies)
+    expected = list(answer) if isinstance(answer, tuple) else [] if answer is None else [answer]
+    expected += [o for n, o in zip(named, copies) if n in signature.results]
+    written = [symbols[f"operand {n}"] for n in named if n in signature.results]
+    for symbol, e in zip((*recorder.tape.rows[0].results, *written), expected, strict=True):
+        apart = np.abs(arena.view(symbol) - e).max() / max(np.abs(e).max(), 1e-30)
+        if not apart <= APART:
+            raise SystemExit(f"{name}: the loop's {symbol} is {apart:.0e} apart from the formula's")
+    return run
+
+
+def run_lines(lines: np.ndarray, keep: Any) -> Callable[[int], None]:
+    """Something that runs these lines so many times, by one more that goes back; `keep` is the memory they work on."""
+    from nnlite.devices.table import REPEAT, replay
+
+    whole, one = np.vstack([lines, np.zeros_like(lines[:1])]), np.zeros((1, 1))
+
+    def run(n: int, keep: Any = keep) -> None:
+        whole[-1, :3] = REPEAT, len(lines), n
+        replay(whole, whole[:0], 0, 1, 2, one[0], one, 0, 1, np.zeros(1, np.int64))
+
+    return run
+
+
+def copy_of(size: int) -> Callable[[int], None]:
+    """Something that copies so many float32 so many times."""
+    from nnlite.devices.compiling import compiled
+    from nnlite.devices.table import function_for
+
+    x, y = np.ones(max(1, size), np.float32), np.zeros(max(1, size), np.float32)
+    address = function_for(compiled(copy), "copy", ("f4_1", "f4_1"))
+    return run_lines(np.array([[address, y.ctypes.data, y.size, x.ctypes.data, x.size]]), (x, y))
+
+
+def copy(y, x):  # type: ignore[no-untyped-def]
+    for i in range(x.size):
+        y[i] = x[i]
+
+
+def cells(m: dict[str, Any], peak: float) -> list[str]:
+    """What HEAD says of these medians."""
+    limit, rate = ["–", "–"], (m["flops"] or m["bytes"]) / m["numba"]
+    if m["bytes"] > 1000:  # else it is a few numbers, and all of the time is for the call
+        share = rate / peak if m["flops"] else m["copy"] / m["numba"]
+        limit = [f"{number(rate / 1e9)} {'GFLOP' if m['flops'] else 'GB'}/s", f"{share:.0%}"]
+    micros = [number(m[side] * 1e6) for side in ("numba", "numpy")]
+    return [m["kernel"], *micros, number(m["numpy"] / m["numba"]), *limit]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5, help="processes for each time")
+    parser.add_argument("--seconds", type=float, default=0.02, help="how long each time is taken for")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="also write kernels.md and kernels.csv there")
+    arguments = parser.parse_args()
+    runs = [child("kernels", threads=1, seconds=arguments.seconds) for _ in range(arguments.repeats)]
+    rows: list[dict[str, Any]] = [
+        {"size": size, "kernel": name} | {key: statistics.median(run[size][name][key] for run in runs) for key in first}
+        for size in SIZES
+        for name, first in runs[0][size].items()
+    ]
+    peak = max(m["flops"] / min(m["numba"], m["numpy"]) for m in rows)
+    sections = ["# Kernels, one thread", "\n".join(f"- {name}: {value}" for name, value in facts().items()), REMARK]
+    for size, letters in SIZES.items():
+        sections.append(f"## {size}: {', '.join(f'{letter} = {value:,}' for letter, value in letters.items())}")
+        sections.append(table(HEAD, [cells(m, peak) for m in rows if m["size"] == size]))
+    print("\n\n".join(sections))
+    if arguments.out:
+        save(arguments.out, "kernels", "\n\n".join(sections), rows)
+
+
+if __name__ == "__main__":
+    main()

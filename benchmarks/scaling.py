@@ -1,0 +1,150 @@
+"""How the time of a training step grows: `python benchmarks/scaling.py [--out FOLDER] [--quick]`.
+
+One size at a time goes from small to large, all others stay: rows of the data, width of the hidden layers, how many
+there are, rows of a batch. Where the work doubles and the time does too, the exponent is 1; for twice the rows of the
+data a step should take the same time (0), and twice the width is four times the work (2). At the small end it is less:
+there the time is that of the calls.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from peers import PEERS, Train
+from report import facts, number, save, table
+from train import child, wait_for_quiet
+from workloads import Problem
+
+FIXED = {"rows": 8192, "width": 64, "depth": 2, "batch": 32}
+SWEEPS = {
+    "rows": [2**n for n in range(8, 17, 2)],
+    "width": [2**n for n in range(3, 12)],
+    "depth": [2**n for n in range(6)],
+    "batch": [2**n for n in range(1, 13)],
+}
+NAMES = {
+    "rows": "rows of the data",
+    "width": "width of each hidden layer",
+    "depth": "hidden layers",
+    "batch": "rows of a batch",
+}
+INPUTS, OUTPUTS = 32, 8
+
+
+def problem(rows: int, width: int, depth: int, batch: int) -> Problem:
+    """A tanh net and noise to train it on."""
+    import nnlite as nl
+
+    rng = np.random.default_rng(0)
+    sizes = (INPUTS, *[width] * depth, OUTPUTS)
+    net = nl.mlp(sizes, "tanh", "identity", device="numpy", dtype="float64", seed=0)
+    x, y = rng.standard_normal((rows, INPUTS)), rng.standard_normal((rows, OUTPUTS))
+    return Problem(sizes, "tanh", "identity", "mse", 1e-3, batch, x, y, net.state_dict()).astype("float32")
+
+
+def times(peer: str, sweep: str, values: list[int], seconds: float) -> list[float]:
+    """µs a step for each of these values of this size."""
+    found = []
+    for value in values:
+        given = problem(**(FIXED | {sweep: value}))
+        found.append(epoch_seconds(PEERS[peer].build(given), seconds) / given.steps * 1e6)
+    return found
+
+
+def epoch_seconds(train: Train, seconds: float) -> float:
+    """What an epoch more adds to a run, so that what a run does before its first step does not count."""
+
+    def clock(epochs: int) -> float:
+        start = time.perf_counter()
+        train(epochs, True)
+        return time.perf_counter() - start
+
+    one, more = min(clock(1) for _ in range(3)), 1
+    while True:
+        took = clock(1 + more) - one
+        if took >= seconds * 0.7:
+            return took / more
+        more = math.ceil(more * min(10.0, seconds / max(took, 1e-9)))
+
+
+def exponent(values: Sequence[float], micros: Sequence[float]) -> float:
+    """How the time grows over the last three values: the slope of the line that fits best on logarithmic axes."""
+    return float(np.polyfit(np.log(values[-3:]), np.log(micros[-3:]), 1)[0])
+
+
+def draw(sweeps: dict[str, list[int]], found: dict[str, dict[str, list[float]]], path: Path) -> None:
+    """A panel for each sweep, both axes logarithmic."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, panels = plt.subplots(2, 2, figsize=(9, 7), layout="constrained")
+    for axes, (sweep, by_peer) in zip(panels.flat, found.items()):
+        for peer, micros in by_peer.items():
+            axes.loglog(sweeps[sweep], micros, marker="o", markersize=4, label=PEERS[peer].title)
+        axes.set_xscale("log", base=2)
+        axes.set_xlabel(NAMES[sweep])
+        axes.set_ylabel("µs per training step")
+        axes.grid(which="major", alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=["numba", "numpy", "torch"], help="who trains")
+    parser.add_argument("--repeats", type=int, default=3, help="processes for each time")
+    parser.add_argument("--seconds", type=float, default=0.3, help="how long each time is taken for")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="also write scaling.md, .csv and .png there")
+    parser.add_argument("--quick", action="store_true", help="once, shortly, and without the largest")
+    arguments = parser.parse_args()
+    peers = [peer for peer in arguments.peers if not PEERS[peer].missing]
+    repeats, seconds = (1, 0.03) if arguments.quick else (arguments.repeats, arguments.seconds)
+    sweeps = {sweep: values[:-2] if arguments.quick else values for sweep, values in SWEEPS.items()}
+
+    found: dict[str, dict[str, list[float]]] = {}
+    for sweep, values in sweeps.items():
+        runs: dict[str, list[list[float]]] = {peer: [] for peer in peers}
+        for _ in range(repeats):
+            for peer in peers:
+                wait_for_quiet(0.0 if arguments.quick else 2.0)
+                runs[peer].append(child("scaling", peer=peer, sweep=sweep, values=values, seconds=seconds))
+        found[sweep] = {peer: [statistics.median(each) for each in zip(*runs[peer])] for peer in peers}
+
+    net = (
+        f"{INPUTS} inputs, {FIXED['depth']} hidden layers of {FIXED['width']}, {OUTPUTS} outputs, tanh, MSE, plain SGD"
+    )
+    sections = [
+        "# How the time of a training step grows",
+        "\n".join(f"- {name}: {value}" for name, value in facts().items()),
+        f"Where nothing else is said: {net}; batches of {FIXED['batch']} of {FIXED['rows']:,} rows. µs per step, the "
+        f"median of {repeats} processes. The exponent is that of the last three values: time ~ sizeᵉ.",
+    ]
+    rows: list[dict[str, Any]] = []
+    for sweep, by_peer in found.items():
+        cells = [[f"{value:,}", *map(number, micros)] for value, *micros in zip(sweeps[sweep], *by_peer.values())]
+        slopes = [f"{exponent(sweeps[sweep], micros):.2f}" for micros in by_peer.values()]
+        head = [NAMES[sweep], *(PEERS[peer].title for peer in peers)]
+        sections += [f"## {NAMES[sweep]}", table(head, [*cells, ["exponent", *slopes]])]
+        for i, value in enumerate(sweeps[sweep]):
+            micros = {f"{peer}_us": found_times[i] for peer, found_times in by_peer.items()}
+            rows.append({"sweep": sweep, "value": value} | micros)
+    print("\n\n".join(sections))
+    if arguments.out:
+        sections.append("![µs per training step](scaling.png)")
+        save(arguments.out, "scaling", "\n\n".join(sections), rows)
+        draw(sweeps, found, arguments.out / "scaling.png")
+
+
+if __name__ == "__main__":
+    main()
