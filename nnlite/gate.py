@@ -171,11 +171,7 @@ def finite(array: Any, device: NumpyDevice, dtype: Any, name: str) -> Any:
         raise ValueError(f"{name} contains {what} at {_where(place)}; drop or fill such entries first")
     with np.errstate(over="ignore"):
         result = device.asarray(np.require(array, dtype, "A") if isinstance(array, np.ndarray) else array, dtype)
-    if (
-        result is not array
-        and np.dtype(array.dtype).itemsize >= result.dtype.itemsize
-        and not _finite(result)
-    ):
+    if result is not array and np.dtype(array.dtype).itemsize >= result.dtype.itemsize and not _finite(result):
         place = _first(~np.isfinite(result))
         raise ValueError(f"{name} contains {array[place]} at {_where(place)}, too large for {result.dtype}")
     return result

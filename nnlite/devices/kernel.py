@@ -3,10 +3,10 @@
     @kernel("x (N,K), W (K,M), b (M) -> y (N,M)")
     def linear(x, W, b): ...
 
-Equal letters are equal sizes. N stands for rows each of which is computed without looking at the others, so that threads
+Equal letters are equal sizes. N stands for rows each of which is computed without a look at the others, so that threads
 may share them out; rows that meet have another letter. A name without parentheses is a plain number; if it is a letter,
-it is that size. A result with the name of an operand is that operand, written in place. Shapes are checked, results reserved and kernels
-tested from this one line.
+it is that size. A result with the name of an operand is that operand, written in place. Shapes are checked, results
+reserved and kernels tested from this one line.
 """
 
 from __future__ import annotations

@@ -193,12 +193,12 @@ def forward_product(y, x, W, start, apart, first, stop):
 
 
 def linear(y, x, W, b, first, stop):
-    if y.shape[1] == 1:
+    start, apart = address(b) + first * b.itemsize, 0
+    if y.shape[1] == 1:  # a product with one column takes its start from one, too
         for i in range(y.shape[0]):
             y[i, 0] = b[0]
-        forward_product(y, x, W, address(y), y.itemsize, first, stop)
-    else:
-        forward_product(y, x, W, address(b) + first * b.itemsize, 0, first, stop)
+        start, apart = address(y), y.itemsize
+    forward_product(y, x, W, start, apart, first, stop)
 
 
 def matmul(y, x, W, first, stop):
@@ -247,7 +247,8 @@ def add_rows(b, start, dy, factor, alpha, first, stop):
 @compiled
 def add_many_rows(b, adding, of_dy, row, rows, factor, alpha):
     size, columns = b.itemsize, b.size
-    part, total = np.empty(columns, b.dtype), np.zeros(columns, np.float64)
+    part, total = np.empty(columns, b.dtype), np.empty(columns, np.float64)
+    total[:] = 0
     for n in range(0, rows, 64):
         some, block = min(64, rows - n), of_dy + n * row
         product(address(part), 0, 0, 0, address(factor), 0, 0, block, row, size, 1, some, columns, alpha, size)
@@ -327,8 +328,9 @@ def softplus(y, x):
 
 
 def softplus_backward(dx, dy, y):
-    for i in range(y.size):
-        dx[i] = -dy[i] * math.expm1(-y[i])
+    half, one = y.dtype.type(0.5), y.dtype.type(1)
+    for i in range(y.size):  # 1 − e^−y = tanh(y/2) (1 + e^−y), without cancellation
+        dx[i] = dy[i] * tanh_of(half * y[i]) * (one + exp_negative(-y[i]))
 
 
 @compiled
@@ -508,12 +510,17 @@ def add_losses(total, losses):
 
 def add_hits(sums, prediction, target):
     rows, columns = prediction.shape
-    half = prediction.dtype.type(0.5)
+    half, hits = prediction.dtype.type(0.5), 0
     for i in range(rows):
         if columns > 1:
-            sums[0] += np.argmax(prediction[i]) == np.argmax(target[i])
+            found, expected = 0, 0
+            for j in range(1, columns):
+                found = j if prediction[i, j] > prediction[i, found] else found
+                expected = j if target[i, j] > target[i, expected] else expected
+            hits += found == expected
         else:
-            sums[0] += (prediction[i, 0] > half) == (target[i, 0] > half)
+            hits += (prediction[i, 0] > half) == (target[i, 0] > half)
+    sums[0] += hits
     sums[1] += rows
 
 

@@ -79,7 +79,7 @@ class NumbaDevice(NumpyDevice):
 
 
 # In units of `work`, of which a core does about eight in a nanosecond; a barrier costs 200 ns.
-WORTH_THREADS = 60_000  # of a whole step
+WORTH_THREADS = 150_000  # of a whole step: some 50 µs
 SMALLEST_SHARED = 10_000  # of a product
 
 

@@ -40,7 +40,7 @@ def fuse(rows: Sequence[Row], kernels: Mapping[str, Callable[..., Any]]) -> list
     """
     steps = [row for row in rows if row.name == "sgd_step"]
     makers = [row for row in rows if row.name in FUSED_WITH_SGD]
-    others = [row for row in rows if row.name != "sgd_step" and row not in makers]
+    others = [row for row in rows if row.name != "sgd_step" and row.name not in FUSED_WITH_SGD]
     if len(steps) != 1 or any(_touches(row, "gradients") for row in others):
         return list(rows)
     parameters, gradients, rate = steps[0].operands
@@ -52,8 +52,10 @@ def fuse(rows: Sequence[Row], kernels: Mapping[str, Callable[..., Any]]) -> list
         moved = parameters.part(gradient.name.replace(".d", "."), gradient.offset, gradient.shape)
         name = FUSED_WITH_SGD[row.name]
         fused.append(Row(name, kernels[name], (*operands, moved, rate), ()))
-    end = list(rows).index(steps[0])  # only there, since until then the old parameters are still read
-    return [row for row in rows[:end] if row not in makers] + fused + list(rows[end + 1 :])
+    end = next(
+        i for i, row in enumerate(rows) if row is steps[0]
+    )  # only there, since until then the old parameters are still read
+    return [row for row in rows[:end] if row.name not in FUSED_WITH_SGD] + fused + list(rows[end + 1 :])
 
 
 def plan(rows: Sequence[Row], columns: Mapping[str, str], least: float = 0.0) -> list[Planned]:
@@ -63,14 +65,24 @@ def plan(rows: Sequence[Row], columns: Mapping[str, str], least: float = 0.0) ->
     than `least` work are left to one thread.
     """
     planned: list[Planned] = []
+    touched: dict[Any, list[tuple[int, int, bool, Planned]]] = {}  # segment -> from where to where, written, by whom
     for row in rows:
         split = "" if is_product(row) and work(row) < least else _split(row, columns)
+        places = [(*_place(symbol), True) for symbol in _writes(row)]
+        places += [(*_place(symbol), False) for symbol in _symbols(row)]
         phase = 0
-        for earlier in planned:
-            if _depends(row, earlier.row):
-                together = split == earlier.split and split in ("N", "P", "")  # the same share, or the same one thread
-                phase = max(phase, earlier.phase + (not together))
+        for segment, start, stop, written in places:
+            for other_start, other_stop, other_written, earlier in touched.get(segment, ()):
+                if (written or other_written) and start < other_stop and other_start < stop:
+                    together = split == earlier.split and split in (
+                        "N",
+                        "P",
+                        "",
+                    )  # the same share, or the same one thread
+                    phase = max(phase, earlier.phase + (not together))
         planned.append(Planned(row, split, phase))
+        for segment, start, stop, written in places:
+            touched.setdefault(segment, []).append((start, stop, written, planned[-1]))
     return sorted(planned, key=lambda p: p.phase)  # stable: within a phase the order stays
 
 
@@ -155,8 +167,9 @@ def tile(
     batch = [p.row for p in planned if p.split == "N"]
     if any(p.phase for p in planned if p.split == "N"):
         return None
-    inside = [row for row in rows if row in batch or row.name in FUSED_WITH_SGD]
-    after = [row for row in rows if row not in inside]
+    shared = {id(row) for row in batch}
+    inside = [row for row in rows if id(row) in shared or row.name in FUSED_WITH_SGD]
+    after = [row for row in rows if id(row) not in shared and row.name not in FUSED_WITH_SGD]
     makers = [row.operands[-1] for row in inside if row.name in FUSED_WITH_SGD]
     results = [result for row in batch for result in row.results]
     if not makers or not results:
@@ -222,14 +235,6 @@ def _writes(row: Row) -> list[Symbol]:
     return [*row.results, *(named[name] for name in signature.results if name in named)]
 
 
-def _depends(row: Row, earlier: Row) -> bool:
-    """Whether one reads or writes what the other writes."""
-    mine, its = _writes(row), _writes(earlier)
-    return any(_overlap(a, b) for a in mine for b in (*its, *_symbols(earlier))) or any(
-        _overlap(a, b) for a in _symbols(row) for b in its
-    )
-
-
 def _symbols(row: Row) -> list[Symbol]:
     return [operand for operand in row.operands if isinstance(operand, Symbol)]
 
@@ -238,9 +243,8 @@ def _touches(row: Row, segment: str) -> bool:
     return any(symbol.segment == segment for symbol in _symbols(row))
 
 
-def _overlap(a: Symbol, b: Symbol) -> bool:
-    if a.segment != b.segment:
-        return False
-    if a.offset is None or b.offset is None:  # results, which have no place yet
-        return a is b
-    return a.offset < b.offset + b.size and b.offset < a.offset + a.size
+def _place(symbol: Symbol) -> tuple[Any, int, int]:
+    """Its segment, and from where to where it lies there; a result, which has no place yet, is a segment of its own."""
+    if symbol.offset is None:
+        return id(symbol), 0, 1
+    return symbol.segment, symbol.offset, symbol.offset + symbol.size
