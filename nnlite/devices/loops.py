@@ -248,7 +248,8 @@ def add_rows(b, start, dy, factor, alpha, first, stop):
 def add_many_rows(b, adding, of_dy, row, rows, factor, alpha):
     size, columns = b.itemsize, b.size
     part, total = np.empty(columns, b.dtype), np.empty(columns, np.float64)
-    total[:] = 0
+    for j in range(columns):
+        total[j] = 0
     for n in range(0, rows, 64):
         some, block = min(64, rows - n), of_dy + n * row
         product(address(part), 0, 0, 0, address(factor), 0, 0, block, row, size, 1, some, columns, alpha, size)
