@@ -91,13 +91,16 @@ def test_eight_processes_at_once(tmp_path, filled):
 
 
 def test_scipy_is_imported_by_nobody_but_who_needs_it():
-    """Numba would do so to see whether it is there, for 0.2 s and 30 MB; np.dot in a user's own function still works."""
+    """Numba would do so to see whether it is there, for 0.2 s and 30 MB; np.dot in somebody's function still works."""
     pytest.importorskip("scipy")
-    code = TRAIN + """
+    code = (
+        TRAIN
+        + """
 import sys, numba
 assert "scipy.linalg" not in sys.modules
 dot = numba.njit(lambda a: np.dot(a, a))(np.eye(3) * 2)
 assert (dot == np.eye(3) * 4).all() and "scipy.linalg" in sys.modules
 """
+    )
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert process.returncode == 0, process.stderr

@@ -74,7 +74,8 @@ for round in range(8):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends Ctrl-C to a whole console")
 def test_ctrl_c_stops_a_fit_within_a_second_and_leaves_it_usable(rng):
-    process = subprocess.Popen([sys.executable, "-c", ENDLESS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", ENDLESS], text=True, **pipes)
     assert process.stdout.readline() == "ready\n", process.stderr.read()
     for _ in range(8):
         time.sleep(0.3 + rng.uniform(0, 0.4))
