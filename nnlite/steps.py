@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .trainer import Trainer
 
 LONGEST_CALL = 0.2  # seconds that the device may be out of Python: so that Ctrl-C and the bar are not kept waiting
-MOST_INDICES = 1_000_000  # in the order of rows of several epochs
+MOST_INDICES = 200_000  # in the order of rows of several epochs, which are drawn together
 
 
 class Steps:

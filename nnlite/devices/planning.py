@@ -52,9 +52,8 @@ def fuse(rows: Sequence[Row], kernels: Mapping[str, Callable[..., Any]]) -> list
         moved = parameters.part(gradient.name.replace(".d", "."), gradient.offset, gradient.shape)
         name = FUSED_WITH_SGD[row.name]
         fused.append(Row(name, kernels[name], (*operands, moved, rate), ()))
-    end = next(
-        i for i, row in enumerate(rows) if row is steps[0]
-    )  # only there, since until then the old parameters are still read
+    # Only where the step was, since until then the old parameters are still read.
+    end = next(i for i, row in enumerate(rows) if row is steps[0])
     return [row for row in rows[:end] if row.name not in FUSED_WITH_SGD] + fused + list(rows[end + 1 :])
 
 
@@ -68,17 +67,14 @@ def plan(rows: Sequence[Row], columns: Mapping[str, str], least: float = 0.0) ->
     touched: dict[Any, list[tuple[int, int, bool, Planned]]] = {}  # segment -> from where to where, written, by whom
     for row in rows:
         split = "" if is_product(row) and work(row) < least else _split(row, columns)
+        alone = split in ("N", "P", "")  # each thread goes on with its own share, or one thread with all
         places = [(*_place(symbol), True) for symbol in _writes(row)]
         places += [(*_place(symbol), False) for symbol in _symbols(row)]
         phase = 0
         for segment, start, stop, written in places:
             for other_start, other_stop, other_written, earlier in touched.get(segment, ()):
                 if (written or other_written) and start < other_stop and other_start < stop:
-                    together = split == earlier.split and split in (
-                        "N",
-                        "P",
-                        "",
-                    )  # the same share, or the same one thread
+                    together = alone and split == earlier.split
                     phase = max(phase, earlier.phase + (not together))
         planned.append(Planned(row, split, phase))
         for segment, start, stop, written in places:
