@@ -55,10 +55,11 @@ def test_python_threads_train_and_predict_side_by_side():
 
 
 ENDLESS = """
-import sys, numpy as np, nnlite as nl
+import signal, numpy as np, nnlite as nl
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background would ignore
 rng = np.random.default_rng(0)
 x, y = rng.standard_normal((600, 60)), rng.integers(0, 5, 600)
-net = nl.mlp([60, 80, 5], output="softmax", device="numba", seed=0, threads=2)
+net = nl.mlp([60, 300, 5], output="softmax", device="numba", seed=0, threads=2)
 trainer = nl.Trainer(net, "cce", nl.SGD(lr=0.01))
 trainer.fit(x, y, epochs=1, progress=False)
 print("ready", flush=True)
@@ -76,6 +77,8 @@ for round in range(8):
 def test_ctrl_c_stops_a_fit_within_a_second_and_leaves_it_usable(rng):
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = subprocess.Popen([sys.executable, "-c", ENDLESS], text=True, **pipes)
+    watch = threading.Timer(120, process.kill)  # better a failure than to wait for ever
+    watch.start()
     assert process.stdout.readline() == "ready\n", process.stderr.read()
     for _ in range(8):
         time.sleep(0.3 + rng.uniform(0, 0.4))
@@ -84,5 +87,6 @@ def test_ctrl_c_stops_a_fit_within_a_second_and_leaves_it_usable(rng):
         assert process.stdout.readline().startswith("stopped ")
         assert time.monotonic() - start < 10  # an order of magnitude more than is promised: this is no clock
     assert process.wait(timeout=60) == 0, process.stderr.read()
+    watch.cancel()
     process.stdout.close()
     process.stderr.close()
