@@ -22,6 +22,7 @@ from .optimizers import SGD
 from .trainer import DivergedError, Trainer
 
 REPEATS = 3  # of every measurement, the devices taking turns, so that a slow moment of the machine meets all of them
+PAUSE = 0.1  # seconds before each: a BLAS's threads keep a core for some 30 ms after they were last needed
 ENOUGH = 1.05  # times as fast: below, the next run may well say the opposite
 TOLERANCE = 1e-4  # relative, between two devices' losses of an epoch: rounding in float32 stays below
 RATE = 0.01  # of learning: from 0.03 on the loss of the widest net grows
@@ -115,6 +116,7 @@ def measure(net: Net, names: Sequence[str], seconds: float) -> list[Measured]:
     _alike(net, losses)
 
     def fit(name: str, epochs: int) -> float:
+        time.sleep(PAUSE)
         start = time.perf_counter()
         trainers[name].fit(x, y, epochs, net.batch, progress=False)
         return time.perf_counter() - start
