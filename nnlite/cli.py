@@ -346,7 +346,7 @@ def _machine(devices: Sequence[str]) -> str:
     with contextlib.suppress(OSError, StopIteration):  # Linux
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         cpu = next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
-    cpus = _usable_cpus() or 1
+    cpus = gate.usable_cpus()
     parts = [cpu, f"{cpus} CPU{'s' * (cpus > 1)} for this process"]
     if hasattr(os, "getloadavg") and (load := os.getloadavg()[0]) > cpus / 2:
         parts[-1] += f", busy in the last minute (load {load:.1f}): repeat when it is quiet"
@@ -407,17 +407,13 @@ def info(options: argparse.Namespace) -> None:
     lines["cupy"] = _version("cupy", "cupy-cuda13x", "cupy-cuda12x", "cupy-cuda11x")
     for name, (available, detail) in nl.devices().items():
         lines[f"device {name}"] = f"{'yes' if available else 'no'}: {detail}"
-    lines["CPUs"] = f"{os.cpu_count()}, of which this process may use {_usable_cpus()}"
+    lines["CPUs"] = f"{os.cpu_count()}, of which this process may use {gate.usable_cpus()}"
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_CORETYPE"):
         lines[variable] = os.environ.get(variable, "not set")
     built: Any = np.show_config(mode="dicts")
     blas = built.get("Build Dependencies", {}).get("blas", {})
     lines["BLAS"] = f"{blas.get('name', 'unknown')} {blas.get('version', '')}, core {_blas_core()}"
     say("\n".join(f"{name:<21} {text}" for name, text in lines.items()))
-
-
-def _usable_cpus() -> int | None:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _version(*packages: str) -> str:

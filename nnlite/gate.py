@@ -57,12 +57,17 @@ def number(
     return value
 
 
+def usable_cpus() -> int:
+    """How many CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def thread_count(threads: int | None) -> int:
     """How many threads to use: as many as asked for, by the argument or by NNLITE_NUM_THREADS, or as there are CPUs.
 
     Never more than the CPUs that this process may use.
     """
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    there = usable_cpus()
     asked = os.environ.get("NNLITE_NUM_THREADS")
     if threads is None and asked:
         if not asked.strip().isdecimal():

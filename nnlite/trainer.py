@@ -187,55 +187,56 @@ class Trainer:
         self.optimizer.bind(self.network)
         if epochs == 0:
             return self.history
-        shuffles, safe, done = self._shuffles if shuffle else None, _Safe(self.network), 0
-        steps: Steps | None = None
+        shuffles, done = self._shuffles if shuffle else None, 0
         with _quiet(), _Bar(epochs, chunks.rows if chunks else len(x), progress) as bar:
-            if chunks is None:
-                steps = self._steps(x, target, batch_size, epochs, bar)
-            while done < epochs:
-                if chunks is None and steps is not None:
-                    window = 1 if validation else min(epochs - done, steps.window)
-                    self._epochs(steps, window, done, shuffles, safe, bar)
-                elif chunks is not None:
-                    window = 1
-                    steps = self._epoch_of_chunks(chunks, steps, batch_size, done, shuffles, safe, bar)
+            if chunks:
+                runs = self._parts(chunks, epochs, batch_size, shuffles, bar)
+            else:
+                runs = self._whole(x, target, epochs, batch_size, shuffles, bar, one_by_one=validation is not None)
+            for made in runs:
                 if validation:
                     found = self._evaluate(*validation, 4096)
                     self.history.extend({f"val_{name}": [value] for name, value in found.items()})
-                done += window
+                done += made
                 bar.show(done, self.history.last())
         return self.history
+
+    def _whole(
+        self, x: Any, target: Any, epochs: int, batch_size: int, shuffles: Any, bar: _Bar, one_by_one: bool
+    ) -> Iterator[int]:
+        """Epochs over all data, several in one go unless `one_by_one` -> how many were made, each time."""
+        steps, safe, done = self._steps(x, target, batch_size, epochs, bar), _Safe(self.network), 0
+        while done < epochs:
+            window = 1 if one_by_one else min(epochs - done, steps.window)
+            steps.start(window, shuffles)
+            try:
+                self._run(steps, done, done * steps.rows, safe, bar)
+            finally:  # also of a training that is interrupted
+                self.history.extend(epoch_values(self, steps.finished(), steps.rows, self.network.outputs or 0))
+            yield window
+            done += window
+
+    def _parts(self, chunks: Chunks, epochs: int, batch_size: int, shuffles: Any, bar: _Bar) -> Iterator[int]:
+        """Epochs over all chunks -> 1 for each. Chunks of as many rows as the one before use the same steps again."""
+        steps, safe = None, _Safe(self.network)
+        for done in range(epochs):
+            total, rows, before = np.zeros(1), 0, bar.rows
+            for i, chunk in enumerate(chunks.epoch(shuffles)):
+                x, target = self._data(*chunk, names=(f"x of chunk {i}", f"y of chunk {i}"))
+                if steps is not None and steps.rows == len(x):
+                    steps.refill(x, target)
+                else:
+                    steps = self._steps(x.copy(), target.copy(), batch_size, 1, bar)  # memory that may be filled again
+                steps.start(1, shuffles)
+                self._run(steps, done, before + rows, safe, bar)
+                total, rows = total + steps.finished()[0], rows + len(x)
+            self.history.extend(epoch_values(self, total[None], rows, self.network.outputs or 0))
+            yield 1
 
     def _steps(self, x: Any, target: Any, batch_size: int, epochs: int, bar: _Bar) -> Steps:
         with bar.waiting("compiling for this CPU, which is kept for later"):
             steps = Steps(self, x, target, batch_size, epochs)
         self.tape = steps.tape
-        return steps
-
-    def _epochs(self, steps: Steps, window: int, done: int, shuffles: Any, safe: _Safe, bar: _Bar) -> None:
-        """So many epochs over all data, after `done` others."""
-        steps.start(window, shuffles)
-        try:
-            self._run(steps, done, done * steps.rows, safe, bar)
-        finally:  # also of a training that is interrupted
-            self.history.extend(epoch_values(self, steps.finished(), steps.rows, self.network.outputs or 0))
-
-    def _epoch_of_chunks(
-        self, chunks: Chunks, steps: Steps | None, batch_size: int, done: int, shuffles: Any, safe: _Safe, bar: _Bar
-    ) -> Steps:
-        """One epoch over all chunks; the steps of the last one, for the next of as many rows."""
-        total, rows, before = np.zeros(1), 0, bar.rows
-        for i, chunk in enumerate(chunks.epoch(shuffles)):
-            x, target = self._data(*chunk, names=(f"x of chunk {i}", f"y of chunk {i}"))
-            if steps is not None and steps.rows == len(x):
-                steps.refill(x, target)
-            else:
-                steps = self._steps(x.copy(), target.copy(), batch_size, 1, bar)  # memory that may be filled again
-            steps.start(1, shuffles)
-            self._run(steps, done, before + rows, safe, bar)
-            total, rows = total + steps.finished()[0], rows + len(x)
-        self.history.extend(epoch_values(self, total[None], rows, self.network.outputs or 0))
-        assert steps is not None  # an epoch without chunks is an error
         return steps
 
     def evaluate(self, x: Any, y: Any, batch_size: int | None = None) -> dict[str, float]:

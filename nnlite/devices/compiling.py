@@ -64,12 +64,11 @@ class _Files(IndexDataCacheFile):
             return None
 
     def save(self, key: Any, data: Any) -> None:
-        try:
-            super().save(key, (key, data))
-        except OSError:  # a full disk, a folder that has become read-only
-            pass
-        except Exception:  # a damaged index
-            self.flush()
+        with contextlib.suppress(OSError):  # a full disk, a folder that has become read-only
+            try:
+                self._load_index()
+            except Exception:  # a damaged one, whatever it raises
+                self.flush()
             super().save(key, (key, data))
 
     def _save_data(self, name: str, data: Any) -> None:

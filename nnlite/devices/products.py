@@ -6,8 +6,9 @@ A block is a few rows by a few vectors. One step along `inner` loads those vecto
 with one number of every row of A; nothing is written until the sum is complete (Goto and van de Geijn 2008, "Anatomy of
 high-performance matrix multiplication"). On small nets a BLAS spends more on choosing and copying.
 
-Matrices are given by their address and by how many numbers lie between two neighbours, so that any of them may be a
-part of another, or transposed. S is what is added to: a bias (all rows are one, 0 numbers apart), C itself, or nothing.
+Matrices are given by their address, and by how many bytes further the next row is and the next number in a row, so
+that any of them may be a part of another, or transposed. S is what is added to: a bias (all rows are one, 0 bytes
+apart), C itself, or nothing.
 """
 
 from __future__ import annotations
@@ -136,6 +137,7 @@ def _block(rows: int) -> Any:
 def _write_block(
     builder, itemsize, rows, vectors, c, c_row, s, s_row, a, a_row, a_step, b, b_row, inner, columns, alpha
 ):
+    """Write the instructions of a block of so many rows and vectors."""
     v = _Vectors(builder, itemsize, columns, vectors)
     block = [(r, k) for r in range(rows) for k in range(vectors)]
     row_of_a = [builder.add(a, builder.mul(a_row, _I64(r))) for r in range(rows)]
@@ -300,6 +302,9 @@ def strip_width(columns, size):
     vectors = -(-columns // lanes)
     strips = -(-vectors // VECTORS)
     return -(-vectors // strips) * lanes
+
+
+# ---- the product ----------------------------------------------------------------------------------------------------
 
 
 def _product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows, inner, columns, alpha, size):
