@@ -94,7 +94,7 @@ def run_lines(lines: np.ndarray, keep: Any) -> Callable[[int], None]:
 
     def run(n: int, keep: Any = keep) -> None:
         whole[-1, :3] = REPEAT, len(lines), n
-        replay(whole, whole[:0], 0, 1, 2, one[0], one, 0, 1, np.zeros(1, np.int64))
+        replay(whole, whole[:0], 0, 1, 2, one[0], one, 0, 1, *np.zeros((2, 1), np.int64))
 
     return run
 

@@ -331,6 +331,83 @@ def test_a_kernel_that_numba_cannot_compile_trains_eagerly_and_is_named(data):
     np.testing.assert_allclose(runs[0], runs[1], rtol=1e-12)
 
 
+@nl.kernel("x (N,K) -> y (N,K)")
+def dropout(x):
+    """The name of a kernel that is there, with other operands."""
+    return x * 0.5
+
+
+@nl.kernel("x (N,K), order (K) -> y (N,K)")
+def weigh(x, order):
+    """An operand with the name of one that the batch is taken by."""
+    return x * order
+
+
+class Named(nl.Layer):
+    def forward(self, x):
+        return self.ops.call(weigh, self.ops.call(dropout, x), self.b)
+
+    def backward(self, dy):
+        return self.ops.call(dropout, self.ops.call(weigh, dy, self.b))
+
+    def initial(self, rng):
+        return {"b": np.arange(1.0, 5.0)}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_users_own_names_mean_nothing(threads, device, data, monkeypatch):
+    monkeypatch.setattr(on_numba, "WORTH_THREADS", 0)
+    runs = []
+    for replay in ("eager", "auto"):
+        layer = Named()
+        layer.shapes = {"b": (4,)}
+        net = nl.Sequential(nl.Dense(3, 4), layer, nl.Dense(4, 2), device=device, dtype="float64")
+        net.threads = threads
+        trainer = nl.Trainer(net, "mse", nl.SGD(lr=0.01), replay=replay)
+        trainer.fit(*data, epochs=3, batch_size=10, progress=False)
+        runs.append(net.backend.to_numpy(net.parameters))
+    assert {"own_dropout", "weigh"} <= {row.name for row in trainer.tape.rows}
+    np.testing.assert_allclose(runs[1], runs[0], rtol=1e-12)
+
+
+@nl.kernel("x (N,K) -> y (N,K)")
+def fails_late(x):
+    if np.abs(x).max() > 3:
+        raise ValueError("too large")
+    return x * 1
+
+
+@nl.kernel("x (N,K) -> y (N,K)")
+def of_another_shape(x):
+    return np.concatenate((x, x))
+
+
+@pytest.mark.parametrize("kernel", [fails_late, of_another_shape])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_error_in_a_compiled_kernel_stops_the_training(kernel, threads, data, monkeypatch):
+    monkeypatch.setattr(on_numba, "WORTH_THREADS", 0)
+
+    class Layer(nl.Layer):
+        def forward(self, x):
+            return self.ops.call(kernel, x)
+
+        def backward(self, dy):
+            return dy
+
+    x, y = data[0].copy(), data[1]
+    x[17, 0] = 1000
+    net = nl.Sequential(Layer(), nl.Dense(3, 2), device="numba", dtype="float64")
+    net.threads = threads
+    before = net.parameters.copy()
+    trainer = nl.Trainer(net, "mse", nl.SGD(lr=1e-9))
+    for _ in range(2):  # the second time as the first
+        with pytest.raises(RuntimeError, match="a kernel of your own raised an error in compiled code"):
+            trainer.fit(x, y, epochs=2, batch_size=23, progress=False)
+    np.testing.assert_array_equal(net.parameters, before)
+    fine = nl.mlp([3, 2], device="numba")
+    nl.Trainer(fine).fit(*data, progress=False)  # nor is anybody else's stopped
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("optimizer", [nl.SGD, nl.Adam])
 def test_dropout_is_recorded_with_its_state(dtype, optimizer, device, data):

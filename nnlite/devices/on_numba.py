@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import carray, njit
 from numba.core.errors import NumbaError
 
 from . import loops, reference, table
@@ -20,8 +20,8 @@ from .compiling import compiled
 from .kernel import Kernels, Signature, kernels_in
 from .loops import COLUMNS, ELEMENTWISE, ROW_NUMBERED
 from .on_numpy import NumpyDevice, Replay
-from .planning import Planned, Tiles, fuse, plan, tile, work
-from .products import ready
+from .planning import Planned, Tiles, fuse, part_of, plan, tile, work
+from .products import pointer, ready
 from .recording import ALIGNMENT, Arena, NotRecordableError, Row, Symbol, Tape
 
 LOOPS: dict[str, Callable[..., Any]] = {
@@ -91,8 +91,6 @@ class CompiledReplay(Replay):
 
     def __init__(self, full: Tape, short: Tape | None, arena: Arena, threads: int) -> None:
         self.arena = arena
-        for row in full.rows:
-            loop_of(row)  # raises for what has none
         self.threads = threads if sum(map(work, full.rows)) > WORTH_THREADS else 1
         plans = [self._planned(tape) for tape in (full, short) if tape]
         alone = self.threads == 1
@@ -103,7 +101,7 @@ class CompiledReplay(Replay):
                 tiles.place(arena, self.threads)
         self.tables = [tuple(self._table(*each, thread) for each in plans) for thread in range(self.threads)]
         nothing, sums = self.tables[0][0][:0], arena.segments["sums"]
-        table.replay(nothing, nothing, 0, 0, 1, sums, np.zeros((1, len(sums))), 0, 1, np.zeros(1, np.int64))
+        table.replay(nothing, nothing, 0, 0, 1, sums, np.zeros((1, len(sums))), 0, 1, np.zeros(1, np.int64), FAILED)
 
     def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
         barrier, sums = np.zeros(1, np.int64), self.arena.segments["sums"]
@@ -116,7 +114,7 @@ class CompiledReplay(Replay):
                 return
             full, *rest = self.tables[thread]
             short = rest[0] if rest else full[:0]
-            settings = (first, last, per_epoch, sums, history, thread, self.threads, barrier)
+            settings = (first, last, per_epoch, sums, history, thread, self.threads, barrier, FAILED)
             done[thread] = table.replay(full, short, *settings)
 
         others = [threading.Thread(target=share, args=(thread,), daemon=True) for thread in range(1, self.threads)]
@@ -135,6 +133,12 @@ class CompiledReplay(Replay):
             raise
         for other in others:
             other.join()
+        if FAILED[0]:
+            FAILED[0] = 0
+            raise RuntimeError(
+                "a kernel of your own raised an error in compiled code, where it cannot be shown; "
+                'Trainer(…, replay="eager") runs it in Python and shows it'
+            )
         return int(done[0])
 
     # ---- from rows to lines ----------------------------------------------------------------------------------------
@@ -191,7 +195,6 @@ class CompiledReplay(Replay):
     def _words(self, step: Planned, thread: int) -> list[int]:
         """A row's line for this thread's share of its operands; nothing if it has no share."""
         row, signature = step.row, step.row.kernel.signature  # type: ignore[attr-defined]
-        letters = signature.operands | signature.results
         size = signature.sizes(row.operands).get(step.split, 1)
         first, stop = share(size, thread, self.threads)
         if first == stop:
@@ -200,16 +203,11 @@ class CompiledReplay(Replay):
             return self._line(row, (first, stop) if step.split else None)[0]
 
         def mine(name: str, operand: Any) -> Any:
-            if name == step.split:
-                return stop - first
-            if name == "order":
-                return operand.rows(first, operand.shape[0])
-            return operand.rows(first, stop) if (letters[name] or " ")[0] == step.split else operand
+            return part_of(row, name, operand, step.split, first, stop)
 
-        named = zip(signature.operands, row.operands)
-        results = tuple(mine(name, result) for name, result in zip(signature.fresh, row.results))
-        operands = tuple(mine(*each) for each in named)
-        return self._line(Row(row.name, row.kernel, operands, results), first=first * (step.split == "N"))[0]
+        operands = tuple(map(mine, signature.operands, row.operands))
+        results = tuple(map(mine, signature.fresh, row.results))
+        return self._line(Row(row.name, row.kernel, operands, results), first=first)[0]
 
     def _line(
         self, row: Row, columns: tuple[int, int] | None = None, first: int = 0
@@ -226,7 +224,10 @@ class CompiledReplay(Replay):
         kinds = [_kind(named[name], 1 if length else None) for name in names]
         kinds += ["size", "size"] if row.name in COLUMNS else ["size"] if row.name in ROW_NUMBERED else []
         try:
-            words, places = [table.function_for(loop_of(row), row.name, tuple(kinds))], {}
+            words, places = (
+                [table.function_for(LOOPS.get(row.name) or own_loop(row.kernel), row.name, tuple(kinds))],
+                {},
+            )
         except NumbaError as error:
             lines = (line for line in str(error).splitlines() if line and not line.startswith("Failed in nopython"))
             raise NotRecordableError(f"Numba cannot compile the kernel {row.name}: {next(lines, error)}") from error
@@ -250,7 +251,7 @@ class CompiledReplay(Replay):
         if row.name not in ELEMENTWISE:
             return 0
         symbols = [operand for operand in (*row.operands, *row.results) if isinstance(operand, Symbol)]
-        alone = all(s.segment.startswith("tile") or (s.segment == "results" and self.threads == 1) for s in symbols)
+        alone = all(s.segment == "tile" or (s.segment == "results" and self.threads == 1) for s in symbols)
         unit = ALIGNMENT // symbols[0].dtype.itemsize if alone else 1
         return -(-symbols[0].size // unit) * unit
 
@@ -269,17 +270,9 @@ def _kind(operand: Any, axes: int | None = None) -> str:
     return "number" if isinstance(operand, (bool, float)) else "size"
 
 
-# ---- kernels that are not in the reference --------------------------------------------------------------------------
+# ---- kernels of a user's own ----------------------------------------------------------------------------------------
 
-
-def loop_of(row: Row) -> Callable[..., Any]:
-    """The compiled loop of a row's kernel; of a user's own, its formula, compiled as it stands."""
-    kernels = kernels_in(reference)
-    if row.name not in kernels or row.kernel.signature is not kernels[row.name].signature:  # type: ignore[attr-defined]
-        return own_loop(row.kernel)
-    if row.name not in LOOPS:
-        raise NotRecordableError(f"the kernel {row.name} has no compiled loop")
-    return LOOPS[row.name]
+FAILED = np.zeros(1, np.int64)  # set to 1 by one that raised an error: a C function cannot pass it on
 
 
 @functools.cache
@@ -291,19 +284,21 @@ def own_loop(kernel: Callable[..., Any]) -> Callable[..., Any]:
     made = [f"made_{name}" for name in signature.fresh]
     lines = [
         f"def loop({', '.join([*fresh, *in_place, *signature.inputs])}):",
-        f"    {', '.join(made) + ' = ' if made else ''}formula({', '.join(signature.operands)})",
-        *(f"    copy({to}, {what})" for to, what in zip(fresh, made)),
+        "    try:",
+        f"        {', '.join(made) + ' = ' if made else ''}formula({', '.join(signature.operands)})",
+        *(f"        copy({to}, {what})" for to, what in zip(fresh, made)),
+        "    except Exception:",
+        "        carray(pointer(failed, np.int64), (1,))[0] = 1",
     ]
-    names: dict[str, Any] = {
-        "formula": njit(error_model="numpy", nogil=True)(kernel),
-        "copy": copy,
-        "__name__": kernel.__module__,
-    }
+    names: dict[str, Any] = {"carray": carray, "pointer": pointer, "np": np, "failed": FAILED.ctypes.data}
+    names |= {"formula": njit(error_model="numpy", nogil=True)(kernel), "copy": copy, "__name__": kernel.__module__}
     exec("\n".join(lines), names)
     return njit(error_model="numpy", nogil=True)(names["loop"])
 
 
 @njit(error_model="numpy", nogil=True)
 def copy(to, values):
+    if to.shape != values.shape:
+        raise ValueError("a kernel gives another shape than its signature says")
     for place, value in np.ndenumerate(values):
         to[place] = value

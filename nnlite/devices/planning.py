@@ -99,18 +99,19 @@ class Tiles:
     inside: list[Row]
     after: list[Row]
     own: dict[int, Symbol]  # id of a result that nobody needs after its tile -> its place in the thread's own memory
+    gradients: int  # how many
     kernels: Mapping[str, Callable[..., Any]]
+    apart: int = 0  # from one thread's own memory to the next's
 
     def place(self, arena: Arena, threads: int) -> None:
-        """Reserve what every thread has for itself: one tile's results, and its sum of the gradients."""
+        """Reserve what every thread has for itself: one tile's results, and from the second on a sum of gradients."""
         template = [
             Row(row.name, row.kernel, tuple(map(self._own, row.operands)), tuple(map(self._own, row.results)))
             for row in self.inside
         ]
-        for thread in range(threads):
-            arena.place(f"tile {thread}", list(zip(template, range(len(template)))), made="tile")
-            if thread:
-                arena.reserve(f"gradients {thread}", arena.segments["gradients"].size)
+        self.apart = arena.place("tile", list(zip(template, range(len(template)))))
+        arena.reserve("tile", self.apart * threads)
+        arena.reserve("shares", arena.segments["gradients"].size * (threads - 1))
         arena.reserve("minus one", 1)[...] = -1
 
     def kept(self) -> list[tuple[Row, int]]:
@@ -129,24 +130,21 @@ class Tiles:
         A gradient is made, or, if `adding`, added to what it is: W ← W − lr xᵀ dy with a rate of −1.
         """
         for row in self.inside:
-            signature = row.kernel.signature  # type: ignore[attr-defined]
-            letters = signature.operands | signature.results
             steps: dict[str, int] = {}
 
-            def part(name: str, operand: Any, letters: Any = letters, steps: dict[str, int] = steps) -> Any:
-                if not isinstance(operand, Symbol):
-                    return n if name == "N" else operand
+            def mine(name: str, operand: Any, row: Row = row, steps: dict[str, int] = steps) -> Any:
                 if own := self.own.get(id(operand)):
-                    return Symbol(own.name, (n, *own.shape[1:]), own.dtype, f"tile {thread}", own.offset)
-                if operand.segment == "gradients" and thread:
-                    return Symbol(operand.name, operand.shape, operand.dtype, f"gradients {thread}", operand.offset)
-                if name == "order" or (letters[name] or " ")[0] == "N":
+                    return own.part(own.name, thread * self.apart, (n, *own.shape[1:]))
+                if isinstance(operand, Symbol) and operand.segment == "gradients":
+                    return _share_of_gradients(operand, thread, self.gradients)
+                part = part_of(row, name, operand, "N", start, start + n)
+                if isinstance(part, Symbol) and part is not operand:
                     steps[name] = operand.size // len(operand) * operand.dtype.itemsize
-                    return operand.rows(start, len(operand) if name == "order" else start + n)
-                return operand
+                return part
 
-            operands = tuple(part(*each) for each in zip(signature.operands, row.operands))
-            results = tuple(part(*each) for each in zip(signature.fresh, row.results))
+            signature = row.kernel.signature  # type: ignore[attr-defined]
+            operands = tuple(map(mine, signature.operands, row.operands))
+            results = tuple(map(mine, signature.fresh, row.results))
             if adding and row.name in FUSED_WITH_SGD:
                 name = FUSED_WITH_SGD[row.name]
                 minus_one = Symbol("minus one", (1,), operands[-1].dtype, "minus one", 0)
@@ -185,13 +183,34 @@ def tile(
     for symbol in own.values():
         symbol.shape = (size, *symbol.shape[1:])
     total = max(maker.offset + maker.size for maker in makers)
-    sums = []
-    for thread in range(1, threads):
-        operands = (("gradients", "gradients"), (f"gradients {thread}", f"gradients {thread}"))
-        whole = [Symbol(name, (total,), makers[0].dtype, segment, 0) for name, segment in operands]
-        minus_one = Symbol("minus one", (1,), makers[0].dtype, "minus one", 0)
-        sums.append(Row("sgd_step", kernels["sgd_step"], (*whole, minus_one), ()))
-    return Tiles(len(results[0]), size, inside, sums + after, own, kernels)
+    whole = Symbol("gradients", (total,), makers[0].dtype, "gradients", 0)
+    minus_one = Symbol("minus one", (1,), whole.dtype, "minus one", 0)
+    sums = [
+        Row("sgd_step", kernels["sgd_step"], (whole, _share_of_gradients(whole, thread, total), minus_one), ())
+        for thread in range(1, threads)
+    ]
+    return Tiles(len(results[0]), size, inside, sums + after, own, total, kernels)
+
+
+def _share_of_gradients(symbol: Symbol, thread: int, total: int) -> Symbol:
+    """Where a thread sums up this part of the gradients: the first in their own place, the others each in one more."""
+    if thread == 0:
+        return symbol
+    offset = (symbol.offset or 0) + (thread - 1) * total
+    return Symbol(f"{symbol.name} of {thread}", symbol.shape, symbol.dtype, "shares", offset)
+
+
+def part_of(row: Row, name: str, operand: Any, letter: str, start: int, stop: int) -> Any:
+    """What a row needs of an operand or result to work on a part of what `letter` counts: rows, that size, or all."""
+    if name == letter:
+        return stop - start
+    if not isinstance(operand, Symbol):
+        return operand
+    if (row.name, name) == ("take_rows", "order"):  # the batch is somewhere in it: where, only a step knows
+        return operand.rows(start, len(operand))
+    signature = row.kernel.signature  # type: ignore[attr-defined]
+    letters = (signature.operands | signature.results)[name]
+    return operand.rows(start, stop) if letters and letters[0] == letter else operand
 
 
 # ---- what a row is like ----------------------------------------------------------------------------------------------

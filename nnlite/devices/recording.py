@@ -107,8 +107,9 @@ class Recorder:
         return lambda *operands: self._record(name, kernel, operands)
 
     def call(self, kernel: Callable[..., Any], *operands: Any) -> Any:
-        """Record a kernel that is in no table: a user's own."""
-        return self._record(getattr(kernel, "__name__", "kernel"), kernel, operands)
+        """Record a kernel that is in no table: a user's own, by a name that no kernel of the table has."""
+        name = getattr(kernel, "__name__", "kernel")
+        return self._record(f"own_{name}" if name in vars(self._kernels) else name, kernel, operands)
 
     def _record(self, name: str, kernel: Callable[..., Any], operands: tuple[Any, ...]) -> Any:
         signature = kernel.signature  # type: ignore[attr-defined]
@@ -132,14 +133,16 @@ class Arena:
         self.device, self.dtype = device, dtype
         self.segments = dict(segments)
 
-    def place(self, segment: str, *tapes: Sequence[tuple[Row, int]], made: str = "") -> None:
-        """Give every result of these tapes a place in this segment; tapes run one after the other and share the space.
+    def place(self, segment: str, *tapes: Sequence[tuple[Row, int]]) -> int:
+        """Give every result of this segment a place in it; tapes run one after the other, so they share the space.
 
-        Each row comes with the time at which it runs: rows of one time may run together and share nothing. Results
-        that belong to another segment (`made` says which do not, if it is not this one) keep their place.
+        Each row comes with the time at which it runs: rows of one time may run together and share nothing. Returns how
+        many numbers they need, which are reserved.
         """
         itemsize = np.dtype(self.dtype).itemsize
-        self.reserve(segment, max(_place_results(rows, itemsize, made or segment) for rows in tapes))
+        size = max(_place_results(rows, itemsize, segment) for rows in tapes)
+        self.reserve(segment, size)
+        return size
 
     def reserve(self, segment: str, size: int) -> Any:
         """A segment of at least so many numbers."""
@@ -155,8 +158,7 @@ class Arena:
     @property
     def bytes(self) -> int:
         """How much memory the results take, and what threads keep for themselves."""
-        own = ("results", "tile ", "gradients ")
-        return sum(int(array.nbytes) for name, array in self.segments.items() if name.startswith(own))
+        return sum(int(self.segments[name].nbytes) for name in ("results", "tile", "shares") if name in self.segments)
 
 
 def _place_results(rows: Sequence[tuple[Row, int]], itemsize: int, segment: str) -> int:

@@ -127,10 +127,11 @@ def wait(gate, met):
 
 
 @compiled
-def replay(full, short, first, last, per_epoch, sums, history, thread, threads, barrier):
+def replay(full, short, first, last, per_epoch, sums, history, thread, threads, barrier, failed):
     """Run steps first … last − 1 of which each `per_epoch` make an epoch, the last of them by the short table.
 
-    history (epochs, S) takes the sums (S,) of each epoch. Returns the step it stopped before.
+    history (epochs, S) takes the sums (S,) of each epoch. Returns the step it stopped before: a step whose loss is not
+    finite, or one in which a line has said, by `failed`, that it could not do its work.
     """
     met, turns = 0, 0
     gate = address(barrier)
@@ -145,6 +146,9 @@ def replay(full, short, first, last, per_epoch, sums, history, thread, threads, 
             what = table[line, 0]
             if what > MOVE:
                 call(what, start + line * apart)
+                if failed[0] != 0:
+                    add_atomically(gate, CALLED_OFF)
+                    return step
             elif what == MOVE:
                 carray(pointer(table[line, 1], np.int64), (1,))[0] += table[line, 2]
             elif what == REPEAT:
