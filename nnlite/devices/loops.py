@@ -15,7 +15,8 @@ from numba import types
 from numba.extending import overload
 
 from .compiling import compiled, exactly
-from .products import address, product
+from .memory import address, flat
+from .products import product
 
 # ---- exp and ln(1 + e) that vectorise (ranges and coefficients of exp: Moshier's Cephes, expf and exp) --------------
 # Each is written for float32 and for float64; compiled code calls it by the one name and gets the one of its type.
@@ -337,7 +338,7 @@ def softplus_backward(dx, dy, y):
 @compiled
 def exponentials(x):
     """x ← eˣ for x ≤ 0, all of them."""
-    x = x.reshape(x.size)
+    x = flat(x)
     for i in range(x.size):
         x[i] = exp_negative(x[i])
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numba import carray, njit
+from numba import njit
 from numba.core.errors import NumbaError
 
 from . import loops, reference, table
@@ -21,7 +21,7 @@ from .kernel import Kernels, Signature, kernels_in
 from .loops import COLUMNS, ELEMENTWISE, ROW_NUMBERED
 from .on_numpy import NumpyDevice, Replay
 from .planning import Planned, Tiles, fuse, part_of, plan, tile, work
-from .products import pointer, ready
+from .products import ready
 from .recording import ALIGNMENT, Arena, NotRecordableError, Row, Symbol, Tape
 
 LOOPS: dict[str, Callable[..., Any]] = {
@@ -288,9 +288,9 @@ def own_loop(kernel: Callable[..., Any]) -> Callable[..., Any]:
         f"        {', '.join(made) + ' = ' if made else ''}formula({', '.join(signature.operands)})",
         *(f"        copy({to}, {what})" for to, what in zip(fresh, made)),
         "    except Exception:",
-        "        carray(pointer(failed, np.int64), (1,))[0] = 1",
+        "        failed(where, 1)",
     ]
-    names: dict[str, Any] = {"carray": carray, "pointer": pointer, "np": np, "failed": FAILED.ctypes.data}
+    names: dict[str, Any] = {"failed": table.add_atomically, "where": FAILED.ctypes.data}
     names |= {"formula": njit(error_model="numpy", nogil=True)(kernel), "copy": copy, "__name__": kernel.__module__}
     exec("\n".join(lines), names)
     return njit(error_model="numpy", nogil=True)(names["loop"])

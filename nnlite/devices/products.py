@@ -20,11 +20,12 @@ from typing import Any
 import llvmlite.binding
 import numpy as np
 from llvmlite import ir
-from numba import carray, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
 from .compiling import compiled, machine_function
+from .memory import address, copy_bytes
 
 _I64, _I32 = ir.IntType(64), ir.IntType(32)
 _REAL = {4: ir.FloatType(), 8: ir.DoubleType()}
@@ -44,22 +45,6 @@ VECTOR, ROWS, VECTORS = _registers()
 DEPTH = 512  # of B's rows in one go: what a block reads of them must stay in the cache near the core
 HEIGHT = 512  # rows of A that are copied together
 PACKED = 200_000  # numbers of B from which its parts are first copied to lie together
-
-
-@intrinsic
-def pointer(typing: Any, address: Any, dtype: Any) -> Any:
-    """The address as a pointer to numbers of this dtype."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
-
-    return types.CPointer(dtype.dtype)(address, dtype), generate
-
-
-@partial(compiled, inlined=True)
-def address(array):
-    """Where an array begins; NumPy's own is unsigned, and with signed numbers would become a float."""
-    return np.int64(array.ctypes.data)
 
 
 # ---- one block ----------------------------------------------------------------------------------------------------
@@ -285,12 +270,9 @@ def _pack_transposed(to, to_row, b, b_row, inner, columns, size, like):
 
 @compiled
 def _pack(to, to_row, b, b_row, inner, width):
-    """to (inner, width) = B, in units of four bytes."""
+    """to (inner, width) = B, `width` in bytes."""
     for p in range(inner):
-        source = carray(pointer(b + p * b_row, np.int32), (width,))
-        target = carray(pointer(to + p * to_row, np.int32), (width,))
-        for j in range(width):
-            target[j] = source[j]
+        copy_bytes(to + p * to_row, b + p * b_row, width)
 
 
 @partial(compiled, inlined=True)
@@ -346,7 +328,7 @@ def _copied_product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows
                 for r in range(0, tall, ROWS):
                     to, some = address(blocks) + r // ROWS * block, min(ROWS, tall - r)
                     if a_row == size:
-                        _pack(to, step, of_a + r * a_row, a_step, deep, some * size // 4)
+                        _pack(to, step, of_a + r * a_row, a_step, deep, some * size)
                     else:
                         _pack_transposed(to, step, of_a + r * a_row, a_row, deep, some, size, alpha)
                 of_a = address(blocks)
@@ -355,7 +337,7 @@ def _copied_product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows
                 if b_step != size:
                     _pack_transposed(part, apart, of_b, b_step, deep, some, size, alpha)
                 else:
-                    _pack(part, apart, of_b, b_row, deep, some * size // 4)
+                    _pack(part, apart, of_b, b_row, deep, some * size)
                 of_s, row_of_s = s + i * s_row + j * size if s != 0 else 0, s_row
                 if p > 0:  # the sum goes on
                     of_s, row_of_s = of_c, c_row

@@ -19,12 +19,13 @@ from typing import Any
 import llvmlite.binding
 import numpy as np
 from llvmlite import ir
-from numba import carray, types
+from numba import types
 from numba.extending import intrinsic
 
 from .compiling import compiled, machine_function
 from .loops import COLUMNS
-from .products import address, pointer, ready
+from .memory import address, reader
+from .products import ready
 
 BARRIER, REPEAT, MOVE = 0, 1, 2
 CALLED_OFF = -(2**62)  # in a barrier: nobody else will come
@@ -34,29 +35,18 @@ CALLED_OFF = -(2**62)  # in a barrier: nobody else will come
 def function_for(loop: Callable[..., Any], name: str, kinds: tuple[str, ...]) -> int:
     """The address of a C function that unpacks a line of the table and calls this loop.
 
-    `kinds` says what follows the address: an array's dtype and number of axes, such as "f4_2" (its address and its
-    sizes), a "number" (the bits of a float64) or a "size". Written as text, since nothing but this differs.
+    `kinds` says what follows the address, in the words of `reader`. Written as text, since nothing but this differs.
     """
     if name in COLUMNS:  # these are made of matrix products
         ready(np.dtype(kinds[0].split("_")[0]))
     unpacked, word = [], 1
+    names: dict[str, Any] = {"loop": loop, "__name__": __name__}
     for kind in kinds:
-        if kind == "number":
-            unpacked.append(f"carray(pointer(line + {8 * word}, np.float64), (1,))[0]")
-            word += 1
-        elif kind == "size":
-            unpacked.append(f"words[{word}]")
-            word += 1
-        else:
-            dtype, axes = kind.split("_")
-            shape = ", ".join(f"words[{word + 1 + axis}]" for axis in range(int(axes)))
-            unpacked.append(f"carray(pointer(words[{word}], np.{np.dtype(dtype).name}), ({shape},))")
-            word += 1 + int(axes)
+        names[f"read_{kind}"] = reader(kind)
+        unpacked.append(f"read_{kind}(line + {8 * word})")
+        word += 1 if kind in ("number", "size") else 1 + int(kind[-1])
     function = f"run_{name}_{'_'.join(kinds)}"
-    text = f"def {function}(line):\n    words = carray(pointer(line, np.int64), ({word},))\n"
-    text += f"    loop({', '.join(unpacked)})\n"
-    names: dict[str, Any] = {"carray": carray, "pointer": pointer, "np": np, "loop": loop, "__name__": __name__}
-    exec(compile(text, __file__, "exec"), names)
+    exec(compile(f"def {function}(line):\n    loop({', '.join(unpacked)})\n", __file__, "exec"), names)
     ours = getattr(loop, "__module__", "").startswith(__package__ or "nnlite")
     made = machine_function(names[function], types.void(types.int64), kept=ours)
     MADE.append(made)  # or the machine code would be freed
@@ -150,7 +140,7 @@ def replay(full, short, first, last, per_epoch, sums, history, thread, threads, 
                     add_atomically(gate, CALLED_OFF)
                     return step
             elif what == MOVE:
-                carray(pointer(table[line, 1], np.int64), (1,))[0] += table[line, 2]
+                add_atomically(table[line, 1], table[line, 2])
             elif what == REPEAT:
                 turns += 1
                 if turns < table[line, 2]:

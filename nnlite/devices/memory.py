@@ -1,0 +1,104 @@
+"""Memory, for compiled code: from an array to its address, and back from addresses to arrays and numbers.
+
+Written as instructions: NumPy's and Numba's own ways to do it are each a function that has to be compiled first.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
+from numba.np.numpy_support import from_dtype
+
+_WORD = ir.IntType(64)
+
+
+@intrinsic
+def address(typing: Any, array: Any) -> Any:
+    """Where an array begins."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        return builder.ptrtoint(array.data, _WORD)
+
+    return types.int64(array), generate
+
+
+@intrinsic
+def flat(typing: Any, array: Any) -> Any:
+    """A contiguous array as one of one axis, over the same memory."""
+    kind = array.copy(ndim=1)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        return _view(context, builder, kind, array.data, [array.nitems])
+
+    return kind(array), generate
+
+
+@intrinsic
+def copy_bytes(typing: Any, to: Any, source: Any, count: Any) -> Any:
+    """Copy so many bytes from one address to another."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        to, source = (builder.inttoptr(place, cgutils.voidptr_t) for place in arguments[:2])
+        cgutils.raw_memcpy(builder, to, source, arguments[2], 1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), generate
+
+
+@functools.cache
+def reader(kind: str) -> Any:
+    """What reads an operand where it is described, a word after the other: f(address of the first word).
+
+    kind: an array's dtype and number of axes, such as "f4_2" (its address and its sizes), a "number" (a float64), a
+    "size" (an int64).
+    """
+    if kind in ("number", "size"):
+        return _word(types.float64 if kind == "number" else types.int64)
+    dtype, axes = kind.split("_")
+    return _array(types.Array(from_dtype(np.dtype(dtype)), int(axes), "C"))
+
+
+def _word(kind: Any) -> Any:
+    @intrinsic
+    def word(typing: Any, place: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.load(builder.inttoptr(arguments[0], context.get_value_type(kind).as_pointer()))
+
+        return kind(types.int64), generate
+
+    return word
+
+
+def _array(kind: Any) -> Any:
+    @intrinsic
+    def array(typing: Any, place: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            words = builder.inttoptr(arguments[0], _WORD.as_pointer())
+            start, *shape = (builder.load(builder.gep(words, [_WORD(i)])) for i in range(kind.ndim + 1))
+            return _view(
+                context, builder, kind, builder.inttoptr(start, context.get_data_type(kind.dtype).as_pointer()), shape
+            )
+
+        return kind(types.int64), generate
+
+    return array
+
+
+def _view(context: Any, builder: Any, kind: Any, data: Any, shape: list[Any]) -> Any:
+    """An array over memory that somebody else keeps."""
+    itemsize = _WORD(kind.dtype.bitwidth // 8)
+    strides = [itemsize]
+    for size in shape[:0:-1]:
+        strides.insert(0, builder.mul(strides[0], size))
+    made = context.make_array(kind)(context, builder)
+    populate_array(made, data=data, shape=shape, strides=strides, itemsize=itemsize, meminfo=None)
+    return made._getvalue()
