@@ -1,6 +1,9 @@
 """Fixtures for tests and doctests: one `device` after the other, and `nl` for the examples in docstrings."""
 
+import importlib.util
 import os
+import sys
+from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # pictures need no screen
 
@@ -9,14 +12,37 @@ import pytest
 
 import nnlite as nl
 
+_spec = importlib.util.spec_from_file_location("stand_in", Path(__file__).parent / "tests" / "cuda" / "stand_in.py")
+stand_in_module = sys.modules["stand_in"] = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(stand_in_module)
 
-@pytest.fixture(params=["numpy", "numba", "cupy"])
+
+@pytest.fixture(params=["numpy", "numba", "cupy", "cupy on the CPU"])
 def device(request):
-    """The name of each device; one that this machine lacks is skipped with the reason."""
+    """The name of each device; one that this machine lacks is skipped with the reason.
+
+    cupy runs on a GPU, and once more on a stand-in for CuPy, with the CUDA sources compiled for the CPU.
+    """
+    if request.param == "cupy on the CPU":
+        return request.getfixturevalue("stand_in")
     found = nl.devices()[request.param]
     if not found.available:
         pytest.skip(f"{request.param}: {found.detail}")
     return request.param
+
+
+@pytest.fixture
+def stand_in():
+    """device "cupy" on a stand-in for CuPy and for the GPU."""
+    if stand_in_module.COMPILER is None:
+        pytest.skip("the CUDA sources run on the CPU where g++ is installed")
+    with stand_in_module.installed():
+        make = sys.modules["nnlite.devices"]._make
+        make.cache_clear()
+        try:
+            yield "cupy"
+        finally:
+            make.cache_clear()
 
 
 @pytest.fixture

@@ -60,7 +60,8 @@ class Steps:
         self.position = self.arena.segments["position"]
         self.history = np.zeros((self.window, len(self.arena.segments["sums"])))  # the finished epochs' sums
         self.tape: Tape | None = None
-        self.replay = (trainer.replay == "auto" and self._recorded()) or self
+        self.replay = (trainer.replay != "eager" and self._recorded()) or self
+        self.plan = "every step made in Python"
         self.pace = 1.0  # steps that a call may take
 
     def refill(self, x: Any, target: Any) -> None:
@@ -123,7 +124,7 @@ class Steps:
             self.tape = self._record(self.batch)
             short = self._record(self.rest) if self.rest else None
             net = self.trainer.network
-            replay = net.backend.replay(self.tape, short, self.arena, net.threads)
+            replay = net.backend.replay(self.tape, short, self.arena, net.threads, self.trainer.replay)
             net.recorded = (self.batch, self.arena.bytes)
             return replay
         except NOT_RECORDED as error:

@@ -84,7 +84,8 @@ class Trainer:
     `loss`, `optimizer` and `metrics` are objects or lower-case names; the optimizer defaults to SGD(lr=0.01). A network
     that ends in Softmax under categorical cross-entropy, or in Sigmoid under binary, is trained from the values before
     it, which is the same function, but stable. Shuffles come from the network's seed. A step is recorded once and run
-    by the device; replay="eager" makes every step in Python. After a fit, `print(trainer.tape)` shows the step.
+    by the device; replay="eager" makes every step in Python, and on cupy "graph" and "persistent" force one of its two
+    ways. After a fit, `print(trainer.tape)` shows the step, `trainer.plan()` how it was run.
 
     >>> x, y = nl.datasets.logic_gate("and")
     >>> trainer = nl.Trainer(nl.mlp([2, 1], output="sigmoid", device="numpy"), loss="mse", optimizer=nl.SGD(lr=5.0))
@@ -113,11 +114,18 @@ class Trainer:
             optimizer = SGD()
         self.optimizer = optimizer if isinstance(optimizer, Optimizer) else optimizer_named(optimizer)
         self.metrics = [metric_named(m) for m in metrics]
-        self.replay = gate.one_of(replay, ("auto", "eager"), "replay")
+        self.replay = gate.one_of(replay, ("auto", "eager", "graph", "persistent"), "replay")
+        if self.replay in ("graph", "persistent") and network.device != "cupy":
+            network.backend.refuse(self.replay)
         self.optimizer.bind(network)
         self.history = History()
         self.tape: Tape | None = None  # what the last fit replayed; None before, and if it could not be recorded
+        self._plan = "nothing has been trained yet"
         self._shuffles = np.random.Generator(np.random.PCG64(network.seed))
+
+    def plan(self) -> str:
+        """How the device ran the steps of the last fit, and why so."""
+        return self._plan
 
     # ---- one step -----------------------------------------------------------------------------------------------
 
@@ -236,7 +244,7 @@ class Trainer:
     def _steps(self, x: Any, target: Any, batch_size: int, epochs: int, bar: _Bar) -> Steps:
         with bar.waiting("compiling for this CPU, which is kept for later"):
             steps = Steps(self, x, target, batch_size, epochs)
-        self.tape = steps.tape
+        self.tape, self._plan = steps.tape, steps.replay.plan
         return steps
 
     def evaluate(self, x: Any, y: Any, batch_size: int | None = None) -> dict[str, float]:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from nnlite.devices import get_device, reference
 from nnlite.devices.kernel import Kernels, Signature, kernel, kernels_in
-from nnlite.devices.loops import COLUMNS, ROW_NUMBERED
+from nnlite.devices.lines import ROW_NUMBERED
+from nnlite.devices.loops import COLUMNS
 from nnlite.devices.on_numba import LOOPS, REPLAY_ONLY, eager
 
 KERNELS = kernels_in(reference)

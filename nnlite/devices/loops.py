@@ -372,8 +372,6 @@ def softmax_backward(dx, dy, y):
 
 # ---- dropout: told which row is the first, since what is drawn depends on the place ---------------------------------
 
-ROW_NUMBERED = {"dropout"}
-
 
 @exactly
 def hash32(x):

@@ -1,12 +1,21 @@
-"""The cupy device: the reference formulas on CuPy arrays, which answer NumPy's calls on an NVIDIA GPU."""
+"""The cupy device: the reference's kernels in CUDA, on arrays in the memory of an NVIDIA GPU."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from .on_numpy import NumpyDevice
+from . import reference
+from .cuda_machine import Machine
+from .kernel import Kernels, kernels_in
+from .on_numpy import NumpyDevice, Replay
+from .recording import Arena, Row, Tape
+
+PRECISIONS = ("float32", "tf32")
 
 
 def why_not() -> str:
@@ -22,29 +31,85 @@ def why_not() -> str:
     except cupy.cuda.runtime.CUDARuntimeError as error:
         if "InsufficientDriver" in str(error):
             return "no NVIDIA driver, or one too old for this CuPy: install or update it (nvidia-smi shows it)"
+        if "InitializationError" in str(error):
+            return (
+                "CUDA does not work in a process that was forked after it was used: start processes by 'spawn' "
+                "(multiprocessing.set_start_method), or use the GPU only in the children"
+            )
         return f"CUDA finds no GPU ({error}): check nvidia-smi and CUDA_VISIBLE_DEVICES"
-    return "" if count else "CUDA finds no GPU: check nvidia-smi and CUDA_VISIBLE_DEVICES"
+    if not count:
+        return "CUDA finds no GPU: check nvidia-smi and CUDA_VISIBLE_DEVICES"
+    try:
+        from cupy.cuda import nvrtc
+
+        nvrtc.getVersion()
+    except Exception as error:  # whatever a missing library raises
+        return f"CUDA's compiler NVRTC cannot be loaded ({error}): pip install 'nnlite[gpu]', which brings it"
+    return ""
+
+
+class OutOfGPUMemoryError(MemoryError):
+    """The GPU's memory does not suffice; the message says how much was wanted and what to try."""
 
 
 class CupyDevice(NumpyDevice):
-    """Arrays in the GPU's memory."""
+    """Arrays in the GPU's memory, and CUDA kernels on them. precision "tf32": products of float32 by tensor cores,
+    which round what they multiply to 10 bits."""
 
     name = "cupy"
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, precision: str = "float32") -> None:
         import cupy
 
         self.cupy = cupy
+        self.process = os.getpid()
+        self.machine = Machine(cupy, precision)
+        formulas = kernels_in(reference)
+        self.ops = Kernels({name: self._eager(name, formulas[name]) for name in formulas})
+
+    def _eager(self, name: str, formula: Callable[..., Any]) -> Callable[..., Any]:
+        """Call a CUDA kernel as the reference is called: reserve the results, launch, hand them over."""
+        signature = formula.signature  # type: ignore[attr-defined]
+
+        def call(*operands: Any) -> Any:
+            sizes = signature.sizes(operands, name)
+            arrays = [operand for operand in operands if getattr(operand, "ndim", 0)]
+            shapes = (tuple(sizes[letter] for letter in signature.results[result] or ()) for result in signature.fresh)
+            results = tuple(self.cupy.empty(shape, arrays[0].dtype) for shape in shapes)
+            self.machine.run(Row(name, formula, operands, results))
+            return results[0] if len(results) == 1 else results or None
+
+        call.signature = signature  # type: ignore[attr-defined]
+        return call
 
     def asarray(self, array: Any, dtype: Any = None) -> Any:
         return self.cupy.ascontiguousarray(array, dtype)
 
     def zeros(self, shape: int | tuple[int, ...], dtype: Any) -> Any:
-        return self.cupy.zeros(shape, dtype)
+        with self.explained():
+            return self.cupy.zeros(shape, dtype)
 
     def owns(self, array: Any) -> bool:
         return isinstance(array, self.cupy.ndarray)
 
+    def address(self, array: Any) -> int:
+        return self.machine.address(array)
+
     def to_numpy(self, array: Any) -> np.ndarray:
         return self.cupy.asnumpy(array)
+
+    def replay(self, full: Tape, short: Tape | None, arena: Arena, threads: int = 1, how: str = "auto") -> Replay:
+        from .cuda_replay import choose
+
+        return choose(self.machine, [tape for tape in (full, short) if tape], arena, how)
+
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        try:
+            yield
+        except self.cupy.cuda.memory.OutOfMemoryError as error:
+            self.cupy.get_default_memory_pool().free_all_blocks()
+            raise OutOfGPUMemoryError(
+                f"the GPU's memory does not suffice: {error}. Try a smaller batch_size=, or data in chunks (a "
+                f"numpy.memmap or a generator); other programs may hold memory too (nvidia-smi shows them)"
+            ) from error

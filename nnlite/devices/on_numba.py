@@ -18,9 +18,10 @@ from numba.core.errors import NumbaError
 from . import loops, reference, table
 from .compiling import compiled
 from .kernel import Kernels, Signature, kernels_in
-from .loops import COLUMNS, ELEMENTWISE, ROW_NUMBERED
+from .lines import ROW_NUMBERED, line, share, share_of
+from .loops import COLUMNS, ELEMENTWISE
 from .on_numpy import NumpyDevice, Replay
-from .planning import Planned, Tiles, fuse, part_of, plan, tile, work
+from .planning import Planned, Tiles, fuse, plan, tile, work
 from .products import ready
 from .recording import ALIGNMENT, Arena, NotRecordableError, Row, Symbol, Tape
 
@@ -74,7 +75,8 @@ class NumbaDevice(NumpyDevice):
         fused = {name: eager(name, kernels[name].signature) for name in LOOPS if name not in REPLAY_ONLY}
         self.ops = Kernels(kernels, fused)
 
-    def replay(self, full: Tape, short: Tape | None, arena: Arena, threads: int = 1) -> Replay:
+    def replay(self, full: Tape, short: Tape | None, arena: Arena, threads: int = 1, how: str = "auto") -> Replay:
+        self.refuse(how)
         return CompiledReplay(full, short, arena, threads)
 
 
@@ -93,6 +95,8 @@ class CompiledReplay(Replay):
         self.arena = arena
         self.threads = threads if sum(map(work, full.rows)) > WORTH_THREADS else 1
         plans = [self._planned(tape) for tape in (full, short) if tape]
+        tiles = f", in tiles of {plans[0][1].size} rows" if plans[0][1] else ""
+        self.plan = f"compiled loop on {self.threads} thread{'s' if self.threads > 1 else ''}{tiles}"
         alone = self.threads == 1
         times = [[(p.row, i if alone else p.phase) for i, p in enumerate(rest)] for rest, _ in plans]
         arena.place("results", *([*(tiles.kept() if tiles else ()), *rows] for rows, (_, tiles) in zip(times, plans)))
@@ -165,8 +169,8 @@ class CompiledReplay(Replay):
         if self.threads > 1:
             lines.append([table.BARRIER])
         array = table.as_array(lines)
-        for mover, line, word in moves:
-            array[mover, 1] = array[line, word:].ctypes.data
+        for mover, moved, word in moves:
+            array[mover, 1] = array[moved, word:].ctypes.data
         return array
 
     def _tiled(self, tiles: Tiles, thread: int, lines: list[list[int]], moves: list[tuple[int, int, int]]) -> None:
@@ -186,65 +190,28 @@ class CompiledReplay(Replay):
                 lines.append(words)
             if turns > 1:
                 for back, amount in ((False, 1), (True, -turns)):
-                    for line, word, step in moved:
-                        moves.append((len(lines), line, word))
+                    for place, word, step in moved:
+                        moves.append((len(lines), place, word))
                         lines.append([table.MOVE, 0, step * amount])
                     if not back:
                         lines.append([table.REPEAT, len(lines) - begin, turns])
 
     def _words(self, step: Planned, thread: int) -> list[int]:
         """A row's line for this thread's share of its operands; nothing if it has no share."""
-        row, signature = step.row, step.row.kernel.signature  # type: ignore[attr-defined]
-        size = signature.sizes(row.operands).get(step.split, 1)
-        first, stop = share(size, thread, self.threads)
-        if first == stop:
-            return []
-        if step.split not in ("N", "P"):
-            return self._line(row, (first, stop) if step.split else None)[0]
-
-        def mine(name: str, operand: Any) -> Any:
-            return part_of(row, name, operand, step.split, first, stop)
-
-        operands = tuple(map(mine, signature.operands, row.operands))
-        results = tuple(map(mine, signature.fresh, row.results))
-        return self._line(Row(row.name, row.kernel, operands, results), first=first)[0]
+        mine = share_of(step, thread, self.threads)
+        return self._line(mine.row, mine.part, mine.first)[0] if mine else []
 
     def _line(
-        self, row: Row, columns: tuple[int, int] | None = None, first: int = 0
+        self, row: Row, part: tuple[int, int] | None = None, first: int = 0
     ) -> tuple[list[int], Mapping[str, int]]:
-        """A row as a line of the table, and which word is the address of each operand.
-
-        For loops that ask for it: `columns` to work on, from where to where; where in the batch the `first` row is.
-        """
-        signature = row.kernel.signature  # type: ignore[attr-defined]
-        named = dict(zip(signature.operands, row.operands)) | dict(zip(signature.fresh, row.results))
-        in_place = [name for name in signature.results if name in signature.operands]
-        names = [*signature.fresh, *in_place, *signature.inputs]
-        length = self._length(row)
-        kinds = [_kind(named[name], 1 if length else None) for name in names]
-        kinds += ["size", "size"] if row.name in COLUMNS else ["size"] if row.name in ROW_NUMBERED else []
+        """A row as a line of the table, and which word is the address of each operand."""
+        words, kinds, places = line(row, self.arena.address, COLUMNS, part, first, self._length(row))
         try:
-            words, places = (
-                [table.function_for(LOOPS.get(row.name) or own_loop(row.kernel), row.name, tuple(kinds))],
-                {},
-            )
+            function = table.function_for(LOOPS.get(row.name) or own_loop(row.kernel), row.name, kinds)
         except NumbaError as error:
-            lines = (line for line in str(error).splitlines() if line and not line.startswith("Failed in nopython"))
-            raise NotRecordableError(f"Numba cannot compile the kernel {row.name}: {next(lines, error)}") from error
-        for name in names:
-            operand = named[name]
-            if isinstance(operand, Symbol):
-                array = self.arena.view(operand)
-                places[name] = len(words)
-                words += [array.ctypes.data, *([length] if length else array.shape)]
-            else:
-                words.append(int(np.float64(operand).view(np.int64)) if _kind(operand) == "number" else int(operand))
-        if row.name in COLUMNS:
-            words += columns or (0, signature.sizes(row.operands)[COLUMNS[row.name]])
-        elif row.name in ROW_NUMBERED:
-            places["first"] = len(words)
-            words.append(first)
-        return words, places
+            told = (text for text in str(error).splitlines() if text and not text.startswith("Failed in nopython"))
+            raise NotRecordableError(f"Numba cannot compile the kernel {row.name}: {next(told, error)}") from error
+        return [function, *words], places
 
     def _length(self, row: Row) -> int:
         """On how many numbers an elementwise row works: up to the end of a vector, where nothing else lies there."""
@@ -254,20 +221,6 @@ class CompiledReplay(Replay):
         alone = all(s.segment == "tile" or (s.segment == "results" and self.threads == 1) for s in symbols)
         unit = ALIGNMENT // symbols[0].dtype.itemsize if alone else 1
         return -(-symbols[0].size // unit) * unit
-
-
-def share(size: int, thread: int, threads: int) -> tuple[int, int]:
-    """From where to where a thread's share of so many goes; whole vectors where there are many."""
-    unit = 16 if size >= 32 * threads else 1
-    bounds = [min(size, -(-size * t // (threads * unit)) * unit) for t in (thread, thread + 1)]
-    return bounds[0], size if thread == threads - 1 else bounds[1]
-
-
-def _kind(operand: Any, axes: int | None = None) -> str:
-    """What an operand is in a line: an array's dtype and number of axes, "number" or "size"."""
-    if isinstance(operand, Symbol):
-        return f"{operand.dtype.str[1:]}_{axes or operand.ndim}"
-    return "number" if isinstance(operand, (bool, float)) else "size"
 
 
 # ---- kernels of a user's own ----------------------------------------------------------------------------------------

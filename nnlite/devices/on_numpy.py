@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any
 
@@ -37,13 +38,27 @@ class NumpyDevice:
         """Whether the array lies in this device's own memory, where NumPy cannot read it."""
         return False
 
+    def address(self, array: Any) -> int:
+        """Where in memory the array begins."""
+        return int(array.ctypes.data)
+
     def to_numpy(self, array: Any) -> np.ndarray:
         """The array in main memory."""
         return np.asarray(array)
 
-    def replay(self, full: Tape, short: Tape | None, arena: Arena, threads: int = 1) -> Replay:
-        """Something that runs these tapes on this memory, on so many threads if it can."""
+    def replay(self, full: Tape, short: Tape | None, arena: Arena, threads: int = 1, how: str = "auto") -> Replay:
+        """Something that runs these tapes on this memory, on so many threads if it can; `how`: in one of its ways."""
+        self.refuse(how)
         return Replay(full, short, arena)
+
+    def refuse(self, how: str) -> None:
+        """ValueError for a way to replay that this device does not have."""
+        if how != "auto":
+            raise ValueError(f'replay="{how}" is a way of device "cupy"; device {self.name!r} has "auto" and "eager"')
+
+    def explained(self) -> contextlib.AbstractContextManager[None]:
+        """With this, an error of the device's own that a user may meet says what to do."""
+        return contextlib.nullcontext()
 
     def __repr__(self) -> str:
         return f"<nnlite device {self.name!r}>"
@@ -52,8 +67,9 @@ class NumpyDevice:
 class Replay:
     """Runs a tape step by step, and a short one for the last batch of an epoch where there is one."""
 
-    def __init__(self, full: Tape, short: Tape | None, arena: Arena) -> None:
+    def __init__(self, full: Tape, short: Tape | None, arena: Arena, why: str = "") -> None:
         self.arena = arena
+        self.plan = f"every row of the tape called from Python{': ' if why else ''}{why}"
         arena.place("results", *([(row, time) for time, row in enumerate(tape.rows)] for tape in (full, short) if tape))
         self.full, self.short = self.lower(full), self.lower(short) if short else None
 

@@ -229,6 +229,17 @@ def work(row: Row) -> float:
     return max((symbol.size for symbol in _writes(row)), default=0)
 
 
+def meets(a: Row, b: Row) -> bool:
+    """Whether one writes what the other touches, so that they must not run side by side."""
+    writes_a, writes_b = list(map(_place, _writes(a))), list(map(_place, _writes(b)))
+    touches_a, touches_b = writes_a + list(map(_place, _symbols(a))), writes_b + list(map(_place, _symbols(b)))
+    return _overlap(writes_a, touches_b) or _overlap(touches_a, writes_b)
+
+
+def _overlap(places: Sequence[tuple[Any, int, int]], others: Sequence[tuple[Any, int, int]]) -> bool:
+    return any(s == t and a < d and c < b for s, a, b in places for t, c, d in others)
+
+
 def _split(row: Row, columns: Mapping[str, str]) -> str:
     """Which size is shared out: the batch's rows if they can be, the parameters, or what `columns` says."""
     signature = row.kernel.signature  # type: ignore[attr-defined]

@@ -155,6 +155,10 @@ class Arena:
         start = symbol.offset or 0
         return self.segments[symbol.segment].reshape(-1)[start : start + symbol.size].reshape(symbol.shape)
 
+    def address(self, symbol: Symbol) -> int:
+        """Where in the device's memory it begins."""
+        return int(self.device.address(self.view(symbol)))
+
     @property
     def bytes(self) -> int:
         """How much memory the results take, and what threads keep for themselves."""

@@ -1,0 +1,411 @@
+// The reference's kernels for a team of threads. A kernel reads its operands from a line, a row of integers, and is the
+// same function whether the team is a whole grid (one launch a kernel) or one block of the persistent replay.
+// No header is included: NVRTC, nvcc and, with a few macros of its own, a C++ compiler all take this text as it is.
+
+typedef long long Word;
+typedef unsigned int Bits;
+
+#ifndef NNLITE_ON_CPU
+#define SHARED(type, name, count) __shared__ type name[count]
+#define DYNAMIC_SHARED(type, name) extern __shared__ __align__(16) type name[]
+#define WAIT_A_MOMENT()
+#define WHOLE_WARP 0xffffffffu
+#endif
+
+const int WARP = 32;
+const int MOST_THREADS = 1024;  // of a block
+const int FEW = 64;             // so many float32 numbers may be added before the sum goes on in float64
+
+// Who computes: this thread of `threads` in a block, this block of `blocks`. Of a replay's line each block has its own.
+struct Team {
+  int thread, threads, block, blocks;
+
+  __device__ Word rank() const { return (Word)block * threads + thread; }
+  __device__ Word size() const { return (Word)blocks * threads; }
+  __device__ int lane() const { return thread % WARP; }
+  __device__ Word warp() const { return rank() / WARP; }  // a row of the batch is the work of one warp
+  __device__ Word warps() const { return size() / WARP; }
+};
+
+template <class T>
+struct Matrix {
+  T* data;
+  Word rows, columns;
+
+  __device__ T* row(Word i) const { return data + i * columns; }
+  __device__ Word size() const { return rows * columns; }
+};
+
+// Reads a line from left to right: results first, then what is written in place, then what is only read.
+struct Line {
+  const Word* next;
+
+  template <class T> __device__ Matrix<T> matrix() {
+    Matrix<T> m = {(T*)next[0], next[1], next[2]};
+    next += 3;
+    return m;
+  }
+  template <class T> __device__ Matrix<T> vector() {
+    Matrix<T> v = {(T*)next[0], 1, next[1]};
+    next += 2;
+    return v;
+  }
+  __device__ Word size() { return *next++; }
+  __device__ double number() {
+    double value = *(const double*)next;
+    ++next;
+    return value;
+  }
+};
+
+// ---- functions of one number --------------------------------------------------------------------------------------
+
+__device__ inline float exp_of(float x) { return expf(x); }
+__device__ inline double exp_of(double x) { return exp(x); }
+__device__ inline float log_of(float x) { return logf(x); }
+__device__ inline double log_of(double x) { return log(x); }
+__device__ inline float log1p_of(float x) { return log1pf(x); }
+__device__ inline double log1p_of(double x) { return log1p(x); }
+__device__ inline float expm1_of(float x) { return expm1f(x); }
+__device__ inline double expm1_of(double x) { return expm1(x); }
+__device__ inline float tanh_of(float x) { return tanhf(x); }
+__device__ inline double tanh_of(double x) { return tanh(x); }
+__device__ inline float root_of(float x) { return sqrtf(x); }
+__device__ inline double root_of(double x) { return sqrt(x); }
+
+template <class T> __device__ T size_of(T x) { return x < 0 ? -x : x; }
+template <class T> __device__ T larger(T a, T b) { return a < b ? b : a; }
+template <class T> __device__ T no_less_than_zero(T x) { return x < 0 ? T(0) : x; }  // so written that NaN stays NaN
+
+template <class T> __device__ T sigmoid_of(T x) {
+  T e = exp_of(-size_of(x));
+  return (x < 0 ? e : T(1)) / (T(1) + e);
+}
+template <class T> __device__ T softplus_of(T x) { return no_less_than_zero(x) + log1p_of(exp_of(-size_of(x))); }
+
+// ---- sums and maxima over a warp, and sums over a block, always in the same order ------------------------------------
+
+template <class T> __device__ T warp_sum(T x) {
+  for (int apart = WARP / 2; apart > 0; apart /= 2) x += __shfl_xor_sync(WHOLE_WARP, x, apart);
+  return x;
+}
+
+template <class T> __device__ T warp_largest(T x) {
+  for (int apart = WARP / 2; apart > 0; apart /= 2) x = larger(x, __shfl_xor_sync(WHOLE_WARP, x, apart));
+  return x;
+}
+
+// Every thread of a block brings one number; each gets the sum.
+__device__ inline double block_sum(double x, const Team& team) {
+  SHARED(double, of_warp, MOST_THREADS / WARP);
+  x = warp_sum(x);
+  if (team.lane() == 0) of_warp[team.thread / WARP] = x;
+  __syncthreads();
+  double sum = 0;
+  for (int w = 0; w < team.threads / WARP; ++w) sum += of_warp[w];
+  __syncthreads();
+  return sum;
+}
+
+#define FOR_EACH(i, n) for (Word i = team.rank(); i < (n); i += team.size())
+
+namespace kernels {
+
+// ---- rows ----------------------------------------------------------------------------------------------------------
+
+template <class T> __device__ void take_rows(Line line, const Team& team) {
+  Matrix<T> y = line.matrix<T>(), x = line.matrix<T>();
+  Matrix<Word> order = line.vector<Word>(), position = line.vector<Word>();
+  const Word start = position.data[0];
+  for (Word i = team.warp(); i < y.rows; i += team.warps()) {
+    const T* from = x.row(order.data[start + i]);
+    T* to = y.row(i);
+    for (Word j = team.lane(); j < y.columns; j += WARP) to[j] = from[j];
+  }
+}
+
+template <class T> __device__ void advance(Line line, const Team& team) {
+  Matrix<Word> position = line.vector<Word>();
+  const Word N = line.size();
+  if (team.rank() == 0) position.data[0] += N;
+}
+
+// y <- y + b, for a product that cuBLAS has made.
+template <class T> __device__ void add_bias(Line line, const Team& team) {
+  Matrix<T> y = line.matrix<T>(), b = line.vector<T>();
+  FOR_EACH(i, y.size()) y.data[i] += b.data[i % b.columns];
+}
+
+// ---- activations ---------------------------------------------------------------------------------------------------
+
+#define FORWARD(name, formula)                                     \
+  template <class T> __device__ void name(Line line, const Team& team) { \
+    Matrix<T> to = line.matrix<T>(), from = line.matrix<T>();      \
+    FOR_EACH(i, to.size()) {                                       \
+      const T x = from.data[i];                                    \
+      to.data[i] = formula;                                        \
+    }                                                              \
+  }
+
+#define BACKWARD(name, formula)                                                            \
+  template <class T> __device__ void name(Line line, const Team& team) {                   \
+    Matrix<T> dx = line.matrix<T>(), of_dy = line.matrix<T>(), of_y = line.matrix<T>();    \
+    FOR_EACH(i, dx.size()) {                                                               \
+      const T dy = of_dy.data[i], y = of_y.data[i];                                        \
+      dx.data[i] = formula;                                                                \
+    }                                                                                      \
+  }
+
+FORWARD(sigmoid, sigmoid_of(x))
+BACKWARD(sigmoid_backward, dy * y * (T(1) - y))
+
+FORWARD(tanh, tanh_of(x))
+BACKWARD(tanh_backward, dy * (T(1) - y * y))
+
+FORWARD(tanh_offset, sigmoid_of(x + x))
+BACKWARD(tanh_offset_backward, (dy + dy) * y * (T(1) - y))
+
+FORWARD(relu, no_less_than_zero(x))
+BACKWARD(relu_backward, y > 0 ? dy : T(0))
+
+FORWARD(softplus, softplus_of(x))
+BACKWARD(softplus_backward, dy * -expm1_of(-y))
+
+BACKWARD(dropout_backward, dy * y)  // y is the mask here
+
+template <class T> __device__ void softmax(Line line, const Team& team) {
+  Matrix<T> y = line.matrix<T>(), x = line.matrix<T>();
+  for (Word i = team.warp(); i < y.rows; i += team.warps()) {
+    const T* from = x.row(i);
+    T* to = y.row(i);
+    T highest = from[0], total = 0;
+    for (Word j = team.lane(); j < y.columns; j += WARP) highest = larger(highest, from[j]);
+    highest = warp_largest(highest);
+    for (Word j = team.lane(); j < y.columns; j += WARP) total += to[j] = exp_of(from[j] - highest);
+    total = warp_sum(total);
+    for (Word j = team.lane(); j < y.columns; j += WARP) to[j] /= total;
+  }
+}
+
+template <class T> __device__ void softmax_backward(Line line, const Team& team) {
+  Matrix<T> dx = line.matrix<T>(), dy = line.matrix<T>(), y = line.matrix<T>();
+  for (Word i = team.warp(); i < y.rows; i += team.warps()) {
+    T total = 0;
+    for (Word j = team.lane(); j < y.columns; j += WARP) total += dy.row(i)[j] * y.row(i)[j];
+    total = warp_sum(total);
+    for (Word j = team.lane(); j < y.columns; j += WARP) dx.row(i)[j] = y.row(i)[j] * (dy.row(i)[j] - total);
+  }
+}
+
+// ---- dropout: a number is dropped by a hash of its place, so all devices drop the same ---------------------------------
+
+__device__ inline Bits hash32(Bits x) {
+  x = (x ^ (x >> 16)) * 0x21F0AAADu;
+  x = (x ^ (x >> 15)) * 0xD35A2D97u;
+  return x ^ (x >> 15);
+}
+
+template <class T> __device__ void dropout(Line line, const Team& team) {
+  Matrix<T> y = line.matrix<T>(), mask = line.matrix<T>(), x = line.matrix<T>();
+  Matrix<Word> draws = line.vector<Word>();
+  const Word key = line.size();
+  const double rate = line.number();
+  const Word first = line.size();
+  const Bits seed = hash32(hash32((Bits)draws.data[0]) + (Bits)key) + (Bits)(first * x.columns);
+  const Bits lowest = (Bits)(rate * 4294967296.0);
+  const T kept = (T)(1 / (1 - rate));
+  FOR_EACH(i, x.size()) {
+    const T m = hash32(seed + (Bits)i) >= lowest ? kept : T(0);
+    mask.data[i] = m;
+    y.data[i] = x.data[i] * m;
+  }
+}
+
+// ---- losses: a row by a warp -----------------------------------------------------------------------------------------
+
+// The mean of `value` over a row, and `slope` for every number of it; both may use p, t and scale, which is divided by K.
+#define LOSS(name, value, slope)                                                                  \
+  template <class T> __device__ void name(Line line, const Team& team) {                          \
+    Matrix<T> losses = line.vector<T>(), gradient = line.matrix<T>();                             \
+    Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();                           \
+    const Word K = prediction.columns;                                                            \
+    const T scale = (T)(line.number() / K);                                                       \
+    for (Word i = team.warp(); i < prediction.rows; i += team.warps()) {                          \
+      T total = 0;                                                                                \
+      for (Word j = team.lane(); j < K; j += WARP) {                                              \
+        const T p = prediction.row(i)[j], t = target.row(i)[j];                                   \
+        total += value;                                                                           \
+        gradient.row(i)[j] = slope;                                                               \
+      }                                                                                           \
+      total = warp_sum(total);                                                                    \
+      if (team.lane() == 0) losses.data[i] = total / K;                                           \
+    }                                                                                             \
+  }
+
+template <class T> __device__ T log_from_minus_100(T x) { return larger(log_of(x), T(-100)); }
+
+LOSS(mse, (p - t) * (p - t), (scale + scale) * (p - t))
+LOSS(half_mse, (p - t) * (p - t) / 2, scale * (p - t))
+LOSS(mae, size_of(p - t), p > t ? scale : p < t ? -scale : p - t)
+LOSS(binary_cross_entropy, -(t * log_from_minus_100(p) + (1 - t) * log_from_minus_100(1 - p)),
+     scale * (p - t) / larger(p * (1 - p), T(1e-12)))
+LOSS(sigmoid_binary_cross_entropy, no_less_than_zero(p) - p * t + log1p_of(exp_of(-size_of(p))),
+     scale * (sigmoid_of(p) - t))
+
+template <class T> __device__ T smallest_normal();
+template <> __device__ inline float smallest_normal<float>() { return 1.17549435e-38f; }
+template <> __device__ inline double smallest_normal<double>() { return 2.2250738585072014e-308; }
+
+template <class T> __device__ void categorical_cross_entropy(Line line, const Team& team) {
+  Matrix<T> losses = line.vector<T>(), gradient = line.matrix<T>();
+  Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();
+  const T scale = (T)line.number();
+  for (Word i = team.warp(); i < prediction.rows; i += team.warps()) {
+    T total = 0;
+    for (Word j = team.lane(); j < prediction.columns; j += WARP) {
+      const T given = prediction.row(i)[j], t = target.row(i)[j];
+      const T p = given < smallest_normal<T>() ? smallest_normal<T>() : given;
+      if (t != 0) total -= t * log_of(p);
+      gradient.row(i)[j] = -scale * t / p;
+    }
+    total = warp_sum(total);
+    if (team.lane() == 0) losses.data[i] = total;
+  }
+}
+
+template <class T> __device__ void softmax_cross_entropy(Line line, const Team& team) {
+  Matrix<T> losses = line.vector<T>(), gradient = line.matrix<T>();
+  Matrix<T> logits = line.matrix<T>(), target = line.matrix<T>();
+  const T scale = (T)line.number();
+  for (Word i = team.warp(); i < logits.rows; i += team.warps()) {
+    const T *z = logits.row(i), *t = target.row(i);
+    T* to = gradient.row(i);
+    T highest = z[0], total = 0, loss = 0, targets = 0;
+    for (Word j = team.lane(); j < logits.columns; j += WARP) highest = larger(highest, z[j]);
+    highest = warp_largest(highest);
+    for (Word j = team.lane(); j < logits.columns; j += WARP) {
+      const T shifted = z[j] - highest;
+      total += to[j] = exp_of(shifted);
+      loss -= t[j] * shifted;
+      targets += t[j];
+    }
+    total = warp_sum(total), loss = warp_sum(loss), targets = warp_sum(targets);
+    for (Word j = team.lane(); j < logits.columns; j += WARP) to[j] = scale * (to[j] / total - t[j]);
+    if (team.lane() == 0) losses.data[i] = loss + targets * log_of(total);
+  }
+}
+
+// ---- sums over an epoch, by one block ----------------------------------------------------------------------------------
+
+template <class T> __device__ void add_losses(Line line, const Team& team) {
+  Matrix<double> total = line.vector<double>();
+  Matrix<T> losses = line.vector<T>();
+  if (team.block > 0) return;
+  double sum = 0;
+  for (Word i = team.thread; i < losses.columns; i += team.threads) sum += losses.data[i];
+  sum = block_sum(sum, team);
+  if (team.thread == 0) total.data[0] += sum;
+}
+
+// sums[0] += `value` over all numbers of prediction and target, sums[1] += how many there are.
+#define ERRORS(name, value)                                                                  \
+  template <class T> __device__ void name(Line line, const Team& team) {                     \
+    Matrix<double> sums = line.vector<double>();                                             \
+    Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();                      \
+    if (team.block > 0) return;                                                              \
+    double sum = 0;                                                                          \
+    for (Word i = team.thread; i < prediction.size(); i += team.threads) {                   \
+      const T error = prediction.data[i] - target.data[i];                                   \
+      sum += value;                                                                          \
+    }                                                                                        \
+    sum = block_sum(sum, team);                                                              \
+    if (team.thread == 0) sums.data[0] += sum, sums.data[1] += prediction.size();            \
+  }
+
+ERRORS(add_absolute_errors, size_of(error))
+ERRORS(add_squared_errors, error * error)
+
+template <class T> __device__ void add_hits(Line line, const Team& team) {
+  Matrix<double> sums = line.vector<double>();
+  Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();
+  if (team.block > 0) return;
+  double hits = 0;
+  for (Word i = team.thread; i < prediction.rows; i += team.threads) {
+    const T *p = prediction.row(i), *t = target.row(i);
+    Word found = 0, expected = 0;
+    for (Word j = 1; j < prediction.columns; ++j) {
+      if (p[j] > p[found]) found = j;
+      if (t[j] > t[expected]) expected = j;
+    }
+    hits += prediction.columns > 1 ? found == expected : (p[0] > T(0.5)) == (t[0] > T(0.5));
+  }
+  hits = block_sum(hits, team);
+  if (team.thread == 0) sums.data[0] += hits, sums.data[1] += prediction.rows;
+}
+
+template <class T> __device__ void add_spreads(Line line, const Team& team) {
+  Matrix<double> sums = line.matrix<double>();
+  Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();
+  if (team.block > 0) return;
+  for (Word j = 0; j < prediction.columns; ++j) {
+    double errors = 0, total = 0, squares = 0;
+    for (Word i = team.thread; i < prediction.rows; i += team.threads) {
+      const T error = target.row(i)[j] - prediction.row(i)[j];
+      const double t = target.row(i)[j];
+      errors += error * error, total += t, squares += t * t;
+    }
+    errors = block_sum(errors, team), total = block_sum(total, team), squares = block_sum(squares, team);
+    if (team.thread == 0) {
+      sums.row(0)[j] += errors, sums.row(1)[j] += total, sums.row(2)[j] += squares;
+      sums.row(3)[j] += prediction.rows;
+    }
+  }
+}
+
+// ---- optimizers ----------------------------------------------------------------------------------------------------------
+
+template <class T> __device__ void add_decay(Line line, const Team& team) {
+  Matrix<T> dw = line.vector<T>(), w = line.vector<T>();
+  const T decay = (T)line.number();
+  FOR_EACH(i, w.columns) dw.data[i] += decay * w.data[i];
+}
+
+template <class T> __device__ void sgd_step(Line line, const Team& team) {
+  Matrix<T> w = line.vector<T>(), dw = line.vector<T>(), lr = line.vector<T>();
+  const T rate = lr.data[0];
+  FOR_EACH(i, w.columns) w.data[i] -= rate * dw.data[i];
+}
+
+template <class T> __device__ void momentum_step(Line line, const Team& team) {
+  Matrix<T> w = line.vector<T>(), velocity = line.vector<T>(), dw = line.vector<T>(), lr = line.vector<T>();
+  const T rate = lr.data[0], momentum = (T)line.number();
+  const bool nesterov = line.number() != 0;
+  FOR_EACH(i, w.columns) {
+    const T v = momentum * velocity.data[i] + dw.data[i];
+    velocity.data[i] = v;
+    w.data[i] -= rate * (nesterov ? dw.data[i] + momentum * v : v);
+  }
+}
+
+template <class T> __device__ void count_step(Line line, const Team& team) {
+  Matrix<T> steps = line.vector<T>();
+  if (team.rank() == 0) steps.data[0] += 1;
+}
+
+template <class T> __device__ void adam_step(Line line, const Team& team) {
+  Matrix<T> w = line.vector<T>(), m = line.vector<T>(), v = line.vector<T>();
+  Matrix<T> dw = line.vector<T>(), steps = line.vector<T>(), lr = line.vector<T>();
+  const double beta1 = line.number(), beta2 = line.number();
+  const T epsilon = (T)line.number(), new1 = (T)(1 - beta1), new2 = (T)(1 - beta2);
+  const double unbias1 = beta1 > 0 ? -expm1(steps.data[0] * log(beta1)) : 1;
+  const double unbias2 = beta2 > 0 ? -expm1(steps.data[0] * log(beta2)) : 1;
+  const T rate = (T)(lr.data[0] / unbias1), spread = (T)(1 / unbias2);
+  FOR_EACH(i, w.columns) {
+    const T g = dw.data[i];
+    m.data[i] += new1 * (g - m.data[i]);
+    v.data[i] += new2 * (g * g - v.data[i]);
+    w.data[i] -= rate * m.data[i] / (root_of(v.data[i] * spread) + epsilon);
+  }
+}
+
+}  // namespace kernels

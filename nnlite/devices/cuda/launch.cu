@@ -1,0 +1,26 @@
+// Each kernel on a whole grid, and the end of a step: what a launch from Python, or a node of a CUDA graph, is.
+// NNLITE_LAUNCHES lists the kernels and the types that they are for: LAUNCH(relu, float) LAUNCH(tanh, float) ...
+
+#define WORDS Word w0, Word w1, Word w2, Word w3, Word w4, Word w5, Word w6, Word w7, Word w8, Word w9, Word w10, \
+              Word w11, Word w12, Word w13, Word w14
+
+#define LAUNCH(name, type)                                                                                \
+  extern "C" __global__ void __launch_bounds__(256) launch_##name##_##type(WORDS) {                       \
+    const Word words[] = {w0, w1, w2, w3, w4, w5, w6, w7, w8, w9, w10, w11, w12, w13, w14};               \
+    const Team team = {(int)threadIdx.x, (int)blockDim.x, (int)blockIdx.x, (int)gridDim.x};               \
+    const Line line = {words};                                                                            \
+    kernels::name<type>(line, team);                                                                      \
+  }
+
+NNLITE_LAUNCHES
+
+// After a step: count it if its loss is finite; at the end of an epoch move the sums (count,) to the next row of
+// history (epochs, count). state: steps that went well, epochs that ended.
+extern "C" __global__ void end_step(double* sums, Word count, double* history, Word* state, Word end_of_epoch) {
+  if (threadIdx.x > 0) return;
+  if (!(sums[0] - sums[0] == 0)) return;  // not finite: it stays so, and no later step is counted
+  ++state[0];
+  if (!end_of_epoch) return;
+  for (Word i = 0; i < count; ++i) history[state[1] * count + i] = sums[i], sums[i] = 0;
+  ++state[1];
+}

@@ -1,0 +1,159 @@
+"""The GPU as this package uses it: CUDA sources compiled at first use, kernels launched, products made by cuBLAS.
+
+A kernel is called with a row, a kernel's name with arrays in the places of its operands, and reads it as a line of
+integers (devices/lines.py): so every kernel has the same parameters, alone, in a graph or in the persistent replay.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import cublas, reference
+from .kernel import kernels_in
+from .lines import is_array, line, operands
+from .recording import Row
+
+OPTIONS = ("-std=c++17", "-diag-suppress=177")  # 177: a part of the sources that this kernel does not use
+BLOCK = 256  # threads of a block where a kernel is launched alone
+WARP, TILE = 32, 64
+LONGEST = 15  # words that a launch takes
+TYPES = {"f4": "float", "f8": "double", "i8": "Word"}
+
+# Kernels that can make a part: of which size. Weights by rows, so that a block reads few columns of x.
+PARTS = {
+    "linear": "M",
+    "matmul": "M",
+    "linear_backward": "K",
+    "linear_backward_weights": "K",
+    "linear_backward_weights_sgd": "K",
+    "linear_backward_bias": "M",
+    "linear_backward_bias_sgd": "M",
+}
+# (product, result's place in the row) -> which operands are A and B, and which of them are transposed.
+BY_CUBLAS = {
+    "linear": ("x", "W", False, False),
+    "matmul": ("x", "W", False, False),
+    "linear_backward": ("dy", "W", False, True),
+    "linear_backward_weights": ("x", "dy", True, False),
+}
+EXTRA = ("add_bias",)  # those that the reference does not have
+COUNTERS = ("advance", "count_step")  # work on whole numbers too
+
+
+def source(*files: str, **settings: str) -> str:
+    """The text of these sources, one after the other, after the settings as macros."""
+    folder = Path(__file__).with_name("cuda")
+    macros = "".join(f"#define NNLITE_{name} {value}\n" for name, value in settings.items())
+    return macros + "\n".join((folder / f"{file}.cu").read_text() for file in files)
+
+
+def launches(real: str) -> str:
+    """The source of all kernels for one type."""
+    kinds = [(name, real) for name in (*kernels_in(reference), *EXTRA)] + [(name, "Word") for name in COUNTERS]
+    return source("kernels", "products", "launch", LAUNCHES=" ".join(f"LAUNCH({n}, {kind})" for n, kind in kinds))
+
+
+def replays(kinds: Iterable[tuple[str, str]], threads: int) -> str:
+    """The source of the persistent replay of these kernels and types; their numbers in a table begin at 2."""
+    cases = " ".join(
+        f"case {number}: return kernels::{name}<{real}>(line, team);" for number, (name, real) in enumerate(kinds, 2)
+    )
+    return source("kernels", "products", "replay", REPLAY="", THREADS=str(threads), CASES=cases)
+
+
+def real_of(row: Row) -> str:
+    """The type that a row's kernel works in: float where any operand is float32."""
+    found = {value.dtype.str[1:] for value in operands(row).values() if is_array(value)}
+    return TYPES[next(kind for kind in TYPES if kind in found)]
+
+
+class Machine:
+    """One GPU: its limits, and what has been compiled for it."""
+
+    def __init__(self, cupy: Any, precision: str) -> None:
+        self.cupy, self.precision = cupy, precision
+        attributes = cupy.cuda.Device().attributes
+        self.processors = int(attributes["MultiProcessorCount"])
+        self.shared_bytes = int(attributes["MaxSharedMemoryPerBlockOptin"])
+        self.cooperates = bool(attributes["CooperativeLaunch"])
+
+        self._kernels: dict[tuple[str, str], Any] = {}
+        self._modules: dict[str, Any] = {}
+
+    @staticmethod
+    def address(array: Any) -> int:
+        """Where in the GPU's memory the array begins."""
+        return int(array.data.ptr)
+
+    def to_numpy(self, array: Any) -> np.ndarray:
+        """The array in main memory."""
+        return self.cupy.asnumpy(array)
+
+    @functools.cached_property
+    def cublas(self) -> cublas.Cublas | None:
+        """cuBLAS, if this machine has it; without it products are our own."""
+        library = cublas.library()
+        return cublas.Cublas(library, self.cupy, self.precision == "tf32") if library else None
+
+    def kernel(self, name: str, real: str) -> Any:
+        """A kernel to launch on a grid, compiled with all others of its type at the first call."""
+        if (name, real) not in self._kernels:
+            self._kernels[name, real] = self._module(real).get_function(f"launch_{name}_{real}")
+        return self._kernels[name, real]
+
+    def _module(self, real: str) -> Any:
+        real = "float" if real == "Word" else real
+        if real not in self._modules:
+            self._modules[real] = self.cupy.RawModule(code=launches(real), options=OPTIONS)
+        return self._modules[real]
+
+    @functools.cached_property
+    def end_step(self) -> Any:
+        """The kernel that ends a step of a graph."""
+        return self._module("float").get_function("end_step")
+
+    def run(self, row: Row) -> None:
+        """Do a row of arrays, on the current stream."""
+        if self.cublas and row.name in BY_CUBLAS:
+            self._product(row)
+            return
+        words = line(row, self.address, PARTS).words
+        blocks = self._blocks(row)
+        self.kernel(row.name, real_of(row))((blocks,), (BLOCK,), (*words, *[0] * (LONGEST - len(words))))
+
+    def _product(self, row: Row) -> None:
+        """A product by cuBLAS, and the bias after it."""
+        assert self.cublas is not None
+        named = operands(row)
+        a, b, a_transposed, b_transposed = BY_CUBLAS[row.name]
+        c = next(iter(named.values()))
+        self.cublas.product(c, named[a], named[b], a_transposed, b_transposed, adding=False)
+        if row.name == "linear":
+            words = [self.address(c), *c.shape, self.address(named["b"]), *named["b"].shape]
+            grid = (self._enough(c.size),)
+            self.kernel("add_bias", real_of(row))(grid, (BLOCK,), (*words, *[0] * (LONGEST - len(words))))
+
+    def _blocks(self, row: Row) -> int:
+        """So many that every thread has about one number to make, or every warp a row."""
+        arrays = [value for value in operands(row).values() if is_array(value)]
+        c = arrays[0]
+        if row.name in PARTS and c.ndim == 2:
+            return math.ceil(c.shape[0] / TILE) * math.ceil(c.shape[1] / TILE)
+        if row.name in PARTS:  # columns of dy, a warp's lanes each
+            return math.ceil(c.size / WARP)
+        rows = max(array.shape[0] if array.ndim == 2 else 1 for array in arrays)
+        return max(self._enough(max(array.size for array in arrays[:2])), math.ceil(rows * WARP / BLOCK))
+
+    def _enough(self, count: int) -> int:
+        return max(1, min(math.ceil(count / BLOCK), 8 * self.processors))
+
+
+def numbered(rows: Iterable[Row]) -> Mapping[tuple[str, str], int]:
+    """(kernel, type) of these rows -> its number in a table of the persistent replay."""
+    return {kind: number for number, kind in enumerate(dict.fromkeys((row.name, real_of(row)) for row in rows), 2)}

@@ -1,0 +1,162 @@
+// CUDA sources as C++: every thread is a fiber, which runs until it waits for others. Put in front of the sources.
+//
+// Shared memory starts as NaN. Fibers take turns forward, backward or at random: what depends on the order is a race.
+// A thread that waits at a barrier that not all threads of its block or warp come to is found, and said.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <random>
+#include <ucontext.h>
+#include <utility>
+#include <vector>
+#include <algorithm>
+#include <functional>
+
+#define NNLITE_ON_CPU
+#define __global__
+#define __device__
+#define __launch_bounds__(...)
+#define SHARED(type, name, count) \
+  static char name##_place; \
+  type* name = (type*)cpu::shared_memory(&name##_place, sizeof(type) * (count))
+#define DYNAMIC_SHARED(type, name) type* name = (type*)cpu::blocks[cpu::fibers[cpu::now].block].dynamic
+#define WAIT_A_MOMENT() cpu::step_aside()
+#define WHOLE_WARP 0xffffffffu
+
+struct Place { unsigned x, y, z; };
+static Place threadIdx, blockIdx, blockDim, gridDim;
+
+namespace cpu {
+
+enum State { RUNS, AT_BARRIER, AT_WARP, DONE };
+enum Result { FINE = 0, LEFT_ALONE = 2, STUCK = 3 };
+struct Fiber { ucontext_t context; int block, thread; State state; };
+struct Block {
+  std::map<void*, std::vector<char>> memory;
+  char* dynamic;
+  std::vector<char> room;
+  int waiting, done;
+  std::vector<int> warp_waiting, warp_done;
+  std::vector<double> shuffled;
+};
+
+static std::vector<Fiber> fibers;
+static std::vector<Block> blocks;
+static std::vector<std::unique_ptr<char[]>> stacks;
+static ucontext_t scheduler;
+static int now, threads, first_block;
+static Result result;
+static std::function<void()> body;
+const int STACK = 64 * 1024;
+
+inline void place(const Fiber& f) {
+  threadIdx = {(unsigned)f.thread, 0, 0}, blockIdx = {(unsigned)(first_block + f.block), 0, 0};
+}
+inline void give_way() {
+  const int me = now;
+  swapcontext(&fibers[me].context, &scheduler);
+  place(fibers[me]);
+}
+inline void step_aside() { give_way(); }
+inline char* shared_memory(void* key, size_t bytes) {
+  auto& memory = blocks[fibers[now].block].memory[key];
+  if (memory.empty()) memory.assign(bytes + 16, (char)0xff);
+  return (char*)(((uintptr_t)memory.data() + 15) / 16 * 16);
+}
+inline void wake(int block, State from, int first, int stop) {
+  for (int t = first; t < stop; ++t)
+    if (Fiber& f = fibers[block * threads + t]; f.state == from) f.state = RUNS;
+}
+inline void wait(State where) {
+  Fiber& f = fibers[now];
+  Block& b = blocks[f.block];
+  const int warp = f.thread / 32, first = where == AT_WARP ? warp * 32 : 0;
+  const int all = where == AT_WARP ? std::min(32, threads - first) : threads;
+  int& waiting = where == AT_WARP ? b.warp_waiting[warp] : b.waiting;
+  if (where == AT_WARP ? b.warp_done[warp] : b.done) result = LEFT_ALONE;
+  f.state = where;
+  if (++waiting == all) waiting = 0, wake(f.block, where, first, first + all);
+  give_way();
+}
+inline void begin() {
+  body();
+  Fiber& f = fibers[now];
+  f.state = DONE;
+  Block& b = blocks[f.block];
+  ++b.done, ++b.warp_done[f.thread / 32];
+  if (b.waiting || b.warp_waiting[f.thread / 32]) result = LEFT_ALONE;
+}
+
+// Blocks of `size` threads, `count` of them at once from number `first` on.
+inline Result run(int first, int count, int size, long dynamic, int order) {
+  threads = size, first_block = first, result = FINE;
+  fibers.resize(count * size);
+  blocks.assign(count, Block());
+  while ((int)stacks.size() < count * size) stacks.emplace_back(new char[STACK]);
+  for (Block& b : blocks) {
+    b.waiting = b.done = 0;
+    b.warp_waiting.assign((size + 31) / 32, 0), b.warp_done = b.warp_waiting, b.shuffled.assign(size, 0);
+    b.room.assign(dynamic + 64, (char)0xff);
+    b.dynamic = (char*)(((uintptr_t)b.room.data() + 15) / 16 * 16);
+  }
+  std::vector<int> turns(fibers.size());
+  for (int i = 0; i < (int)fibers.size(); ++i) {
+    Fiber& f = fibers[i];
+    f.block = i / size, f.thread = i % size, f.state = RUNS;
+    getcontext(&f.context);
+    f.context.uc_stack.ss_sp = stacks[i].get(), f.context.uc_stack.ss_size = STACK, f.context.uc_link = &scheduler;
+    makecontext(&f.context, (void (*)())begin, 0);
+    turns[i] = order == 1 ? (int)fibers.size() - 1 - i : i;
+  }
+  std::mt19937 random(7);
+  for (int idle = 0; result == FINE;) {
+    if (order == 2) std::shuffle(turns.begin(), turns.end(), random);
+    bool alive = false, moved = false;
+    for (int i : turns) {
+      alive |= fibers[i].state != DONE;
+      if (fibers[i].state != RUNS) continue;
+      now = i, place(fibers[i]);
+      swapcontext(&scheduler, &fibers[i].context);
+      moved |= fibers[i].state != RUNS;
+    }
+    if (!alive) break;
+    idle = moved ? 0 : idle + 1;
+    if (idle > 10000) return STUCK;
+  }
+  return result;
+}
+
+template <class... A, size_t... I>
+void call(void (*kernel)(A...), void** given, std::index_sequence<I...>) { kernel(*(A*)given[I]...); }
+
+template <class... A> int parameters(void (*)(A...)) { return sizeof...(A); }
+
+// As a launch: all blocks at once where they wait for each other (cooperative), else one after the other.
+template <class... A>
+int launch(void (*kernel)(A...), void** given, int grid, int block, long dynamic, int order, int cooperative) {
+  gridDim = {(unsigned)grid, 1, 1}, blockDim = {(unsigned)block, 1, 1};
+  body = [=] { call(kernel, given, std::index_sequence_for<A...>()); };
+  if (cooperative) return run(0, grid, block, dynamic, order);
+  for (int b = 0; b < grid; ++b)
+    if (Result r = run(b, 1, block, dynamic, order)) return r;
+  return FINE;
+}
+
+}  // namespace cpu
+
+inline void __syncthreads() { cpu::wait(cpu::AT_BARRIER); }
+inline void __threadfence() {}
+inline unsigned atomicAdd(unsigned* place, unsigned value) { *place += value; return *place - value; }
+inline unsigned read_acquired(const unsigned* place) { return *(volatile const unsigned*)place; }
+template <class T> T __shfl_xor_sync(unsigned, T value, int apart) {
+  cpu::Fiber& f = cpu::fibers[cpu::now];
+  double* slots = cpu::blocks[f.block].shuffled.data();
+  slots[f.thread] = value;
+  cpu::wait(cpu::AT_WARP);
+  const T found = (T)slots[f.thread ^ apart];
+  cpu::wait(cpu::AT_WARP);
+  return found;
+}
