@@ -175,11 +175,16 @@ def finite(array: Any, device: NumpyDevice, dtype: Any, name: str) -> Any:
         what = "NaN" if np.isnan(array[place]) else "infinity"
         raise ValueError(f"{name} contains {what} at {_where(place)}; drop or fill such entries first")
     with np.errstate(over="ignore"):
-        result = device.asarray(np.require(array, dtype, "A") if isinstance(array, np.ndarray) else array, dtype)
+        result = _brought(array, device, dtype)
     if result is not array and np.dtype(array.dtype).itemsize >= result.dtype.itemsize and not _finite(result):
         place = _first(~np.isfinite(result))
         raise ValueError(f"{name} contains {array[place]} at {_where(place)}, too large for {result.dtype}")
     return result
+
+
+def _brought(array: Any, device: NumpyDevice, dtype: Any) -> Any:
+    """The array on the device, contiguous, aligned, of this dtype."""
+    return device.asarray(np.require(array, dtype, "A") if isinstance(array, np.ndarray) else array, dtype)
 
 
 def _finite(array: Any) -> bool:
@@ -252,16 +257,20 @@ class Checked:
                 for (name, letters), value in zip(signature.operands.items(), operands, strict=True)
                 if letters is not None
             }
-            dtype = np.result_type(np.float32, *[a.dtype for a in arrays.values() if a.dtype.kind == "f"])
-            if any(a.dtype.kind != "f" for a in arrays.values()) or dtype.itemsize > 8:
+            counters = {
+                name for name, a in arrays.items() if signature.operands[name] == ("1",) and a.dtype.kind == "i"
+            }
+            kinds = [a.dtype for name, a in arrays.items() if name not in counters]
+            dtype = np.result_type(np.float32, *[kind for kind in kinds if kind.kind == "f"])
+            if any(kind.kind != "f" for kind in kinds) or dtype.itemsize > 8:
                 dtype = np.dtype(np.float64)
             lead = next(iter(arrays.values())).shape[:-1]
             for name, array in arrays.items():
                 letters = signature.operands[name]
                 if letters[0] == "N" and len(letters) == 2:
                     arrays[name] = array = array.reshape(-1, array.shape[-1] if array.ndim else 1)
-                if name not in signature.results:
-                    arrays[name] = self.device.asarray(np.require(array, dtype, "A"), dtype)
+                if name not in signature.results and name not in counters:
+                    arrays[name] = _brought(array, self.device, dtype)
             checked = [arrays.get(name, value) for name, value in zip(signature.operands, operands, strict=True)]
             signature.sizes(checked, kernel_name)
             results = kernel(*checked)

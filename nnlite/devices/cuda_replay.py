@@ -31,11 +31,16 @@ ONE_BLOCK = 150_000  # up to here one block makes a step
 PERSISTENT = 4_000_000  # up to here several blocks do; beyond, cuBLAS in a graph
 MOST_BLOCKS = 64
 SPLIT = {name: letter for name, letter in PARTS.items() if name.startswith("linear_backward_")}
+THREADS = 512  # of a block, at most
+EACH = 2  # numbers that a thread of a single block makes of the largest array: fewer threads meet sooner
+# In these all threads of a block meet: after them, all rows before are done.
+MEETING = {"linear_backward_bias", "linear_backward_bias_sgd", "add_losses", "add_hits", "add_spreads"}
+MEETING |= {"add_absolute_errors", "add_squared_errors"}
 STEPS = 16  # of a graph: so that launching it costs little a step
 
 
 def choose(machine: Machine, tapes: Sequence[Tape], arena: Arena, how: str) -> Replay:
-    """The replay of these tapes (the second for the last batch of an epoch) that is likely the fastest, or what `how` says.
+    """The replay of these tapes that is likely the fastest, or what `how` says; the second tape is for a short batch.
 
     how: "auto", "graph", "persistent". ValueError where the persistent replay is asked for and cannot be had.
     """
@@ -183,7 +188,7 @@ class PersistentReplay(Replay):
         largest = max(
             value.size for values in named for value in values if is_array(value) and value.segment not in FAR
         )
-        self.threads = min(512, max(64, -(-largest // (2 * WARP)) * WARP)) if blocks == 1 else 512
+        self.threads = min(THREADS, max(64, -(-largest // (EACH * WARP)) * WARP)) if blocks == 1 else THREADS
         self.tables = [machine.cupy.asarray(table) for table in tables]
         entries = [[machine.address(arena.segments[name]), *placed] for name, placed in self.kept.items()]
         self.entries = machine.cupy.asarray(np.array(entries, np.int64).reshape(-1, 3))
@@ -261,7 +266,7 @@ class PersistentReplay(Replay):
             if any(meets(step.row, other) for other in open_rows):
                 lines.append([SYNC])
                 open_rows = []
-            open_rows.append(step.row)
+            open_rows = [*([] if step.row.name in MEETING else open_rows), step.row]
             lines.append(self._line(mine.row, mine.part, mine.first))
         lines.append([BARRIER])
         return [[*words, *[0] * (LINE - len(words))] for words in lines]

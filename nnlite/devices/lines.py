@@ -44,7 +44,7 @@ def line(
 ) -> Line:
     """A row, of symbols or of arrays, as a line.
 
-    `letters`: kernel -> the size of which it can make a `part`, all of it if not told; length: arrays as so many numbers.
+    `letters`: kernel -> the size of which it makes a `part`, or all of it. length: arrays as so many numbers.
     """
     words: list[int] = []
     kinds: list[str] = []

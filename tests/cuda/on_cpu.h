@@ -1,6 +1,7 @@
 // CUDA sources as C++: every thread is a fiber, which runs until it waits for others. Put in front of the sources.
 //
-// Shared memory starts as NaN. Fibers take turns forward, backward or at random: what depends on the order is a race.
+// Shared memory starts as NaN. Fibers take turns forward, backward, or at random with every other warp slow (one half or
+// the other): what depends on the order is a race.
 // A thread that waits at a barrier that not all threads of its block or warp come to is found, and said.
 #pragma once
 #include <cmath>
@@ -113,11 +114,12 @@ inline Result run(int first, int count, int size, long dynamic, int order) {
   }
   std::mt19937 random(7);
   for (int idle = 0; result == FINE;) {
-    if (order == 2) std::shuffle(turns.begin(), turns.end(), random);
+    if (order >= 2) std::shuffle(turns.begin(), turns.end(), random);
     bool alive = false, moved = false;
     for (int i : turns) {
       alive |= fibers[i].state != DONE;
-      if (fibers[i].state != RUNS) continue;
+      const bool slow = order >= 2 && (fibers[i].block + fibers[i].thread / 32 + order) % 2 && random() % 32;
+      if (fibers[i].state != RUNS || slow) continue;
       now = i, place(fibers[i]);
       swapcontext(&scheduler, &fibers[i].context);
       moved |= fibers[i].state != RUNS;

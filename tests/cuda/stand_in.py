@@ -25,7 +25,7 @@ ATTRIBUTES = {"MultiProcessorCount": 3, "MaxSharedMemoryPerBlockOptin": 232_448,
 settings = SimpleNamespace(order=0, edit=lambda code: code, launches=[])  # of threads; of sources; what was launched
 
 
-class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
+class Array(np.lib.mixins.NDArrayOperatorsMixin):
     """An array that stays on its device."""
 
     def __init__(self, host):
@@ -103,7 +103,7 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
 
 def _host(value):
     """The array behind one of ours; NumPy's own arrays may not take part."""
-    if isinstance(value, ndarray):
+    if isinstance(value, Array):
         return value._host
     if isinstance(value, np.ndarray) and value.ndim > 0:
         raise TypeError(f"Unsupported type {type(value)}")
@@ -117,7 +117,7 @@ def _wrap(value, out=None):
         return out[0]
     if isinstance(value, tuple) and any(isinstance(each, np.ndarray) for each in value):
         return tuple(map(_wrap, value))
-    return ndarray(np.asarray(value)) if isinstance(value, (np.ndarray, np.generic)) else value
+    return Array(np.asarray(value)) if isinstance(value, (np.ndarray, np.generic)) else value
 
 
 # ---- streams and graphs ------------------------------------------------------------------------------------------
@@ -258,7 +258,7 @@ def _new(make):
     def function(*arguments, **options):
         if _current[0].captured is not None:
             raise RuntimeError("memory was asked for while a graph is captured")
-        return ndarray(make(*arguments, **options))
+        return Array(make(*arguments, **options))
 
     return function
 
@@ -266,15 +266,15 @@ def _new(make):
 def module():
     """What `import cupy` is to give."""
     cupy = ModuleType("cupy")
-    cupy.ndarray, cupy.RawModule = ndarray, RawModule
+    cupy.ndarray, cupy.RawModule = Array, RawModule
     cupy.zeros = _new(np.zeros)
     cupy.empty = _new(lambda shape, dtype: np.full(shape, 0xFF, np.uint8 if dtype == np.uint8 else dtype))
     cupy.ascontiguousarray = _new(
-        lambda a, dtype=None: np.ascontiguousarray(a._host if isinstance(a, ndarray) else a, dtype)
+        lambda a, dtype=None: np.ascontiguousarray(a._host if isinstance(a, Array) else a, dtype)
     )
-    cupy.asarray = _new(lambda a, dtype=None: np.array(a._host if isinstance(a, ndarray) else a, dtype))
-    cupy.concatenate = lambda arrays: ndarray(np.concatenate([_host(a) for a in arrays]))
-    cupy.asnumpy = lambda a: a.get() if isinstance(a, ndarray) else np.asarray(a)
+    cupy.asarray = _new(lambda a, dtype=None: np.array(a._host if isinstance(a, Array) else a, dtype))
+    cupy.concatenate = lambda arrays: Array(np.concatenate([_host(a) for a in arrays]))
+    cupy.asnumpy = lambda a: a.get() if isinstance(a, Array) else np.asarray(a)
     cupy.get_default_memory_pool = lambda: SimpleNamespace(free_all_blocks=lambda: None)
     cupy.cuda = ModuleType("cupy.cuda")
     cupy.cuda.Device = lambda: SimpleNamespace(attributes=ATTRIBUTES)

@@ -23,8 +23,22 @@ struct Team {
   __device__ Word rank() const { return (Word)block * threads + thread; }
   __device__ Word size() const { return (Word)blocks * threads; }
   __device__ int lane() const { return thread % WARP; }
-  __device__ Word warp() const { return rank() / WARP; }  // a row of the batch is the work of one warp
-  __device__ Word warps() const { return size() / WARP; }
+};
+
+// Which row of a batch a thread works on. A row is the work of so many lanes of a warp as it has columns, 32 at most;
+// all lanes of a warp go round as often, some past the last row, so that they can exchange numbers.
+struct Rows {
+  int lanes, lane;
+  Word row, apart, count;
+
+  __device__ Rows(const Team& team, Word rows, Word columns) : lanes(1), count(rows) {
+    while (lanes < WARP && lanes < columns) lanes *= 2;
+    lane = team.thread % lanes, row = team.rank() / lanes, apart = team.size() / lanes;
+  }
+  __device__ bool some() const { return row - row % (WARP / lanes) < count; }  // left for any lane of this warp
+  __device__ bool there() const { return row < count; }
+  __device__ Word inside() const { return there() ? row : count - 1; }  // a row that can be read
+  __device__ void next() { row += apart; }
 };
 
 template <class T>
@@ -85,13 +99,13 @@ template <class T> __device__ T softplus_of(T x) { return no_less_than_zero(x) +
 
 // ---- sums and maxima over a warp, and sums over a block, always in the same order ------------------------------------
 
-template <class T> __device__ T warp_sum(T x) {
-  for (int apart = WARP / 2; apart > 0; apart /= 2) x += __shfl_xor_sync(WHOLE_WARP, x, apart);
+template <class T> __device__ T warp_sum(T x, int lanes = WARP) {
+  for (int apart = lanes / 2; apart > 0; apart /= 2) x += __shfl_xor_sync(WHOLE_WARP, x, apart);
   return x;
 }
 
-template <class T> __device__ T warp_largest(T x) {
-  for (int apart = WARP / 2; apart > 0; apart /= 2) x = larger(x, __shfl_xor_sync(WHOLE_WARP, x, apart));
+template <class T> __device__ T warp_largest(T x, int lanes) {
+  for (int apart = lanes / 2; apart > 0; apart /= 2) x = larger(x, __shfl_xor_sync(WHOLE_WARP, x, apart));
   return x;
 }
 
@@ -99,11 +113,11 @@ template <class T> __device__ T warp_largest(T x) {
 __device__ inline double block_sum(double x, const Team& team) {
   SHARED(double, of_warp, MOST_THREADS / WARP);
   x = warp_sum(x);
+  __syncthreads();  // what others had in `of_warp` has been read
   if (team.lane() == 0) of_warp[team.thread / WARP] = x;
   __syncthreads();
   double sum = 0;
   for (int w = 0; w < team.threads / WARP; ++w) sum += of_warp[w];
-  __syncthreads();
   return sum;
 }
 
@@ -117,10 +131,10 @@ template <class T> __device__ void take_rows(Line line, const Team& team) {
   Matrix<T> y = line.matrix<T>(), x = line.matrix<T>();
   Matrix<Word> order = line.vector<Word>(), position = line.vector<Word>();
   const Word start = position.data[0];
-  for (Word i = team.warp(); i < y.rows; i += team.warps()) {
-    const T* from = x.row(order.data[start + i]);
-    T* to = y.row(i);
-    for (Word j = team.lane(); j < y.columns; j += WARP) to[j] = from[j];
+  for (Rows r(team, y.rows, y.columns); r.there(); r.next()) {
+    const T* from = x.row(order.data[start + r.row]);
+    T* to = y.row(r.row);
+    for (Word j = r.lane; j < y.columns; j += r.lanes) to[j] = from[j];
   }
 }
 
@@ -175,25 +189,27 @@ BACKWARD(dropout_backward, dy * y)  // y is the mask here
 
 template <class T> __device__ void softmax(Line line, const Team& team) {
   Matrix<T> y = line.matrix<T>(), x = line.matrix<T>();
-  for (Word i = team.warp(); i < y.rows; i += team.warps()) {
-    const T* from = x.row(i);
-    T* to = y.row(i);
+  for (Rows r(team, y.rows, y.columns); r.some(); r.next()) {
+    const T* from = x.row(r.inside());
+    T* to = y.row(r.row);
     T highest = from[0], total = 0;
-    for (Word j = team.lane(); j < y.columns; j += WARP) highest = larger(highest, from[j]);
-    highest = warp_largest(highest);
-    for (Word j = team.lane(); j < y.columns; j += WARP) total += to[j] = exp_of(from[j] - highest);
-    total = warp_sum(total);
-    for (Word j = team.lane(); j < y.columns; j += WARP) to[j] /= total;
+    for (Word j = r.lane; j < y.columns; j += r.lanes) highest = larger(highest, from[j]);
+    highest = warp_largest(highest, r.lanes);
+    for (Word j = r.lane; j < y.columns; j += r.lanes) total += exp_of(from[j] - highest);
+    total = warp_sum(total, r.lanes);
+    for (Word j = r.lane; r.there() && j < y.columns; j += r.lanes) to[j] = exp_of(from[j] - highest) / total;
   }
 }
 
 template <class T> __device__ void softmax_backward(Line line, const Team& team) {
   Matrix<T> dx = line.matrix<T>(), dy = line.matrix<T>(), y = line.matrix<T>();
-  for (Word i = team.warp(); i < y.rows; i += team.warps()) {
+  for (Rows r(team, y.rows, y.columns); r.some(); r.next()) {
+    const T *of_dy = dy.row(r.inside()), *of_y = y.row(r.inside());
+    T* to = dx.row(r.row);
     T total = 0;
-    for (Word j = team.lane(); j < y.columns; j += WARP) total += dy.row(i)[j] * y.row(i)[j];
-    total = warp_sum(total);
-    for (Word j = team.lane(); j < y.columns; j += WARP) dx.row(i)[j] = y.row(i)[j] * (dy.row(i)[j] - total);
+    for (Word j = r.lane; j < y.columns; j += r.lanes) total += of_dy[j] * of_y[j];
+    total = warp_sum(total, r.lanes);
+    for (Word j = r.lane; r.there() && j < y.columns; j += r.lanes) to[j] = of_y[j] * (of_dy[j] - total);
   }
 }
 
@@ -221,25 +237,27 @@ template <class T> __device__ void dropout(Line line, const Team& team) {
   }
 }
 
-// ---- losses: a row by a warp -----------------------------------------------------------------------------------------
+// ---- losses: a row by lanes of a warp -----------------------------------------------------------------------------------------
 
 // The mean of `value` over a row, and `slope` for every number of it; both may use p, t and scale, which is divided by K.
-#define LOSS(name, value, slope)                                                                  \
-  template <class T> __device__ void name(Line line, const Team& team) {                          \
-    Matrix<T> losses = line.vector<T>(), gradient = line.matrix<T>();                             \
-    Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();                           \
-    const Word K = prediction.columns;                                                            \
-    const T scale = (T)(line.number() / K);                                                       \
-    for (Word i = team.warp(); i < prediction.rows; i += team.warps()) {                          \
-      T total = 0;                                                                                \
-      for (Word j = team.lane(); j < K; j += WARP) {                                              \
-        const T p = prediction.row(i)[j], t = target.row(i)[j];                                   \
-        total += value;                                                                           \
-        gradient.row(i)[j] = slope;                                                               \
-      }                                                                                           \
-      total = warp_sum(total);                                                                    \
-      if (team.lane() == 0) losses.data[i] = total / K;                                           \
-    }                                                                                             \
+#define LOSS(name, value, slope)                                                           \
+  template <class T> __device__ void name(Line line, const Team& team) {                   \
+    Matrix<T> losses = line.vector<T>(), gradient = line.matrix<T>();                      \
+    Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();                    \
+    const Word K = prediction.columns;                                                     \
+    const T scale = (T)(line.number() / K);                                                \
+    for (Rows r(team, prediction.rows, K); r.some(); r.next()) {                           \
+      const T *of_p = prediction.row(r.inside()), *of_t = target.row(r.inside());          \
+      T* to = gradient.row(r.inside());                                                    \
+      T total = 0;                                                                         \
+      for (Word j = r.lane; r.there() && j < K; j += r.lanes) {                            \
+        const T p = of_p[j], t = of_t[j];                                                  \
+        total += value;                                                                    \
+        to[j] = slope;                                                                     \
+      }                                                                                    \
+      total = warp_sum(total, r.lanes);                                                    \
+      if (r.there() && r.lane == 0) losses.data[r.row] = total / K;                        \
+    }                                                                                      \
   }
 
 template <class T> __device__ T log_from_minus_100(T x) { return larger(log_of(x), T(-100)); }
@@ -260,16 +278,17 @@ template <class T> __device__ void categorical_cross_entropy(Line line, const Te
   Matrix<T> losses = line.vector<T>(), gradient = line.matrix<T>();
   Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();
   const T scale = (T)line.number();
-  for (Word i = team.warp(); i < prediction.rows; i += team.warps()) {
+  for (Rows r(team, prediction.rows, prediction.columns); r.some(); r.next()) {
+    const T *of_p = prediction.row(r.inside()), *of_t = target.row(r.inside());
+    T* to = gradient.row(r.inside());
     T total = 0;
-    for (Word j = team.lane(); j < prediction.columns; j += WARP) {
-      const T given = prediction.row(i)[j], t = target.row(i)[j];
-      const T p = given < smallest_normal<T>() ? smallest_normal<T>() : given;
+    for (Word j = r.lane; r.there() && j < prediction.columns; j += r.lanes) {
+      const T t = of_t[j], p = of_p[j] < smallest_normal<T>() ? smallest_normal<T>() : of_p[j];
       if (t != 0) total -= t * log_of(p);
-      gradient.row(i)[j] = -scale * t / p;
+      to[j] = -scale * t / p;
     }
-    total = warp_sum(total);
-    if (team.lane() == 0) losses.data[i] = total;
+    total = warp_sum(total, r.lanes);
+    if (r.there() && r.lane == 0) losses.data[r.row] = total;
   }
 }
 
@@ -277,21 +296,21 @@ template <class T> __device__ void softmax_cross_entropy(Line line, const Team& 
   Matrix<T> losses = line.vector<T>(), gradient = line.matrix<T>();
   Matrix<T> logits = line.matrix<T>(), target = line.matrix<T>();
   const T scale = (T)line.number();
-  for (Word i = team.warp(); i < logits.rows; i += team.warps()) {
-    const T *z = logits.row(i), *t = target.row(i);
-    T* to = gradient.row(i);
+  for (Rows r(team, logits.rows, logits.columns); r.some(); r.next()) {
+    const T *z = logits.row(r.inside()), *t = target.row(r.inside());
+    T* to = gradient.row(r.inside());
     T highest = z[0], total = 0, loss = 0, targets = 0;
-    for (Word j = team.lane(); j < logits.columns; j += WARP) highest = larger(highest, z[j]);
-    highest = warp_largest(highest);
-    for (Word j = team.lane(); j < logits.columns; j += WARP) {
+    for (Word j = r.lane; j < logits.columns; j += r.lanes) highest = larger(highest, z[j]);
+    highest = warp_largest(highest, r.lanes);
+    for (Word j = r.lane; r.there() && j < logits.columns; j += r.lanes) {
       const T shifted = z[j] - highest;
       total += to[j] = exp_of(shifted);
       loss -= t[j] * shifted;
       targets += t[j];
     }
-    total = warp_sum(total), loss = warp_sum(loss), targets = warp_sum(targets);
-    for (Word j = team.lane(); j < logits.columns; j += WARP) to[j] = scale * (to[j] / total - t[j]);
-    if (team.lane() == 0) losses.data[i] = loss + targets * log_of(total);
+    total = warp_sum(total, r.lanes), loss = warp_sum(loss, r.lanes), targets = warp_sum(targets, r.lanes);
+    for (Word j = r.lane; r.there() && j < logits.columns; j += r.lanes) to[j] = scale * (to[j] / total - t[j]);
+    if (r.there() && r.lane == 0) losses.data[r.row] = loss + targets * log_of(total);
   }
 }
 

@@ -53,6 +53,7 @@ __device__ void shared_sums(const Product<T>& p, const Team& team) {
   const int parts = p.inner < most ? (p.inner > 0 ? (int)p.inner : 1) : most;
   const int of_c = team.thread % count, mine = team.thread / count;
   const Word i = of_c / p.columns, j = of_c % p.columns;
+  __syncthreads();  // what others had in `part` has been read
   if (mine < parts) {
     const T *a = p.a + i * p.a_row, *b = p.b + j * p.b_step;
     T sum = 0;
@@ -66,7 +67,6 @@ __device__ void shared_sums(const Product<T>& p, const Team& team) {
     for (int k = 0; k < parts; ++k) sum += part[k * count + of_c];
     p.write(i, j, sum);
   }
-  __syncthreads();
 }
 
 template <class T>
@@ -195,13 +195,13 @@ template <class T> __device__ void add_rows(T* b, bool adding, Matrix<T> dy, T a
       for (int k = 0; k < FEW && i + k * warps < dy.rows; ++k) some += dy.row(i + k * warps)[j];
       sum += some;
     }
+    __syncthreads();  // what others had in `part` has been read
     part[team.thread] = sum;
     __syncthreads();
     if (warp == 0 && j < stop) {
       for (int w = 1; w < warps; ++w) sum += part[w * WARP + team.lane()];
       b[j] = (adding ? b[j] : T(0)) + alpha * (T)sum;
     }
-    __syncthreads();
   }
 }
 

@@ -89,11 +89,9 @@ replay(const Word* full, Word full_lines, const Word* short_, Word short_lines, 
     const double loss = *(volatile double*)sums;
     if (!(loss - loss == 0)) break;
     if (end_of_epoch) {
-      if (blockIdx.x == 0) {
-        __syncthreads();  // all threads have read the loss
+      // A thread that reads the loss only now finds 0, which is finite too; whoever adds next has met the others before.
+      if (blockIdx.x == 0)
         for (Word i = team.thread; i < count; i += team.threads) history[epoch * count + i] = sums[i], sums[i] = 0;
-        __syncthreads();
-      }
       ++epoch, left = per_epoch;
     }
   }

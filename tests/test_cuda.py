@@ -1,0 +1,274 @@
+"""The CUDA sources without a GPU: compiled for every card, run on the CPU in three orders of threads."""
+
+import contextlib
+import ctypes
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nnlite as nl
+from nnlite.devices import cuda_machine, cuda_replay, reference
+from nnlite.devices.kernel import kernels_in
+
+stand_in_module = sys.modules["stand_in"]
+CARDS = ("75", "80", "86", "90", "100", "120")  # compute capabilities, from Turing to Blackwell
+TAPE = ("take_rows", "linear", "relu", "softmax_cross_entropy", "linear_backward", "relu_backward", "add_hits")
+TAPE += ("linear_backward_weights_sgd", "linear_backward_bias_sgd", "add_losses", "advance")
+
+
+# ---- compiled for a GPU -------------------------------------------------------------------------------------------
+
+
+def nvrtc():
+    """NVIDIA's compiler for CUDA sources at run time, which needs no driver."""
+    for package in ("nvidia.cuda_nvrtc", "nvidia.cu13"):
+        try:
+            spec = importlib.util.find_spec(package)
+        except ModuleNotFoundError:
+            continue
+        for folder in (spec.submodule_search_locations if spec else None) or ():
+            for path in [*Path(folder).glob("lib/libnvrtc.so.*"), *Path(folder).glob("bin/**/nvrtc64_*.dll")]:
+                if "alt" not in path.name:
+                    return ctypes.CDLL(str(path))
+    pytest.skip("NVRTC is not installed: pip install nvidia-cuda-nvrtc-cu12")
+
+
+def compile_for(card, code):
+    """Its messages; an empty text where all is well."""
+    library, program = nvrtc(), ctypes.c_void_p()
+    options = [f"-arch=compute_{card}".encode(), *(option.encode() for option in cuda_machine.OPTIONS)]
+    library.nvrtcCreateProgram(ctypes.byref(program), code.encode(), b"nnlite.cu", 0, None, None)
+    failed = library.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
+    size = ctypes.c_size_t()
+    library.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+    log = ctypes.create_string_buffer(size.value)
+    library.nvrtcGetProgramLog(program, log)
+    library.nvrtcDestroyProgram(ctypes.byref(program))
+    return log.value.decode() or ("failed" if failed else "")
+
+
+def sources(real):
+    """What can be asked for: the launches, and replays by blocks of the least and of the most threads."""
+    kinds = [(name, "Word" if name == "advance" else real) for name in TAPE]
+    return [cuda_machine.launches(real), cuda_machine.replays(kinds, 64), cuda_machine.replays(kinds, 512)]
+
+
+@pytest.mark.parametrize("card", CARDS)
+@pytest.mark.parametrize("real", ["float", "double"])
+def test_compiles_for_every_card(card, real):
+    for code in sources(real):
+        assert compile_for(card, code) == ""
+
+
+def test_every_kernel_of_the_reference_compiles_into_a_replay():
+    names = [name for name in kernels_in(reference) if name != "advance"]
+    assert compile_for("90", cuda_machine.replays([(name, "float") for name in names], 512)) == ""
+
+
+def test_what_is_wrong_in_a_source_is_seen():
+    assert "error" in compile_for("90", cuda_machine.launches("float").replace("__shfl_xor_sync", "__shfl_wrong"))
+
+
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="registers and shared memory are told by nvcc")
+@pytest.mark.parametrize("real", ["float", "double"])
+def test_registers_and_shared_memory_keep_to_their_budget(real, tmp_path):
+    for number, code in enumerate(sources(real)):
+        path = tmp_path / "nnlite.cu"
+        path.write_text(code)
+        command = [
+            "nvcc",
+            "-arch=sm_90",
+            "-std=c++17",
+            "-cubin",
+            "-Xptxas",
+            "-v",
+            "-o",
+            str(tmp_path / "out"),
+            str(path),
+        ]
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+        for registers in map(int, re.findall(r"Used (\d+) registers", told)):
+            assert registers <= (255 if number == 0 or "THREADS 64" in code else 128)
+        assert max(map(int, re.findall(r"(\d+) bytes spill stores", told))) <= 160
+        used = [int(found) for found in re.findall(r"(\d+) bytes smem", told)]
+        assert max(used) <= cuda_replay.STATIC_BYTES
+
+
+# ---- run on the CPU ------------------------------------------------------------------------------------------------
+
+
+def train(
+    device,
+    sizes,
+    loss,
+    replay="auto",
+    optimizer=None,
+    dropout=0.0,
+    rows=23,
+    batch=8,
+    epochs=3,
+    dtype="float32",
+    bias=True,
+    metrics=(),
+):
+    """A short training: parameters, history, how it was run."""
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((rows, sizes[0]))
+    y = rng.integers(0, sizes[-1], rows) if loss == "cce" else rng.uniform(0, 1, (rows, sizes[-1]))
+    layers = [nl.Dense(*sizes[:2], bias=bias), nl.Tanh() if loss == "mse" else nl.ReLU()]
+    layers += [nl.Dropout(dropout)] if dropout else []
+    layers += [nl.Dense(*sizes[1:], bias=bias), nl.Softmax() if loss == "cce" else nl.Sigmoid()]
+    net = nl.Sequential(*layers, device=device, dtype=dtype, seed=1)
+    trainer = nl.Trainer(
+        net, loss, optimizer or nl.SGD(lr=0.3), ["accuracy"] if loss == "cce" else metrics, replay=replay
+    )
+    history = trainer.fit(x, y, epochs, batch, progress=False)
+    return net.state_dict(), {name: history[name] for name in history}, trainer.plan()
+
+
+def assert_alike(found, expected, tolerance):
+    for name, value in expected[0].items():
+        np.testing.assert_allclose(found[0][name], value, rtol=tolerance, atol=tolerance)
+    for name, values in expected[1].items():
+        np.testing.assert_allclose(found[1][name], values, rtol=tolerance)
+
+
+ORDERS = {"forward": 0, "backward": 1, "even warps slow": 2, "odd warps slow": 3}  # of threads
+NETS = {  # sizes, loss
+    "xor": ((2, 3, 1), "mse"),
+    "digits": ((64, 32, 10), "cce"),
+    "two layers of odd sizes": ((7, 19, 5), "cce"),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("replay", ["persistent", "graph"])
+@pytest.mark.parametrize("net", NETS)
+def test_trains_as_numpy_does_in_every_order_of_threads(net, replay, order, stand_in):
+    stand_in_module.settings.order = ORDERS[order]
+    found = train(stand_in, *NETS[net], replay)
+    assert replay in found[2]
+    assert_alike(found, train("numpy", *NETS[net]), 2e-6)
+
+
+@pytest.mark.parametrize("replay", ["persistent", "graph"])
+def test_adam_and_dropout_in_float64(replay, stand_in):
+    setting = {"optimizer": "adam", "dropout": 0.4, "dtype": "float64"}
+    found = train(stand_in, (7, 19, 5), "cce", replay, **setting)
+    assert_alike(found, train("numpy", (7, 19, 5), "cce", **setting), 1e-12)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_several_blocks_share_out_a_step(order, optimizer, stand_in, monkeypatch):
+    monkeypatch.setattr(cuda_replay, "ONE_BLOCK", 0)
+    stand_in_module.settings.order = ORDERS.get(order, order)
+    setting = {"optimizer": optimizer, "dropout": 0.2}
+    found = train(stand_in, (9, 20, 5), "cce", "persistent", **setting)
+    assert "3 blocks" in found[2]
+    assert_alike(found, train("numpy", (9, 20, 5), "cce", **setting), 2e-6)
+    again = train(stand_in, (9, 20, 5), "cce", "persistent", **setting)
+    assert all(np.array_equal(again[0][name], value) for name, value in found[0].items())  # the same bits
+
+
+def differs(device, net, expected, replay="persistent"):
+    """Whether a training goes wrong in some order of threads: with a wrong number, or with no result at all."""
+    for order in ORDERS.values():
+        stand_in_module.settings.order = ORDERS.get(order, order)
+        try:
+            assert_alike(train(device, **net, replay=replay), expected, 2e-6)
+        except (AssertionError, RuntimeError, nl.DivergedError):
+            return True
+    return False
+
+
+def in_a_process_of_its_own(function, *arguments):
+    """Whether it is true; what reads where nothing was written may also crash, which is as good."""
+    if not hasattr(os, "fork"):
+        pytest.skip("broken kernels are run in a fork")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # other threads only wait, and the child needs none
+        child = os.fork()
+    if child == 0:
+        found = True
+        with contextlib.suppress(BaseException):
+            found = function(*arguments)
+        os._exit(int(found))
+    return os.waitpid(child, 0)[1] != 0
+
+
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_a_missing_stop_in_the_table_is_caught(blocks, stand_in, monkeypatch):
+    """Every stop of a table is needed: without it, some order of threads gives other numbers."""
+    monkeypatch.setattr(cuda_replay, "ONE_BLOCK", 10**9 if blocks == 1 else 0)
+    monkeypatch.setattr(cuda_replay, "THREADS", 64)  # few, so that they do not make the same numbers in every kernel
+    net = {"sizes": (9, 40, 5), "loss": "cce", "batch": 23}
+    expected = train("numpy", **net)
+    whole = cuda_replay.PersistentReplay._lines
+    stops = [line[0] for line in lines_of(stand_in, whole, monkeypatch, net) if line[0] < 2]
+    missed = []
+    for gone in range(len(stops)):
+
+        def without(self, steps, block, gone=gone):
+            lines = whole(self, steps, block)
+            stops = [i for i, line in enumerate(lines) if line[0] < 2]
+            if gone < len(stops):
+                lines[stops[gone]] = [99, *[0] * (cuda_replay.LINE - 1)]  # a number that no kernel has
+            return lines
+
+        monkeypatch.setattr(cuda_replay.PersistentReplay, "_lines", without)
+        if not in_a_process_of_its_own(differs, stand_in, net, expected):
+            missed.append(gone)
+    assert stops and missed == []
+
+
+def lines_of(stand_in, whole, monkeypatch, net):
+    """The lines of the first block's first table."""
+    seen = []
+
+    def watched(self, steps, block):
+        seen.append(whole(self, steps, block))
+        return seen[-1]
+
+    monkeypatch.setattr(cuda_replay.PersistentReplay, "_lines", watched)
+    train(stand_in, **net, replay="persistent")
+    return seen[0]
+
+
+@pytest.mark.parametrize("file", ["kernels", "products", "replay"])
+def test_a_missing_barrier_in_a_source_is_caught(file, stand_in, monkeypatch):
+    """Without any one of the __syncthreads, some order of threads gives other numbers, or threads that wait in vain."""
+    text = (Path(cuda_machine.__file__).with_name("cuda") / f"{file}.cu").read_text()
+    expected = [train("numpy", **net) for net in BROKEN]
+    missed = []
+    for found in re.finditer(r"__syncthreads\(\);", text):
+        broken = text[: found.start()] + text[found.end() :]
+        monkeypatch.setattr(stand_in_module.settings, "edit", lambda code, broken=broken: code.replace(text, broken))
+        if not in_a_process_of_its_own(differs_in_any, stand_in, expected):
+            missed.append(text[: found.start()].count("\n") + 1)
+    assert missed == []
+
+
+BROKEN = (
+    {"sizes": (9, 20, 5), "loss": "cce"},
+    {"sizes": (70, 66, 40), "loss": "cce", "bias": False, "rows": 150, "batch": 70, "epochs": 2},
+    {"sizes": (2, 3, 1), "loss": "mse", "rows": 4, "batch": 4, "epochs": 12, "bias": False, "metrics": ["r2"]},
+)
+
+
+def differs_in_any(device, expected):
+    """Whether one of the nets goes wrong in one of the ways to replay."""
+    for one_block, replay in ((10**9, "persistent"), (0, "persistent"), (0, "graph")):
+        cuda_replay.ONE_BLOCK = one_block
+        sys.modules["nnlite.devices"]._make.cache_clear()
+        if any(differs(device, net, known, replay) for net, known in zip(BROKEN, expected)):
+            return True
+    return False
