@@ -141,7 +141,7 @@ def assert_alike(found, expected, tolerance):
         np.testing.assert_allclose(found[1][name], values, rtol=tolerance)
 
 
-ORDERS = {"forward": 0, "backward": 1, "even warps slow": 2, "odd warps slow": 3}  # of threads
+ORDERS = {"forward": 0, "backward": 1, "even warps slow": 2, "odd warps slow": 3, "even blocks slow": 4}  # of threads
 NETS = {  # sizes, loss
     "xor": ((2, 3, 1), "mse"),
     "digits": ((64, 32, 10), "cce"),

@@ -1,7 +1,7 @@
 // CUDA sources as C++: every thread is a fiber, which runs until it waits for others. Put in front of the sources.
 //
-// Shared memory starts as NaN. Fibers take turns forward, backward, or at random with every other warp slow (one half or
-// the other): what depends on the order is a race.
+// Shared memory starts as NaN. Fibers take turns forward, backward, or at random, every other warp or block slow: what
+// depends on the order is a race.
 // A thread that waits at a barrier that not all threads of its block or warp come to is found, and said.
 #pragma once
 #include <cmath>
@@ -118,7 +118,8 @@ inline Result run(int first, int count, int size, long dynamic, int order) {
     bool alive = false, moved = false;
     for (int i : turns) {
       alive |= fibers[i].state != DONE;
-      const bool slow = order >= 2 && (fibers[i].block + fibers[i].thread / 32 + order) % 2 && random() % 32;
+      const int odd = (order == 4 ? 0 : fibers[i].thread / 32) + fibers[i].block + order;
+      const bool slow = order >= 2 && odd % 2 == 0 && random() % 32;
       if (fibers[i].state != RUNS || slow) continue;
       now = i, place(fibers[i]);
       swapcontext(&scheduler, &fibers[i].context);
