@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from . import activations, datasets, gate, initializers, losses, metrics, optimizers, plots
 from .activations import Identity, ReLU, Sigmoid, Softmax, Softplus, Tanh, TanhOffset
 from .descent import Descent, gradient_descent
-from .devices import DeviceError, devices
+from .devices import DeviceError, devices, get_device
 from .devices.kernel import kernel
 from .files import CorruptFileError
 from .gradcheck import GradientReport, check_gradients
@@ -35,7 +35,7 @@ __all__ = [  # noqa: RUF022  (in the order in which a user meets them)
     "Identity", "Sigmoid", "Tanh", "TanhOffset", "ReLU", "Softplus", "Softmax",
     "Loss", "MSE", "HalfMSE", "MAE", "BinaryCrossEntropy", "CategoricalCrossEntropy",
     "Optimizer", "SGD", "Adam", "Trainer", "History", "Metric",
-    "check_gradients", "GradientReport", "devices", "kernel",
+    "check_gradients", "GradientReport", "devices", "get_device", "kernel",
     "DeviceError", "DivergedError", "CorruptFileError",
     "activations", "datasets", "gate", "initializers", "losses", "metrics", "optimizers", "plots",
 ]

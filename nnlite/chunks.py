@@ -20,15 +20,19 @@ class Chunks:
         self.source, self.rows = source, rows  # rows where they are known before the first epoch
 
     @classmethod
-    def of(cls, x: Any, y: Any, itemsize: int, epochs: int) -> Chunks | None:
+    def of(cls, x: Any, y: Any, itemsize: int, epochs: int, room: int | None = None) -> Chunks | None:
         """The chunks of what was handed to fit, or None for arrays to be taken whole. ValueError, TypeError if neither.
 
-        With y, only a numpy.memmap of more than CHUNK_BYTES is cut into chunks, since nothing of it is in memory yet.
+        With y, only a numpy.memmap of more than CHUNK_BYTES is cut into chunks, since nothing of it is in memory yet,
+        and an array of more than half of `room`, the bytes that the device has left.
         """
         if y is not None:
-            if not (isinstance(x, np.memmap) and x.ndim == 2 and x.size * itemsize > CHUNK_BYTES) or len(x) != len(y):
+            size = x.size * itemsize if isinstance(x, np.ndarray) and x.ndim == 2 else 0
+            too_large = size > CHUNK_BYTES if isinstance(x, np.memmap) else room is not None and size > room // 2
+            if not too_large or len(x) != len(y):
                 return None  # what does not fit together is said by the gate
-            return cls(_Rows(x, y, max(1, CHUNK_BYTES // (x.shape[1] * itemsize))), len(x))
+            part = min(CHUNK_BYTES, size if room is None else max(1, room // 8))
+            return cls(_Rows(x, y, max(1, part // (x.shape[1] * itemsize))), len(x))
         if callable(x):
             return cls(x)
         if isinstance(x, np.ndarray) or hasattr(x, "dtypes") or not isinstance(x, Iterable):

@@ -149,6 +149,7 @@ def one_hot(labels: Any, classes: int, name: str = "y") -> np.ndarray:
 
 def numeric(values: Any, device: NumpyDevice, name: str) -> Any:
     """Any array-like of real numbers as an array; on the device only if it is there already."""
+    values = device.borrowed(values)
     if device.owns(values):
         array = values
     elif hasattr(values, "nnz") and hasattr(values, "toarray"):

@@ -17,6 +17,7 @@ import numpy as np
 from . import files, gate
 from .activations import ACTIVATIONS, activation
 from .devices import get_device
+from .devices.on_numpy import NumpyDevice
 from .initializers import Initializer
 from .layers import Dense, Dropout, Layer
 
@@ -40,7 +41,7 @@ class Sequential:
     def __init__(
         self,
         *layers: Layer,
-        device: str = "cpu",
+        device: str | NumpyDevice = "cpu",
         dtype: Any = "float32",
         seed: Seed = 0,
         threads: int | None = None,
@@ -93,13 +94,13 @@ class Sequential:
 
         Computed batch_size rows at a time; None takes as many as keep the intermediate results small.
         """
-        x = gate.samples(x_given := x, self.backend, self.dtype, self.inputs)
         size = 4096 if batch_size is None else gate.integer(batch_size, "batch_size")
-        answers = [self.propagate(x[i : i + size]) for i in range(0, len(x), size)]  # each (≤ size, outputs)
-        if self.backend.owns(x_given):
-            import cupy
-
-            return cupy.concatenate(answers)
+        x = self.backend.borrowed(x)
+        with self.backend.explained():
+            checked = gate.samples(x, self.backend, self.dtype, self.inputs)
+            answers = [self.propagate(checked[i : i + size]) for i in range(0, len(checked), size)]  # (≤ size, outputs)
+        if self.backend.owns(x):
+            return np.concatenate(answers)
         return np.concatenate([self.backend.to_numpy(answer) for answer in answers])
 
     # ---- parameters -------------------------------------------------------------------------------------------

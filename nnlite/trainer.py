@@ -158,7 +158,7 @@ class Trainer:
         """One step of gradient descent on x (N, inputs), y (N, outputs) or (N,); returns the loss before the update."""
         x, target = self._data(x, y)
         before = self.network.parameters.copy()
-        with _quiet():
+        with _quiet(), self.network.backend.explained():
             _, losses = self._learn(x, target)
         loss = self.loss.reduce(losses, target.shape[1])
         if not math.isfinite(loss) or not np.isfinite(self.network.parameters).all():
@@ -183,20 +183,23 @@ class Trainer:
         mean loss and the metrics over the epoch's rows as they were trained, and "val_…" of `validation_data` after
         each epoch. `progress` shows a bar on stderr. DivergedError when loss or parameters stop being finite.
 
-        Data that do not fit into memory come in chunks: x a numpy.memmap, or, without y, an iterable of pairs (x, y),
-        or a function that makes one for each epoch. Batches, and their order, are then those of one chunk at a time.
+        Arrays that do not fit onto a GPU are taken there in chunks. Data that do not fit into memory come in chunks: x a
+        numpy.memmap, or, without y, an iterable of pairs (x, y), or a function that makes one for each epoch. Batches, and
+        their order, are then those of one chunk at a time.
         """
         epochs, batch_size = gate.integer(epochs, "epochs", least=0), gate.integer(batch_size, "batch_size")
-        chunks = Chunks.of(x, y, self.network.dtype.itemsize, epochs)
+        backend = self.network.backend
+        chunks = Chunks.of(x, y, self.network.dtype.itemsize, epochs, backend.room())
         if chunks is None:
-            x, target = self._data(x, y)
+            with backend.explained():
+                x, target = self._data(x, y)
         validation = None if validation_data is None else self._validation(validation_data)
         self.history = History()
         self.optimizer.bind(self.network)
         if epochs == 0:
             return self.history
         shuffles, done = self._shuffles if shuffle else None, 0
-        with _quiet(), _Bar(epochs, chunks.rows if chunks else len(x), progress) as bar:
+        with _quiet(), backend.explained(), _Bar(epochs, chunks.rows if chunks else len(x), progress) as bar:
             if chunks:
                 runs = self._parts(chunks, epochs, batch_size, shuffles, bar)
             else:
@@ -249,7 +252,9 @@ class Trainer:
 
     def evaluate(self, x: Any, y: Any, batch_size: int | None = None) -> dict[str, float]:
         """The loss and the metrics over these rows, without training: {"loss": …, "accuracy": …}."""
-        return self._evaluate(*self._data(x, y), 4096 if batch_size is None else gate.integer(batch_size, "batch_size"))
+        size = 4096 if batch_size is None else gate.integer(batch_size, "batch_size")
+        with self.network.backend.explained():
+            return self._evaluate(*self._data(x, y), size)
 
     def _run(self, steps: Steps, done: int, before: int, safe: _Safe, bar: _Bar) -> None:
         """Run a window, after `done` epochs and `before` rows; DivergedError where something stops being finite."""

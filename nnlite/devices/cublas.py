@@ -56,7 +56,8 @@ class Cublas:
             place = self.workspace.data.ptr  # setStream has put it back to cuBLAS's own
             self._check(self.library.cublasSetWorkspace_v2(self.handle, place, WORKSPACE), "cublasSetWorkspace")
             self.stream = stream
-        rows, columns, inner = *c.shape, a.shape[0 if a_transposed else 1]
+        rows, columns = c.shape
+        inner = a.shape[0 if a_transposed else 1]
         real = ctypes.c_float if c.dtype == np.float32 else ctypes.c_double
         multiply = self.library.cublasSgemm_v2 if c.dtype == np.float32 else self.library.cublasDgemm_v2
         factor, keep = real(1), real(1 if adding else 0)

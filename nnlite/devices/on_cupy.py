@@ -15,7 +15,7 @@ from .kernel import Kernels, kernels_in
 from .on_numpy import NumpyDevice, Replay
 from .recording import Arena, Row, Tape
 
-PRECISIONS = ("float32", "tf32")
+ON_CUDA = (2, 13)  # DLPack's numbers for memory of a GPU, and memory that it shares with the CPU
 
 
 def why_not() -> str:
@@ -91,6 +91,16 @@ class CupyDevice(NumpyDevice):
 
     def owns(self, array: Any) -> bool:
         return isinstance(array, self.cupy.ndarray)
+
+    def borrowed(self, array: Any) -> Any:
+        if hasattr(array, "__dlpack_device__") and not self.owns(array) and array.__dlpack_device__()[0] in ON_CUDA:
+            return self.cupy.from_dlpack(array.detach() if hasattr(array, "detach") else array)
+        return array
+
+    def room(self) -> int | None:
+        free, _ = self.cupy.cuda.runtime.memGetInfo()
+        pool = self.cupy.get_default_memory_pool()
+        return int(free) + int(pool.free_bytes())
 
     def address(self, array: Any) -> int:
         return self.machine.address(array)

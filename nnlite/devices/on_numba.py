@@ -95,8 +95,8 @@ class CompiledReplay(Replay):
         self.arena = arena
         self.threads = threads if sum(map(work, full.rows)) > WORTH_THREADS else 1
         plans = [self._planned(tape) for tape in (full, short) if tape]
-        tiles = f", in tiles of {plans[0][1].size} rows" if plans[0][1] else ""
-        self.plan = f"compiled loop on {self.threads} thread{'s' if self.threads > 1 else ''}{tiles}"
+        size = f", in tiles of {plans[0][1].size} rows" if plans[0][1] else ""
+        self.plan = f"compiled loop on {self.threads} thread{'s' if self.threads > 1 else ''}{size}"
         alone = self.threads == 1
         times = [[(p.row, i if alone else p.phase) for i, p in enumerate(rest)] for rest, _ in plans]
         arena.place("results", *([*(tiles.kept() if tiles else ()), *rows] for rows, (_, tiles) in zip(times, plans)))

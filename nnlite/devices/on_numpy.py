@@ -38,6 +38,10 @@ class NumpyDevice:
         """Whether the array lies in this device's own memory, where NumPy cannot read it."""
         return False
 
+    def borrowed(self, array: Any) -> Any:
+        """An array of another library as this device's own, if it lies in its memory; else as it is."""
+        return array
+
     def address(self, array: Any) -> int:
         """Where in memory the array begins."""
         return int(array.ctypes.data)
@@ -55,6 +59,10 @@ class NumpyDevice:
         """ValueError for a way to replay that this device does not have."""
         if how != "auto":
             raise ValueError(f'replay="{how}" is a way of device "cupy"; device {self.name!r} has "auto" and "eager"')
+
+    def room(self) -> int | None:
+        """How many bytes of its memory are free; None where that is the operating system's care."""
+        return None
 
     def explained(self) -> contextlib.AbstractContextManager[None]:
         """With this, an error of the device's own that a user may meet says what to do."""

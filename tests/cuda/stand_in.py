@@ -22,7 +22,8 @@ import numpy as np
 HERE = Path(__file__).parent
 COMPILER = shutil.which("g++")
 ATTRIBUTES = {"MultiProcessorCount": 3, "MaxSharedMemoryPerBlockOptin": 232_448, "CooperativeLaunch": 1}
-settings = SimpleNamespace(order=0, edit=lambda code: code, launches=[])  # of threads; of sources; what was launched
+# of threads; of the sources; what was launched; bytes that there are
+settings = SimpleNamespace(order=0, edit=lambda code: code, launches=[], memory=2**40)
 
 
 class Array(np.lib.mixins.NDArrayOperatorsMixin):
@@ -258,9 +259,19 @@ def _new(make):
     def function(*arguments, **options):
         if _current[0].captured is not None:
             raise RuntimeError("memory was asked for while a graph is captured")
-        return Array(make(*arguments, **options))
+        made = make(*arguments, **options)
+        if made.nbytes > settings.memory:
+            raise OutOfMemoryError(f"Out of memory allocating {made.nbytes:,} bytes")
+        return Array(made)
 
     return function
+
+
+def _contiguous(array, dtype=None):
+    """The array itself where it is so already."""
+    if isinstance(array, Array) and array.dtype == (dtype or array.dtype) and array.flags.c_contiguous:
+        return array
+    return _new(np.ascontiguousarray)(array._host if isinstance(array, Array) else array, dtype)
 
 
 def module():
@@ -269,17 +280,17 @@ def module():
     cupy.ndarray, cupy.RawModule = Array, RawModule
     cupy.zeros = _new(np.zeros)
     cupy.empty = _new(lambda shape, dtype: np.full(shape, 0xFF, np.uint8 if dtype == np.uint8 else dtype))
-    cupy.ascontiguousarray = _new(
-        lambda a, dtype=None: np.ascontiguousarray(a._host if isinstance(a, Array) else a, dtype)
-    )
+    cupy.ascontiguousarray = _contiguous
     cupy.asarray = _new(lambda a, dtype=None: np.array(a._host if isinstance(a, Array) else a, dtype))
     cupy.concatenate = lambda arrays: Array(np.concatenate([_host(a) for a in arrays]))
     cupy.asnumpy = lambda a: a.get() if isinstance(a, Array) else np.asarray(a)
-    cupy.get_default_memory_pool = lambda: SimpleNamespace(free_all_blocks=lambda: None)
+    cupy.get_default_memory_pool = lambda: SimpleNamespace(free_all_blocks=lambda: None, free_bytes=lambda: 0)
     cupy.cuda = ModuleType("cupy.cuda")
     cupy.cuda.Device = lambda: SimpleNamespace(attributes=ATTRIBUTES)
     cupy.cuda.Stream, cupy.cuda.get_current_stream = Stream, lambda: _current[0]
     cupy.cuda.runtime = SimpleNamespace(getDeviceCount=lambda: 1, CUDARuntimeError=CUDARuntimeError)
+    cupy.cuda.runtime.memGetInfo = lambda: (settings.memory, settings.memory)
+    cupy.from_dlpack = lambda array: Array(np.from_dlpack(array.host))
     cupy.cuda.memory = SimpleNamespace(OutOfMemoryError=OutOfMemoryError)
     cupy.cuda.nvrtc = ModuleType("cupy.cuda.nvrtc")
     cupy.cuda.nvrtc.getVersion = lambda: (13, 0)
@@ -293,7 +304,7 @@ def installed(order=0, edit=lambda code: code):
     names = {"cupy": cupy, "cupy.cuda": cupy.cuda, "cupy.cuda.nvrtc": cupy.cuda.nvrtc}
     before = {name: sys.modules.get(name) for name in names}
     sys.modules.update(names)
-    settings.order, settings.edit, settings.launches = order, edit, []
+    settings.order, settings.edit, settings.launches, settings.memory = order, edit, [], 2**40
     try:
         yield cupy
     finally:

@@ -1,0 +1,219 @@
+"""What only the cupy device has: ways to replay, data already there, memory that does not suffice. On the stand-in."""
+
+import sys
+
+import numpy as np
+import pytest
+
+import nnlite as nl
+from nnlite.devices import cuda_replay
+from nnlite.devices.on_cupy import OutOfGPUMemoryError, why_not
+
+stand_in_module = sys.modules["stand_in"]
+
+
+def problem(rows=40, inputs=6, classes=3):
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((rows, inputs)).astype(np.float32), rng.integers(0, classes, rows)
+
+
+def trainer_for(device, sizes=(6, 8, 3), **options):
+    return nl.Trainer(nl.mlp(sizes, output="softmax", device=device), "cce", nl.SGD(lr=0.1), **options)
+
+
+# ---- the way to replay ---------------------------------------------------------------------------------------------
+
+
+def test_the_plan_says_what_was_chosen_and_why(stand_in, monkeypatch):
+    x, y = problem()
+    trainer = trainer_for(stand_in)
+    assert trainer.plan() == "nothing has been trained yet"
+    trainer.fit(x, y, progress=False)
+    assert trainer.plan().startswith("persistent kernel: one block of 128 threads, the net in its shared memory (")
+    monkeypatch.setattr(cuda_replay, "PERSISTENT", 10)
+    trainer.fit(x, y, progress=False)
+    assert trainer.plan().startswith("CUDA graph of 16 steps of 15 rows: a step's work is 1,")
+    assert "more than 10; products by a kernel of our own, since there is no cuBLAS" in trainer.plan()
+    trainer.replay = "eager"
+    trainer.fit(x, y, progress=False)
+    assert trainer.plan() == "every step made in Python"
+
+
+@pytest.mark.parametrize(("device", "plan"), [("numpy", "every row of the tape called"), ("numba", "compiled loop on")])
+def test_the_plan_of_a_cpu(device, plan):
+    trainer = trainer_for(device)
+    trainer.fit(*problem(), progress=False)
+    assert trainer.plan().startswith(plan)
+
+
+def test_a_gpus_way_to_replay_is_refused_elsewhere():
+    with pytest.raises(ValueError, match='replay="graph" is a way of device "cupy"; device \'numba\' has'):
+        trainer_for("numba", replay="graph")
+
+
+def test_a_net_too_large_for_one_block_takes_several(stand_in, monkeypatch):
+    monkeypatch.setitem(stand_in_module.ATTRIBUTES, "MaxSharedMemoryPerBlockOptin", 48 * 1024)
+    trainer = trainer_for(stand_in, (6, 1024, 3))
+    trainer.fit(*problem(), progress=False)
+    assert "3 blocks" in trainer.plan()
+    monkeypatch.setitem(stand_in_module.ATTRIBUTES, "CooperativeLaunch", 0)
+    sys.modules["nnlite.devices"]._make.cache_clear()
+    trainer = trainer_for(stand_in, (6, 1024, 3))
+    trainer.fit(*problem(), progress=False)
+    assert "CUDA graph" in trainer.plan() and "too large for one block" in trainer.plan()
+    with pytest.raises(ValueError, match='replay="persistent" needs a GPU that can launch cooperatively'):
+        trainer_for(stand_in, (6, 1024, 3), replay="persistent").fit(*problem(), progress=False)
+
+
+def test_one_launch_runs_many_steps(stand_in):
+    x, y = problem()
+    trainer_for(stand_in).fit(x, y, epochs=200, batch_size=8, progress=False)
+    assert stand_in_module.settings.launches.count("replay") < 100  # of 1,000 steps
+    assert set(stand_in_module.settings.launches) == {"replay"}
+
+
+def test_a_kernel_of_ones_own_is_called_from_python(stand_in):
+    @nl.kernel("x (N,K) -> y (N,K)")
+    def twice(x):
+        return x + x
+
+    class Twice(nl.Layer):
+        def forward(self, x):
+            return self.ops.call(twice, x)
+
+        def backward(self, dy):
+            return self.ops.call(twice, dy)
+
+    x, y = problem()
+    losses = []
+    for device in ("numpy", stand_in):
+        trainer = nl.Trainer(nl.Sequential(nl.Dense(6, 3), Twice(), nl.Softmax(), device=device), "cce")
+        losses.append(trainer.fit(x, y, epochs=3, progress=False)["loss"])
+    np.testing.assert_allclose(*losses, rtol=1e-6)
+    assert trainer.plan() == "every row of the tape called from Python: twice is no CUDA kernel"
+
+
+@pytest.mark.parametrize("replay", ["persistent", "graph"])
+def test_divergence_is_found_where_it_begins(stand_in, replay):
+    x, _ = problem(40, 6, 1)
+    told = []
+    for device, way in (("numpy", "auto"), (stand_in, replay)):
+        net = nl.mlp([6, 8, 1], device=device)
+        trainer = nl.Trainer(net, "mse", nl.SGD(lr=30.0), replay=way)
+        with pytest.raises(nl.DivergedError) as error:
+            trainer.fit(x, 100 * x[:, :1], epochs=50, batch_size=16, progress=False)
+        told.append((error.value.epoch, error.value.batch, len(trainer.history["loss"])))
+        assert all(np.isfinite(value).all() for value in net.state_dict().values())
+    assert told[0] == told[1]
+
+
+# ---- data -----------------------------------------------------------------------------------------------------------
+
+
+class OnCuda:
+    """An array of another library in the GPU's memory."""
+
+    def __init__(self, host):
+        self.host = host
+
+    def __dlpack_device__(self):
+        return (2, 0)
+
+
+def test_arrays_that_are_there_are_used_in_place(stand_in):
+    import cupy
+
+    x, y = problem()
+    trainer = trainer_for(stand_in)
+    there = cupy.asarray(x)
+    assert trainer._data(there, y)[0] is there
+    assert trainer._data(OnCuda(x), y)[0].data.ptr == x.ctypes.data
+    net = trainer.network
+    assert isinstance(net.predict(x), np.ndarray)
+    assert isinstance(net.predict(there), cupy.ndarray)
+    assert isinstance(net.predict(OnCuda(x)), cupy.ndarray)
+    np.testing.assert_array_equal(net.predict(there).get(), net.predict(x))
+    np.testing.assert_allclose(
+        net.predict(x), nl.mlp([6, 8, 3], output="softmax", device="numpy").predict(x), rtol=1e-5
+    )
+
+
+def test_labels_are_checked_before_anything_goes_to_the_gpu(stand_in):
+    x, y = problem()
+    y[7] = 3
+    trainer = trainer_for(stand_in)
+    with pytest.raises(ValueError, match="label 3 in row 7"):
+        trainer.fit(x, y, progress=False)
+    assert stand_in_module.settings.launches == []
+
+
+def test_data_larger_than_the_card_come_in_chunks(stand_in):
+    x, y = problem(4000)
+    stand_in_module.settings.memory = 100_000  # of which x would take 96,000
+    trainer = trainer_for(stand_in)
+    history = trainer.fit(x, y, epochs=2, batch_size=500, progress=False)
+    other = trainer_for("numpy")
+    parts = [(x[i : i + 520], y[i : i + 520]) for i in range(0, 4000, 520)]
+    expected = other.fit(parts, epochs=2, batch_size=500, progress=False)
+    np.testing.assert_allclose(history["loss"], expected["loss"], rtol=1e-5)
+
+
+def test_memory_that_does_not_suffice(stand_in):
+    x, y = problem(4000)
+    trainer = trainer_for(stand_in, (6, 400, 3))
+    before = trainer.network.state_dict()
+    stand_in_module.settings.memory = 250_000
+    with pytest.raises(OutOfGPUMemoryError, match=r"allocating .* bytes.*Try a smaller batch_size="):
+        trainer.fit(x, y, batch_size=4000, progress=False)
+    for name, value in trainer.network.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+    with pytest.raises(MemoryError, match="batch_size"):
+        trainer.network.predict(x)
+    trainer.fit(x, y, batch_size=16, progress=False)
+    assert trainer.network.predict(x, batch_size=100).shape == (4000, 3)
+
+
+# ---- what may be missing --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("raised", "remedy"),
+    [
+        ("cudaErrorInsufficientDriver: CUDA driver version is insufficient", "install or update it"),
+        ("cudaErrorNoDevice: no CUDA-capable device is detected", "CUDA_VISIBLE_DEVICES"),
+        ("cudaErrorInitializationError: initialization error", "forked after it was used: start processes by 'spawn'"),
+    ],
+)
+def test_why_there_is_no_gpu(stand_in, raised, remedy, monkeypatch):
+    import cupy
+
+    def fail():
+        raise cupy.cuda.runtime.CUDARuntimeError(raised)
+
+    monkeypatch.setattr(cupy.cuda.runtime, "getDeviceCount", fail)
+    assert remedy in why_not()
+    sys.modules["nnlite.devices"]._make.cache_clear()
+    with pytest.raises(nl.DeviceError, match="device 'cupy' cannot be used"):
+        nl.mlp([2, 1], device="gpu")
+    assert nl.get_device("auto").name == "numba"
+
+
+def test_a_missing_compiler_is_named(stand_in, monkeypatch):
+    import cupy
+
+    def fail():
+        raise RuntimeError("libnvrtc.so.13: cannot open shared object file")
+
+    monkeypatch.setattr(cupy.cuda.nvrtc, "getVersion", fail)
+    assert "NVRTC cannot be loaded (libnvrtc.so.13" in why_not()
+
+
+def test_precision_is_chosen_on_the_device(stand_in):
+    device = nl.get_device("gpu", precision="tf32")
+    assert device.machine.precision == "tf32" and nl.get_device(device) is device
+    assert nl.mlp([2, 1], device=device).backend is device
+    assert nl.get_device("cupy").machine.precision == "float32"
+    with pytest.raises(ValueError, match='precision="tf32" is something that GPUs have'):
+        nl.get_device("numpy", precision="tf32")
+    with pytest.raises(ValueError, match="precision='half' is not known"):
+        nl.get_device("cupy", precision="half")
