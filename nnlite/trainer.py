@@ -183,9 +183,9 @@ class Trainer:
         mean loss and the metrics over the epoch's rows as they were trained, and "val_…" of `validation_data` after
         each epoch. `progress` shows a bar on stderr. DivergedError when loss or parameters stop being finite.
 
-        Arrays that do not fit onto a GPU are taken there in chunks. Data that do not fit into memory come in chunks: x a
-        numpy.memmap, or, without y, an iterable of pairs (x, y), or a function that makes one for each epoch. Batches, and
-        their order, are then those of one chunk at a time.
+        Arrays that do not fit onto a GPU are taken there in chunks. Data that do not fit into memory come in chunks: x
+        a numpy.memmap, or, without y, an iterable of pairs (x, y), or a function that makes one for each epoch.
+        Batches, and their order, are then those of one chunk at a time.
         """
         epochs, batch_size = gate.integer(epochs, "epochs", least=0), gate.integer(batch_size, "batch_size")
         backend = self.network.backend

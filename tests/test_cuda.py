@@ -6,6 +6,7 @@ import importlib.util
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -198,6 +199,7 @@ def in_a_process_of_its_own(function, *arguments):
         warnings.simplefilter("ignore", DeprecationWarning)  # other threads only wait, and the child needs none
         child = os.fork()
     if child == 0:
+        signal.alarm(60)  # what runs on and on is killed, which is as good again
         found = True
         with contextlib.suppress(BaseException):
             found = function(*arguments)

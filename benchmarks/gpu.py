@@ -1,0 +1,310 @@
+"""nnlite on a GPU, in one call of under ten minutes: `python benchmarks/gpu.py [--out FOLDER] [--quick]`.
+
+First the test suite with the cupy device and compute-sanitizer on a tiny training; then times, µs for a training step
+in float32, of nnlite in its three ways and of PyTorch and JAX in theirs, and of nnlite on this machine's CPU. Each peer
+is a process of its own, all of them by turns; a peer whose losses after the same steps are others gets no time.
+
+    python benchmarks/gpu.py --out benchmarks/results        writes gpu.md and gpu.csv there
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import importlib.util
+import json
+import math
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import peers as on_cpu
+from measure import seconds_each
+from workloads import WORKLOADS, Problem, Workload, mnist
+
+NETS = {name: load for name, load in WORKLOADS.items() if name != "chain"}
+NETS["large"] = Workload(
+    (784, 4096, 4096, 10), "relu", "softmax", "cce", 0.02, 4096, mnist, rows=4096 * 5 // 2, proof_steps=6
+)
+TOLERANCE = {"float32": 1e-3, "tf32": 3e-2}  # relative, of the loss of every epoch
+LONGEST = 500  # seconds, after which no further peer is started
+GRAPH_STEPS = 16  # of PyTorch's graph, as of nnlite's
+
+
+# ---- who trains ------------------------------------------------------------------------------------------------------
+
+
+def nnlite(problem: Problem, precision: str, replay: str) -> on_cpu.Train:
+    import nnlite as nl
+
+    device = nl.get_device("cupy", precision=precision)
+    net = nl.mlp(problem.sizes, problem.hidden, problem.output, device=device, seed=0)
+    net.load_state_dict(problem.weights)
+    trainer = nl.Trainer(net, problem.loss, nl.SGD(lr=problem.lr), replay=replay)
+    x, y = device.asarray(problem.x), problem.y if problem.loss == "cce" else device.asarray(problem.y)
+
+    def train(epochs: int, shuffle: bool) -> list[float]:
+        return trainer.fit(x, y, epochs, problem.batch_size, shuffle=shuffle, progress=False)["loss"]
+
+    return train
+
+
+def pytorch(problem: Problem, precision: str, way: str, device: str = "cuda") -> on_cpu.Train:
+    """way: "eager", "compiled" (mode="reduce-overhead"), or "graph": whole steps captured by hand, many a graph."""
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    net, loss_of = on_cpu._torch_net(problem)
+    net = net.to(device)
+    x, y = torch.from_numpy(problem.x).to(device), torch.from_numpy(problem.y).to(device)
+    optimizer = torch.optim.SGD(net.parameters(), problem.lr, fused=True)
+    rows, size = len(x), problem.batch_size
+    forward = torch.compile(net, mode="reduce-overhead") if way == "compiled" else net
+    total = torch.zeros((), device=device)
+
+    def step(batch: Any) -> None:
+        loss = loss_of(forward(x.index_select(0, batch)), y.index_select(0, batch))
+        optimizer.zero_grad(set_to_none=way != "graph")
+        loss.backward()
+        optimizer.step()
+        total.add_(loss.detach(), alpha=len(batch))
+
+    captured = _torch_graph(net, step, size, device) if way == "graph" else None
+
+    def train(epochs: int, shuffle: bool) -> list[float]:
+        losses = []
+        for _ in range(epochs):
+            total.zero_()
+            order = torch.randperm(rows, device=device) if shuffle else torch.arange(rows, device=device)
+            start = 0
+            while captured and rows - start >= GRAPH_STEPS * size:
+                graph, batches = captured
+                batches.copy_(order[start : start + GRAPH_STEPS * size])
+                graph.replay()
+                start += GRAPH_STEPS * size
+            for batch in order[start:].split(size):
+                step(batch)
+            losses.append(total.item() / rows)
+        return losses
+
+    return train
+
+
+def _torch_graph(net: Any, step: Callable[[Any], None], size: int, device: str) -> tuple[Any, Any]:
+    """A CUDA graph of many steps and the row numbers that it reads; a warm-up before it is undone."""
+    import torch
+
+    batches = torch.zeros(GRAPH_STEPS * size, dtype=torch.int64, device=device)
+    before = [parameter.detach().clone() for parameter in net.parameters()]
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        for _ in range(3):
+            step(batches[:size])
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for batch in batches.split(size):
+            step(batch)
+    with torch.no_grad():
+        for parameter, value in zip(net.parameters(), before):
+            parameter.copy_(value)
+    return graph, batches
+
+
+def jax(problem: Problem, precision: str) -> on_cpu.Train:
+    import jax
+
+    jax.config.update("jax_default_matmul_precision", "tensorfloat32" if precision == "tf32" else "highest")
+    return on_cpu.jax(problem)
+
+
+PEERS: dict[str, tuple[str, Callable[[Problem, str], on_cpu.Train]]] = {  # name -> what it needs, how it trains
+    "nnlite": ("cupy", lambda problem, precision: nnlite(problem, precision, "auto")),
+    "nnlite persistent": ("cupy", lambda problem, precision: nnlite(problem, precision, "persistent")),
+    "nnlite graph": ("cupy", lambda problem, precision: nnlite(problem, precision, "graph")),
+    "nnlite eager": ("cupy", lambda problem, precision: nnlite(problem, precision, "eager")),
+    "PyTorch eager": ("torch", lambda problem, precision: pytorch(problem, precision, "eager")),
+    "PyTorch compiled": ("torch", lambda problem, precision: pytorch(problem, precision, "compiled")),
+    "PyTorch graph": ("torch", lambda problem, precision: pytorch(problem, precision, "graph")),
+    "JAX": ("jax", jax),
+    "nnlite on the CPU": ("numba", lambda problem, precision: on_cpu.nnlite(problem, "numba")),
+}
+
+
+def cases(quick: bool) -> list[tuple[str, str]]:
+    """Net and precision."""
+    names = ("xor", "digits", "mnist-128") if quick else tuple(NETS)
+    return [(name, "float32") for name in names] + ([] if quick else [("large", "tf32")])
+
+
+# ---- one peer, in a process of its own ------------------------------------------------------------------
+
+
+def measure(peer: str, seconds: float, quick: bool) -> None:
+    """Print a line of JSON for each net: the losses of the proof, and µs a step; or why there are none."""
+    for name, precision in cases(quick):
+        if peer.endswith("CPU") and name == "large":
+            continue  # seconds for a step
+        found: dict[str, Any] = {"net": name, "precision": precision}
+        try:
+            problem = NETS[name].problem()
+            if peer.endswith("eager") and name != "xor":  # slow, and a step takes as long with fewer rows
+                problem = problem.head(min(len(problem.x), problem.batch_size * 50))
+            small = problem.head(problem.batch_size * 5 // 2)
+            epochs = math.ceil(NETS[name].proof_steps / small.steps)
+            found["losses"] = PEERS[peer][1](small, precision)(epochs, False)
+            train = PEERS[peer][1](problem, precision)
+            wall, _ = seconds_each(lambda epochs, train=train: train(epochs, True), seconds)
+            found["us"] = wall / problem.steps * 1e6
+        except Exception as error:  # one peer that cannot must not keep the others from being measured
+            found["error"] = f"{type(error).__name__}: {error}"[:200]
+        print(json.dumps(found), flush=True)
+
+
+# ---- all of them ----------------------------------------------------------------------------------------
+
+
+def tests() -> str:
+    """The suite on the GPU; its last line."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-k", "cupy and not CPU", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip().splitlines()[-1] if not done.returncode else done.stdout[-3000:]
+
+
+def sanitized() -> dict[str, str]:
+    """compute-sanitizer's verdict on a tiny training in both ways of replay: its last line for each tool."""
+    if shutil.which("compute-sanitizer") is None:
+        return {"compute-sanitizer": "is not installed"}
+    text = (
+        "import numpy as np, nnlite as nl\n"
+        "for way in ('persistent', 'graph'):\n"
+        "    net = nl.mlp([6, 8, 3], output='softmax', device='cupy')\n"
+        "    x, y = np.ones((20, 6), 'f4'), np.arange(20) % 3\n"
+        "    nl.Trainer(net, 'cce', replay=way).fit(x, y, 2, 8, progress=False)\n"
+    )
+    verdicts = {}
+    for tool in ("memcheck", "racecheck"):
+        command = ["compute-sanitizer", "--tool", tool, sys.executable, "-c", text]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+        verdicts[tool] = (done.stdout.strip().splitlines() or ["said nothing"])[-1]
+    return verdicts
+
+
+def times(repeats: int, seconds: float, quick: bool, until: float) -> dict[tuple[str, str], dict[str, Any]]:
+    """(net, precision) -> peer -> µs of every turn, or why not."""
+    found: dict[tuple[str, str], dict[str, Any]] = {case: {} for case in cases(quick)}
+    losses: dict[tuple[str, str], dict[str, list[float]]] = {case: {} for case in found}
+    for _ in range(repeats):
+        for peer, (module, _) in PEERS.items():
+            if importlib.util.find_spec(module) is None or time.monotonic() > until:
+                continue
+            command = [sys.executable, __file__, "--peer", peer, "--seconds", str(seconds)]
+            command += ["--quick"] if quick else []
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+            for line in done.stdout.splitlines():
+                if not line.startswith("{"):
+                    continue
+                told = json.loads(line)
+                case = told["net"], told["precision"]
+                if "error" in told:
+                    found[case][peer] = told["error"]
+                    continue
+                losses[case][peer] = told["losses"]
+                found[case].setdefault(peer, []).append(told["us"])
+    for (net, precision), of_peers in losses.items():
+        if not of_peers:
+            continue
+        expected = of_peers.get("PyTorch eager", next(iter(of_peers.values())))
+        for peer, got in of_peers.items():
+            if not np.allclose(got, expected, rtol=TOLERANCE[precision]):
+                found[net, precision][peer] = f"trains otherwise: losses {got[-1]:.6g}, expected {expected[-1]:.6g}"
+    return found
+
+
+def table(found: dict[tuple[str, str], dict[str, Any]]) -> list[str]:
+    """Markdown: a line for each net, µs a step, and how many times as long as nnlite in brackets."""
+    lines = ["| net | " + " | ".join(PEERS) + " |", "|---|" + "--:|" * len(PEERS)]
+    for (net, precision), of_peers in found.items():
+        ours = of_peers.get("nnlite")
+        best = statistics.median(ours) if isinstance(ours, list) else math.nan
+        cells = []
+        for peer in PEERS:
+            got = of_peers.get(peer)
+            if not isinstance(got, list):
+                cells.append("–")
+                continue
+            us = statistics.median(got)
+            cells.append(f"{us:,.3g}" if peer == "nnlite" else f"{us:,.3g} ({us / best:.2g})")
+        lines.append(f"| {net}{' TF32' if precision == 'tf32' else ''} | {' | '.join(cells)} |")
+    reasons = [
+        f"- {net}, {peer}: {got}" for (net, _), of in found.items() for peer, got in of.items() if isinstance(got, str)
+    ]
+    return lines + ["", *reasons]
+
+
+def machine() -> list[str]:
+    """What was measured on."""
+    query = ["nvidia-smi", "--query-gpu=name,driver_version,clocks.max.sm", "--format=csv,noheader"]
+    card = (
+        subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip()
+        if shutil.which(query[0])
+        else ""
+    )
+    versions = [f"Python {sys.version.split()[0]}", f"NumPy {np.__version__}", f"{os.cpu_count()} CPUs"]
+    for name in ("cupy", "numba", "torch", "jax"):
+        if importlib.util.find_spec(name):
+            versions.append(f"{name} {__import__(name).__version__}")
+    return [f"{card or 'no NVIDIA GPU'}; {', '.join(versions)}; {time.strftime('%Y-%m-%d')}"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for gpu.md and gpu.csv")
+    parser.add_argument("--quick", action="store_true", help="three nets, one turn, no tests")
+    parser.add_argument("--repeats", type=int, default=2, help="turns of every peer")
+    parser.add_argument("--seconds", type=float, default=0.4, help="for a measurement, about")
+    parser.add_argument("--peer", choices=PEERS, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    started = time.monotonic()
+    if arguments.peer:
+        measure(arguments.peer, arguments.seconds, arguments.quick)
+        return
+    import nnlite as nl
+
+    found = nl.devices()["cupy"]
+    if not found.available:
+        raise SystemExit(f"no GPU to measure: {found.detail}")
+    lines = ["# nnlite on a GPU", "", *machine(), ""]
+    if not arguments.quick:
+        lines += [f"Tests on the device: {tests()}", "", *(f"{tool}: {told}" for tool, told in sanitized().items()), ""]
+        print("\n".join(lines), flush=True)
+    repeats = 1 if arguments.quick else arguments.repeats
+    measured = times(repeats, arguments.seconds, arguments.quick, started + LONGEST)
+    lines += [
+        "µs for a training step, medians; in brackets how many times as long as nnlite takes.",
+        "",
+        *table(measured),
+    ]
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / "gpu.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with (arguments.out / "gpu.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["net", "precision", "peer", "turn", "us_per_step"])
+        for (net, precision), of_peers in measured.items():
+            for peer, got in of_peers.items():
+                writer.writerows(
+                    [net, precision, peer, turn, us] for turn, us in enumerate(got if isinstance(got, list) else [])
+                )
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
