@@ -45,6 +45,11 @@ class Net(NamedTuple):
         """Of the first hidden layer."""
         return self.sizes[1]
 
+    @property
+    def place(self) -> int:
+        """Where it is in its sweep: its batch size or its width."""
+        return self.batch if self.name == "batches" else self.width
+
 
 NETS = (
     Net("small", (64, 32, 10), batch=32),
@@ -52,6 +57,7 @@ NETS = (
     Net("large", (784, 1024, 1024, 10), batch=256),
 )
 SWEEP = tuple(Net("sweep", (784, w, 10), batch=256, rows=1024) for w in (32, 128, 512, 2048, 4096))
+BATCHES = tuple(Net("batches", (784, 512, 10), batch=b, rows=4096) for b in (16, 64, 256, 1024, 4096))
 
 
 class Measured(NamedTuple):
@@ -148,17 +154,19 @@ def by_net(measured: Sequence[Measured]) -> list[list[Measured]]:
 
 
 def crossing(sweep: Sequence[Measured]) -> tuple[str, int] | None:
-    """The device that wins at the widest net, and the width from which on it is ahead; None if none wins there."""
+    """The device that wins at a sweep's end, and the width or batch from which on it leads; None if none wins there."""
     nets = by_net(sweep)
     if not nets or not nets[-1][0].beats(nets[-1][1]):
         return None
     name = nets[-1][0].device
     ahead = list(takewhile(lambda rows: rows[0].device == name, reversed(nets)))
-    return name, ahead[-1][0].net.width
+    return name, ahead[-1][0].net.place
 
 
-def verdict(measured: Sequence[Measured], sweep: Sequence[Measured] = ()) -> list[str]:
-    """What the numbers mean, a line for each net and one for the sweep; the last line is the device to take."""
+def verdict(
+    measured: Sequence[Measured], sweep: Sequence[Measured] = (), batches: Sequence[Measured] = ()
+) -> list[str]:
+    """What the numbers mean, a line for each net and one for each sweep; the last line is the device to take."""
     nets = by_net(measured)
     leaders = [[each.device for each in rows if not rows[0].beats(each)] for rows in nets]
     lead = Counter(name for names in leaders for name in names)
@@ -169,7 +177,9 @@ def verdict(measured: Sequence[Measured], sweep: Sequence[Measured] = ()) -> lis
         lines.append(f"{rows[0].net.name} {rows[0].net.shape}: {', '.join([told, *others])}")
         take.setdefault(max(names, key=lambda name: lead[name]), []).append(rows[0].net.name)
     if sweep:
-        lines.append(f"hidden width, batch {sweep[0].net.batch}: {_of_widths(sweep)}")
+        lines.append(f"hidden width, batch {sweep[0].net.batch}: {_of_sweep(sweep, 'width')}")
+    if batches:
+        lines.append(f"batch size, hidden width {batches[0].net.width}: {_of_sweep(batches, 'batch size')}")
     if len(nets[0]) == 1:
         return [*lines, f"only {measured[0].device} was measured: there is nothing to choose from"]
     found = crossing(sweep)
@@ -180,18 +190,18 @@ def verdict(measured: Sequence[Measured], sweep: Sequence[Measured] = ()) -> lis
     return [*lines, f"take {advice}{wide}"]
 
 
-def _of_widths(sweep: Sequence[Measured]) -> str:
-    """Which of two devices wins, from which width on, and by how much there and at the end."""
-    at, found = {rows[0].net.width: rows for rows in by_net(sweep)}, crossing(sweep)
+def _of_sweep(sweep: Sequence[Measured], what: str) -> str:
+    """Which of two devices wins, from where on, and by how much there and at the end."""
+    at, found = {rows[0].net.place: rows for rows in by_net(sweep)}, crossing(sweep)
     least, most = min(at), max(at)
     if found is None:
         return f"{' and '.join(each.device for each in at[most])} are too close to tell apart at {most}"
     name, start = found
     best, other = at[start]
-    where = f"from {start} on" if start > least else "at every width"
+    where = f"from {start} on" if start > least else f"at every {what}"
     told = f"{name} wins {where}, {_times(best, other)} as fast as {other.device} at {start}"
     told += f" and {_times(*at[most])} at {most}" if start < most else ""
-    below = [rows for width, rows in at.items() if width < start and rows[0].device != name]
+    below = [rows for place, rows in at.items() if place < start and rows[0].device != name]
     gap = max(below, key=lambda rows: rows[1].seconds / rows[0].seconds, default=None)
     return f"{told}; below, {other.device} is up to {_times(*gap)} as fast" if gap else told
 

@@ -95,7 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     compare = command(bench, "the devices of this machine side by side")
     compare.add_argument("--devices", nargs="+", metavar="NAME", help="numpy, numba, cupy (default: all there are)")
     compare.add_argument("--seconds", type=float, default=0.3, help="of each measurement (default: %(default)s)")
-    compare.add_argument("--sweep", action="store_true", help="two devices by hidden width; always done with cupy")
+    compare.add_argument(
+        "--sweep", action="store_true", help="two devices by hidden width and by batch size; always done with cupy"
+    )
     compare.add_argument("--out", default="out", metavar="DIR", help="folder for the results (default: %(default)s)")
     compare.add_argument("--quiet", action="store_true", help="print nothing but the last line")
 
@@ -321,7 +323,7 @@ def bench(options: argparse.Namespace) -> None:
     tell(f"{_machine(devices)}\n\n{layout.format(*columns)}")
     measured: list[benchmark.Measured] = []
     rows = [["net", "sizes", "batch", "device", "us_per_step", "samples_per_s", "ratio_to_slowest", "first_use_s"]]
-    for net in [*benchmark.NETS, *(benchmark.SWEEP if pair else ())]:
+    for net in [*benchmark.NETS, *((*benchmark.SWEEP, *benchmark.BATCHES) if pair else ())]:
         of_net = benchmark.measure(net, devices if net in benchmark.NETS else pair, seconds)
         slowest = max(each.seconds for each in of_net)
         for each in of_net:
@@ -332,10 +334,11 @@ def bench(options: argparse.Namespace) -> None:
             rows.append([net.name, net.shape, str(net.batch), each.device, *numbers])
         measured += of_net
     count = len(benchmark.NETS) * len(devices)
-    nets, sweep = measured[:count], measured[count:]
+    nets = measured[:count]
+    sweep, batches = ([each for each in measured if each.net.name == name] for name in ("sweep", "batches"))
     (folder / "bench.csv").write_text(tables.to_csv(rows), encoding="utf-8", newline="")
-    _draw_bench(folder / "bench.png", nets, sweep)
-    *lines, advice = benchmark.verdict(nets, sweep)
+    _draw_bench(folder / "bench.png", nets, *([sweep, batches] if pair else []))
+    *lines, advice = benchmark.verdict(nets, sweep, batches)
     tell("\n".join(["", *lines, "", f"wrote {folder / 'bench.csv'}", f"wrote {folder / 'bench.png'}"]))
     say(advice)
 
@@ -358,12 +361,12 @@ def _machine(devices: Sequence[str]) -> str:
     return "; ".join(parts)
 
 
-def _draw_bench(path: Path, nets: Sequence[benchmark.Measured], sweep: Sequence[benchmark.Measured]) -> None:
-    """Samples a second: bars for the sizes of net, and beside them, where it was measured, curves over the width."""
+def _draw_bench(path: Path, nets: Sequence[benchmark.Measured], *sweeps: Sequence[benchmark.Measured]) -> None:
+    """Samples a second: bars for the sizes of net, and beside them, where measured, curves over width and batch."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter, NullFormatter, NullLocator
 
-    count, colours = 2 if sweep else 1, dict(zip(nl.devices(), nl.plots.COLOURS))
+    count, colours = 1 + len(sweeps), dict(zip(nl.devices(), nl.plots.COLOURS))
     figure = Figure(figsize=(5.2 * count + 0.8, 4.4), dpi=150, layout="constrained")
     bars, *curves = figure.subplots(1, count, squeeze=False)[0]
     shapes, devices = list(dict.fromkeys(each.net for each in nets)), list(dict.fromkeys(each.device for each in nets))
@@ -377,20 +380,24 @@ def _draw_bench(path: Path, nets: Sequence[benchmark.Measured], sweep: Sequence[
     bars.set_xticks(range(len(shapes)), [f"{net.name}\n{net.shape}\nbatch {net.batch}" for net in shapes])
     bars.tick_params(axis="x", length=0)
     bars.set(title="Three sizes of net", yscale="log", ylabel="samples a second (more is better)")
-    for ax in curves:
-        (inputs, _, outputs), batch = sweep[0].net.sizes, sweep[0].net.batch
+    for ax, sweep in zip(curves, sweeps):
+        net = sweep[0].net
         for device in dict.fromkeys(each.device for each in sweep):
-            points = [(each.net.width, each.rate) for each in sweep if each.device == device]
+            points = [(each.net.place, each.rate) for each in sweep if each.device == device]
             ax.loglog(*zip(*points), "o-", linewidth=2, color=colours[device])
-        widths = list(dict.fromkeys(each.net.width for each in sweep))
-        ax.set_xticks(widths, map(str, widths))
+        varied = list(dict.fromkeys(each.net.place for each in sweep))
+        ax.set_xticks(varied, map(str, varied))
         ax.xaxis.set_minor_locator(NullLocator())
-        ax.set(title=f"One hidden layer: {inputs}-width-{outputs}, batch {batch}", xlabel="width of the hidden layer")
-        name, start = benchmark.crossing(sweep) or ("", widths[0])
-        if start > widths[0]:
+        if net.name == "batches":
+            ax.set(title=f"Batches for {net.shape}", xlabel="batch size")
+        else:
+            shape = f"{net.sizes[0]}-width-{net.sizes[-1]}"
+            ax.set(title=f"One hidden layer: {shape}, batch {net.batch}", xlabel="width of the hidden layer")
+        name, start = benchmark.crossing(sweep) or ("", varied[0])
+        if start > varied[0]:
             ax.axvline(start, color="#999999", linestyle="--", linewidth=1, zorder=0)
             ax.text(start, 0.02, f"{name} wins \nfrom {start} on ", transform=ax.get_xaxis_transform(), ha="right")
-    for ax, drawn in zip((bars, *curves), (nets, sweep)):
+    for ax, drawn in zip((bars, *curves), (nets, *sweeps)):
         least, most = min(each.rate for each in drawn), max(each.rate for each in drawn)
         ax.set_ylim(10.0 ** math.floor(math.log10(least / 1.5)), 2 * most)  # from a power of ten on: one has its number
         ax.yaxis.set_major_formatter(EngFormatter())

@@ -15,8 +15,9 @@ import nnlite as nl
 from nnlite import bench, cli
 from nnlite.devices import on_numpy
 
-REAL = (*bench.NETS, *bench.SWEEP)  # before the tests put smaller ones in their place
+REAL = (*bench.NETS, *bench.SWEEP, *bench.BATCHES)  # before the tests put smaller ones in their place
 TINY = (bench.Net("small", (6, 5, 3), 4, rows=12), bench.Net("medium", (8, 7, 3), 5, rows=15))
+SHORT = tuple(bench.Net("batches", (8, 4, 3), batch, rows=12) for batch in (2, 4, 12))
 NARROW = tuple(bench.Net("sweep", (8, width, 3), 4, rows=12) for width in (2, 3, 5))
 HEADER = "net,sizes,batch,device,us_per_step,samples_per_s,ratio_to_slowest,first_use_s"
 
@@ -26,6 +27,7 @@ def small_and_in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(bench, "NETS", TINY)
     monkeypatch.setattr(bench, "SWEEP", NARROW)
+    monkeypatch.setattr(bench, "BATCHES", SHORT)
 
 
 def run(capsys: pytest.CaptureFixture[str], *argv: str, status: int = 0) -> str:
@@ -79,7 +81,8 @@ def test_one_device_alone(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_sweep_of_a_pair(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "\nhidden width, batch 4: " in run(capsys, "--devices", "numpy", "numba", "--sweep")
+    out = run(capsys, "--devices", "numpy", "numba", "--sweep")
+    assert "\nhidden width, batch 4: " in out and "\nbatch size, hidden width 4: " in out
     swept = [(row["sizes"], row["device"]) for row in written() if row["net"] == "sweep"]
     assert swept == [(net.shape, device) for net in NARROW for device in ("numba", "numpy")]
 
@@ -206,6 +209,13 @@ SWEEPS = {
     ),
     "a tie": ([(5, 100), (10, 100), (100, 100)], "numba and cupy are too close to tell apart at 5", None),
 }
+
+
+def test_the_verdict_on_the_batch_size() -> None:
+    batches = [each for net, (a, b) in zip(SHORT, [(5, 10), (9, 10), (40, 10)]) for each in made(net, numba=a, cupy=b)]
+    lines = bench.verdict(made(TINY[0], numba=5, cupy=10), batches=batches)
+    told = "cupy wins from 12 on, 4 times as fast as numba at 12; below, numba is up to 2 times as fast"
+    assert lines[1:] == [f"batch size, hidden width 4: {told}", "take numba, at every size"]
 
 
 @pytest.mark.parametrize(("micro", "sentence", "advice"), SWEEPS.values(), ids=SWEEPS)

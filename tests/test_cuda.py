@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import nnlite as nl
-from nnlite.devices import cuda_machine, cuda_replay, reference
+from nnlite.devices import cublas, cuda_machine, cuda_replay, reference
 from nnlite.devices.kernel import kernels_in
 
 stand_in_module = sys.modules["stand_in"]
@@ -165,6 +165,24 @@ def test_adam_and_dropout_in_float64(replay, stand_in):
     setting = {"optimizer": "adam", "dropout": 0.4, "dtype": "float64"}
     found = train(stand_in, (7, 19, 5), "cce", replay, **setting)
     assert_alike(found, train("numpy", (7, 19, 5), "cce", **setting), 1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("net", NETS)
+def test_products_by_cublas(net, dtype, stand_in, monkeypatch):
+    library = stand_in_module.Cublas()
+    monkeypatch.setattr(cublas, "library", lambda: library)
+    expected = train("numpy", *NETS[net], dtype=dtype)
+    for replay in ("graph", "eager"):
+        found = train(stand_in, *NETS[net], replay, dtype=dtype)
+        assert_alike(found, expected, 2e-6 if dtype == "float32" else 1e-12)
+    launches = stand_in_module.settings.launches
+    assert launches.count("gemm") >= 5
+    kind = "float" if dtype == "float32" else "double"
+    assert f"launch_bias_{'tanh' if net == 'xor' else 'relu'}_{kind}" in launches  # in the graph, with its activation
+    assert library.math == 0
+    nl.mlp([2, 1], device=nl.get_device("cupy", precision="tf32")).predict([[0.0, 1.0]])
+    assert library.math == 3
 
 
 @pytest.mark.parametrize("order", ORDERS)

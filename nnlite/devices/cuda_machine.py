@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,8 @@ BY_CUBLAS = {
     "linear_backward": ("dy", "W", False, True),
     "linear_backward_weights": ("x", "dy", True, False),
 }
-EXTRA = ("add_bias",)  # those that the reference does not have
+WITH_BIAS = {name: f"bias_{name}" for name in ("sigmoid", "tanh", "tanh_offset", "relu", "softplus")}
+EXTRA = ("add_bias", *WITH_BIAS.values())  # those that the reference does not have
 COUNTERS = ("advance", "count_step")  # work on whole numbers too
 
 
@@ -123,9 +124,17 @@ class Machine:
         if self.cublas and row.name in BY_CUBLAS:
             self._product(row)
             return
-        words = line(row, self.address, PARTS).words
-        blocks = self._blocks(row)
-        self.kernel(row.name, real_of(row))((blocks,), (BLOCK,), (*words, *[0] * (LONGEST - len(words))))
+        self._launch(row.name, real_of(row), self._blocks(row), line(row, self.address, PARTS).words)
+
+    def product_and_activation(self, linear: Row, activation: Row) -> None:
+        """A linear row and the activation that alone reads its result: the bias is added on the way."""
+        self._product(Row("matmul", linear.kernel, linear.operands, linear.results))
+        y, x, b = activation.results[0], linear.results[0], operands(linear)["b"]
+        words = [self.address(y), *y.shape, self.address(x), *x.shape, self.address(b), *b.shape]
+        self._launch(WITH_BIAS[activation.name], real_of(linear), self._enough(y.size), words)
+
+    def _launch(self, name: str, real: str, blocks: int, words: Sequence[int]) -> None:
+        self.kernel(name, real)((blocks,), (BLOCK,), (*words, *[0] * (LONGEST - len(words))))
 
     def _product(self, row: Row) -> None:
         """A product by cuBLAS, and the bias after it."""
@@ -136,8 +145,7 @@ class Machine:
         self.cublas.product(c, named[a], named[b], a_transposed, b_transposed, adding=False)
         if row.name == "linear":
             words = [self.address(c), *c.shape, self.address(named["b"]), *named["b"].shape]
-            grid = (self._enough(c.size),)
-            self.kernel("add_bias", real_of(row))(grid, (BLOCK,), (*words, *[0] * (LONGEST - len(words))))
+            self._launch("add_bias", real_of(row), self._enough(c.size), words)
 
     def _blocks(self, row: Row) -> int:
         """So many that every thread has about one number to make, or every warp a row."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import reference
-from .cuda_machine import OPTIONS, PARTS, WARP, Machine, numbered, real_of, replays
+from .cuda_machine import OPTIONS, PARTS, WARP, WITH_BIAS, Machine, numbered, real_of, replays
 from .kernel import kernels_in
 from .lines import is_array, line, operands, share_of
 from .on_numpy import Replay
@@ -82,6 +82,7 @@ class GraphReplay(Replay):
         self.machine, self.arena, self.cupy = machine, arena, machine.cupy
         arena.place("results", *([(row, time) for time, row in enumerate(tape.rows)] for tape in tapes))
         rows = [[self._placed(row) for row in tape.rows] for tape in tapes]
+        self.with_bias = [self._pairs(tape.rows) if machine.cublas else set() for tape in tapes]
         sums = arena.segments["sums"]
         self.history = machine.cupy.zeros((1, len(sums)), np.float64)
         self.state = machine.cupy.zeros(2, np.int64)  # steps that went well, epochs that ended
@@ -137,27 +138,45 @@ class GraphReplay(Replay):
         kept = {name: array.copy() for name, array in self.arena.segments.items() if name not in FAR}
         self.cupy.cuda.get_current_stream().synchronize()
         with self.stream:
-            for rows in self.rows:
-                self._step(rows, end_of_epoch=True)
+            for which in range(len(self.rows)):
+                self._step(which, end_of_epoch=True)
         self.stream.synchronize()
         for name, array in kept.items():
             self.arena.segments[name][...] = array
-        full, closing = self.rows[0], self.rows[-1]
-        return self._capture(full, STEPS, False), self._capture(full, 1, False), self._capture(closing, 1, True)
+        closing = len(self.rows) - 1
+        return self._capture(0, STEPS, False), self._capture(0, 1, False), self._capture(closing, 1, True)
 
-    def _capture(self, rows: Sequence[Row], steps: int, end_of_epoch: bool) -> Any:
+    def _capture(self, which: int, steps: int, end_of_epoch: bool) -> Any:
         with self.stream:
             self.stream.begin_capture()
             try:
                 for _ in range(steps):
-                    self._step(rows, end_of_epoch)
+                    self._step(which, end_of_epoch)
             finally:
                 graph = self.stream.end_capture()
         return graph
 
-    def _step(self, rows: Sequence[Row], end_of_epoch: bool) -> None:
-        for row in rows:
-            self.machine.run(row)
+    def _pairs(self, rows: Sequence[Row]) -> set[int]:
+        """Numbers of the linear rows whose result is read by the activation after it, and by nothing else."""
+        pairs = set()
+        for i, (row, after) in enumerate(zip(rows, rows[1:])):
+            readers = (
+                [other for other in rows if any(value is row.results[0] for value in other.operands)]
+                if row.results
+                else []
+            )
+            if row.name == "linear" and after.name in WITH_BIAS and readers == [after]:
+                pairs.add(i)
+        return pairs
+
+    def _step(self, which: int, end_of_epoch: bool) -> None:
+        """All rows of the full or of the short tape, and the end of the step."""
+        rows, pairs = self.rows[which], self.with_bias[which]
+        for i, row in enumerate(rows):
+            if i in pairs:
+                self.machine.product_and_activation(row, rows[i + 1])
+            elif i - 1 not in pairs:
+                self.machine.run(row)
         sums, address = self.arena.segments["sums"], self.machine.address
         words = (address(sums), len(sums), address(self.history), address(self.state), int(end_of_epoch))
         self.machine.end_step((1,), (WARP,), words)

@@ -244,6 +244,68 @@ class RawKernel:
         _current[0].add(work)
 
 
+class Cublas:
+    """Of cuBLAS what nnlite calls, column by column as there; `argtypes` must be set, or addresses would be cut short."""
+
+    def __init__(self):
+        self.stream, self.workspace, self.math = None, None, None
+        for name in ("Create_v2", "SetStream_v2", "SetWorkspace_v2", "SetMathMode", "Sgemm_v2", "Dgemm_v2"):
+            setattr(self, f"cublas{name}", _Checked(getattr(self, f"_{name.partition('_')[0].lower()}")))
+
+    def _create(self, handle):
+        handle._obj.value = 77
+
+    def _setmathmode(self, handle, mode):
+        self.math = mode
+
+    def _setstream(self, handle, stream):
+        assert _current[0].captured is None, "a stream is set while a graph is captured"
+        self.stream, self.workspace = stream, None
+
+    def _setworkspace(self, handle, place, size):
+        assert place and size
+        self.workspace = place
+
+    def _sgemm(self, *arguments):
+        self._gemm(ctypes.c_float, *arguments)
+
+    def _dgemm(self, *arguments):
+        self._gemm(ctypes.c_double, *arguments)
+
+    def _gemm(self, real, handle, op_a, op_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
+        assert handle.value == 77 and self.stream == _current[0].ptr and self.workspace
+        factor, keep = alpha._obj.value, beta._obj.value
+
+        def matrix(place, rows, columns, apart):
+            assert apart >= rows
+            return (
+                np.ctypeslib.as_array((real * (apart * columns)).from_address(place)).reshape(columns, apart).T[:rows]
+            )
+
+        def work():
+            left = matrix(a, k, m, lda).T if op_a else matrix(a, m, k, lda)
+            right = matrix(b, n, k, ldb).T if op_b else matrix(b, k, n, ldb)
+            to = matrix(c, m, n, ldc)
+            to[...] = factor * (left @ right) + (keep * to if keep else 0)
+
+        settings.launches.append("gemm")
+        _current[0].add(work)
+
+
+class _Checked:
+    """A function of the library."""
+
+    argtypes = None
+
+    def __init__(self, function):
+        self.function = function
+
+    def __call__(self, *arguments):
+        assert self.argtypes is not None and len(self.argtypes) == len(arguments)
+        self.function(*arguments)
+        return 0
+
+
 # ---- the module --------------------------------------------------------------------------------------------------
 
 

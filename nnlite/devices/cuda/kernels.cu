@@ -152,13 +152,21 @@ template <class T> __device__ void add_bias(Line line, const Team& team) {
 
 // ---- activations ---------------------------------------------------------------------------------------------------
 
-#define FORWARD(name, formula)                                     \
-  template <class T> __device__ void name(Line line, const Team& team) { \
-    Matrix<T> to = line.matrix<T>(), from = line.matrix<T>();      \
-    FOR_EACH(i, to.size()) {                                       \
-      const T x = from.data[i];                                    \
-      to.data[i] = formula;                                        \
-    }                                                              \
+// Each also as bias_name: of x + b, for a product that cuBLAS has made.
+#define FORWARD(name, formula)                                                                \
+  template <class T> __device__ void name(Line line, const Team& team) {                      \
+    Matrix<T> to = line.matrix<T>(), from = line.matrix<T>();                                 \
+    FOR_EACH(i, to.size()) {                                                                  \
+      const T x = from.data[i];                                                               \
+      to.data[i] = formula;                                                                   \
+    }                                                                                         \
+  }                                                                                           \
+  template <class T> __device__ void bias_##name(Line line, const Team& team) {               \
+    Matrix<T> to = line.matrix<T>(), from = line.matrix<T>(), b = line.vector<T>();           \
+    FOR_EACH(i, to.size()) {                                                                  \
+      const T x = from.data[i] + b.data[i % b.columns];                                       \
+      to.data[i] = formula;                                                                   \
+    }                                                                                         \
   }
 
 #define BACKWARD(name, formula)                                                            \
