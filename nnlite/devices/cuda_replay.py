@@ -8,6 +8,7 @@ other where they must. One block that holds the whole net in its shared memory h
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -159,14 +160,11 @@ class GraphReplay(Replay):
     def _pairs(self, rows: Sequence[Row]) -> set[int]:
         """Numbers of the linear rows whose result is read by the activation after it, and by nothing else."""
         pairs = set()
-        for i, (row, after) in enumerate(zip(rows, rows[1:])):
-            readers = (
-                [other for other in rows if any(value is row.results[0] for value in other.operands)]
-                if row.results
-                else []
-            )
-            if row.name == "linear" and after.name in WITH_BIAS and readers == [after]:
-                pairs.add(i)
+        for i, (row, after) in enumerate(pairwise(rows)):
+            if row.name == "linear" and after.name in WITH_BIAS:
+                readers = [other for other in rows if any(value is row.results[0] for value in other.operands)]
+                if readers == [after]:
+                    pairs.add(i)
         return pairs
 
     def _step(self, which: int, end_of_epoch: bool) -> None:

@@ -245,7 +245,7 @@ class RawKernel:
 
 
 class Cublas:
-    """Of cuBLAS what nnlite calls, column by column as there; `argtypes` must be set, or addresses would be cut short."""
+    """Of cuBLAS what nnlite calls, column by column; `argtypes` must be set, or addresses would be cut."""
 
     def __init__(self):
         self.stream, self.workspace, self.math = None, None, None
