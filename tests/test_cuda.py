@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import faulthandler
 import importlib.util
 import os
 import re
@@ -217,6 +218,7 @@ def in_a_process_of_its_own(function, *arguments):
         warnings.simplefilter("ignore", DeprecationWarning)  # other threads only wait, and the child needs none
         child = os.fork()
     if child == 0:
+        faulthandler.disable()
         signal.alarm(60)  # what runs on and on is killed, which is as good again
         found = True
         with contextlib.suppress(BaseException):

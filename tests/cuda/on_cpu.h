@@ -1,7 +1,7 @@
 // CUDA sources as C++: every thread is a fiber, which runs until it waits for others. Put in front of the sources.
 //
-// Shared memory starts as NaN. Fibers take turns forward, backward, or at random, every other warp or block slow: what
-// depends on the order is a race.
+// Shared memory starts as NaN. Fibers take turns forward, backward, or at random, where every other warp or block goes
+// on only when all others wait: what depends on the order is a race.
 // A thread that waits at a barrier that not all threads of its block or warp come to is found, and said.
 #pragma once
 #include <cmath>
@@ -112,14 +112,16 @@ inline Result run(int first, int count, int size, long dynamic, int order) {
     makecontext(&f.context, (void (*)())begin, 0);
     turns[i] = order == 1 ? (int)fibers.size() - 1 - i : i;
   }
-  std::mt19937 random(7);
+  if (order >= 2) std::shuffle(turns.begin(), turns.end(), std::mt19937(7));
+  bool moved = true;
   for (int idle = 0; result == FINE;) {
-    if (order >= 2) std::shuffle(turns.begin(), turns.end(), random);
-    bool alive = false, moved = false;
+    const bool all_wait = !moved;
+    bool alive = false;
+    moved = false;
     for (int i : turns) {
       alive |= fibers[i].state != DONE;
       const int odd = (order == 4 ? 0 : fibers[i].thread / 32) + fibers[i].block + order;
-      const bool slow = order >= 2 && odd % 2 == 0 && random() % 32;
+      const bool slow = order >= 2 && odd % 2 == 0 && !all_wait;
       if (fibers[i].state != RUNS || slow) continue;
       now = i, place(fibers[i]);
       swapcontext(&scheduler, &fibers[i].context);
