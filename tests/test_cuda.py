@@ -181,6 +181,7 @@ def test_products_by_cublas(net, dtype, stand_in, monkeypatch):
     assert launches.count("gemm") >= 5
     kind = "float" if dtype == "float32" else "double"
     assert f"launch_bias_{'tanh' if net == 'xor' else 'relu'}_{kind}" in launches  # in the graph, with its activation
+    assert f"launch_{'tanh' if net == 'xor' else 'relu'}_backward_bias_{kind}" in launches
     assert library.math == 0
     nl.mlp([2, 1], device=nl.get_device("cupy", precision="tf32")).predict([[0.0, 1.0]])
     assert library.math == 3

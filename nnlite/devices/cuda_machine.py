@@ -43,7 +43,8 @@ BY_CUBLAS = {
     "linear_backward_weights": ("x", "dy", True, False),
 }
 WITH_BIAS = {name: f"bias_{name}" for name in ("sigmoid", "tanh", "tanh_offset", "relu", "softplus")}
-EXTRA = ("add_bias", *WITH_BIAS.values())  # those that the reference does not have
+BACK_WITH_BIAS = {f"{name}_backward": f"{name}_backward_bias" for name in WITH_BIAS}
+EXTRA = ("add_bias", *WITH_BIAS.values(), *BACK_WITH_BIAS.values())  # those that the reference does not have
 COUNTERS = ("advance", "count_step")  # work on whole numbers too
 
 
@@ -132,6 +133,13 @@ class Machine:
         y, x, b = activation.results[0], linear.results[0], operands(linear)["b"]
         words = [self.address(y), *y.shape, self.address(x), *x.shape, self.address(b), *b.shape]
         self._launch(WITH_BIAS[activation.name], real_of(linear), self._enough(y.size), words)
+
+    def backward_and_bias(self, activation: Row, bias: Row) -> None:
+        """The backward of an activation, and of the same pass the bias's gradient."""
+        dx, db, (dy, y) = activation.results[0], operands(bias)["db"], activation.operands
+        words = [word for array in (dx, db, dy, y) for word in (self.address(array), *array.shape)]
+        blocks = math.ceil(dx.shape[1] / WARP)
+        self._launch(BACK_WITH_BIAS[activation.name], real_of(activation), blocks, words)
 
     def _launch(self, name: str, real: str, blocks: int, words: Sequence[int]) -> None:
         self.kernel(name, real)((blocks,), (BLOCK,), (*words, *[0] * (LONGEST - len(words))))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import reference
-from .cuda_machine import OPTIONS, PARTS, WARP, WITH_BIAS, Machine, numbered, real_of, replays
+from .cuda_machine import BACK_WITH_BIAS, OPTIONS, PARTS, WARP, WITH_BIAS, Machine, numbered, real_of, replays
 from .kernel import kernels_in
 from .lines import is_array, line, operands, share_of
 from .on_numpy import Replay
@@ -83,7 +83,8 @@ class GraphReplay(Replay):
         self.machine, self.arena, self.cupy = machine, arena, machine.cupy
         arena.place("results", *([(row, time) for time, row in enumerate(tape.rows)] for tape in tapes))
         rows = [[self._placed(row) for row in tape.rows] for tape in tapes]
-        self.with_bias = [self._pairs(tape.rows) if machine.cublas else set() for tape in tapes]
+        self.forward = [self._forward_pairs(tape.rows) if machine.cublas else {} for tape in tapes]
+        self.backward = [self._backward_pairs(tape.rows) for tape in tapes]
         sums = arena.segments["sums"]
         self.history = machine.cupy.zeros((1, len(sums)), np.float64)
         self.state = machine.cupy.zeros(2, np.int64)  # steps that went well, epochs that ended
@@ -157,23 +158,33 @@ class GraphReplay(Replay):
                 graph = self.stream.end_capture()
         return graph
 
-    def _pairs(self, rows: Sequence[Row]) -> set[int]:
-        """Numbers of the linear rows whose result is read by the activation after it, and by nothing else."""
-        pairs = set()
+    @staticmethod
+    def _forward_pairs(rows: Sequence[Row]) -> dict[int, int]:
+        """Number of a linear row -> of the activation after it, where nothing else reads what it makes."""
+        pairs = {}
         for i, (row, after) in enumerate(pairwise(rows)):
             if row.name == "linear" and after.name in WITH_BIAS:
                 readers = [other for other in rows if any(value is row.results[0] for value in other.operands)]
                 if readers == [after]:
-                    pairs.add(i)
+                    pairs[i] = i + 1
         return pairs
 
+    @staticmethod
+    def _backward_pairs(rows: Sequence[Row]) -> dict[int, int]:
+        """Number of an activation's backward -> of the row that sums its result up for the bias."""
+        makers = {id(row.results[0]): i for i, row in enumerate(rows) if row.name in BACK_WITH_BIAS}
+        of_bias = [(i, row.operands[0]) for i, row in enumerate(rows) if row.name == "linear_backward_bias"]
+        return {makers[id(dy)]: i for i, dy in of_bias if id(dy) in makers}
+
     def _step(self, which: int, end_of_epoch: bool) -> None:
-        """All rows of the full or of the short tape, and the end of the step."""
-        rows, pairs = self.rows[which], self.with_bias[which]
+        """All rows of the full or of the short tape, some with another in one kernel, and the end of the step."""
+        rows, forward, backward = self.rows[which], self.forward[which], self.backward[which]
         for i, row in enumerate(rows):
-            if i in pairs:
-                self.machine.product_and_activation(row, rows[i + 1])
-            elif i - 1 not in pairs:
+            if i in forward:
+                self.machine.product_and_activation(row, rows[forward[i]])
+            elif i in backward:
+                self.machine.backward_and_bias(row, rows[backward[i]])
+            elif i not in forward.values() and i not in backward.values():
                 self.machine.run(row)
         sums, address = self.arena.segments["sums"], self.machine.address
         words = (address(sums), len(sums), address(self.history), address(self.state), int(end_of_epoch))

@@ -121,6 +121,30 @@ __device__ inline double block_sum(double x, const Team& team) {
   return sum;
 }
 
+// b <- start + alpha times the sum of value(row, column) over the rows: 32 columns at a time, a lane each; the warps share
+// out the rows.
+template <class T, class Value>
+__device__ void column_sums(T* b, bool adding, Word rows, Word first, Word stop, T alpha, Value value, const Team& team) {
+  SHARED(double, part, MOST_THREADS);
+  const int warps = team.threads / WARP, warp = team.thread / WARP;
+  for (Word left = first + (Word)team.block * WARP; left < stop; left += (Word)team.blocks * WARP) {
+    const Word j = left + team.lane();
+    double sum = 0;
+    for (Word i = warp; j < stop && i < rows; i += FEW * warps) {
+      T some = 0;
+      for (int k = 0; k < FEW && i + k * warps < rows; ++k) some += value(i + k * warps, j);
+      sum += some;
+    }
+    __syncthreads();  // what others had in `part` has been read
+    part[team.thread] = sum;
+    __syncthreads();
+    if (warp == 0 && j < stop) {
+      for (int w = 1; w < warps; ++w) sum += part[w * WARP + team.lane()];
+      b[j] = (adding ? b[j] : T(0)) + alpha * (T)sum;
+    }
+  }
+}
+
 #define FOR_EACH(i, n) for (Word i = team.rank(); i < (n); i += team.size())
 
 namespace kernels {
@@ -169,13 +193,23 @@ template <class T> __device__ void add_bias(Line line, const Team& team) {
     }                                                                                         \
   }
 
-#define BACKWARD(name, formula)                                                            \
-  template <class T> __device__ void name(Line line, const Team& team) {                   \
-    Matrix<T> dx = line.matrix<T>(), of_dy = line.matrix<T>(), of_y = line.matrix<T>();    \
-    FOR_EACH(i, dx.size()) {                                                               \
-      const T dy = of_dy.data[i], y = of_y.data[i];                                        \
-      dx.data[i] = formula;                                                                \
-    }                                                                                      \
+// Each also as name_bias: the sums of dx over the rows, which are the gradient of a bias, from the same pass.
+#define BACKWARD(name, formula)                                                               \
+  template <class T> __device__ void name(Line line, const Team& team) {                      \
+    Matrix<T> dx = line.matrix<T>(), of_dy = line.matrix<T>(), of_y = line.matrix<T>();       \
+    FOR_EACH(i, dx.size()) {                                                                  \
+      const T dy = of_dy.data[i], y = of_y.data[i];                                           \
+      dx.data[i] = formula;                                                                   \
+    }                                                                                         \
+  }                                                                                           \
+  template <class T> __device__ void name##_bias(Line line, const Team& team) {               \
+    Matrix<T> dx = line.matrix<T>(), db = line.vector<T>();                                   \
+    Matrix<T> of_dy = line.matrix<T>(), of_y = line.matrix<T>();                              \
+    auto made = [=](Word i, Word j) {                                                         \
+      const T dy = of_dy.row(i)[j], y = of_y.row(i)[j];                                       \
+      return dx.row(i)[j] = formula;                                                          \
+    };                                                                                        \
+    column_sums(db.data, false, dx.rows, 0, dx.columns, T(1), made, team);                    \
   }
 
 FORWARD(sigmoid, sigmoid_of(x))

@@ -182,27 +182,10 @@ template <class T> __device__ void linear_backward_weights_sgd(Line line, const 
   weights(W, true, dy, x, -lr.data[0], line, team);
 }
 
-// b <- start + alpha sum over rows of dy: 32 columns at a time, a lane each; the warps share out the rows.
+// b <- start + alpha sum over rows of dy, of which the columns from `first` to `stop`.
 template <class T> __device__ void add_rows(T* b, bool adding, Matrix<T> dy, T alpha, Line line, const Team& team) {
-  SHARED(double, part, MOST_THREADS);
   const Word first = line.size(), stop = line.size();
-  const int warps = team.threads / WARP, warp = team.thread / WARP;
-  for (Word left = first + (Word)team.block * WARP; left < stop; left += (Word)team.blocks * WARP) {
-    const Word j = left + team.lane();
-    double sum = 0;
-    for (Word i = warp; j < stop && i < dy.rows; i += FEW * warps) {
-      T some = 0;
-      for (int k = 0; k < FEW && i + k * warps < dy.rows; ++k) some += dy.row(i + k * warps)[j];
-      sum += some;
-    }
-    __syncthreads();  // what others had in `part` has been read
-    part[team.thread] = sum;
-    __syncthreads();
-    if (warp == 0 && j < stop) {
-      for (int w = 1; w < warps; ++w) sum += part[w * WARP + team.lane()];
-      b[j] = (adding ? b[j] : T(0)) + alpha * (T)sum;
-    }
-  }
+  column_sums(b, adding, dy.rows, first, stop, alpha, [=](Word i, Word j) { return dy.row(i)[j]; }, team);
 }
 
 template <class T> __device__ void linear_backward_bias(Line line, const Team& team) {
