@@ -95,8 +95,8 @@ class Sequential:
         Computed batch_size rows at a time; None takes as many as keep the intermediate results small.
         """
         size = 4096 if batch_size is None else gate.integer(batch_size, "batch_size")
-        x = self.backend.borrowed(x)
         with self.backend.explained():
+            x = self.backend.borrowed(x)
             checked = gate.samples(x, self.backend, self.dtype, self.inputs)
             answers = [self.propagate(checked[i : i + size]) for i in range(0, len(checked), size)]  # (≤ size, outputs)
         if self.backend.owns(x):

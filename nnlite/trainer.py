@@ -156,9 +156,9 @@ class Trainer:
 
     def step(self, x: Any, y: Any) -> float:
         """One step of gradient descent on x (N, inputs), y (N, outputs) or (N,); returns the loss before the update."""
-        x, target = self._data(x, y)
-        before = self.network.parameters.copy()
         with _quiet(), self.network.backend.explained():
+            x, target = self._data(x, y)
+            before = self.network.parameters.copy()
             _, losses = self._learn(x, target)
         loss = self.loss.reduce(losses, target.shape[1])
         if not math.isfinite(loss) or not np.isfinite(self.network.parameters).all():
@@ -189,9 +189,9 @@ class Trainer:
         """
         epochs, batch_size = gate.integer(epochs, "epochs", least=0), gate.integer(batch_size, "batch_size")
         backend = self.network.backend
-        chunks = Chunks.of(x, y, self.network.dtype.itemsize, epochs, backend.room())
-        if chunks is None:
-            with backend.explained():
+        with backend.explained():
+            chunks = Chunks.of(x, y, self.network.dtype.itemsize, epochs, backend.room())
+            if chunks is None:
                 x, target = self._data(x, y)
         validation = None if validation_data is None else self._validation(validation_data)
         self.history = History()

@@ -198,6 +198,17 @@ def test_why_there_is_no_gpu(stand_in, raised, remedy, monkeypatch):
     assert nl.get_device("auto").name == "numba"
 
 
+def test_a_forked_child_is_told_what_to_do(stand_in, monkeypatch):
+    x, y = problem()
+    trainer = trainer_for(stand_in)
+    trainer.fit(x, y, progress=False)
+    monkeypatch.setattr("os.getpid", lambda: -1)  # as in a child
+    uses = [lambda: trainer.fit(x, y, progress=False), lambda: trainer.network.predict(x), lambda: trainer.step(x, y)]
+    for use in uses:
+        with pytest.raises(nl.DeviceError, match="forked after it was used: start processes by 'spawn'"):
+            use()
+
+
 def test_a_missing_compiler_is_named(stand_in, monkeypatch):
     import cupy
 

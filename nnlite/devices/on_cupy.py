@@ -16,6 +16,10 @@ from .on_numpy import NumpyDevice, Replay
 from .recording import Arena, Row, Tape
 
 ON_CUDA = (2, 13)  # DLPack's numbers for memory of a GPU, and memory that it shares with the CPU
+FORKED = (
+    "CUDA does not work in a process that was forked after it was used: start processes by 'spawn' "
+    "(multiprocessing.set_start_method), or use the GPU only in the children"
+)
 
 
 def why_not() -> str:
@@ -32,10 +36,7 @@ def why_not() -> str:
         if "InsufficientDriver" in str(error):
             return "no NVIDIA driver, or one too old for this CuPy: install or update it (nvidia-smi shows it)"
         if "InitializationError" in str(error):
-            return (
-                "CUDA does not work in a process that was forked after it was used: start processes by 'spawn' "
-                "(multiprocessing.set_start_method), or use the GPU only in the children"
-            )
+            return FORKED
         return f"CUDA finds no GPU ({error}): check nvidia-smi and CUDA_VISIBLE_DEVICES"
     if not count:
         return "CUDA finds no GPU: check nvidia-smi and CUDA_VISIBLE_DEVICES"
@@ -115,6 +116,10 @@ class CupyDevice(NumpyDevice):
 
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
+        if os.getpid() != self.process:
+            from . import DeviceError
+
+            raise DeviceError(f"device 'cupy' cannot be used: {FORKED}")
         try:
             yield
         except self.cupy.cuda.memory.OutOfMemoryError as error:
