@@ -115,7 +115,7 @@ class Trainer:
         self.optimizer = optimizer if isinstance(optimizer, Optimizer) else optimizer_named(optimizer)
         self.metrics = [metric_named(m) for m in metrics]
         self.replay = gate.one_of(replay, ("auto", "eager", "graph", "persistent"), "replay")
-        if self.replay in ("graph", "persistent") and network.device != "cupy":
+        if self.replay != "eager":
             network.backend.refuse(self.replay)
         self.optimizer.bind(network)
         self.history = History()

@@ -48,8 +48,8 @@ class Cublas:
         self.workspace = cupy.empty(WORKSPACE, np.uint8)
         self.stream: int | None = None
 
-    def product(self, c: Any, a: Any, b: Any, a_transposed: bool, b_transposed: bool, adding: bool) -> None:
-        """C ← A B, or C ← C + A B: c (M, N), a (M, K) or (K, M), b (K, N) or (N, K)."""
+    def product(self, c: Any, a: Any, b: Any, a_transposed: bool, b_transposed: bool) -> None:
+        """C ← A B: c (M, N), a (M, K) or (K, M), b (K, N) or (N, K)."""
         stream = int(self.cupy.cuda.get_current_stream().ptr)
         if stream != self.stream:
             self._check(self.library.cublasSetStream_v2(self.handle, stream), "cublasSetStream")
@@ -60,7 +60,7 @@ class Cublas:
         inner = a.shape[0 if a_transposed else 1]
         real = ctypes.c_float if c.dtype == np.float32 else ctypes.c_double
         multiply = self.library.cublasSgemm_v2 if c.dtype == np.float32 else self.library.cublasDgemm_v2
-        factor, keep = real(1), real(1 if adding else 0)
+        factor, keep = real(1), real(0)
         status = multiply(
             self.handle,
             *(TRANSPOSED if b_transposed else PLAIN, TRANSPOSED if a_transposed else PLAIN),

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from . import cublas, reference
 from .kernel import kernels_in
@@ -35,7 +33,7 @@ PARTS = {
     "linear_backward_bias": "M",
     "linear_backward_bias_sgd": "M",
 }
-# (product, result's place in the row) -> which operands are A and B, and which of them are transposed.
+# Product -> which operands are A and B, and which of them are transposed.
 BY_CUBLAS = {
     "linear": ("x", "W", False, False),
     "matmul": ("x", "W", False, False),
@@ -62,11 +60,17 @@ def launches(real: str) -> str:
 
 
 def replays(kinds: Iterable[tuple[str, str]], threads: int) -> str:
-    """The source of the persistent replay of these kernels and types; their numbers in a table begin at 2."""
+    """The source of the persistent replay of these kernels and types."""
     cases = " ".join(
-        f"case {number}: return kernels::{name}<{real}>(line, team);" for number, (name, real) in enumerate(kinds, 2)
+        f"case {number}: return kernels::{name}<{real}>(line, team);"
+        for (name, real), number in numbered(kinds).items()
     )
     return source("kernels", "products", "replay", REPLAY="", THREADS=str(threads), CASES=cases)
+
+
+def numbered(kinds: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """(kernel, type) -> its number in a table of the persistent replay, where 0 and 1 are stops."""
+    return {kind: number for number, kind in enumerate(dict.fromkeys(kinds), 2)}
 
 
 def real_of(row: Row) -> str:
@@ -92,10 +96,6 @@ class Machine:
     def address(array: Any) -> int:
         """Where in the GPU's memory the array begins."""
         return int(array.data.ptr)
-
-    def to_numpy(self, array: Any) -> np.ndarray:
-        """The array in main memory."""
-        return self.cupy.asnumpy(array)
 
     @functools.cached_property
     def cublas(self) -> cublas.Cublas | None:
@@ -131,15 +131,17 @@ class Machine:
         """A linear row and the activation that alone reads its result: the bias is added on the way."""
         self._product(Row("matmul", linear.kernel, linear.operands, linear.results))
         y, x, b = activation.results[0], linear.results[0], operands(linear)["b"]
-        words = [self.address(y), *y.shape, self.address(x), *x.shape, self.address(b), *b.shape]
-        self._launch(WITH_BIAS[activation.name], real_of(linear), self._enough(y.size), words)
+        self._launch(WITH_BIAS[activation.name], real_of(linear), self._enough(y.size), self._words(y, x, b))
 
     def backward_and_bias(self, activation: Row, bias: Row) -> None:
         """The backward of an activation, and of the same pass the bias's gradient."""
         dx, db, (dy, y) = activation.results[0], operands(bias)["db"], activation.operands
-        words = [word for array in (dx, db, dy, y) for word in (self.address(array), *array.shape)]
         blocks = math.ceil(dx.shape[1] / WARP)
-        self._launch(BACK_WITH_BIAS[activation.name], real_of(activation), blocks, words)
+        self._launch(BACK_WITH_BIAS[activation.name], real_of(activation), blocks, self._words(dx, db, dy, y))
+
+    def _words(self, *arrays: Any) -> list[int]:
+        """A line of nothing but arrays."""
+        return [word for array in arrays for word in (self.address(array), *array.shape)]
 
     def _launch(self, name: str, real: str, blocks: int, words: Sequence[int]) -> None:
         self.kernel(name, real)((blocks,), (BLOCK,), (*words, *[0] * (LONGEST - len(words))))
@@ -150,10 +152,9 @@ class Machine:
         named = operands(row)
         a, b, a_transposed, b_transposed = BY_CUBLAS[row.name]
         c = next(iter(named.values()))
-        self.cublas.product(c, named[a], named[b], a_transposed, b_transposed, adding=False)
+        self.cublas.product(c, named[a], named[b], a_transposed, b_transposed)
         if row.name == "linear":
-            words = [self.address(c), *c.shape, self.address(named["b"]), *named["b"].shape]
-            self._launch("add_bias", real_of(row), self._enough(c.size), words)
+            self._launch("add_bias", real_of(row), self._enough(c.size), self._words(c, named["b"]))
 
     def _blocks(self, row: Row) -> int:
         """So many that every thread has about one number to make, or every warp a row."""
@@ -168,8 +169,3 @@ class Machine:
 
     def _enough(self, count: int) -> int:
         return max(1, min(math.ceil(count / BLOCK), 8 * self.processors))
-
-
-def numbered(rows: Iterable[Row]) -> Mapping[tuple[str, str], int]:
-    """(kernel, type) of these rows -> its number in a table of the persistent replay."""
-    return {kind: number for number, kind in enumerate(dict.fromkeys((row.name, real_of(row)) for row in rows), 2)}

@@ -82,7 +82,7 @@ class GraphReplay(Replay):
     def __init__(self, machine: Machine, tapes: Sequence[Tape], arena: Arena, why: str) -> None:
         self.machine, self.arena, self.cupy = machine, arena, machine.cupy
         arena.place("results", *([(row, time) for time, row in enumerate(tape.rows)] for tape in tapes))
-        rows = [[self._placed(row) for row in tape.rows] for tape in tapes]
+        rows = [[self.placed(row) for row in tape.rows] for tape in tapes]
         self.forward = [self._forward_pairs(tape.rows) if machine.cublas else {} for tape in tapes]
         self.backward = [self._backward_pairs(tape.rows) for tape in tapes]
         sums = arena.segments["sums"]
@@ -94,14 +94,6 @@ class GraphReplay(Replay):
         self.plan = f"CUDA graph of {STEPS} steps of {len(rows[0])} rows: {why}; products by " + (
             f"cuBLAS in {machine.precision}" if machine.cublas else "a kernel of our own, since there is no cuBLAS"
         )
-
-    def _placed(self, row: Row) -> Row:
-        """The row with arrays in the places of symbols."""
-
-        def place(operand: Any) -> Any:
-            return self.arena.view(operand) if isinstance(operand, Symbol) else operand
-
-        return Row(row.name, row.kernel, tuple(map(place, row.operands)), tuple(map(place, row.results)))
 
     def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
         epochs = -(-last // per_epoch) - first // per_epoch
@@ -123,9 +115,9 @@ class GraphReplay(Replay):
                 closing.launch(self.stream)
             step = end
         self.stream.synchronize()
-        went_well, ended = self.machine.to_numpy(self.state).tolist()
+        went_well, ended = self.arena.device.to_numpy(self.state).tolist()
         start = first // per_epoch
-        history[start : start + ended] = self.machine.to_numpy(self.history[:ended])
+        history[start : start + ended] = self.arena.device.to_numpy(self.history[:ended])
         if (
             first + went_well < last
         ):  # as if the steps after the first bad one had not been: the batch says how far it came
@@ -205,12 +197,11 @@ class PersistentReplay(Replay):
         self.machine, self.arena, self.cupy, self.blocks = machine, arena, machine.cupy, blocks
         plans = [self._planned(tape) for tape in tapes]
         arena.place("results", *([(step.row, step.phase) for step in steps] for steps in plans))
-        self.numbers = numbered(step.row for steps in plans for step in steps)
-        self.kept = self._kept() if blocks == 1 else {}
+        self.numbers = numbered((step.row.name, real_of(step.row)) for steps in plans for step in steps)
+        self.kept, self.used = self._kept() if blocks == 1 else ({}, 0)
         tables = [self._table(steps) for steps in plans]
         tables += [tables[0][:, :0]] * (2 - len(tables))
         self.lines = [table.shape[1] for table in tables]
-        self.used = sum(-(-placed.bytes // 16) * 16 for placed in self.kept.values())
         self.shared_bytes = self.used + sum(self.lines) * LINE * 8
         named = [operands(step.row).values() for steps in plans for step in steps]
         largest = max(
@@ -245,7 +236,7 @@ class PersistentReplay(Replay):
         self.kernel((self.blocks,), (self.threads,), (*settings, *results), shared_mem=self.shared_bytes)
         came = int(self.stopped[0])
         start, stop = first // per_epoch, came // per_epoch
-        history[start:stop] = self.machine.to_numpy(self.history[start:stop])
+        history[start:stop] = self.arena.device.to_numpy(self.history[start:stop])
         return came
 
     def _compiled(self) -> Any:
@@ -263,14 +254,14 @@ class PersistentReplay(Replay):
             return plan(rows, SPLIT)
         return [Planned(row, "", time) for time, row in enumerate(rows)]
 
-    def _kept(self) -> dict[str, _Placed]:
-        """All of the arena but the data, one segment after the other."""
+    def _kept(self) -> tuple[dict[str, _Placed], int]:
+        """All of the arena but the data, one segment after the other, and where the last one ends."""
         placed, offset = {}, 0
         for name, array in self.arena.segments.items():
             if name not in FAR:
                 placed[name] = _Placed(offset, int(array.nbytes))
                 offset += -(-placed[name].bytes // 16) * 16
-        return placed
+        return placed, offset
 
     def _table(self, steps: Sequence[Planned]) -> np.ndarray:
         """(blocks, lines, LINE): what each block does."""
@@ -288,7 +279,7 @@ class PersistentReplay(Replay):
             if self.blocks > 1 and step.phase != phase:
                 lines.append([BARRIER])
                 phase, open_rows = step.phase, []
-            mine = share_of(step, block, self.blocks) if self.blocks > 1 else share_of(step, 0, 1)
+            mine = share_of(step, block, self.blocks)
             if mine is None:
                 continue
             if any(meets(step.row, other) for other in open_rows):

@@ -12,6 +12,7 @@ import numpy as np
 from . import reference
 from .cuda_machine import Machine
 from .kernel import Kernels, kernels_in
+from .lines import is_array
 from .on_numpy import NumpyDevice, Replay
 from .recording import Arena, Row, Tape
 
@@ -74,7 +75,7 @@ class CupyDevice(NumpyDevice):
 
         def call(*operands: Any) -> Any:
             sizes = signature.sizes(operands, name)
-            arrays = [operand for operand in operands if getattr(operand, "ndim", 0)]
+            arrays = [operand for operand in operands if is_array(operand)]
             shapes = (tuple(sizes[letter] for letter in signature.results[result] or ()) for result in signature.fresh)
             results = tuple(self.cupy.empty(shape, arrays[0].dtype) for shape in shapes)
             self.machine.run(Row(name, formula, operands, results))
@@ -113,6 +114,9 @@ class CupyDevice(NumpyDevice):
         from .cuda_replay import choose
 
         return choose(self.machine, [tape for tape in (full, short) if tape], arena, how)
+
+    def refuse(self, how: str) -> None:
+        """It has all ways to replay."""
 
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import reference
 from .kernel import Kernels, kernels_in
-from .recording import ALIGNMENT, Arena, Symbol, Tape
+from .recording import ALIGNMENT, Arena, Row, Symbol, Tape
 
 
 class NumpyDevice:
@@ -83,11 +83,16 @@ class Replay:
 
     def lower(self, tape: Tape) -> Any:
         """The tape in the form that `run` runs: (kernel, operands, results) with arrays in the places of symbols."""
+        rows = map(self.placed, tape.rows)
+        return [(row.kernel, row.operands, row.results) for row in rows]
+
+    def placed(self, row: Row) -> Row:
+        """The row with arrays in the places of symbols."""
 
         def place(operand: Any) -> Any:
             return self.arena.view(operand) if isinstance(operand, Symbol) else operand
 
-        return [(row.kernel, list(map(place, row.operands)), list(map(place, row.results))) for row in tape.rows]
+        return Row(row.name, row.kernel, tuple(map(place, row.operands)), tuple(map(place, row.results)))
 
     def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
         """Steps first … last − 1, of which each `per_epoch` make an epoch: its sums go to the next row of `history`.

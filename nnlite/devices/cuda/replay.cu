@@ -59,7 +59,8 @@ __device__ inline Word* take_table(char* memory, Word& offset, const Word* table
 
 // Steps first ... last - 1, of which each `per_epoch` make an epoch, the last of them by the short table if it has lines.
 // full (blocks, full_lines, LINE), short_ (blocks, short_lines, LINE); kept: `segments` of them, which take `used` bytes.
-// sums (count,), kept at sums_at, or there is no such place if that is negative; history (epochs, count); stopped: where the step is written before which this stopped; gate: zero.
+// sums (count,), kept at sums_at, or not kept if that is negative; history (epochs, count); stopped: where the step is
+// written before which this stopped; gate: zero.
 extern "C" __global__ void __launch_bounds__(NNLITE_THREADS)
 replay(const Word* full, Word full_lines, const Word* short_, Word short_lines, const Kept* kept, Word segments, Word used,
        Word first, Word last, Word per_epoch, double* sums, Word sums_at, Word count, double* history, Word* stopped, Bits* gate) {
