@@ -162,6 +162,12 @@ def test_trains_as_numpy_does_in_every_order_of_threads(net, replay, order, stan
 
 
 @pytest.mark.parametrize("replay", ["persistent", "graph"])
+def test_a_single_epoch_with_a_short_batch(replay, stand_in):
+    found = train(stand_in, (7, 19, 5), "cce", replay, epochs=1)  # the stand-in finds what is written past an array
+    assert_alike(found, train("numpy", (7, 19, 5), "cce", epochs=1), 2e-6)
+
+
+@pytest.mark.parametrize("replay", ["persistent", "graph"])
 def test_adam_and_dropout_in_float64(replay, stand_in):
     setting = {"optimizer": "adam", "dropout": 0.4, "dtype": "float64"}
     found = train(stand_in, (7, 19, 5), "cce", replay, **setting)

@@ -82,23 +82,20 @@ class GraphReplay(Replay):
     def __init__(self, machine: Machine, tapes: Sequence[Tape], arena: Arena, why: str) -> None:
         self.machine, self.arena, self.cupy = machine, arena, machine.cupy
         arena.place("results", *([(row, time) for time, row in enumerate(tape.rows)] for tape in tapes))
-        rows = [[self.placed(row) for row in tape.rows] for tape in tapes]
+        self.rows = [[self.placed(row) for row in tape.rows] for tape in tapes]
         self.forward = [self._forward_pairs(tape.rows) if machine.cublas else {} for tape in tapes]
         self.backward = [self._backward_pairs(tape.rows) for tape in tapes]
-        sums = arena.segments["sums"]
-        self.history = machine.cupy.zeros((1, len(sums)), np.float64)
+        self.history = machine.cupy.zeros((1, len(arena.segments["sums"])), np.float64)
         self.state = machine.cupy.zeros(2, np.int64)  # steps that went well, epochs that ended
         self.stream = machine.cupy.cuda.Stream(non_blocking=True)
-        self.rows = rows
         self.graphs: tuple[Any, Any, Any] | None = None
-        self.plan = f"CUDA graph of {STEPS} steps of {len(rows[0])} rows: {why}; products by " + (
+        self.plan = f"CUDA graph of {STEPS} steps of {len(self.rows[0])} rows: {why}; products by " + (
             f"cuBLAS in {machine.precision}" if machine.cublas else "a kernel of our own, since there is no cuBLAS"
         )
 
     def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
-        epochs = -(-last // per_epoch) - first // per_epoch
-        if self.graphs is None or len(self.history) < epochs:
-            self.history = self.cupy.zeros((max(epochs, len(history)), history.shape[1]), np.float64)
+        if self.graphs is None or self.history.shape != history.shape:
+            self.history = self.cupy.zeros(history.shape, np.float64)
             self.graphs = self._captured()
         many, one, closing = self.graphs
         self.state[...] = 0
@@ -116,16 +113,13 @@ class GraphReplay(Replay):
             step = end
         self.stream.synchronize()
         went_well, ended = self.arena.device.to_numpy(self.state).tolist()
-        start = first // per_epoch
+        start, came = first // per_epoch, first + went_well
         history[start : start + ended] = self.arena.device.to_numpy(self.history[:ended])
-        if (
-            first + went_well < last
-        ):  # as if the steps after the first bad one had not been: the batch says how far it came
+        if came < last:  # the steps after the first bad one do not count: the position is where that one ends
             batch, rows = self.rows[0][0].results[0].shape[0], len(self.arena.segments["x"])
-            came = first + went_well + 1
-            position = came // per_epoch * rows + min(rows, came % per_epoch * batch)
-            self.arena.segments["position"][...] = position
-        return first + went_well
+            epochs, steps = divmod(came + 1, per_epoch)
+            self.arena.segments["position"][...] = epochs * rows + min(rows, steps * batch)
+        return came
 
     def _captured(self) -> tuple[Any, Any, Any]:
         """The three graphs. Before, a step is made and undone: so everything is compiled, loaded and reserved."""
@@ -133,7 +127,7 @@ class GraphReplay(Replay):
         self.cupy.cuda.get_current_stream().synchronize()
         with self.stream:
             for which in range(len(self.rows)):
-                self._step(which, end_of_epoch=True)
+                self._step(which, end_of_epoch=False)  # or it would be written to the history
         self.stream.synchronize()
         for name, array in kept.items():
             self.arena.segments[name][...] = array

@@ -23,7 +23,8 @@ HERE = Path(__file__).parent
 COMPILER = shutil.which("g++")
 ATTRIBUTES = {"MultiProcessorCount": 3, "MaxSharedMemoryPerBlockOptin": 232_448, "CooperativeLaunch": 1}
 # of threads; of the sources; what was launched; bytes that there are
-settings = SimpleNamespace(order=0, edit=lambda code: code, launches=[], memory=2**40)
+settings = SimpleNamespace(order=0, edit=lambda code: code, launches=[], memory=2**40, guards=[])
+GUARD = 0xA5
 
 
 class Array(np.lib.mixins.NDArrayOperatorsMixin):
@@ -324,7 +325,10 @@ def _new(make):
         made = make(*arguments, **options)
         if made.nbytes > settings.memory:
             raise OutOfMemoryError(f"Out of memory allocating {made.nbytes:,} bytes")
-        return Array(made)
+        room = np.full(made.nbytes + 64, GUARD, np.uint8)  # what is written past an array is found
+        room[: made.nbytes] = np.ascontiguousarray(made).reshape(-1).view(np.uint8)
+        settings.guards.append(room[made.nbytes :])
+        return Array(room[: made.nbytes].view(made.dtype).reshape(made.shape))
 
     return function
 
@@ -366,9 +370,10 @@ def installed(order=0, edit=lambda code: code):
     names = {"cupy": cupy, "cupy.cuda": cupy.cuda, "cupy.cuda.nvrtc": cupy.cuda.nvrtc}
     before = {name: sys.modules.get(name) for name in names}
     sys.modules.update(names)
-    settings.order, settings.edit, settings.launches, settings.memory = order, edit, [], 2**40
+    settings.order, settings.edit, settings.launches, settings.memory, settings.guards = order, edit, [], 2**40, []
     try:
         yield cupy
+        assert all((guard == GUARD).all() for guard in settings.guards), "something was written past an array"
     finally:
         for name, known in before.items():
             if known is None:
