@@ -58,6 +58,7 @@ class Steps:
             },
         )
         self.position = self.arena.segments["position"]
+        self.order = np.zeros((self.window, self.rows), np.int64)  # drawn here, then taken to where the steps read it
         self.history = np.zeros((self.window, len(self.arena.segments["sums"])))  # the finished epochs' sums
         self.tape: Tape | None = None
         self.replay = (trainer.replay != "eager" and self._recorded()) or self
@@ -74,9 +75,10 @@ class Steps:
     def start(self, epochs: int, shuffles: np.random.Generator | None) -> None:
         """Draw the order of rows for the next epochs, at most `window` of them."""
         self.epochs = epochs
-        order = np.tile(np.arange(self.rows), (epochs, 1))
+        order = self.order[:epochs]
+        order[...] = np.arange(self.rows)
         if shuffles is not None:
-            order = shuffles.permuted(order, axis=1)
+            shuffles.permuted(order, axis=1, out=order)
         self.arena.segments["order"][: order.size] = self.trainer.network.backend.asarray(order.ravel())
         self.position[...] = 0
         self.arena.segments["sums"][...] = 0

@@ -194,12 +194,14 @@ def forward_product(y, x, W, start, apart, first, stop):
 
 
 def linear(y, x, W, b, first, stop):
-    start, apart = address(b) + first * b.itemsize, 0
-    if y.shape[1] == 1:  # a product with one column takes its start from one, too
-        for i in range(y.shape[0]):
-            y[i, 0] = b[0]
-        start, apart = address(y), y.itemsize
-    forward_product(y, x, W, start, apart, first, stop)
+    if y.shape[1] > 1:
+        forward_product(y, x, W, address(b) + first * b.itemsize, 0, first, stop)
+        return
+    for i in range(y.shape[0]):
+        total = b[0]
+        for k in range(x.shape[1]):
+            total += x[i, k] * W[k, 0]
+        y[i, 0] = total
 
 
 def matmul(y, x, W, first, stop):

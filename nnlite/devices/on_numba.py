@@ -26,7 +26,7 @@ from .products import ready
 from .recording import ALIGNMENT, Arena, NotRecordableError, Row, Symbol, Tape
 
 LOOPS: dict[str, Callable[..., Any]] = {
-    name: compiled(getattr(loops, name)) for name in kernels_in(reference) if hasattr(loops, name)
+    name: compiled(getattr(loops, name), inlined=True) for name in kernels_in(reference) if hasattr(loops, name)
 }
 
 # Called from Python, one at a time, NumPy's own loops are as fast as these: they are for the replay only.
@@ -105,7 +105,7 @@ class CompiledReplay(Replay):
                 tiles.place(arena, self.threads)
         self.tables = [tuple(self._table(*each, thread) for each in plans) for thread in range(self.threads)]
         nothing, sums = self.tables[0][0][:0], arena.segments["sums"]
-        table.replay(nothing, nothing, 0, 0, 1, sums, np.zeros((1, len(sums))), 0, 1, np.zeros(1, np.int64), FAILED)
+        table.replay(nothing, nothing, 0, 0, 1, sums, np.zeros((1, len(sums))), 0, 1, np.zeros(1, np.int64))
 
     def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
         barrier, sums = np.zeros(1, np.int64), self.arena.segments["sums"]
@@ -118,7 +118,7 @@ class CompiledReplay(Replay):
                 return
             full, *rest = self.tables[thread]
             short = rest[0] if rest else full[:0]
-            settings = (first, last, per_epoch, sums, history, thread, self.threads, barrier, FAILED)
+            settings = (first, last, per_epoch, sums, history, thread, self.threads, barrier)
             done[thread] = table.replay(full, short, *settings)
 
         others = [threading.Thread(target=share, args=(thread,), daemon=True) for thread in range(1, self.threads)]
@@ -137,11 +137,10 @@ class CompiledReplay(Replay):
             raise
         for other in others:
             other.join()
-        if FAILED[0]:
-            FAILED[0] = 0
+        if barrier[0] < 0:
             raise RuntimeError(
-                "a kernel of your own raised an error in compiled code, where it cannot be shown; "
-                'Trainer(…, replay="eager") runs it in Python and shows it'
+                "a kernel of your own raised an error in compiled code, where it cannot be shown, or memory ran out; "
+                'Trainer(…, replay="eager") runs every step in Python and shows it'
             )
         return int(done[0])
 
@@ -225,8 +224,6 @@ class CompiledReplay(Replay):
 
 # ---- kernels of a user's own ----------------------------------------------------------------------------------------
 
-FAILED = np.zeros(1, np.int64)  # set to 1 by one that raised an error: a C function cannot pass it on
-
 
 @functools.cache
 def own_loop(kernel: Callable[..., Any]) -> Callable[..., Any]:
@@ -237,14 +234,11 @@ def own_loop(kernel: Callable[..., Any]) -> Callable[..., Any]:
     made = [f"made_{name}" for name in signature.fresh]
     lines = [
         f"def loop({', '.join([*fresh, *in_place, *signature.inputs])}):",
-        "    try:",
-        f"        {', '.join(made) + ' = ' if made else ''}formula({', '.join(signature.operands)})",
-        *(f"        copy({to}, {what})" for to, what in zip(fresh, made)),
-        "    except Exception:",
-        "        failed(where, 1)",
+        f"    {', '.join(made) + ' = ' if made else ''}formula({', '.join(signature.operands)})",
+        *(f"    copy({to}, {what})" for to, what in zip(fresh, made)),
     ]
-    names: dict[str, Any] = {"failed": table.add_atomically, "where": FAILED.ctypes.data}
-    names |= {"formula": njit(error_model="numpy", nogil=True)(kernel), "copy": copy, "__name__": kernel.__module__}
+    names: dict[str, Any] = {"formula": njit(error_model="numpy", nogil=True)(kernel), "copy": copy}
+    names["__name__"] = kernel.__module__
     exec("\n".join(lines), names)
     return njit(error_model="numpy", nogil=True)(names["loop"])
 

@@ -14,6 +14,7 @@ apart), C itself, or nothing.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -22,9 +23,9 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic
 
-from .compiling import compiled, machine_function
+from .compiling import compiled, machine_code
 from .memory import address, copy_bytes
 
 _I64, _I32 = ir.IntType(64), ir.IntType(32)
@@ -164,18 +165,35 @@ def _write_block(
 
 
 # ---- by name --------------------------------------------------------------------------------------------------------
-# A strip and a product are C functions, made once for each dtype by `ready`, which compiled code calls by their names.
+# A strip and a product are machine code, made once for each dtype by `ready`, which compiled code calls by its name.
 # Were they compiled into whatever calls them, every loop would be as large as this file, and as slow to compile.
 
 
-def strip(rows, c, c_row, s, s_row, a, a_row, a_step, a_block, b, b_row, inner, columns, alpha):
+def _call(name: str) -> Callable[..., Any]:
+    """Write the call of the machine code of this name; an error in it is one of whoever called it."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        convention = context.call_conv
+        kind = convention.get_function_type(signature.return_type, signature.args)
+        function = cgutils.get_or_insert_function(builder.module, kind, name)
+        status, _ = convention.call_function(builder, function, signature.return_type, signature.args, arguments)
+        with cgutils.if_unlikely(builder, status.is_error):
+            convention.return_status_propagate(builder, status)
+        return context.get_dummy_value()
+
+    return generate
+
+
+@intrinsic
+def strip(typing, rows, c, c_row, s, s_row, a, a_row, a_step, a_block, b, b_row, inner, columns, alpha):
     """`_strip`, from compiled code."""
-    raise NotImplementedError
+    return _strip_type(alpha), _call(f"nnlite_strip_{alpha}")
 
 
-def product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows, inner, columns, alpha, size):
+@intrinsic
+def product(typing, c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows, inner, columns, alpha, size):
     """`_product`, from compiled code."""
-    raise NotImplementedError
+    return _product_type(alpha), _call(f"nnlite_product_{alpha}")
 
 
 def _strip_type(real: Any) -> Any:
@@ -186,44 +204,28 @@ def _product_type(real: Any) -> Any:
     return types.void(*[types.int64] * 13, real, types.int64)
 
 
-@overload(strip)
-def _(rows, c, c_row, s, s_row, a, a_row, a_step, a_block, b, b_row, inner, columns, alpha):
-    made = types.ExternalFunction(f"nnlite_strip_{alpha}", _strip_type(alpha))
-    return lambda rows, c, c_row, s, s_row, a, a_row, a_step, a_block, b, b_row, inner, columns, alpha: made(
-        rows, c, c_row, s, s_row, a, a_row, a_step, a_block, b, b_row, inner, columns, alpha
-    )
-
-
-@overload(product)
-def _(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows, inner, columns, alpha, size):
-    made = types.ExternalFunction(f"nnlite_product_{alpha}", _product_type(alpha))
-    return lambda c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows, inner, columns, alpha, size: made(
-        c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows, inner, columns, alpha, size
-    )
-
-
 # ---- all blocks ------------------------------------------------------------------------------------------------------
 
 _most, _four, _two, _one = (_block(rows) for rows in (ROWS, 4, 2, 1))
 
 
 def _strip(rows, c, c_row, s, s_row, a, a_row, a_step, a_block, b, b_row, inner, columns, alpha):
-    """All rows, of a strip of columns as wide as a block. From a block's rows of A to the next it is a_block bytes."""
-    while rows > 0:
-        if rows >= ROWS:
-            _most(c, c_row, s, s_row, a, a_row, a_step, b, b_row, inner, columns, alpha)
-            made = ROWS
-        elif rows >= 4:
-            _four(c, c_row, s, s_row, a, a_row, a_step, b, b_row, inner, columns, alpha)
-            made = 4
-        elif rows >= 2:
-            _two(c, c_row, s, s_row, a, a_row, a_step, b, b_row, inner, columns, alpha)
-            made = 2
-        else:
-            _one(c, c_row, s, s_row, a, a_row, a_step, b, b_row, inner, columns, alpha)
-            made = 1
-        rows, c, s = rows - made, c + made * c_row, s + made * s_row
-        a += a_block if made == ROWS else made * a_row
+    """All rows, of a strip of columns as wide as a block. From a block's rows of A to the next it is a_block bytes.
+
+    Only blocks of most rows are in a loop: LLVM computes before a loop whatever stays the same in it, and for all kinds
+    of blocks that is a hundred instructions, which a small product would wait for.
+    """
+    while rows >= ROWS:
+        _most(c, c_row, s, s_row, a, a_row, a_step, b, b_row, inner, columns, alpha)
+        rows, c, s, a = rows - ROWS, c + ROWS * c_row, s + ROWS * s_row, a + a_block
+    if rows >= 4:
+        _four(c, c_row, s, s_row, a, a_row, a_step, b, b_row, inner, columns, alpha)
+        rows, c, s, a = rows - 4, c + 4 * c_row, s + 4 * s_row, a + 4 * a_row
+    if rows >= 2:
+        _two(c, c_row, s, s_row, a, a_row, a_step, b, b_row, inner, columns, alpha)
+        rows, c, s, a = rows - 2, c + 2 * c_row, s + 2 * s_row, a + 2 * a_row
+    if rows == 1:
+        _one(c, c_row, s, s_row, a, a_row, a_step, b, b_row, inner, columns, alpha)
 
 
 # ---- copying B's parts together --------------------------------------------------------------------------------------
@@ -299,14 +301,14 @@ def _product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows, inner
     if columns == 1 and c_row == size and (s == 0 or s_row == size) and (a_row == size or inner > 16):
         # a column is a row, and rows are what vectors are for
         s_row, a, a_row, a_step, b, b_row, b_step, rows, columns = 0, b, 0, b_row, a, a_step, a_row, 1, rows
-    width = strip_width(columns, size)
     if b_step != size or inner * columns > PACKED:
         _copied_product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows, inner, columns, alpha, size)
         return
-    for j in range(0, columns, width):
-        at, of_c, of_s = j * size, c + j * size, s + j * size if s != 0 else 0
-        some = min(width, columns - j)
-        strip(rows, of_c, c_row, of_s, s_row, a, a_row, a_step, ROWS * a_row, b + at, b_row, inner, some, alpha)
+    width = strip_width(columns, size)
+    while columns > 0:  # a range would divide, which takes as long as a small product
+        some = min(width, columns)
+        strip(rows, c, c_row, s, s_row, a, a_row, a_step, ROWS * a_row, b, b_row, inner, some, alpha)
+        columns, c, b, s = columns - width, c + width * size, b + width * size, s + width * size if s != 0 else 0
 
 
 @compiled
@@ -350,6 +352,6 @@ def ready(dtype: np.dtype) -> list[Any]:
     real = types.float32 if dtype == np.float32 else types.float64
     made = []
     for name, function, signature in (("strip", _strip, _strip_type(real)), ("product", _product, _product_type(real))):
-        made.append(machine_function(function, signature))
+        made.append(machine_code(function, signature))
         llvmlite.binding.add_symbol(f"nnlite_{name}_{real}", made[-1].address)
     return made

@@ -1,6 +1,6 @@
 """A tape as a table of integers, and the compiled loop that runs it without Python.
 
-A line of the table is the address of a C function and what that function takes: the addresses of its operands, their
+A line of the table is the address of a function and what that function takes: the addresses of its operands, their
 sizes, plain numbers. Lines with a small number in the place of the address steer:
 
     BARRIER                 wait until all threads have come here
@@ -20,20 +20,21 @@ import llvmlite.binding
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .compiling import compiled, machine_function
+from .compiling import compiled, machine_code
 from .loops import COLUMNS
 from .memory import address, reader
 from .products import ready
 
 BARRIER, REPEAT, MOVE = 0, 1, 2
-CALLED_OFF = -(2**62)  # in a barrier: nobody else will come
+CALLED_OFF = -(2**62)  # in a barrier: somebody will not come any more
 
 
 @functools.cache
 def function_for(loop: Callable[..., Any], name: str, kinds: tuple[str, ...]) -> int:
-    """The address of a C function that unpacks a line of the table and calls this loop.
+    """The address of a function that unpacks a line of the table and calls this loop.
 
     `kinds` says what follows the address, in the words of `reader`. Written as text, since nothing but this differs.
     """
@@ -48,7 +49,7 @@ def function_for(loop: Callable[..., Any], name: str, kinds: tuple[str, ...]) ->
     function = f"run_{name}_{'_'.join(kinds)}"
     exec(compile(f"def {function}(line):\n    loop({', '.join(unpacked)})\n", __file__, "exec"), names)
     ours = getattr(loop, "__module__", "").startswith(__package__ or "nnlite")
-    made = machine_function(names[function], types.void(types.int64), kept=ours)
+    made = machine_code(names[function], types.void(types.int64), kept=ours)
     MADE.append(made)  # or the machine code would be freed
     return int(made.address)
 
@@ -64,14 +65,17 @@ def as_array(lines: Sequence[Sequence[int]]) -> np.ndarray:
 
 @intrinsic
 def call(typing: Any, address: Any, line: Any) -> Any:
-    """Call the C function at this address with the address of a line: 4 ns, where a list of functions costs 47."""
+    """Call the function at this address with the address of a line: 4 ns, where a list of functions costs 47.
+
+    Returns 0, or what Numba's functions return that have raised an error.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        function = ir.FunctionType(ir.VoidType(), [ir.IntType(64)])
-        builder.call(builder.inttoptr(arguments[0], function.as_pointer()), [arguments[1]])
-        return context.get_dummy_value()
+        kind = context.call_conv.get_function_type(types.void, (types.int64,))
+        result, error = (cgutils.alloca_once(builder, place.pointee) for place in kind.args[:2])
+        return builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), [result, error, arguments[1]])
 
-    return types.void(types.int64, types.int64), generate
+    return types.int32(types.int64, types.int64), generate
 
 
 @intrinsic
@@ -117,11 +121,11 @@ def wait(gate, met):
 
 
 @compiled
-def replay(full, short, first, last, per_epoch, sums, history, thread, threads, barrier, failed):
+def replay(full, short, first, last, per_epoch, sums, history, thread, threads, barrier):
     """Run steps first … last − 1 of which each `per_epoch` make an epoch, the last of them by the short table.
 
     history (epochs, S) takes the sums (S,) of each epoch. Returns the step it stopped before: a step whose loss is not
-    finite, or one in which a line has said, by `failed`, that it could not do its work.
+    finite, or one in which a function has raised an error, which calls off the barrier.
     """
     met, turns = 0, 0
     gate = address(barrier)
@@ -135,8 +139,7 @@ def replay(full, short, first, last, per_epoch, sums, history, thread, threads, 
         while line < table.shape[0]:
             what = table[line, 0]
             if what > MOVE:
-                call(what, start + line * apart)
-                if failed[0] != 0:
+                if call(what, start + line * apart) != 0:
                     add_atomically(gate, CALLED_OFF)
                     return step
             elif what == MOVE:
