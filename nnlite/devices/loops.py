@@ -15,7 +15,7 @@ from numba import types
 from numba.extending import overload
 
 from .compiling import compiled, exactly
-from .memory import address, flat
+from .memory import address, flat, place
 from .products import product
 
 # ---- exp and ln(1 + e) that vectorise (ranges and coefficients of exp: Moshier's Cephes, expf and exp) --------------
@@ -237,37 +237,26 @@ def linear_backward_weights_sgd(W, dy, x, lr, first, stop):
 
 @partial(compiled, inlined=True)
 def add_rows(b, start, dy, factor, alpha, first, stop):
-    """b ← alpha factor Σₙ dyₙ + what is at the address `start`; float32 within 64 rows, float64 across them."""
+    """b ← alpha factor Σₙ dyₙ + what is at the address `start`; 64 rows at a time, for the sake of the sum's digits.
+
+    `factor` is the address of a number.
+    """
     size = b.itemsize
     rows, row = dy.shape[0], dy.shape[1] * size
     to, of_dy = address(b) + first * size, address(dy) + first * size
-    if rows <= 64:
-        product(to, 0, start, 0, address(factor), 0, 0, of_dy, row, size, 1, rows, stop - first, alpha, size)
-    else:
-        add_many_rows(b[first:stop], start != 0, of_dy, row, rows, factor, alpha)
-
-
-@compiled
-def add_many_rows(b, adding, of_dy, row, rows, factor, alpha):
-    size, columns = b.itemsize, b.size
-    part, total = np.empty(columns, b.dtype), np.empty(columns, np.float64)
-    for j in range(columns):
-        total[j] = 0
-    for n in range(0, rows, 64):
-        some, block = min(64, rows - n), of_dy + n * row
-        product(address(part), 0, 0, 0, address(factor), 0, 0, block, row, size, 1, some, columns, alpha, size)
-        for j in range(columns):
-            total[j] += part[j]
-    for j in range(columns):
-        b[j] = total[j] + (b[j] if adding else 0)
+    while rows > 0:
+        some = min(rows, 64)
+        product(to, 0, start, 0, factor, 0, 0, of_dy, row, size, 1, some, stop - first, alpha, size)
+        rows, of_dy, start = rows - some, of_dy + some * row, to
 
 
 def linear_backward_bias(db, dy, first, stop):
-    add_rows(db, 0, dy, np.ones(1, db.dtype), db.dtype.type(1), first, stop)
+    one = db.dtype.type(1)
+    add_rows(db, 0, dy, place(one), one, first, stop)
 
 
 def linear_backward_bias_sgd(b, dy, lr, first, stop):
-    add_rows(b, address(b) + first * b.itemsize, dy, lr, b.dtype.type(-1), first, stop)
+    add_rows(b, address(b) + first * b.itemsize, dy, address(lr), b.dtype.type(-1), first, stop)
 
 
 # ---- activations ------------------------------------------------------------------------------------------------

@@ -31,6 +31,16 @@ def address(typing: Any, array: Any) -> Any:
 
 
 @intrinsic
+def place(typing: Any, number: Any) -> Any:
+    """The address of a number, as long as the function runs that asks for it."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.ptrtoint(cgutils.alloca_once_value(builder, arguments[0]), _WORD)
+
+    return types.int64(number), generate
+
+
+@intrinsic
 def flat(typing: Any, array: Any) -> Any:
     """A contiguous array as one of one axis, over the same memory."""
     kind = array.copy(ndim=1)

@@ -316,24 +316,27 @@ def _copied_product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows
     """The same, where parts of B, and of a large A, are first copied so that they lie together in the order of use."""
     lanes = VECTOR // size
     width, apart, most = strip_width(columns, size), VECTORS * VECTOR, min(inner, DEPTH)
-    panel = np.empty(-(-most // lanes) * lanes * apart, np.uint8)
     copied = columns > 4 * width and rows >= 4 * ROWS
     height = min(rows, HEIGHT) if copied else rows
-    blocks = np.empty(-(-height // ROWS) * ROWS * size * most + (lanes + 1) * VECTOR if copied else 0, np.uint8)
+    panel = -(-most // lanes) * lanes * apart  # bytes; then those of A's blocks
+    memory = np.empty(
+        panel + (-(-height // ROWS) * ROWS * size * most + (lanes + 1) * VECTOR if copied else 0), np.uint8
+    )
+    part, blocks = address(memory), address(memory) + panel
     for p in range(0, inner, DEPTH):
-        deep, part = min(DEPTH, inner - p), address(panel)
+        deep = min(DEPTH, inner - p)
         for i in range(0, rows, height):
             tall, of_a = min(height, rows - i), a + i * a_row + p * a_step
             row, step, block = a_row, a_step, ROWS * a_row
             if copied:
                 row, step, block = size, ROWS * size, ROWS * size * deep
                 for r in range(0, tall, ROWS):
-                    to, some = address(blocks) + r // ROWS * block, min(ROWS, tall - r)
+                    to, some = blocks + r // ROWS * block, min(ROWS, tall - r)
                     if a_row == size:
                         _pack(to, step, of_a + r * a_row, a_step, deep, some * size)
                     else:
                         _pack_transposed(to, step, of_a + r * a_row, a_row, deep, some, size, alpha)
-                of_a = address(blocks)
+                of_a = blocks
             for j in range(0, columns, width):
                 some, of_b, of_c = min(width, columns - j), b + p * b_row + j * b_step, c + i * c_row + j * size
                 if b_step != size:
