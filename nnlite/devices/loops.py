@@ -237,17 +237,32 @@ def linear_backward_weights_sgd(W, dy, x, lr, first, stop):
 
 @partial(compiled, inlined=True)
 def add_rows(b, start, dy, factor, alpha, first, stop):
-    """b ← alpha factor Σₙ dyₙ + what is at the address `start`; 64 rows at a time, for the sake of the sum's digits.
+    """b ← alpha factor Σₙ dyₙ + what is at the address `start`; float32 within 64 rows, float64 across them.
 
     `factor` is the address of a number.
     """
     size = b.itemsize
     rows, row = dy.shape[0], dy.shape[1] * size
     to, of_dy = address(b) + first * size, address(dy) + first * size
+    if rows <= 64:
+        product(to, 0, start, 0, factor, 0, 0, of_dy, row, size, 1, rows, stop - first, alpha, size)
+    else:
+        add_many_rows(b[first:stop], start != 0, of_dy, row, rows, factor, alpha)
+
+
+@compiled
+def add_many_rows(b, adding, of_dy, row, rows, factor, alpha):
+    total = np.empty(b.size, np.float64)
+    for j in range(b.size):
+        total[j] = b[j] if adding else 0
     while rows > 0:
         some = min(rows, 64)
-        product(to, 0, start, 0, factor, 0, 0, of_dy, row, size, 1, some, stop - first, alpha, size)
-        rows, of_dy, start = rows - some, of_dy + some * row, to
+        product(address(b), 0, 0, 0, factor, 0, 0, of_dy, row, b.itemsize, 1, some, b.size, alpha, b.itemsize)
+        for j in range(b.size):
+            total[j] += b[j]
+        rows, of_dy = rows - some, of_dy + some * row
+    for j in range(b.size):
+        b[j] = total[j]
 
 
 def linear_backward_bias(db, dy, first, stop):
