@@ -1,5 +1,10 @@
 """Matrix products of compiled code against NumPy's: any shape, stored this way or that, added to something or not."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -66,6 +71,18 @@ def test_large_ones_go_part_by_part(dtype, added, a_transposed, b_transposed, rn
     assert inner * columns > products.PACKED
     found, expected, atol = both(rows, inner, columns, a_transposed, b_transposed, added, dtype, rng)
     np.testing.assert_allclose(found, expected, rtol=0, atol=atol)
+
+
+def test_copies_are_kept_until_they_have_been_used():
+    """With this C library every block of memory goes back to the system as soon as it is freed: using it then crashes."""
+    code = (
+        "import numpy as np; from test_products import both, products; rng = np.random.default_rng(0); "
+        "sizes = products.HEIGHT + 37, products.DEPTH + 117, 391; "
+        "found, expected, atol = both(*sizes, True, True, 'itself', np.float32, rng); "
+        "np.testing.assert_allclose(found, expected, rtol=0, atol=atol)"
+    )
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "4096", "PYTHONPATH": str(Path(__file__).parent)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=300)
 
 
 def test_nothing_is_written_beside_the_result(rng):

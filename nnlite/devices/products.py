@@ -318,13 +318,11 @@ def _copied_product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows
     width, apart, most = strip_width(columns, size), VECTORS * VECTOR, min(inner, DEPTH)
     copied = columns > 4 * width and rows >= 4 * ROWS
     height = min(rows, HEIGHT) if copied else rows
-    panel = -(-most // lanes) * lanes * apart  # bytes; then those of A's blocks
-    memory = np.empty(
-        panel + (-(-height // ROWS) * ROWS * size * most + (lanes + 1) * VECTOR if copied else 0), np.uint8
-    )
-    part, blocks = address(memory), address(memory) + panel
+    panel = -(-most // lanes) * lanes * apart  # bytes for B, then those for A
+    memory = np.empty(panel + copied * (-(-height // ROWS) * ROWS * size * most + (lanes + 1) * VECTOR), np.uint8)
     for p in range(0, inner, DEPTH):
         deep = min(DEPTH, inner - p)
+        part, blocks = address(memory), address(memory) + panel  # in the loop: freed is what is not asked for any more
         for i in range(0, rows, height):
             tall, of_a = min(height, rows - i), a + i * a_row + p * a_step
             row, step, block = a_row, a_step, ROWS * a_row
