@@ -74,7 +74,7 @@ def test_large_ones_go_part_by_part(dtype, added, a_transposed, b_transposed, rn
 
 
 def test_copies_are_kept_until_they_have_been_used():
-    """With this C library every block of memory goes back to the system as soon as it is freed: using it then crashes."""
+    """glibc is told to give every freed block back to the system at once: to use one afterwards is then a crash."""
     code = (
         "import numpy as np; from test_products import both, products; rng = np.random.default_rng(0); "
         "sizes = products.HEIGHT + 37, products.DEPTH + 117, 391; "
