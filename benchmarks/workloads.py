@@ -41,9 +41,9 @@ class Problem:
 
     def astype(self, dtype: str) -> Problem:
         """The same in another precision; labels stay integers."""
-        y = self.y if self.y.dtype.kind == "i" else self.y.astype(dtype)
+        y = self.y if self.y.dtype.kind == "i" else self.y.astype(dtype, copy=False)
         weights = {name: array.astype(dtype) for name, array in self.weights.items()}
-        return replace(self, x=self.x.astype(dtype), y=y, weights=weights)
+        return replace(self, x=self.x.astype(dtype, copy=False), y=y, weights=weights)
 
 
 @dataclass(frozen=True)

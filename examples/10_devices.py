@@ -5,8 +5,8 @@ this processor, "cupy" works on an NVIDIA graphics card. The seed gives the same
 everywhere, so all must arrive at the same loss, up to the rounding of 32-bit numbers.
 
 Each step costs a device something before it computes anything, a graphics card more than a processor. A small net is
-mostly such cost, so its samples a second hardly depend on its width; a wide one is mostly matrix products, four times as
-many for twice the width. Where two lines cross, another device takes over: look there before buying hardware.
+mostly such cost; a wide one is mostly matrix products, four times as many for twice the width. Where two lines cross,
+another device takes over: look there before buying hardware.
 
 Starting a device and compiling its kernels happens once. It is done before the clock runs, by one epoch on another net.
 

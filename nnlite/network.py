@@ -185,15 +185,14 @@ class Sequential:
 
     def __getstate__(self) -> dict[str, Any]:
         flat = np.array(self.backend.to_numpy(self.parameters))
-        return {"layers": self.layers, "seed": self.seed, "notes": self.notes, "flat": flat, "device": self.device} | {
-            "threads": self.threads
-        }
+        state = {"layers": self.layers, "seed": self.seed, "notes": self.notes, "threads": self.threads}
+        return state | {"flat": flat, "device": self.backend}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.layers, self.seed, self.notes = state["layers"], state["seed"], state["notes"]
         self.recorded = None
         self.threads = gate.thread_count(state["threads"])
-        self._attach(state["flat"], get_device(state["device"]), state["flat"].dtype)
+        self._attach(state["flat"], state["device"], state["flat"].dtype)
 
     def segments(self) -> Iterable[tuple[str, int, int, tuple[int, ...]]]:
         """(name, start, size, shape) of each parameter in the flat arrays."""

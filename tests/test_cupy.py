@@ -1,5 +1,6 @@
 """What only the cupy device has: ways to replay, data already there, memory that does not suffice. On the stand-in."""
 
+import pickle
 import sys
 
 import numpy as np
@@ -222,7 +223,8 @@ def test_a_missing_compiler_is_named(stand_in, monkeypatch):
 def test_precision_is_chosen_on_the_device(stand_in):
     device = nl.get_device("gpu", precision="tf32")
     assert device.machine.precision == "tf32" and nl.get_device(device) is device
-    assert nl.mlp([2, 1], device=device).backend is device
+    net = nl.mlp([2, 1], device=device)
+    assert net.backend is device and pickle.loads(pickle.dumps(net)).backend is device
     assert nl.get_device("cupy").machine.precision == "float32"
     with pytest.raises(ValueError, match='precision="tf32" is something that GPUs have'):
         nl.get_device("numpy", precision="tf32")

@@ -64,7 +64,7 @@ class CupyDevice(NumpyDevice):
         import cupy
 
         self.cupy = cupy
-        self.process = os.getpid()
+        self.precision, self.process = precision, os.getpid()
         self.machine = Machine(cupy, precision)
         formulas = kernels_in(reference)
         self.ops = Kernels({name: self._eager(name, formulas[name]) for name in formulas})

@@ -17,9 +17,15 @@ class NumpyDevice:
     """Where arrays live and which kernels work on them; the other devices are subclasses."""
 
     name = "numpy"
+    precision = "float32"  # in which products of float32 are made
 
     def __init__(self) -> None:
         self.ops = Kernels(kernels_in(reference))
+
+    def __reduce__(self) -> Any:
+        from . import get_device
+
+        return get_device, (self.name, self.precision)
 
     def asarray(self, array: Any, dtype: Any = None) -> Any:
         """The array on this device, C-contiguous; not copied if it is already so."""

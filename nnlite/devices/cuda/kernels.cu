@@ -72,7 +72,7 @@ struct Line {
   }
 };
 
-// ---- functions of one number --------------------------------------------------------------------------------------
+// ---- functions of one number ----------------------------------------------------------------------------------------
 
 __device__ inline float exp_of(float x) { return expf(x); }
 __device__ inline double exp_of(double x) { return exp(x); }
@@ -97,7 +97,7 @@ template <class T> __device__ T sigmoid_of(T x) {
 }
 template <class T> __device__ T softplus_of(T x) { return no_less_than_zero(x) + log1p_of(exp_of(-size_of(x))); }
 
-// ---- sums and maxima over a warp, and sums over a block, always in the same order ------------------------------------
+// ---- sums and maxima over a warp, and sums over a block, always in the same order -----------------------------------
 
 template <class T> __device__ T warp_sum(T x, int lanes = WARP) {
   for (int apart = lanes / 2; apart > 0; apart /= 2) x += __shfl_xor_sync(WHOLE_WARP, x, apart);
@@ -121,10 +121,11 @@ __device__ inline double block_sum(double x, const Team& team) {
   return sum;
 }
 
-// b <- start + alpha times the sum of value(row, column) over the rows: 32 columns at a time, a lane each; the warps share
-// out the rows.
+// b <- start + alpha times the sum of value(row, column) over the rows: 32 columns at a time, a lane each; the warps
+// share out the rows.
 template <class T, class Value>
-__device__ void column_sums(T* b, bool adding, Word rows, Word first, Word stop, T alpha, Value value, const Team& team) {
+__device__ void column_sums(T* b, bool adding, Word rows, Word first, Word stop, T alpha, Value value,
+                            const Team& team) {
   SHARED(double, part, MOST_THREADS);
   const int warps = team.threads / WARP, warp = team.thread / WARP;
   for (Word left = first + (Word)team.block * WARP; left < stop; left += (Word)team.blocks * WARP) {
@@ -149,7 +150,7 @@ __device__ void column_sums(T* b, bool adding, Word rows, Word first, Word stop,
 
 namespace kernels {
 
-// ---- rows ----------------------------------------------------------------------------------------------------------
+// ---- rows -----------------------------------------------------------------------------------------------------------
 
 template <class T> __device__ void take_rows(Line line, const Team& team) {
   Matrix<T> y = line.matrix<T>(), x = line.matrix<T>();
@@ -174,7 +175,7 @@ template <class T> __device__ void add_bias(Line line, const Team& team) {
   FOR_EACH(i, y.size()) y.data[i] += b.data[i % b.columns];
 }
 
-// ---- activations ---------------------------------------------------------------------------------------------------
+// ---- activations ----------------------------------------------------------------------------------------------------
 
 // Each also as bias_name: of x + b, for a product that cuBLAS has made.
 #define FORWARD(name, formula)                                                                \
@@ -255,7 +256,7 @@ template <class T> __device__ void softmax_backward(Line line, const Team& team)
   }
 }
 
-// ---- dropout: a number is dropped by a hash of its place, so all devices drop the same ---------------------------------
+// ---- dropout: a number is dropped by a hash of its place, so all devices drop the same ------------------------------
 
 __device__ inline Bits hash32(Bits x) {
   x = (x ^ (x >> 16)) * 0x21F0AAADu;
@@ -279,9 +280,10 @@ template <class T> __device__ void dropout(Line line, const Team& team) {
   }
 }
 
-// ---- losses: a row by lanes of a warp -----------------------------------------------------------------------------------------
+// ---- losses: a row by lanes of a warp -------------------------------------------------------------------------------
 
-// The mean of `value` over a row, and `slope` for every number of it; both may use p, t and scale, which is divided by K.
+// The mean of `value` over a row, and `slope` for every number of it; both may use p, t and scale, which is divided by
+// K.
 #define LOSS(name, value, slope)                                                           \
   template <class T> __device__ void name(Line line, const Team& team) {                   \
     Matrix<T> losses = line.vector<T>(), gradient = line.matrix<T>();                      \
@@ -356,7 +358,7 @@ template <class T> __device__ void softmax_cross_entropy(Line line, const Team& 
   }
 }
 
-// ---- sums over an epoch, by one block ----------------------------------------------------------------------------------
+// ---- sums over an epoch, by one block -------------------------------------------------------------------------------
 
 template <class T> __device__ void add_losses(Line line, const Team& team) {
   Matrix<double> total = line.vector<double>();
@@ -423,7 +425,7 @@ template <class T> __device__ void add_spreads(Line line, const Team& team) {
   }
 }
 
-// ---- optimizers ----------------------------------------------------------------------------------------------------------
+// ---- optimizers -----------------------------------------------------------------------------------------------------
 
 template <class T> __device__ void add_decay(Line line, const Team& team) {
   Matrix<T> dw = line.vector<T>(), w = line.vector<T>();

@@ -16,7 +16,7 @@ struct Product {
   }
 };
 
-// ---- by one block ----------------------------------------------------------------------------------------------------
+// ---- by one block ---------------------------------------------------------------------------------------------------
 
 // Every thread makes squares of C, `side` numbers each way.
 template <int side, class T>
@@ -83,7 +83,7 @@ __device__ void near_product(const Product<T>& p, const Team& team) {
   }
 }
 
-// ---- by many blocks --------------------------------------------------------------------------------------------------
+// ---- by many blocks -------------------------------------------------------------------------------------------------
 
 const int TILE = 64, DEPTH = 16, SIDE = 4;  // a block of 256 threads makes a tile, each a square in it
 
@@ -134,12 +134,13 @@ __device__ void make(const Product<T>& p, const Team& team) {
 #endif
 }
 
-// ---- the kernels -----------------------------------------------------------------------------------------------------
+// ---- the kernels ----------------------------------------------------------------------------------------------------
 // Each makes what the line's last two numbers say, from `first` to `stop`: columns of y, dx or db, rows of dW.
 
 namespace kernels {
 
-template <class T> __device__ void linear_from(Matrix<T> y, Matrix<T> x, Matrix<T> W, const T* b, Line line, const Team& team) {
+template <class T>
+__device__ void linear_from(Matrix<T> y, Matrix<T> x, Matrix<T> W, const T* b, Line line, const Team& team) {
   const Word first = line.size(), stop = line.size();
   const Product<T> p = {y.data + first, b ? b + first : b, x.data, W.data + first, y.rows, x.columns, stop - first,
                         y.columns, 0, x.columns, 1, W.columns, 1, T(1)};
@@ -165,10 +166,11 @@ template <class T> __device__ void linear_backward(Line line, const Team& team) 
 }
 
 // C <- S + alpha x' dy, of which the rows from `first` to `stop`.
-template <class T> __device__ void weights(Matrix<T> C, bool adding, Matrix<T> dy, Matrix<T> x, T alpha, Line line, const Team& team) {
+template <class T>
+__device__ void weights(Matrix<T> C, bool adding, Matrix<T> dy, Matrix<T> x, T alpha, Line line, const Team& team) {
   const Word first = line.size(), stop = line.size();
-  const Product<T> p = {C.row(first), adding ? C.row(first) : 0, x.data + first, dy.data, stop - first, dy.rows, C.columns,
-                        C.columns, C.columns, 1, x.columns, dy.columns, 1, alpha};
+  const Product<T> p = {C.row(first), adding ? C.row(first) : 0, x.data + first, dy.data, stop - first, dy.rows,
+                        C.columns, C.columns, C.columns, 1, x.columns, dy.columns, 1, alpha};
   make(p, team);
 }
 

@@ -5,7 +5,7 @@
 const Word BARRIER = 0, SYNC = 1;  // wait for all blocks; wait for all threads of this block
 const int LINE = 18;               // words: a kernel's number, up to 16 of its operands, and which of them are offsets
 
-// ---- a barrier for all blocks, which must all be running (a cooperative launch) -----------------------------------------
+// ---- a barrier for all blocks, which must all be running (a cooperative launch) -------------------------------------
 
 #ifndef NNLITE_ON_CPU
 __device__ inline Bits read_acquired(const Bits* place) {
@@ -34,7 +34,7 @@ __device__ inline void run_line(const Word* words, const Team& team) {
   switch (words[0]) { NNLITE_CASES }
 }
 
-// ---- what is kept in shared memory: only where there is one block --------------------------------------------------------
+// ---- what is kept in shared memory: only where there is one block ---------------------------------------------------
 
 __device__ inline void copy(void* to, const void* from, Word bytes, const Team& team) {
   for (Word i = team.thread; i < bytes / 4; i += team.threads) ((Bits*)to)[i] = ((const Bits*)from)[i];
@@ -55,15 +55,16 @@ __device__ inline Word* take_table(char* memory, Word& offset, const Word* table
   return taken;
 }
 
-// ---- the steps -----------------------------------------------------------------------------------------------------------
+// ---- the steps ------------------------------------------------------------------------------------------------------
 
-// Steps first ... last - 1, of which each `per_epoch` make an epoch, the last of them by the short table if it has lines.
-// full (blocks, full_lines, LINE), short_ (blocks, short_lines, LINE); kept: `segments` of them, which take `used` bytes.
+// Steps first ... last - 1, of which each `per_epoch` make an epoch, the last of them by the short table if it has
+// lines. full (blocks, full_lines, LINE), short_ (blocks, short_lines, LINE); kept: `segments` of them, `used` bytes.
 // sums (count,), kept at sums_at, or not kept if that is negative; history (epochs, count); stopped: where the step is
 // written before which this stopped; gate: zero.
 extern "C" __global__ void __launch_bounds__(NNLITE_THREADS)
-replay(const Word* full, Word full_lines, const Word* short_, Word short_lines, const Kept* kept, Word segments, Word used,
-       Word first, Word last, Word per_epoch, double* sums, Word sums_at, Word count, double* history, Word* stopped, Bits* gate) {
+replay(const Word* full, Word full_lines, const Word* short_, Word short_lines, const Kept* kept, Word segments,
+       Word used, Word first, Word last, Word per_epoch, double* sums, Word sums_at, Word count, double* history,
+       Word* stopped, Bits* gate) {
   DYNAMIC_SHARED(char, memory);
   const Team team = {(int)threadIdx.x, (int)blockDim.x, 0, 1};
   Bits met = 0;
@@ -90,7 +91,8 @@ replay(const Word* full, Word full_lines, const Word* short_, Word short_lines, 
     const double loss = *(volatile double*)sums;
     if (!(loss - loss == 0)) break;
     if (end_of_epoch) {
-      // A thread that reads the loss only now finds 0, which is finite too; whoever adds next has met the others before.
+      // A thread that reads the loss only now finds 0, which is finite too; whoever adds next has met the others
+      // before.
       if (blockIdx.x == 0)
         for (Word i = team.thread; i < count; i += team.threads) history[epoch * count + i] = sums[i], sums[i] = 0;
       ++epoch, left = per_epoch;
