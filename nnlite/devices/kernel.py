@@ -15,6 +15,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import ModuleType
 from typing import Any
 
@@ -39,12 +40,17 @@ class Signature:
         results = {name: letters or operands.get(name) for name, letters in _terms(right).items()}
         return cls(text, operands, results)
 
-    @property
+    @cached_property
     def fresh(self) -> list[str]:
         """Results that have to be reserved: those that are not operands written in place."""
         return [name for name in self.results if name not in self.operands]
 
-    @property
+    @cached_property
+    def in_place(self) -> list[str]:
+        """Operands that are written."""
+        return [name for name in self.results if name in self.operands]
+
+    @cached_property
     def inputs(self) -> list[str]:
         """Operands that are only read."""
         return [name for name in self.operands if name not in self.results]

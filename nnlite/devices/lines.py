@@ -70,8 +70,7 @@ def operands(row: Row) -> dict[str, Any]:
     """Name -> operand in the order of a line."""
     signature = row.kernel.signature  # type: ignore[attr-defined]
     named = dict(zip(signature.operands, row.operands)) | dict(zip(signature.fresh, row.results))
-    in_place = [name for name in signature.results if name in signature.operands]
-    return {name: named[name] for name in (*signature.fresh, *in_place, *signature.inputs)}
+    return {name: named[name] for name in (*signature.fresh, *signature.in_place, *signature.inputs)}
 
 
 def sizes(row: Row) -> Mapping[str, int]:

@@ -46,7 +46,7 @@ def eager(name: str, signature: Signature) -> Callable[..., Any]:
         letters = signature.operands[operand]
         source |= {operand: (n, None)} if letters is None else {a: (n, axis) for axis, a in enumerate(letters)}
     shapes = [[source[letter] for letter in signature.results[result] or ()] for result in signature.fresh]
-    in_place = [names.index(result) for result in signature.results if result in signature.operands]
+    in_place = [names.index(operand) for operand in signature.in_place]
     inputs = [names.index(operand) for operand in signature.inputs]
     columns, flat = source.get(COLUMNS.get(name, "")), name in ELEMENTWISE
     first = (0,) if name in ROW_NUMBERED else ()
@@ -229,11 +229,10 @@ class CompiledReplay(Replay):
 def own_loop(kernel: Callable[..., Any]) -> Callable[..., Any]:
     """The formula of a kernel with its results written to where they belong, results first, as the loops have it."""
     signature = kernel.signature  # type: ignore[attr-defined]
-    in_place = [name for name in signature.results if name in signature.operands]
     fresh = [f"to_{name}" for name in signature.fresh]
     made = [f"made_{name}" for name in signature.fresh]
     lines = [
-        f"def loop({', '.join([*fresh, *in_place, *signature.inputs])}):",
+        f"def loop({', '.join([*fresh, *signature.in_place, *signature.inputs])}):",
         f"    {', '.join(made) + ' = ' if made else ''}formula({', '.join(signature.operands)})",
         *(f"    copy({to}, {what})" for to, what in zip(fresh, made)),
     ]

@@ -243,7 +243,7 @@ def _overlap(places: Sequence[tuple[Any, int, int]], others: Sequence[tuple[Any,
 def _split(row: Row, columns: Mapping[str, str]) -> str:
     """Which size is shared out: the batch's rows if they can be, the parameters, or what `columns` says."""
     signature = row.kernel.signature  # type: ignore[attr-defined]
-    written = [name for name in signature.results if name in signature.operands]
+    written = signature.in_place
     letters = [signature.results[name] or ("",) for name in signature.fresh]
     if not written and all(shape[0] == "N" for shape in letters):
         sizes = signature.sizes(row.operands)
@@ -258,7 +258,7 @@ def _split(row: Row, columns: Mapping[str, str]) -> str:
 def _writes(row: Row) -> list[Symbol]:
     signature = row.kernel.signature  # type: ignore[attr-defined]
     named = dict(zip(signature.operands, row.operands))
-    return [*row.results, *(named[name] for name in signature.results if name in named)]
+    return [*row.results, *(named[name] for name in signature.in_place)]
 
 
 def _symbols(row: Row) -> list[Symbol]:

@@ -72,7 +72,7 @@ class Row:
     def __str__(self) -> str:
         signature = self.kernel.signature  # type: ignore[attr-defined]
         named = dict(zip(signature.operands, self.operands))
-        written = [*self.results, *(named[name] for name in signature.results if name in named)]
+        written = [*self.results, *(named[name] for name in signature.in_place)]
         read = [
             repr(value) if isinstance(value, Symbol) else f"{name}={value:{'.6g' if isinstance(value, float) else ''}}"
             for name, value in named.items()
