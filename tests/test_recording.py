@@ -383,7 +383,7 @@ def of_another_shape(x):
 
 
 @pytest.mark.parametrize("kernel", [fails_late, of_another_shape])
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [1, 2, 3, 4])
 def test_an_error_in_a_compiled_kernel_stops_the_training(kernel, threads, data, monkeypatch):
     monkeypatch.setattr(on_numba, "WORTH_THREADS", 0)
 
@@ -395,7 +395,7 @@ def test_an_error_in_a_compiled_kernel_stops_the_training(kernel, threads, data,
             return dy
 
     x, y = data[0].copy(), data[1]
-    x[17, 0] = 1000
+    x[:, 0] = 1000  # so that every thread fails
     net = nl.Sequential(Layer(), nl.Dense(3, 2), device="numba", dtype="float64")
     net.threads = threads
     before = net.parameters.copy()

@@ -90,6 +90,17 @@ def add_atomically(typing: Any, address: Any, value: Any) -> Any:
 
 
 @intrinsic
+def lower_atomically(typing: Any, address: Any, value: Any) -> Any:
+    """Set the int64 at this address to `value` if it is more than that; however many threads do it."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = builder.inttoptr(arguments[0], ir.IntType(64).as_pointer())
+        return builder.atomic_rmw("min", place, arguments[1], "seq_cst")
+
+    return types.int64(types.int64, types.int64), generate
+
+
+@intrinsic
 def read_atomically(typing: Any, address: Any) -> Any:
     """The int64 at this address, as other threads have left it."""
 
@@ -140,7 +151,7 @@ def replay(full, short, first, last, per_epoch, sums, history, thread, threads, 
             what = table[line, 0]
             if what > MOVE:
                 if call(what, start + line * apart) != 0:
-                    add_atomically(gate, CALLED_OFF)
+                    lower_atomically(gate, CALLED_OFF)
                     return step
             elif what == MOVE:
                 add_atomically(table[line, 1], table[line, 2])
