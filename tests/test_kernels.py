@@ -85,7 +85,7 @@ def test_kernel_equals_reference(name, dtype, device, rng):
 @pytest.mark.parametrize("name", KERNELS)
 def test_results_have_the_shapes_and_dtype_of_the_signature(name, dtype, rng):
     signature = KERNELS[name].signature
-    operands = make_operands(signature, SHAPES[3], dtype, rng)
+    operands = make_operands(signature, SHAPES[-1], dtype, rng)
     sizes = signature.sizes(operands, name)
     result = KERNELS[name](*operands)
     results = list(result) if isinstance(result, tuple) else [] if result is None else [result]
@@ -121,7 +121,7 @@ def test_loops_that_only_the_replay_calls_equal_the_reference(dtype, rng):
 @pytest.mark.parametrize("name", COLUMNS)
 def test_shares_of_the_columns_make_the_whole(name, large, rng):
     """What threads make of a product or a gradient, each its columns, is the whole of it."""
-    signature, sizes = KERNELS[name].signature, SHAPES[3] | ({"M": 60} if large else {})
+    signature, sizes = KERNELS[name].signature, SHAPES[-1] | ({"M": 60} if large else {})
     operands = make_operands(signature, sizes, np.float64, rng)
     named = dict(zip(signature.operands, operands))
     (written,) = signature.results
