@@ -78,26 +78,21 @@ def call(typing: Any, address: Any, line: Any) -> Any:
     return types.int32(types.int64, types.int64), generate
 
 
-@intrinsic
-def add_atomically(typing: Any, address: Any, value: Any) -> Any:
-    """Add to the int64 at this address, seen by all threads at once; returns what was there before."""
+def _atomically(operation: str) -> Any:
+    """A change of the int64 at an address that all threads see at once, f(address, value); returns what was there."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        place = builder.inttoptr(arguments[0], ir.IntType(64).as_pointer())
-        return builder.atomic_rmw("add", place, arguments[1], "seq_cst")
+    @intrinsic
+    def change(typing: Any, address: Any, value: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            place = builder.inttoptr(arguments[0], ir.IntType(64).as_pointer())
+            return builder.atomic_rmw(operation, place, arguments[1], "seq_cst")
 
-    return types.int64(types.int64, types.int64), generate
+        return types.int64(types.int64, types.int64), generate
+
+    return change
 
 
-@intrinsic
-def lower_atomically(typing: Any, address: Any, value: Any) -> Any:
-    """Set the int64 at this address to `value` if it is more than that; however many threads do it."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        place = builder.inttoptr(arguments[0], ir.IntType(64).as_pointer())
-        return builder.atomic_rmw("min", place, arguments[1], "seq_cst")
-
-    return types.int64(types.int64, types.int64), generate
+add_atomically, lower_atomically = _atomically("add"), _atomically("min")
 
 
 @intrinsic
