@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 from numba.np.numpy_support import from_dtype
 
-_WORD = ir.IntType(64)
+_WORD, _INT = ir.IntType(64), ir.IntType(32)
 
 
 @intrinsic
@@ -62,6 +62,20 @@ def copy_bytes(typing: Any, to: Any, source: Any, count: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64), generate
+
+
+@intrinsic
+def fetch_to_write(typing: Any, place: Any) -> Any:
+    """Begin to bring the cache line at an address near, since it will be written to; any address may be given."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, *[_INT] * 3])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        write, nearest, data = _INT(1), _INT(3), _INT(1)
+        builder.call(function, [builder.inttoptr(arguments[0], cgutils.voidptr_t), write, nearest, data])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
 
 
 @functools.cache

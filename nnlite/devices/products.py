@@ -26,7 +26,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .compiling import compiled, machine_code
-from .memory import address, copy_bytes
+from .memory import address, copy_bytes, fetch_to_write
 
 _I64, _I32 = ir.IntType(64), ir.IntType(32)
 _REAL = {4: ir.FloatType(), 8: ir.DoubleType()}
@@ -45,6 +45,7 @@ def _registers() -> tuple[int, int, int]:
 VECTOR, ROWS, VECTORS = _registers()
 DEPTH = 512  # of B's rows in one go: what a block reads of them must stay in the cache near the core
 HEIGHT = 512  # rows of A that are copied together
+FETCHED = 64  # steps along `inner`: from so many on, a block's part of C is fetched while its sums are made
 PACKED = 200_000  # numbers of B from which its parts are first copied to lie together
 
 
@@ -216,6 +217,10 @@ def _strip(rows, c, c_row, s, s_row, a, a_row, a_step, a_block, b, b_row, inner,
     of blocks that is a hundred instructions, which a small product would wait for.
     """
     while rows >= ROWS:
+        if inner >= FETCHED:
+            for r in range(ROWS):
+                for k in range(VECTORS):
+                    fetch_to_write(c + r * c_row + k * VECTOR)
         _most(c, c_row, s, s_row, a, a_row, a_step, b, b_row, inner, columns, alpha)
         rows, c, s, a = rows - ROWS, c + ROWS * c_row, s + ROWS * s_row, a + a_block
     if rows >= 4:
@@ -313,13 +318,15 @@ def _product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows, inner
 
 @compiled
 def _copied_product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows, inner, columns, alpha, size):
-    """The same, where parts of B, and of a large A, are first copied so that they lie together in the order of use."""
+    """The same, where parts of B are first copied so that they lie together in the order of use. So are those of a
+    large A that is transposed; others lie together along their rows.
+    """
     lanes = VECTOR // size
     width, apart, most = strip_width(columns, size), VECTORS * VECTOR, min(inner, DEPTH)
-    copied = columns > 4 * width and rows >= 4 * ROWS
+    copied = a_row == size and columns > 4 * width and rows >= 4 * ROWS
     height = min(rows, HEIGHT) if copied else rows
     panel = -(-most // lanes) * lanes * apart  # bytes for B, then those for A
-    memory = np.empty(panel + copied * (-(-height // ROWS) * ROWS * size * most + (lanes + 1) * VECTOR), np.uint8)
+    memory = np.empty(panel + copied * (-(-height // ROWS) * ROWS * size * most), np.uint8)
     for p in range(0, inner, DEPTH):
         deep = min(DEPTH, inner - p)
         part, blocks = address(memory), address(memory) + panel  # in the loop: freed is what is not asked for any more
@@ -330,10 +337,7 @@ def _copied_product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows
                 row, step, block = size, ROWS * size, ROWS * size * deep
                 for r in range(0, tall, ROWS):
                     to, some = blocks + r // ROWS * block, min(ROWS, tall - r)
-                    if a_row == size:
-                        _pack(to, step, of_a + r * a_row, a_step, deep, some * size)
-                    else:
-                        _pack_transposed(to, step, of_a + r * a_row, a_row, deep, some, size, alpha)
+                    _pack(to, step, of_a + r * a_row, a_step, deep, some * size)
                 of_a = blocks
             for j in range(0, columns, width):
                 some, of_b, of_c = min(width, columns - j), b + p * b_row + j * b_step, c + i * c_row + j * size
