@@ -71,7 +71,7 @@ def loop_of(name: str, kernel: Any, operands: list[Any]) -> Callable[[int], None
     recorder = Recorder(device.ops, np.float32)
     getattr(recorder, name)(*[symbols.get(f"operand {n}", o) for n, o in named.items()])
     arena = Arena(device, np.float32, {"sums": np.zeros(1), **arrays})
-    run = run_lines(device.replay(recorder.tape, None, arena).tables[0][0], arena)
+    run = run_often(device.replay(recorder.tape, None, arena).tables[0].lines, arena)
 
     run(1)
     copies = [o.copy() if isinstance(o, np.ndarray) else o for o in operands]
@@ -86,15 +86,15 @@ def loop_of(name: str, kernel: Any, operands: list[Any]) -> Callable[[int], None
     return run
 
 
-def run_lines(lines: np.ndarray, keep: Any) -> Callable[[int], None]:
+def run_often(lines: np.ndarray, keep: Any) -> Callable[[int], None]:
     """Something that runs these lines so many times, by one more that goes back; `keep` is the memory they work on."""
-    from nnlite.devices.table import REPEAT, replay
+    from nnlite.devices.table import REPEAT, run_lines
 
-    whole, one = np.vstack([lines, np.zeros_like(lines[:1])]), np.zeros((1, 1))
+    whole = np.vstack([lines, np.zeros_like(lines[:1])])
 
     def run(n: int, keep: Any = keep) -> None:
         whole[-1, :3] = REPEAT, len(lines), n
-        replay(whole, whole[:0], 0, 1, 2, one[0], one, 0, 1, *np.zeros((2, 1), np.int64))
+        run_lines(whole, 0, len(whole))
 
     return run
 
@@ -106,7 +106,7 @@ def copy_of(size: int) -> Callable[[int], None]:
 
     x, y = np.ones(max(1, size), np.float32), np.zeros(max(1, size), np.float32)
     address = function_for(compiled(copy), "copy", ("f4_1", "f4_1"))
-    return run_lines(np.array([[address, y.ctypes.data, y.size, x.ctypes.data, x.size]]), (x, y))
+    return run_often(np.array([[address, y.ctypes.data, y.size, x.ctypes.data, x.size]]), (x, y))
 
 
 def copy(y, x):  # type: ignore[no-untyped-def]

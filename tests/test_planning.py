@@ -1,6 +1,8 @@
 """Planning: fused rows and shared-out rows give what the rows gave, on any number of threads."""
 
+import contextlib
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -161,25 +163,89 @@ def test_number_of_threads(monkeypatch):
         nl.mlp([2, 1], device="numpy")
 
 
-def test_an_interrupt_before_the_first_thread_begins_leaves_no_thread_behind(data, monkeypatch):
-    """The others have started and wait at the barrier; they must end, and no parameter may have moved."""
+# ---- threads that are late -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def late(monkeypatch):
+    """Let threads come late to every call of the replay, or not at all."""
     monkeypatch.setattr(on_numba, "WORTH_THREADS", 0)
-    _, _, trainer = train(data, 3)
-    steps = nl.steps.Steps(trainer, *trainer._data(*data), 100, 1)
-    steps.start(1, None)
-    before, run = trainer.network.parameters.copy(), on_numba.table.replay
+    run = on_numba.table.replay
 
-    def interrupted(*arguments):
-        if arguments[7] == 0:
-            raise KeyboardInterrupt
-        return run(*arguments)
+    def make(threads, seconds):
+        def replay(*arguments):
+            if arguments[7] in threads and arguments[8] > 1 and arguments[3] > arguments[2]:
+                if seconds is None:
+                    return arguments[2]  # none of its steps
+                time.sleep(seconds)
+            return run(*arguments)
 
-    monkeypatch.setattr(on_numba.table, "replay", interrupted)
-    there = threading.active_count()
-    with pytest.raises(KeyboardInterrupt):
-        steps.replay.run(0, 3, steps.per_epoch, steps.history)
-    for _ in range(200):
-        if threading.active_count() > there:
-            threading.Event().wait(0.01)
-    assert threading.active_count() == there
-    np.testing.assert_array_equal(trainer.network.parameters, before)
+        monkeypatch.setattr(on_numba.table, "replay", replay)
+
+    return make
+
+
+@pytest.mark.parametrize("seconds", [0.002, 0.1, None])
+@pytest.mark.parametrize("threads", [{0}, {2}, {0, 1}])
+@pytest.mark.parametrize("batch_size", [20, 333])  # the latter runs in tiles, if they may be small
+def test_nobody_waits_for_a_thread_that_is_not_at_work(batch_size, threads, seconds, data, late, monkeypatch):
+    """Others do its parts, and it comes to the same bits: what is computed does not depend on who does it."""
+    monkeypatch.setattr(planning, "SMALLEST_TILE", 8)
+    monkeypatch.setattr(planning, "TILE_BYTES", 10_000)
+    monkeypatch.setattr(on_numba, "WORTH_THREADS", 0)
+    together, history, trainer = train(data, 3, batch_size=batch_size)
+    assert ("tiles" in trainer.plan()) == (batch_size == 333)
+    late(threads, seconds)
+    found, found_history, _ = train(data, 3, batch_size=batch_size)
+    np.testing.assert_array_equal(found, together)
+    assert dict(found_history) == dict(history)
+
+
+@pytest.mark.parametrize("threads", [{0}, {1}])
+def test_divergence_is_seen_at_its_step_whoever_is_late(threads, data, late):
+    late(threads, 0.01)
+    x, y = data[0].astype(np.float32), np.eye(7, dtype=np.float32)[data[1]]
+    net = nl.mlp([50, 64, 7], hidden="relu", device="numba", seed=0)
+    net.threads = 2
+    x[250] = 1e30  # in the third batch of the second epoch too, whose first two are finite
+    with pytest.raises(nl.DivergedError, match=r"epoch 1, batch 3\b"):
+        nl.Trainer(net, "mse", nl.SGD(lr=1e-3)).fit(x, y, batch_size=100, shuffle=False, progress=False)
+
+
+def test_threads_that_cannot_be_had_are_done_without(data, monkeypatch):
+    monkeypatch.setattr(on_numba, "WORTH_THREADS", 0)
+    together, _, _ = train(data, 3)
+    start, started = threading.Thread.start, []
+
+    def one_only(thread):
+        if started:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", one_only)
+    np.testing.assert_array_equal(train(data, 3)[0], together)
+    assert len(started) == 1
+
+
+def test_an_interrupt_before_the_first_thread_begins_leaves_whole_steps_and_no_thread_behind(data, monkeypatch):
+    monkeypatch.setattr(on_numba, "WORTH_THREADS", 0)
+    parameters = []
+    for interrupt in (False, True):
+        _, _, trainer = train(data, 3)
+        steps = nl.steps.Steps(trainer, *trainer._data(*data), 100, 1)
+        steps.start(1, None)
+        run, there = on_numba.table.replay, threading.active_count()
+
+        def interrupted(*arguments, run=run):
+            if arguments[7] == 0:
+                raise KeyboardInterrupt
+            return run(*arguments)
+
+        if interrupt:
+            monkeypatch.setattr(on_numba.table, "replay", interrupted)
+        with pytest.raises(KeyboardInterrupt) if interrupt else contextlib.nullcontext():
+            steps.replay.run(0, 3, steps.per_epoch, steps.history)
+        assert threading.active_count() == there
+        parameters.append(trainer.network.parameters.copy())
+    np.testing.assert_array_equal(*parameters)

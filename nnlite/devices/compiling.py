@@ -113,7 +113,10 @@ class MachineCode(CFunc):
 
     @property
     def address(self) -> int:
-        return int(self._library.get_pointer_to_function(self.native_name.removeprefix("cfunc.")))
+        found = int(self._library.get_pointer_to_function(self.native_name.removeprefix("cfunc.")))
+        if not found:  # Numba has another way of naming its functions
+            raise RuntimeError(f"there is no machine code of {self.native_name} in {self._library}")
+        return found
 
 
 def machine_code(function: Callable[..., Any], signature: Any, kept: bool = True) -> MachineCode:

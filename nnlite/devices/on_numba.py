@@ -6,7 +6,9 @@ Called one at a time, a loop does what its kernel does. In a replay a tape becom
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import itertools
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -80,13 +82,13 @@ class NumbaDevice(NumpyDevice):
         return CompiledReplay(full, short, arena, threads)
 
 
-# In units of `work`, of which a core does about eight in a nanosecond; a barrier costs 200 ns.
+# In units of `work`, of which a core does about eight in a nanosecond; a phase costs 200 ns.
 WORTH_THREADS = 150_000  # of a whole step: some 50 µs
 SMALLEST_SHARED = 10_000  # of a product
 
 
 class CompiledReplay(Replay):
-    """A tape as a table for each thread, and threads that run them side by side.
+    """A tape as a table, and threads that run it together.
 
     Threads are started for a call and end with it, so there is no pool that a fork could lose.
     """
@@ -103,46 +105,35 @@ class CompiledReplay(Replay):
         for _, tiles in plans:
             if tiles:
                 tiles.place(arena, self.threads)
-        self.tables = [tuple(self._table(*each, thread) for each in plans) for thread in range(self.threads)]
-        nothing, sums = self.tables[0][0][:0], arena.segments["sums"]
-        table.replay(nothing, nothing, 0, 0, 1, sums, np.zeros((1, len(sums))), 0, 1, np.zeros(1, np.int64))
+        self.tables = [self._table(*each) for each in plans] + ([] if short else [table.as_table()])
+        self.run(0, 0, 1, np.zeros((1, len(arena.segments["sums"]))))  # compiles it
 
     def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
-        barrier, sums = np.zeros(1, np.int64), self.arena.segments["sums"]
-        done = [0] * self.threads
-        ready, whole = threading.Event(), True
+        marks, sums = np.zeros((3, table.APART), np.int64), self.arena.segments["sums"]
+        for each in self.tables:
+            each.taken[...] = each.done[...] = 0
+        stopped = [first] * self.threads
 
         def share(thread: int) -> None:
-            ready.wait()
-            if not whole:
-                return
-            full, *rest = self.tables[thread]
-            short = rest[0] if rest else full[:0]
-            settings = (first, last, per_epoch, sums, history, thread, self.threads, barrier)
-            done[thread] = table.replay(full, short, *settings)
+            settings = (first, last, per_epoch, sums, history, thread, self.threads, marks)
+            stopped[thread] = table.replay(*self.tables, *settings)
 
         others = [threading.Thread(target=share, args=(thread,), daemon=True) for thread in range(1, self.threads)]
-        try:
-            for other in others:
+        with contextlib.suppress(RuntimeError):  # no more threads can be had: those that there are do the work
+            for other in others if first < last else ():
                 other.start()
-        except RuntimeError:  # no thread can be had: the others must not wait for it at a barrier
-            whole = False
-            raise
-        finally:
-            ready.set()
         try:
             share(0)
-        except BaseException:  # Ctrl-C before this thread has begun: the others must not wait for it
-            barrier[0] = table.CALLED_OFF
-            raise
-        for other in others:
-            other.join()
-        if barrier[0] < 0:
+        finally:  # after Ctrl-C too: whole steps
+            for other in others:
+                if other.ident:
+                    other.join()
+        if marks[0, 0]:
             raise RuntimeError(
                 "a kernel of your own raised an error in compiled code, where it cannot be shown, or memory ran out; "
                 'Trainer(…, replay="eager") runs every step in Python and shows it'
             )
-        return int(done[0])
+        return int(max(stopped))
 
     # ---- from rows to lines ----------------------------------------------------------------------------------------
 
@@ -152,25 +143,27 @@ class CompiledReplay(Replay):
         rows = tiles.after if tiles else fuse(tape.rows, kernels_in(reference))
         return plan(rows, COLUMNS, SMALLEST_SHARED), tiles
 
-    def _table(self, planned: Sequence[Planned], tiles: Tiles | None, thread: int) -> np.ndarray:
+    def _table(self, planned: Sequence[Planned], tiles: Tiles | None) -> table.Table:
         lines: list[list[int]] = []
+        phases: list[list[int]] = []  # the lines at which the parts of each begin
         moves: list[tuple[int, int, int]] = []  # (line that moves, line and word that are moved)
         if tiles:
-            self._tiled(tiles, thread, lines, moves)
-        phase = 0
-        for step in planned:
-            if (step.phase != phase or (tiles and step is planned[0])) and self.threads > 1:
-                lines.append([table.BARRIER])
-            phase = step.phase
-            words = self._words(step, thread)
-            if words:
-                lines.append(words)
-        if self.threads > 1:
-            lines.append([table.BARRIER])
-        array = table.as_array(lines)
+            phases.append([])
+            for thread in range(self.threads):
+                phases[-1].append(len(lines))
+                self._tiled(tiles, thread, lines, moves)
+        for _, steps in itertools.groupby(planned, key=lambda step: step.phase):
+            together = list(steps)
+            phases.append([])
+            for thread in range(self.threads):
+                mine = [words for step in together if (words := self._words(step, thread))]
+                if mine:
+                    phases[-1].append(len(lines))
+                    lines += mine
+        made = table.as_table(lines, phases)
         for mover, moved, word in moves:
-            array[mover, 1] = array[moved, word:].ctypes.data
-        return array
+            made.lines[mover, 1] = made.lines[moved, word:].ctypes.data
+        return made
 
     def _tiled(self, tiles: Tiles, thread: int, lines: list[list[int]], moves: list[tuple[int, int, int]]) -> None:
         """The first tile, which makes the gradients; then the others, which add to them; then what is left over."""

@@ -3,9 +3,13 @@
 A line of the table is the address of a function and what that function takes: the addresses of its operands, their
 sizes, plain numbers. Lines with a small number in the place of the address steer:
 
-    BARRIER                 wait until all threads have come here
     MOVE, address, bytes    add to the word at this address: an operand begins further on
     REPEAT, lines, times    go back so many lines, until they have been run so many times
+
+A step is phases, one after the other; a phase is parts that may run side by side; a part is lines. Each thread first
+runs the part that is its own, whose memory is in the cache of its core. If others are late, it goes on with what they
+have not begun. So nobody waits for a thread that is not at work: another program may hold its core for milliseconds.
+What is computed does not depend on who computes it.
 """
 
 from __future__ import annotations
@@ -14,7 +18,8 @@ import ctypes
 import functools
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import llvmlite.binding
 import numpy as np
@@ -28,8 +33,19 @@ from .loops import COLUMNS
 from .memory import address, reader
 from .products import ready
 
-BARRIER, REPEAT, MOVE = 0, 1, 2
-CALLED_OFF = -(2**62)  # in a barrier: somebody will not come any more
+REPEAT, MOVE = 1, 2
+PATIENCE = 200  # looks whether the others are done, about a microsecond, before their parts are taken
+APART = 8  # words from one mark to the next, so that each has a cache line for itself
+
+
+class Table(NamedTuple):
+    """All lines of a step, and marks by which threads share them out. A turn is a run of this table, counted from 1."""
+
+    lines: np.ndarray  # (lines, words)
+    parts: np.ndarray  # (parts + 1,) the line each begins at
+    phases: np.ndarray  # (phases + 1,) the part each begins at
+    taken: np.ndarray  # (parts, APART) the last turn in which a thread has taken it
+    done: np.ndarray  # (phases, APART) how many parts have been finished, over all turns
 
 
 @functools.cache
@@ -57,10 +73,18 @@ def function_for(loop: Callable[..., Any], name: str, kinds: tuple[str, ...]) ->
 MADE: list[Any] = []
 
 
-def as_array(lines: Sequence[Sequence[int]]) -> np.ndarray:
-    """Lines of any length as one table."""
+def as_table(lines: Sequence[Sequence[int]] = (), phases: Sequence[Sequence[int]] = ()) -> Table:
+    """Lines of any length as one table; `phases` says for each at which lines its parts begin."""
     width = max(map(len, lines), default=1)
-    return np.array([[*words, *[0] * (width - len(words))] for words in lines], np.int64).reshape(-1, width)
+    array = np.array([[*words, *[0] * (width - len(words))] for words in lines], np.int64).reshape(-1, width)
+    parts = [*(line for phase in phases for line in phase), len(lines)]
+    return Table(
+        array,
+        np.array(parts),
+        np.cumsum([0, *map(len, phases)]),
+        np.zeros((len(parts) - 1, APART), np.int64),
+        np.zeros((len(phases), APART), np.int64),
+    )
 
 
 @intrinsic
@@ -92,7 +116,7 @@ def _atomically(operation: str) -> Any:
     return change
 
 
-add_atomically, lower_atomically = _atomically("add"), _atomically("min")
+add_atomically, raise_atomically = _atomically("add"), _atomically("max")
 
 
 @intrinsic
@@ -112,61 +136,93 @@ llvmlite.binding.add_symbol("nnlite_yield", ctypes.cast(_yield, ctypes.c_void_p)
 let_others_run = types.ExternalFunction("nnlite_yield", types.int32())
 
 
-@compiled
-def wait(gate, met):
-    """Come to a barrier, and wait until `met` have come; whether they did."""
-    add_atomically(gate, 1)
-    spins = 0
-    seen = read_atomically(gate)
-    while 0 <= seen < met:
-        seen = read_atomically(gate)
-        spins += 1
-        if spins % 1000 == 0:
-            let_others_run()
-    return seen >= 0
+@partial(compiled, inlined=True)
+def run_lines(lines, first, last):
+    """Run these lines; 0, or what a function has returned that has raised an error."""
+    apart, start = lines.strides[0], address(lines)
+    turns, line = 0, first
+    while line < last:
+        what = lines[line, 0]
+        if what > MOVE:
+            status = call(what, start + line * apart)
+            if status != 0:
+                return status
+        elif what == MOVE:
+            add_atomically(lines[line, 1], lines[line, 2])
+        else:
+            turns += 1
+            if turns < lines[line, 2]:
+                line -= lines[line, 1]
+                continue
+            turns = 0
+        line += 1
+    return 0
 
 
 @compiled
-def replay(full, short, first, last, per_epoch, sums, history, thread, threads, barrier):
+def run_together(table, turn, thread, off):
+    """Run a table with other threads, each of whom calls this; whether all has been done, and no error was raised."""
+    for phase in range(table.done.shape[0]):
+        begin, end = table.phases[phase], table.phases[phase + 1]
+        done, goal = address(table.done) + 8 * APART * phase, turn * (end - begin)
+        looks, spins = 1 if begin + thread < end else 0, 0
+        while read_atomically(done) < goal:
+            part = begin + thread
+            for _ in range(looks):
+                if part >= end:
+                    part = begin
+                taken = address(table.taken) + 8 * APART * part
+                if read_atomically(taken) < turn and raise_atomically(taken, turn) < turn:
+                    if run_lines(table.lines, table.parts[part], table.parts[part + 1]) != 0:
+                        return False
+                    add_atomically(done, 1)
+                part += 1
+            spins += 1
+            if spins == PATIENCE:
+                looks = end - begin
+            if spins % 1000 == 0:
+                let_others_run()
+            if read_atomically(off) != 0:
+                return False
+    return True
+
+
+@compiled
+def replay(full, short, first, last, per_epoch, sums, history, thread, threads, marks):
     """Run steps first … last − 1 of which each `per_epoch` make an epoch, the last of them by the short table.
 
     history (epochs, S) takes the sums (S,) of each epoch. Returns the step it stopped before: a step whose loss is not
-    finite, or one in which a function has raised an error, which calls off the barrier.
+    finite, or one in which a function has raised an error, which is marked for all threads. A thread that was late may
+    return an earlier one than others. marks (3, APART): an error; the last epoch whose sums a thread took, and wrote.
     """
-    met, turns = 0, 0
-    gate = address(barrier)
+    off, taken, written = address(marks), address(marks) + 8 * APART, address(marks) + 16 * APART
+    full_turns, short_turns = 0, 0
     epoch, left = first // per_epoch, per_epoch - first % per_epoch
     for step in range(first, last):
         left -= 1
         end_of_epoch = left == 0
-        table = short if end_of_epoch and short.shape[0] > 0 else full
-        apart, start = table.strides[0], address(table)
-        line = 0
-        while line < table.shape[0]:
-            what = table[line, 0]
-            if what > MOVE:
-                if call(what, start + line * apart) != 0:
-                    lower_atomically(gate, CALLED_OFF)
-                    return step
-            elif what == MOVE:
-                add_atomically(table[line, 1], table[line, 2])
-            elif what == REPEAT:
-                turns += 1
-                if turns < table[line, 2]:
-                    line -= table[line, 1]
-                    continue
-                turns = 0
-            else:
-                met += threads
-                if not wait(gate, met):
-                    return step
-            line += 1
+        by_short = end_of_epoch and short.lines.shape[0] > 0
+        full_turns, short_turns = full_turns + (not by_short), short_turns + by_short
+        if threads == 1:
+            lines = short.lines if by_short else full.lines
+            finished = run_lines(lines, 0, lines.shape[0]) == 0
+        elif by_short:
+            finished = run_together(short, short_turns, thread, off)
+        else:
+            finished = run_together(full, full_turns, thread, off)
+        if not finished:
+            raise_atomically(off, 1)
+            return step
         if not np.isfinite(sums[0]):
             return step
         if end_of_epoch:
-            if thread == 0:
+            if threads == 1 or raise_atomically(taken, epoch + 1) < epoch + 1:
                 for i in range(sums.size):
                     history[epoch, i] = sums[i]
                     sums[i] = 0
+                if threads > 1:
+                    raise_atomically(written, epoch + 1)
+            while threads > 1 and read_atomically(written) < epoch + 1:
+                let_others_run()
             epoch, left = epoch + 1, per_epoch
     return last
