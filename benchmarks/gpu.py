@@ -20,6 +20,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +37,7 @@ NETS["large"] = Workload(
 )
 TOLERANCE = {"float32": 1e-3, "tf32": 3e-2}  # relative, of the loss of every epoch
 LONGEST = 500  # seconds, after which no further peer is started
+Case = tuple[str, str]  # net and precision
 GRAPH_STEPS = 16  # of PyTorch's graph, as of nnlite's
 
 
@@ -173,32 +175,37 @@ def measure(peer: str, seconds: float, quick: bool) -> None:
 # ---- all of them ----------------------------------------------------------------------------------------
 
 
-def output(command: list[str], timeout: float) -> str:
-    """What a command prints, errors too; if it hangs, as a kernel may that waits for a block, what it had printed."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    with subprocess.Popen(command, text=True, start_new_session=True, **pipes) as process:  # type: ignore[call-overload]
+def output(command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
+    """What a command prints, errors apart; if it hangs, as a kernel may that waits for a block, what it had printed.
+
+    Files and no pipes: a process of its own that outlives it would hold a pipe open.
+    """
+    with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(command, stdout=said, stderr=errors, text=True, start_new_session=True)
+        stopped = ""
         try:
-            return str(process.communicate(timeout=timeout)[0])
+            process.wait(timeout)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            return f"{process.communicate()[0]}\nstopped after {timeout:.0f} s"
+            stopped = f"\nstopped after {timeout:.0f} s"
+        finally:  # after Ctrl-C too, which does not reach another session
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        said.seek(0)
+        errors.seek(0)
+        return subprocess.CompletedProcess(command, process.returncode, said.read(), errors.read() + stopped)
+
+
+def last_line(text: str) -> str:
+    """Where programs say what went wrong."""
+    return (text.strip().splitlines() or ["said nothing"])[-1]
 
 
 def tests() -> str:
     """The suite on the GPU: its last line, or what failed. A test that hangs shows after a minute where it is."""
-    options = [
-        "-q",
-        "--maxfail=20",
-        "-k",
-        "cupy and not CPU",
-        "-p",
-        "no:cacheprovider",
-        "-o",
-        "faulthandler_timeout=60",
-    ]
-    said = output([sys.executable, "-m", "pytest", *options], 240).strip()
-    last = said.splitlines()[-1]
-    return last if " passed" in last and "failed" not in last and "error" not in last else said[-6000:]
+    options = ["-q", "-k", "cupy and not CPU", "--maxfail=20", "-ofaulthandler_timeout=60"]
+    done = output([sys.executable, "-m", "pytest", *options], 240)
+    return (done.stdout + done.stderr)[-6000:] if done.returncode else last_line(done.stdout)
 
 
 def sanitized() -> dict[str, str]:
@@ -214,61 +221,55 @@ def sanitized() -> dict[str, str]:
     )
     verdicts = {}
     for tool in ("memcheck", "racecheck"):
-        said = output(["compute-sanitizer", "--tool", tool, sys.executable, "-c", text], 100)
-        verdicts[tool] = (said.strip().splitlines() or ["said nothing"])[-1]
+        done = output(["compute-sanitizer", "--tool", tool, sys.executable, "-c", text], 100)
+        verdicts[tool] = last_line(done.stdout + done.stderr)
     return verdicts
 
 
-def times(repeats: int, seconds: float, quick: bool, until: float) -> dict[tuple[str, str], dict[str, Any]]:
-    """(net, precision) -> peer -> µs of every turn, or why not."""
-    found: dict[tuple[str, str], dict[str, Any]] = {case: {} for case in cases(quick)}
-    losses: dict[tuple[str, str], dict[str, list[float]]] = {case: {} for case in found}
+def times(
+    repeats: int, seconds: float, quick: bool, until: float
+) -> tuple[dict[Case, dict[str, list[float]]], list[str]]:
+    """Net and precision -> peer -> µs of its turns; and why others have none."""
+    found: dict[Case, dict[str, list[float]]] = {case: {} for case in cases(quick)}
+    losses: dict[Case, dict[str, list[float]]] = {case: {} for case in found}
+    reasons: dict[str, None] = {}  # in order, each once
     for _ in range(repeats):
         for peer, (module, _) in PEERS.items():
             if importlib.util.find_spec(module) is None or time.monotonic() > until:
                 continue
             command = [sys.executable, __file__, "--peer", peer, "--seconds", str(seconds)]
-            command += ["--quick"] if quick else []
-            said = output(command, 90).splitlines()
-            told = {(each["net"], each["precision"]): each for each in map(json.loads, filter(_is_json, said))}
-            for case in cases(quick, peer):
-                each = told.get(case, {"error": f"no answer: {said[-1] if said else ''}"[:200]})
+            done = output([*command, "--quick"] if quick else command, 90)
+            answers = [json.loads(line) for line in done.stdout.splitlines() if line[:1] + line[-1:] == "{}"]
+            told = {(answer["net"], answer["precision"]): answer for answer in answers}
+            for net, precision in cases(quick, peer):
+                each = told.get((net, precision), {"error": f"no answer: {last_line(done.stderr)}"[:200]})
                 if "error" in each:
-                    found[case][peer] = each["error"]
-                elif not isinstance(found[case].get(peer), str):  # the turn before went well, too
-                    losses[case][peer] = each["losses"]
-                    found[case].setdefault(peer, []).append(each["us"])
+                    reasons[f"- {net} {precision}, {peer}: {each['error']}"] = None
+                else:
+                    losses[net, precision][peer] = each["losses"]
+                    found[net, precision].setdefault(peer, []).append(each["us"])
     for (net, precision), of_peers in losses.items():
         expected = of_peers.get("PyTorch eager") or next(iter(of_peers.values()), [])
         for peer, got in of_peers.items():
             if not np.allclose(got, expected, rtol=TOLERANCE[precision]):
-                found[net, precision][peer] = f"trains otherwise: losses {got[-1]:.6g}, expected {expected[-1]:.6g}"
-    return found
+                wrong = f"trains otherwise: losses {got[-1]:.6g}, expected {expected[-1]:.6g}"
+                reasons[f"- {net} {precision}, {peer}: {wrong}"] = None
+                del found[net, precision][peer]
+    return found, list(reasons)
 
 
-def _is_json(line: str) -> bool:
-    return line.startswith("{")
-
-
-def table(found: dict[tuple[str, str], dict[str, Any]]) -> list[str]:
+def table(found: dict[Case, dict[str, list[float]]]) -> list[str]:
     """Markdown: a line for each net, µs a step, and how many times as long as nnlite in brackets."""
     lines = ["| net | " + " | ".join(PEERS) + " |", "|---|" + "--:|" * len(PEERS)]
     for (net, precision), of_peers in found.items():
-        ours = of_peers.get("nnlite")
-        best = statistics.median(ours) if isinstance(ours, list) else math.nan
-        cells = []
-        for peer in PEERS:
-            got = of_peers.get(peer)
-            if not isinstance(got, list):
-                cells.append("–")
-                continue
-            us = statistics.median(got)
-            cells.append(f"{us:,.3g}" if peer == "nnlite" else f"{us:,.3g} ({us / best:.2g})")
+        us = {peer: statistics.median(turns) for peer, turns in of_peers.items()}
+        ours = us.get("nnlite", math.nan)
+        cells = [
+            "–" if peer not in us else f"{us[peer]:,.3g}" + ("" if peer == "nnlite" else f" ({us[peer] / ours:.2g})")
+            for peer in PEERS
+        ]
         lines.append(f"| {net}{' TF32' if precision == 'tf32' else ''} | {' | '.join(cells)} |")
-    reasons = [
-        f"- {net}, {peer}: {got}" for (net, _), of in found.items() for peer, got in of.items() if isinstance(got, str)
-    ]
-    return lines + ["", *reasons]
+    return lines
 
 
 def machine() -> list[str]:
@@ -308,11 +309,13 @@ def main() -> None:
         lines += [f"Tests on the device: {tests()}", "", *(f"{tool}: {told}" for tool, told in sanitized().items()), ""]
         print("\n".join(lines), flush=True)
     repeats = 1 if arguments.quick else arguments.repeats
-    measured = times(repeats, arguments.seconds, arguments.quick, started + LONGEST)
+    measured, reasons = times(repeats, arguments.seconds, arguments.quick, started + LONGEST)
     lines += [
         "µs for a training step, medians; in brackets how many times as long as nnlite takes.",
         "",
         *table(measured),
+        "",
+        *reasons,
     ]
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "gpu.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -321,9 +324,7 @@ def main() -> None:
         writer.writerow(["net", "precision", "peer", "turn", "us_per_step"])
         for (net, precision), of_peers in measured.items():
             for peer, got in of_peers.items():
-                writer.writerows(
-                    [net, precision, peer, turn, us] for turn, us in enumerate(got if isinstance(got, list) else [])
-                )
+                writer.writerows([net, precision, peer, turn, us] for turn, us in enumerate(got))
     print("\n".join(lines))
 
 

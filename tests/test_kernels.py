@@ -12,6 +12,7 @@ from nnlite.devices.kernel import Kernels, Signature, kernel, kernels_in
 from nnlite.devices.lines import ROW_NUMBERED
 from nnlite.devices.loops import COLUMNS
 from nnlite.devices.on_numba import LOOPS, REPLAY_ONLY, eager
+from nnlite.devices.products import ready
 
 KERNELS = kernels_in(reference)
 NUMBERS = {
@@ -107,9 +108,9 @@ def test_compiled_loops_have_the_references_parameters():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_loops_that_only_the_replay_calls_equal_the_reference(dtype, rng):
     numpy, tolerance = get_device("numpy"), 2e-5 if dtype is np.float32 else 1e-12
-    large_enough_for_blas = {"N": 70, "K": 40, "M": 50, "P": 9, "A": 80, "E": 90}
+    large = {"N": 70, "K": 40, "M": 50, "P": 9, "A": 80, "E": 90}
     for name in REPLAY_ONLY:
-        for sizes in [*SHAPES, large_enough_for_blas]:
+        for sizes in [*SHAPES, large]:
             operands = make_operands(KERNELS[name].signature, sizes, dtype, rng)
             expected = run(KERNELS[name], operands, numpy)
             found = run(eager(name, KERNELS[name].signature), operands, numpy)
@@ -121,6 +122,7 @@ def test_loops_that_only_the_replay_calls_equal_the_reference(dtype, rng):
 @pytest.mark.parametrize("name", COLUMNS)
 def test_shares_of_the_columns_make_the_whole(name, large, rng):
     """What threads make of a product or a gradient, each its columns, is the whole of it."""
+    ready(np.dtype(np.float64))
     signature, sizes = KERNELS[name].signature, SHAPES[-1] | ({"M": 60} if large else {})
     operands = make_operands(signature, sizes, np.float64, rng)
     named = dict(zip(signature.operands, operands))

@@ -174,7 +174,7 @@ def late(monkeypatch):
 
     def make(threads, seconds):
         def replay(*arguments):
-            if arguments[7] in threads and arguments[8] > 1 and arguments[3] > arguments[2]:
+            if arguments[8] in threads and arguments[9] and arguments[3] > arguments[2]:
                 if seconds is None:
                     return arguments[2]  # none of its steps
                 time.sleep(seconds)
@@ -238,7 +238,7 @@ def test_an_interrupt_before_the_first_thread_begins_leaves_whole_steps_and_no_t
         run, there = on_numba.table.replay, threading.active_count()
 
         def interrupted(*arguments, run=run):
-            if arguments[7] == 0:
+            if arguments[8] == 0:
                 raise KeyboardInterrupt
             return run(*arguments)
 

@@ -109,14 +109,14 @@ class CompiledReplay(Replay):
         self.run(0, 0, 1, np.zeros((1, len(arena.segments["sums"]))))  # compiles it
 
     def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
-        marks, sums = np.zeros((3, table.APART), np.int64), self.arena.segments["sums"]
-        for each in self.tables:
-            each.taken[...] = each.done[...] = 0
+        (full, full_shares), (short, short_shares) = self.tables
+        sums, marks = self.arena.segments["sums"], self._fresh(np.zeros((3, table.ROW)))
+        together = (self._fresh(full_shares), self._fresh(short_shares)) if self.threads > 1 else None
         stopped = [first] * self.threads
 
         def share(thread: int) -> None:
-            settings = (first, last, per_epoch, sums, history, thread, self.threads, marks)
-            stopped[thread] = table.replay(*self.tables, *settings)
+            settings = (first, last, per_epoch, sums, history, marks, thread, together)
+            stopped[thread] = table.replay(full, short, *settings)
 
         others = [threading.Thread(target=share, args=(thread,), daemon=True) for thread in range(1, self.threads)]
         with contextlib.suppress(RuntimeError):  # no more threads can be had: those that there are do the work
@@ -134,6 +134,12 @@ class CompiledReplay(Replay):
                 'Trainer(…, replay="eager") runs every step in Python and shows it'
             )
         return int(max(stopped))
+
+    def _fresh(self, rows: np.ndarray) -> Any:
+        """A copy that begins at a cache line, since each thread writes to rows of its own."""
+        made = self.arena.device.zeros(rows.shape, np.int64)
+        made[...] = rows
+        return made
 
     # ---- from rows to lines ----------------------------------------------------------------------------------------
 

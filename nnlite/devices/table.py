@@ -35,17 +35,19 @@ from .products import ready
 
 REPEAT, MOVE = 1, 2
 PATIENCE = 200  # looks whether the others are done, about a microsecond, before their parts are taken
-APART = 8  # words from one mark to the next, so that each has a cache line for itself
+ROW = 8  # words of 8 bytes
 
 
 class Table(NamedTuple):
-    """All lines of a step, and marks by which threads share them out. A turn is a run of this table, counted from 1."""
+    """All lines of a step, and how threads share them out.
+
+    shares: for each phase a row (number of its parts, how many of them threads have finished over all turns), and for
+    each of its parts one more (first line, line after the last, turn in which a thread has last taken it). A turn is a
+    run of the table, counted from 1. A row is as long as a cache line, so that each thread has its own in its cache.
+    """
 
     lines: np.ndarray  # (lines, words)
-    parts: np.ndarray  # (parts + 1,) the line each begins at
-    phases: np.ndarray  # (phases + 1,) the part each begins at
-    taken: np.ndarray  # (parts, APART) the last turn in which a thread has taken it
-    done: np.ndarray  # (phases, APART) how many parts have been finished, over all turns
+    shares: np.ndarray  # (phases and parts, ROW)
 
 
 @functools.cache
@@ -77,14 +79,11 @@ def as_table(lines: Sequence[Sequence[int]] = (), phases: Sequence[Sequence[int]
     """Lines of any length as one table; `phases` says for each at which lines its parts begin."""
     width = max(map(len, lines), default=1)
     array = np.array([[*words, *[0] * (width - len(words))] for words in lines], np.int64).reshape(-1, width)
-    parts = [*(line for phase in phases for line in phase), len(lines)]
-    return Table(
-        array,
-        np.array(parts),
-        np.cumsum([0, *map(len, phases)]),
-        np.zeros((len(parts) - 1, APART), np.int64),
-        np.zeros((len(phases), APART), np.int64),
-    )
+    ends = iter([*[line for phase in phases for line in phase][1:], len(lines)])
+    rows = [row for phase in phases for row in ((len(phase), 0), *((first, next(ends)) for first in phase))]
+    shares = np.zeros((len(rows), ROW), np.int64)
+    shares[:, :2] = np.reshape(rows, (-1, 2))
+    return Table(array, shares)
 
 
 @intrinsic
@@ -160,69 +159,74 @@ def run_lines(lines, first, last):
 
 
 @compiled
-def run_together(table, turn, thread, off):
+def run_together(lines, shares, turn, thread, error):
     """Run a table with other threads, each of whom calls this; whether all has been done, and no error was raised."""
-    for phase in range(table.done.shape[0]):
-        begin, end = table.phases[phase], table.phases[phase + 1]
-        done, goal = address(table.done) + 8 * APART * phase, turn * (end - begin)
-        looks, spins = 1 if begin + thread < end else 0, 0
-        while read_atomically(done) < goal:
-            part = begin + thread
+    phase = 0
+    while phase < shares.shape[0]:
+        parts = shares[phase, 0]
+        row = address(shares) + 8 * ROW * phase
+        looks, spins = 1 if thread < parts else 0, 0
+        while read_atomically(row + 8) < turn * parts:
+            part = thread
             for _ in range(looks):
-                if part >= end:
-                    part = begin
-                taken = address(table.taken) + 8 * APART * part
+                if part >= parts:
+                    part = 0
+                taken = row + 8 * ROW * (1 + part) + 16
                 if read_atomically(taken) < turn and raise_atomically(taken, turn) < turn:
-                    if run_lines(table.lines, table.parts[part], table.parts[part + 1]) != 0:
+                    if run_lines(lines, shares[phase + 1 + part, 0], shares[phase + 1 + part, 1]) != 0:
                         return False
-                    add_atomically(done, 1)
+                    add_atomically(row + 8, 1)
                 part += 1
             spins += 1
             if spins == PATIENCE:
-                looks = end - begin
+                looks = parts
             if spins % 1000 == 0:
                 let_others_run()
-            if read_atomically(off) != 0:
+            if read_atomically(error) != 0:
                 return False
+        phase += 1 + parts
     return True
 
 
 @compiled
-def replay(full, short, first, last, per_epoch, sums, history, thread, threads, marks):
-    """Run steps first … last − 1 of which each `per_epoch` make an epoch, the last of them by the short table.
+def replay(full, short, first, last, per_epoch, sums, history, marks, thread, together):
+    """Run steps first … last − 1 of which each `per_epoch` make an epoch, the last of them by the short lines.
 
     history (epochs, S) takes the sums (S,) of each epoch. Returns the step it stopped before: a step whose loss is not
-    finite, or one in which a function has raised an error, which is marked for all threads. A thread that was late may
-    return an earlier one than others. marks (3, APART): an error; the last epoch whose sums a thread took, and wrote.
+    finite, or one in which a function has raised an error; a thread that was late may return an earlier one.
+
+    marks (3, ROW): that there was an error; the last epoch whose sums a thread took; the last that one has written.
+    together: nothing for one thread alone; else how full and short are shared out.
     """
-    off, taken, written = address(marks), address(marks) + 8 * APART, address(marks) + 16 * APART
+    error, taken, written = address(marks), address(marks) + 8 * ROW, address(marks) + 16 * ROW
     full_turns, short_turns = 0, 0
     epoch, left = first // per_epoch, per_epoch - first % per_epoch
     for step in range(first, last):
         left -= 1
         end_of_epoch = left == 0
-        by_short = end_of_epoch and short.lines.shape[0] > 0
-        full_turns, short_turns = full_turns + (not by_short), short_turns + by_short
-        if threads == 1:
-            lines = short.lines if by_short else full.lines
+        by_short = end_of_epoch and short.shape[0] > 0
+        if together is None:
+            lines = short if by_short else full
             finished = run_lines(lines, 0, lines.shape[0]) == 0
         elif by_short:
-            finished = run_together(short, short_turns, thread, off)
+            short_turns += 1
+            finished = run_together(short, together[1], short_turns, thread, error)
         else:
-            finished = run_together(full, full_turns, thread, off)
+            full_turns += 1
+            finished = run_together(full, together[0], full_turns, thread, error)
         if not finished:
-            raise_atomically(off, 1)
+            raise_atomically(error, 1)
             return step
         if not np.isfinite(sums[0]):
             return step
         if end_of_epoch:
-            if threads == 1 or raise_atomically(taken, epoch + 1) < epoch + 1:
-                for i in range(sums.size):
-                    history[epoch, i] = sums[i]
-                    sums[i] = 0
-                if threads > 1:
-                    raise_atomically(written, epoch + 1)
-            while threads > 1 and read_atomically(written) < epoch + 1:
-                let_others_run()
             epoch, left = epoch + 1, per_epoch
+            if together is None or raise_atomically(taken, epoch) < epoch:
+                for i in range(sums.size):
+                    history[epoch - 1, i] = sums[i]
+                    sums[i] = 0
+                if together is not None:
+                    raise_atomically(written, epoch)
+            while together is not None and read_atomically(written) < epoch:
+                let_others_run()
     return last
