@@ -15,7 +15,7 @@ from numba import types
 from numba.extending import overload
 
 from .compiling import compiled, exactly
-from .memory import address, flat, place
+from .memory import NOWHERE, address, flat, place
 from .products import product
 
 # ---- exp and ln(1 + e) that vectorise (ranges and coefficients of exp: Moshier's Cephes, expf and exp) --------------
@@ -228,7 +228,7 @@ def backward_product(c, start, dy, x, alpha, first, stop):
 
 
 def linear_backward_weights(dW, dy, x, first, stop):
-    backward_product(dW, 0, dy, x, dW.dtype.type(1), first, stop)
+    backward_product(dW, NOWHERE, dy, x, dW.dtype.type(1), first, stop)
 
 
 def linear_backward_weights_sgd(W, dy, x, lr, first, stop):
@@ -247,27 +247,28 @@ def add_rows(b, start, dy, factor, alpha, first, stop):
     if rows <= 64:
         product(to, 0, start, 0, factor, 0, 0, of_dy, row, size, 1, rows, stop - first, alpha, size)
     else:
-        add_many_rows(b[first:stop], start != 0, of_dy, row, rows, factor, alpha)
+        add_many_rows(b, start != 0, of_dy, row, rows, factor, alpha, first, stop)
 
 
 @compiled
-def add_many_rows(b, adding, of_dy, row, rows, factor, alpha):
-    total = np.empty(b.size, np.float64)
-    for j in range(b.size):
-        total[j] = b[j] if adding else 0
+def add_many_rows(b, adding, of_dy, row, rows, factor, alpha, first, stop):
+    size, total = b.itemsize, np.empty(stop - first, np.float64)
+    to = address(b) + first * size
+    for j in range(first, stop):
+        total[j - first] = b[j] if adding else 0
     while rows > 0:
         some = min(rows, 64)
-        product(address(b), 0, 0, 0, factor, 0, 0, of_dy, row, b.itemsize, 1, some, b.size, alpha, b.itemsize)
-        for j in range(b.size):
-            total[j] += b[j]
+        product(to, 0, 0, 0, factor, 0, 0, of_dy, row, size, 1, some, stop - first, alpha, size)
+        for j in range(first, stop):
+            total[j - first] += b[j]
         rows, of_dy = rows - some, of_dy + some * row
-    for j in range(b.size):
-        b[j] = total[j]
+    for j in range(first, stop):
+        b[j] = total[j - first]
 
 
 def linear_backward_bias(db, dy, first, stop):
     one = db.dtype.type(1)
-    add_rows(db, 0, dy, place(one), one, first, stop)
+    add_rows(db, NOWHERE, dy, place(one), one, first, stop)
 
 
 def linear_backward_bias_sgd(b, dy, lr, first, stop):

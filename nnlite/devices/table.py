@@ -36,6 +36,7 @@ from .products import ready
 REPEAT, MOVE = 1, 2
 PATIENCE = 200  # looks whether the others are done, about a microsecond, before their parts are taken
 ROW = 8  # words of 8 bytes
+BEGINNING = np.int64(0)  # line; for a bare 0 Numba compiles `run_lines` once more
 
 
 class Table(NamedTuple):
@@ -207,7 +208,7 @@ def replay(full, short, first, last, per_epoch, sums, history, marks, thread, to
         by_short = end_of_epoch and short.shape[0] > 0
         if together is None:
             lines = short if by_short else full
-            finished = run_lines(lines, 0, lines.shape[0]) == 0
+            finished = run_lines(lines, BEGINNING, lines.shape[0]) == 0
         elif by_short:
             short_turns += 1
             finished = run_together(short, together[1], short_turns, thread, error)
