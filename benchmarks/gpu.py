@@ -205,7 +205,7 @@ def tests() -> str:
     """The suite on the GPU: its last line, or what failed. A test that hangs shows after a minute where it is."""
     options = ["-q", "-k", "cupy and not CPU", "--maxfail=20", "-ofaulthandler_timeout=60"]
     done = output([sys.executable, "-m", "pytest", *options], 240)
-    return (done.stdout + done.stderr)[-6000:] if done.returncode else last_line(done.stdout)
+    return done.stdout[-5000:] + done.stderr[-1000:] if done.returncode else last_line(done.stdout)
 
 
 def sanitized() -> dict[str, str]:
@@ -222,14 +222,15 @@ def sanitized() -> dict[str, str]:
     verdicts = {}
     for tool in ("memcheck", "racecheck"):
         done = output(["compute-sanitizer", "--tool", tool, sys.executable, "-c", text], 100)
-        verdicts[tool] = last_line(done.stdout + done.stderr)
+        summaries = [line for line in done.stdout.splitlines() if "SUMMARY" in line]
+        verdicts[tool] = summaries[-1] if summaries else last_line(done.stdout + done.stderr)
     return verdicts
 
 
 def times(
     repeats: int, seconds: float, quick: bool, until: float
 ) -> tuple[dict[Case, dict[str, list[float]]], list[str]]:
-    """Net and precision -> peer -> µs of its turns; and why others have none."""
+    """Net and precision -> peer -> µs of its turns; and what went wrong."""
     found: dict[Case, dict[str, list[float]]] = {case: {} for case in cases(quick)}
     losses: dict[Case, dict[str, list[float]]] = {case: {} for case in found}
     reasons: dict[str, None] = {}  # in order, each once

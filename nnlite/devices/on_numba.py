@@ -1,7 +1,7 @@
 """The numba device: the reference's kernels as compiled loops, and a replay that runs a tape without Python.
 
-Called one at a time, a loop does what its kernel does. In a replay a tape becomes a table of addresses for each thread
-(devices/table.py), after its rows have been fused, shared out and cut into tiles (devices/planning.py).
+Called one at a time, a loop does what its kernel does. In a replay a tape becomes a table of addresses, which threads
+share (devices/table.py), after its rows have been fused, shared out and cut into tiles (devices/planning.py).
 """
 
 from __future__ import annotations
@@ -114,17 +114,22 @@ class CompiledReplay(Replay):
         together = (self._fresh(full_shares), self._fresh(short_shares)) if self.threads > 1 else None
         stopped = [first] * self.threads
 
+        over = False
+
         def share(thread: int) -> None:
+            if over:
+                return
             settings = (first, last, per_epoch, sums, history, marks, thread, together)
             stopped[thread] = table.replay(full, short, *settings)
 
         others = [threading.Thread(target=share, args=(thread,), daemon=True) for thread in range(1, self.threads)]
-        with contextlib.suppress(RuntimeError):  # no more threads can be had: those that there are do the work
-            for other in others if first < last else ():
-                other.start()
         try:
+            with contextlib.suppress(RuntimeError):  # no more threads can be had: those that there are do the work
+                for other in others if first < last else ():
+                    other.start()
             share(0)
-        finally:  # after Ctrl-C too: whole steps
+        finally:  # after Ctrl-C too: those that have begun make whole steps, others none
+            over = True
             for other in others:
                 if other.ident:
                     other.join()

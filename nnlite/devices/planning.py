@@ -2,8 +2,8 @@
 
 Most rows of a step work on each row of the batch by itself, so every thread takes a share of the batch through the
 whole network and back; products with weights larger than the batch are shared out by columns. What sums over the batch
-(a weight's gradient, the loss) comes after, when all threads have met; of a gradient each thread makes a share of the
-rows, of the parameters each moves a share. Between two meetings lies a phase.
+(a weight's gradient, the loss) comes after, when all shares are done; of a gradient each thread makes a share of the
+rows, of the parameters each moves a share. What need not wait for each other is one phase.
 
 A batch much larger than its net is cut into tiles of rows, so small that what is computed of one stays in the core's
 cache from the first layer to its gradients, which every thread sums up on its own.

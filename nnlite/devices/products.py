@@ -44,7 +44,7 @@ def _registers() -> tuple[int, int, int]:
 
 VECTOR, ROWS, VECTORS = _registers()
 DEPTH = 512  # of B's rows in one go: what a block reads of them must stay in the cache near the core
-HEIGHT = 512  # rows of A that are copied together
+HEIGHT = 512  # rows of A in one go, where there are many columns: they are read again for every strip
 FETCHED = 64  # steps along `inner`: from so many on, a block's part of C is fetched while its sums are made
 PACKED = 200_000  # numbers of B from which its parts are first copied to lie together
 
@@ -323,8 +323,8 @@ def _copied_product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows
     """
     lanes = VECTOR // size
     width, apart, most = strip_width(columns, size), VECTORS * VECTOR, min(inner, DEPTH)
-    copied = a_row == size and columns > 4 * width and rows >= 4 * ROWS
-    height = min(rows, HEIGHT) if copied else rows
+    wide = columns > 4 * width and rows >= 4 * ROWS
+    copied, height = wide and a_row == size, min(rows, HEIGHT) if wide else rows
     panel = -(-most // lanes) * lanes * apart  # bytes for B, then those for A
     memory = np.empty(panel + copied * (-(-height // ROWS) * ROWS * size * most), np.uint8)
     for p in range(0, inner, DEPTH):

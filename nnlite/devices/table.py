@@ -8,8 +8,8 @@ sizes, plain numbers. Lines with a small number in the place of the address stee
 
 A step is phases, one after the other; a phase is parts that may run side by side; a part is lines. Each thread first
 runs the part that is its own, whose memory is in the cache of its core. If others are late, it goes on with what they
-have not begun. So nobody waits for a thread that is not at work: another program may hold its core for milliseconds.
-What is computed does not depend on who computes it.
+have not begun. So a thread is waited for only where it has begun a part: another program may hold its core for
+milliseconds. What is computed does not depend on who computes it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .memory import address, reader
 from .products import ready
 
 REPEAT, MOVE = 1, 2
-PATIENCE = 200  # looks whether the others are done, about a microsecond, before their parts are taken
+PATIENCE = 1000  # looks whether the others are done, about a microsecond, before their parts are taken
 ROW = 8  # words of 8 bytes
 BEGINNING = np.int64(0)  # line; for a bare 0 Numba compiles `run_lines` once more
 
@@ -181,7 +181,7 @@ def run_together(lines, shares, turn, thread, error):
             spins += 1
             if spins == PATIENCE:
                 looks = parts
-            if spins % 1000 == 0:
+            if spins % (4 * PATIENCE) == 0:
                 let_others_run()
             if read_atomically(error) != 0:
                 return False
@@ -228,6 +228,6 @@ def replay(full, short, first, last, per_epoch, sums, history, marks, thread, to
                     sums[i] = 0
                 if together is not None:
                     raise_atomically(written, epoch)
-            while together is not None and read_atomically(written) < epoch:
+            while together is not None and read_atomically(written) < epoch:  # or the next epoch's may be added before
                 let_others_run()
     return last
