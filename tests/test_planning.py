@@ -192,7 +192,6 @@ def test_nobody_waits_for_a_thread_that_is_not_at_work(batch_size, threads, seco
     """Others do its parts, and it comes to the same bits: what is computed does not depend on who does it."""
     monkeypatch.setattr(planning, "SMALLEST_TILE", 8)
     monkeypatch.setattr(planning, "TILE_BYTES", 10_000)
-    monkeypatch.setattr(on_numba, "WORTH_THREADS", 0)
     together, history, trainer = train(data, 3, batch_size=batch_size)
     assert ("tiles" in trainer.plan()) == (batch_size == 333)
     late(threads, seconds)

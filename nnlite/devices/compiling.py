@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numba import njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.ccallback import CFunc
@@ -90,6 +91,9 @@ class _Cache(FunctionCache):
 def _keep(compiler: Any, function: Callable[..., Any]) -> None:
     with contextlib.suppress(RuntimeError):  # no folder can be written: compiled anew by every process
         compiler._cache = _Cache(function)
+
+
+ZERO = np.int64(0)  # for a bare 0 Numba compiles whatever is called with it once more
 
 
 def compiled(function: Callable[..., Any], fastmath: set[str] = FAST_SUMS, inlined: bool = False) -> Callable[..., Any]:

@@ -14,8 +14,8 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from .compiling import compiled, exactly
-from .memory import NOWHERE, address, flat, place
+from .compiling import ZERO, compiled, exactly
+from .memory import address, flat, place
 from .products import product
 
 # ---- exp and ln(1 + e) that vectorise (ranges and coefficients of exp: Moshier's Cephes, expf and exp) --------------
@@ -228,7 +228,7 @@ def backward_product(c, start, dy, x, alpha, first, stop):
 
 
 def linear_backward_weights(dW, dy, x, first, stop):
-    backward_product(dW, NOWHERE, dy, x, dW.dtype.type(1), first, stop)
+    backward_product(dW, ZERO, dy, x, dW.dtype.type(1), first, stop)
 
 
 def linear_backward_weights_sgd(W, dy, x, lr, first, stop):
@@ -268,7 +268,7 @@ def add_many_rows(b, adding, of_dy, row, rows, factor, alpha, first, stop):
 
 def linear_backward_bias(db, dy, first, stop):
     one = db.dtype.type(1)
-    add_rows(db, NOWHERE, dy, place(one), one, first, stop)
+    add_rows(db, ZERO, dy, place(one), one, first, stop)
 
 
 def linear_backward_bias_sgd(b, dy, lr, first, stop):

@@ -16,8 +16,6 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 from numba.np.numpy_support import from_dtype
 
-NOWHERE = np.int64(0)  # in the place of an address; for a bare 0 Numba compiles what is called with it once more
-
 _WORD, _INT = ir.IntType(64), ir.IntType(32)
 
 

@@ -105,16 +105,15 @@ class CompiledReplay(Replay):
         for _, tiles in plans:
             if tiles:
                 tiles.place(arena, self.threads)
-        self.tables = [self._table(*each) for each in plans] + ([] if short else [table.as_table()])
+        self.tables = [self._table(*each) for each in plans] + ([] if short else [table.as_table(arena.device.zeros)])
         self.run(0, 0, 1, np.zeros((1, len(arena.segments["sums"]))))  # compiles it
 
     def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
         (full, full_shares), (short, short_shares) = self.tables
-        sums, marks = self.arena.segments["sums"], self._fresh(np.zeros((3, table.ROW)))
-        together = (self._fresh(full_shares), self._fresh(short_shares)) if self.threads > 1 else None
-        stopped = [first] * self.threads
-
-        over = False
+        full_shares[:, table.MARK] = short_shares[:, table.MARK] = 0
+        together = (full_shares, short_shares) if self.threads > 1 else None
+        sums, marks = self.arena.segments["sums"], self.arena.device.zeros((3, table.ROW), np.int64)
+        stopped, over = [first] * self.threads, False
 
         def share(thread: int) -> None:
             if over:
@@ -139,12 +138,6 @@ class CompiledReplay(Replay):
                 'Trainer(…, replay="eager") runs every step in Python and shows it'
             )
         return int(max(stopped))
-
-    def _fresh(self, rows: np.ndarray) -> Any:
-        """A copy that begins at a cache line, since each thread writes to rows of its own."""
-        made = self.arena.device.zeros(rows.shape, np.int64)
-        made[...] = rows
-        return made
 
     # ---- from rows to lines ----------------------------------------------------------------------------------------
 
@@ -171,7 +164,7 @@ class CompiledReplay(Replay):
                 if mine:
                     phases[-1].append(len(lines))
                     lines += mine
-        made = table.as_table(lines, phases)
+        made = table.as_table(self.arena.device.zeros, lines, phases)
         for mover, moved, word in moves:
             made.lines[mover, 1] = made.lines[moved, word:].ctypes.data
         return made

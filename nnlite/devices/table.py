@@ -28,23 +28,24 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .compiling import compiled, machine_code
+from .compiling import ZERO, compiled, machine_code
 from .loops import COLUMNS
 from .memory import address, reader
 from .products import ready
 
 REPEAT, MOVE = 1, 2
 PATIENCE = 1000  # looks whether the others are done, about a microsecond, before their parts are taken
-ROW = 8  # words of 8 bytes
-BEGINNING = np.int64(0)  # line; for a bare 0 Numba compiles `run_lines` once more
+ROW = 8  # words: a cache line, so that what a thread writes to stays in the cache of its core
+MARK = 2  # the word of a row in which threads mark how far they are
+WORD = 8  # bytes
 
 
 class Table(NamedTuple):
     """All lines of a step, and how threads share them out.
 
-    shares: for each phase a row (number of its parts, how many of them threads have finished over all turns), and for
-    each of its parts one more (first line, line after the last, turn in which a thread has last taken it). A turn is a
-    run of the table, counted from 1. A row is as long as a cache line, so that each thread has its own in its cache.
+    shares: a row for each phase, its number of parts, and after it one for each of these parts, its first line and the
+    line after its last. MARK is of a phase how many parts have been finished, over all turns, and of a part the turn in
+    which a thread has last taken it. A turn is a run of the table, counted from 1.
     """
 
     lines: np.ndarray  # (lines, words)
@@ -76,13 +77,18 @@ def function_for(loop: Callable[..., Any], name: str, kinds: tuple[str, ...]) ->
 MADE: list[Any] = []
 
 
-def as_table(lines: Sequence[Sequence[int]] = (), phases: Sequence[Sequence[int]] = ()) -> Table:
-    """Lines of any length as one table; `phases` says for each at which lines its parts begin."""
+def as_table(
+    zeros: Callable[..., Any], lines: Sequence[Sequence[int]] = (), phases: Sequence[Sequence[int]] = ()
+) -> Table:
+    """Lines of any length as one table; `phases` says for each at which lines its parts begin.
+
+    zeros: makes an array that begins at a cache line.
+    """
     width = max(map(len, lines), default=1)
     array = np.array([[*words, *[0] * (width - len(words))] for words in lines], np.int64).reshape(-1, width)
     ends = iter([*[line for phase in phases for line in phase][1:], len(lines)])
     rows = [row for phase in phases for row in ((len(phase), 0), *((first, next(ends)) for first in phase))]
-    shares = np.zeros((len(rows), ROW), np.int64)
+    shares = zeros((len(rows), ROW), np.int64)
     shares[:, :2] = np.reshape(rows, (-1, 2))
     return Table(array, shares)
 
@@ -159,25 +165,28 @@ def run_lines(lines, first, last):
     return 0
 
 
+@partial(compiled, inlined=True)
+def take(mark, turn):
+    """Mark something as taken for this turn; whether no other thread had done so."""
+    return read_atomically(mark) < turn and raise_atomically(mark, turn) < turn
+
+
 @compiled
 def run_together(lines, shares, turn, thread, error):
     """Run a table with other threads, each of whom calls this; whether all has been done, and no error was raised."""
     phase = 0
     while phase < shares.shape[0]:
         parts = shares[phase, 0]
-        row = address(shares) + 8 * ROW * phase
+        done = address(shares) + WORD * (ROW * phase + MARK)
         looks, spins = 1 if thread < parts else 0, 0
-        while read_atomically(row + 8) < turn * parts:
+        while read_atomically(done) < turn * parts:
             part = thread
             for _ in range(looks):
-                if part >= parts:
-                    part = 0
-                taken = row + 8 * ROW * (1 + part) + 16
-                if read_atomically(taken) < turn and raise_atomically(taken, turn) < turn:
-                    if run_lines(lines, shares[phase + 1 + part, 0], shares[phase + 1 + part, 1]) != 0:
+                part = 1 if part >= parts else part + 1
+                if take(done + WORD * ROW * part, turn):
+                    if run_lines(lines, shares[phase + part, 0], shares[phase + part, 1]) != 0:
                         return False
-                    add_atomically(row + 8, 1)
-                part += 1
+                    add_atomically(done, 1)
             spins += 1
             if spins == PATIENCE:
                 looks = parts
@@ -199,7 +208,8 @@ def replay(full, short, first, last, per_epoch, sums, history, marks, thread, to
     marks (3, ROW): that there was an error; the last epoch whose sums a thread took; the last that one has written.
     together: nothing for one thread alone; else how full and short are shared out.
     """
-    error, taken, written = address(marks), address(marks) + 8 * ROW, address(marks) + 16 * ROW
+    error = address(marks)
+    taken, written = error + WORD * ROW, error + 2 * WORD * ROW
     full_turns, short_turns = 0, 0
     epoch, left = first // per_epoch, per_epoch - first % per_epoch
     for step in range(first, last):
@@ -208,7 +218,7 @@ def replay(full, short, first, last, per_epoch, sums, history, marks, thread, to
         by_short = end_of_epoch and short.shape[0] > 0
         if together is None:
             lines = short if by_short else full
-            finished = run_lines(lines, BEGINNING, lines.shape[0]) == 0
+            finished = run_lines(lines, ZERO, lines.shape[0]) == 0
         elif by_short:
             short_turns += 1
             finished = run_together(short, together[1], short_turns, thread, error)
@@ -222,7 +232,7 @@ def replay(full, short, first, last, per_epoch, sums, history, marks, thread, to
             return step
         if end_of_epoch:
             epoch, left = epoch + 1, per_epoch
-            if together is None or raise_atomically(taken, epoch) < epoch:
+            if together is None or take(taken, epoch):
                 for i in range(sums.size):
                     history[epoch - 1, i] = sums[i]
                     sums[i] = 0
