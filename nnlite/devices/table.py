@@ -173,12 +173,15 @@ def take(mark, turn):
 
 @compiled
 def run_together(lines, shares, turn, thread, error):
-    """Run a table with other threads, each of whom calls this; whether all has been done, and no error was raised."""
+    """Run a table's lines (lines, words) with other threads, each of whom calls this, as its shares (rows, ROW) say.
+
+    Returns whether all has been done, and no error was raised; error: the address of a word that is not 0 if one was.
+    """
     phase = 0
     while phase < shares.shape[0]:
         parts = shares[phase, 0]
         done = address(shares) + WORD * (ROW * phase + MARK)
-        looks, spins = 1 if thread < parts else 0, 0
+        looks, spins = 1 if thread < parts else 0, 0  # how many parts to look at: its own, and in the end all
         while read_atomically(done) < turn * parts:
             part = thread
             for _ in range(looks):
