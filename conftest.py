@@ -12,7 +12,8 @@ import pytest
 
 import nnlite as nl
 
-_spec = importlib.util.spec_from_file_location("stand_in", Path(__file__).parent / "tests" / "cuda" / "stand_in.py")
+_stand_in = Path(__file__).parent / "tests" / "devices" / "cuda" / "stand_in.py"
+_spec = importlib.util.spec_from_file_location("stand_in", _stand_in)
 stand_in_module = sys.modules["stand_in"] = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(stand_in_module)
 

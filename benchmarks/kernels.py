@@ -34,10 +34,10 @@ APART = 2e-4  # at most, of the largest result: sums of 2048 float32 in another 
 
 def times(seconds: float) -> dict[str, Any]:
     """Size -> kernel -> seconds a call of the loop, of the formula and of a copy of as many bytes; what it works on."""
-    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+    sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "devices" / "common"))
     from test_kernels import KERNELS, make_operands
 
-    from nnlite.devices.on_numba import LOOPS
+    from nnlite.devices.cpu.eager import LOOPS
 
     found: dict[str, Any] = {size: {} for size in SIZES}
     for size, letters in SIZES.items():
@@ -62,7 +62,8 @@ def times(seconds: float) -> dict[str, Any]:
 def loop_of(name: str, kernel: Any, operands: list[Any]) -> Callable[[int], None]:
     """Something that runs the compiled loop so many times, after it has given what the formula gives."""
     from nnlite.devices import get_device
-    from nnlite.devices.recording import Arena, Recorder, Symbol
+    from nnlite.devices.common.arena import Arena
+    from nnlite.devices.common.recording import Recorder, Symbol
 
     device, signature = get_device("numba"), kernel.signature
     named = dict(zip(signature.operands, operands))
@@ -88,7 +89,7 @@ def loop_of(name: str, kernel: Any, operands: list[Any]) -> Callable[[int], None
 
 def run_often(lines: np.ndarray, keep: Any) -> Callable[[int], None]:
     """Something that runs these lines so many times, by one more that goes back; `keep` is the memory they work on."""
-    from nnlite.devices.table import REPEAT, run_lines
+    from nnlite.devices.cpu.table import REPEAT, run_lines
 
     whole = np.vstack([lines, np.zeros_like(lines[:1])])
 
@@ -101,8 +102,8 @@ def run_often(lines: np.ndarray, keep: Any) -> Callable[[int], None]:
 
 def copy_of(size: int) -> Callable[[int], None]:
     """Something that copies so many float32 so many times."""
-    from nnlite.devices.compiling import compiled
-    from nnlite.devices.table import function_for
+    from nnlite.devices.cpu.compiling import compiled
+    from nnlite.devices.cpu.table import function_for
 
     x, y = np.ones(max(1, size), np.float32), np.zeros(max(1, size), np.float32)
     address = function_for(compiled(copy), "copy", ("f4_1", "f4_1"))

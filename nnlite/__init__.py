@@ -13,7 +13,7 @@ from . import activations, datasets, gate, initializers, losses, metrics, optimi
 from .activations import Identity, ReLU, Sigmoid, Softmax, Softplus, Tanh, TanhOffset
 from .descent import Descent, gradient_descent
 from .devices import DeviceError, devices, get_device
-from .devices.kernel import kernel
+from .devices.common.kernel import kernel
 from .files import CorruptFileError
 from .gradcheck import GradientReport, check_gradients
 from .layers import Dense, Dropout, Layer

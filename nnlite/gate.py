@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .devices.on_numpy import NumpyDevice
+from .devices.numpy.device import NumpyDevice
 
 T = TypeVar("T")
 

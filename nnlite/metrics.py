@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import gate
-from .devices.on_numpy import NumpyDevice
+from .devices.numpy.device import NumpyDevice
 
 HOST = NumpyDevice()
 

@@ -17,7 +17,7 @@ import numpy as np
 from . import files, gate
 from .activations import ACTIVATIONS, activation
 from .devices import get_device
-from .devices.on_numpy import NumpyDevice
+from .devices.numpy.device import NumpyDevice
 from .initializers import Initializer
 from .layers import Dense, Dropout, Layer
 

@@ -2,7 +2,7 @@
 
 A trainer's step reads and writes nothing but arrays: the data, the order of its rows and how far it is, parameters,
 gradients, what the optimizer remembers, and the epoch's sums. So it can be run with symbols in their places, which
-writes down the calls of kernels (devices/recording.py), and the device can then repeat them without Python.
+writes down the calls of kernels (devices/common/recording.py), and the device can then repeat them without Python.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .devices.recording import Arena, NotRecordableError, Recorder, Symbol, Tape
+from .devices.common.arena import Arena
+from .devices.common.recording import NotRecordableError, Recorder, Symbol, Tape
 from .layers import Layer
 from .losses import Loss
 from .metrics import Metric

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +12,8 @@ import numpy as np
 from . import gate
 from .activations import Identity, ReLU, Softplus, Tanh
 from .chunks import Chunks
-from .devices.recording import Tape
+from .devices.common.recording import Tape
+from .history import History
 from .layers import Dense
 from .losses import Loss
 from .losses import loss as loss_named
@@ -24,6 +22,7 @@ from .metrics import metric as metric_named
 from .network import Sequential
 from .optimizers import SGD, Optimizer
 from .optimizers import optimizer as optimizer_named
+from .progress import Bar
 from .steps import Steps, epoch_values, sum_shapes
 
 
@@ -36,46 +35,6 @@ class DivergedError(ArithmeticError):
     def __init__(self, message: str, epoch: int, batch: int) -> None:
         super().__init__(message)
         self.epoch, self.batch = epoch, batch
-
-
-class History(Mapping[str, list[float]]):
-    """What fit saw: name -> one float an epoch, such as history["loss"] and history["val_accuracy"]."""
-
-    def __init__(self) -> None:
-        self._columns: dict[str, list[float]] = {}
-
-    def extend(self, columns: Mapping[str, list[float]]) -> None:
-        """Add epochs: name -> one value for each."""
-        for name, values in columns.items():
-            self._columns.setdefault(name, []).extend(values)
-
-    def last(self) -> dict[str, float]:
-        """The values of the last epoch."""
-        return {name: values[-1] for name, values in self.items() if values}
-
-    def plot(self, path: Any = None) -> Any:
-        """The curves over the epochs, written to `path` if one is given; returns the matplotlib Axes."""
-        from . import plots
-
-        axes = plots.history(self)
-        if path is not None:
-            figure: Any = axes.figure
-            figure.savefig(path, dpi=150)
-        return axes
-
-    def __getitem__(self, name: str) -> list[float]:
-        return self._columns[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._columns)
-
-    def __len__(self) -> int:
-        return len(self._columns)
-
-    def __repr__(self) -> str:
-        last = ", ".join(f"{name}={value:.4g}" for name, value in self.last().items())
-        epochs = len(next(iter(self.values()), []))
-        return f"<History of {epochs} epochs{': ' if last else ''}{last}>"
 
 
 class Trainer:
@@ -199,7 +158,7 @@ class Trainer:
         if epochs == 0:
             return self.history
         shuffles, done = self._shuffles if shuffle else None, 0
-        with _quiet(), backend.explained(), _Bar(epochs, chunks.rows if chunks else len(x), progress) as bar:
+        with _quiet(), backend.explained(), Bar(epochs, chunks.rows if chunks else len(x), progress) as bar:
             if chunks:
                 runs = self._parts(chunks, epochs, batch_size, shuffles, bar)
             else:
@@ -213,7 +172,7 @@ class Trainer:
         return self.history
 
     def _whole(
-        self, x: Any, target: Any, epochs: int, batch_size: int, shuffles: Any, bar: _Bar, one_by_one: bool
+        self, x: Any, target: Any, epochs: int, batch_size: int, shuffles: Any, bar: Bar, one_by_one: bool
     ) -> Iterator[int]:
         """Epochs over all data, several in one go unless `one_by_one` -> how many were made, each time."""
         steps, safe, done = self._steps(x, target, batch_size, epochs, bar), _Safe(self.network), 0
@@ -227,7 +186,7 @@ class Trainer:
             yield window
             done += window
 
-    def _parts(self, chunks: Chunks, epochs: int, batch_size: int, shuffles: Any, bar: _Bar) -> Iterator[int]:
+    def _parts(self, chunks: Chunks, epochs: int, batch_size: int, shuffles: Any, bar: Bar) -> Iterator[int]:
         """Epochs over all chunks -> 1 for each. Chunks of as many rows as the one before use the same steps again."""
         steps, safe = None, _Safe(self.network)
         for done in range(epochs):
@@ -244,7 +203,7 @@ class Trainer:
             self.history.extend(epoch_values(self, total[None], rows, self.network.outputs or 0))
             yield 1
 
-    def _steps(self, x: Any, target: Any, batch_size: int, epochs: int, bar: _Bar) -> Steps:
+    def _steps(self, x: Any, target: Any, batch_size: int, epochs: int, bar: Bar) -> Steps:
         with bar.waiting("compiling for this CPU, which is kept for later"):
             steps = Steps(self, x, target, batch_size, epochs)
         self.tape, self._plan = steps.tape, steps.replay.plan
@@ -256,7 +215,7 @@ class Trainer:
         with self.network.backend.explained():
             return self._evaluate(*self._data(x, y), size)
 
-    def _run(self, steps: Steps, done: int, before: int, safe: _Safe, bar: _Bar) -> None:
+    def _run(self, steps: Steps, done: int, before: int, safe: _Safe, bar: Bar) -> None:
         """Run a window, after `done` epochs and `before` rows; DivergedError where something stops being finite."""
         for first, came, goal in steps.calls():
             if came < goal or not np.isfinite(self.network.parameters).all():
@@ -324,66 +283,6 @@ class _Safe:
     def proven(self, stepped: bool) -> Any:
         """Parameters whose loss was finite; `stepped` if a step has gone well since the last copy."""
         return self.now if self.tried or stepped else self.before
-
-
-class _Bar:
-    """A tqdm bar over all rows of all epochs, drawn at most ten times a second; does nothing if not wanted."""
-
-    def __init__(self, epochs: int, rows: int | None, wanted: bool) -> None:
-        self.bar, self.epochs, self.drawn, self.rows = None, epochs, 0.0, 0
-        self.text = f"epoch 1/{epochs}"
-        if wanted and epochs and sys.stderr is not None:
-            from tqdm.auto import tqdm
-
-            # With a delay the bar is not drawn while it is being made: half a bar cannot be closed.
-            options = {"unit": " rows", "unit_scale": True, "mininterval": 0.1, "dynamic_ncols": True, "delay": 1e-9}
-            with contextlib.suppress(OSError):
-                sys.stderr.flush()  # fails where there is no terminal any more
-                self.bar = tqdm(total=None if rows is None else epochs * rows, **options)
-                self.bar.set_description(self.text, refresh=False)
-            self._draw(lambda bar: bar.refresh())
-
-    @contextlib.contextmanager
-    def waiting(self, why: str) -> Iterator[None]:
-        """Say why nothing happens, if that takes longer than a second."""
-        note = threading.Timer(1.0, lambda: self._draw(lambda bar: bar.set_description(why)))
-        note.daemon = True
-        if self.bar is not None:
-            note.start()
-        try:
-            yield
-        finally:
-            note.cancel()
-            self._draw(lambda bar: bar.set_description(self.text, refresh=False))
-
-    def advance(self, rows: int) -> None:
-        """So many rows of all epochs are done."""
-        self.rows = rows
-        self._draw(lambda bar: bar.update(rows - bar.n))
-
-    def show(self, epoch: int, values: Mapping[str, float]) -> None:
-        """So many epochs have ended, the last with these values."""
-        now, last = time.monotonic(), epoch == self.epochs
-        if self.bar is not None and (last or now - self.drawn >= 0.1):
-            self.drawn = now
-            text = {name: f"{value:.4f}" for name, value in values.items()}
-            self.text = f"epoch {min(epoch + 1, self.epochs)}/{self.epochs}"
-            self._draw(lambda bar: bar.set_description(self.text, refresh=False))
-            self._draw(lambda bar: bar.set_postfix(text, refresh=last))
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._draw(lambda bar: bar.close())
-
-    def _draw(self, draw: Callable[[Any], Any]) -> None:
-        if self.bar is not None:
-            try:
-                draw(self.bar)
-            except OSError:  # the terminal is gone, or whoever read the pipe; training goes on
-                self.bar.disable = True
-                self.bar = None
 
 
 def _quiet() -> np.errstate:

@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .on_numpy import NumpyDevice
+from .numpy.device import NumpyDevice
 
 ALIASES = {"cpu": "numba", "gpu": "cupy", "cuda": "cupy"}
 
@@ -73,7 +73,7 @@ def _no_numba() -> str:
 
 
 def _no_cupy() -> str:
-    from .on_cupy import why_not
+    from .cuda.device import why_not
 
     return why_not()
 
@@ -83,13 +83,13 @@ def _make_numpy(precision: str) -> NumpyDevice:
 
 
 def _make_numba(precision: str) -> NumpyDevice:
-    from .on_numba import NumbaDevice
+    from .cpu.device import NumbaDevice
 
     return NumbaDevice()
 
 
 def _make_cupy(precision: str) -> NumpyDevice:
-    from .on_cupy import CupyDevice
+    from .cuda.device import CupyDevice
 
     return CupyDevice(precision)
 

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from . import reference
-from .cuda_machine import Machine
-from .kernel import Kernels, kernels_in
-from .lines import is_array
-from .on_numpy import NumpyDevice, Replay
-from .recording import Arena, Row, Tape
+from ..common import reference
+from ..common.arena import Arena
+from ..common.kernel import Kernels, kernels_in
+from ..common.lines import is_array
+from ..common.recording import Row, Tape
+from ..numpy.device import NumpyDevice
+from ..numpy.replay import Replay
+from .machine import Machine
 
 ON_CUDA = (2, 13)  # DLPack's numbers for memory of a GPU, and memory that it shares with the CPU
 FORKED = (
@@ -85,7 +87,7 @@ class CupyDevice(NumpyDevice):
         return call
 
     def asarray(self, array: Any, dtype: Any = None) -> Any:
-        return self.cupy.ascontiguousarray(array, dtype)
+        return self.cupy.asarray(array, dtype, order="C")
 
     def zeros(self, shape: int | tuple[int, ...], dtype: Any) -> Any:
         with self.explained():
@@ -111,7 +113,7 @@ class CupyDevice(NumpyDevice):
         return self.cupy.asnumpy(array)
 
     def replay(self, full: Tape, short: Tape | None, arena: Arena, threads: int = 1, how: str = "auto") -> Replay:
-        from .cuda_replay import choose
+        from .choice import choose
 
         return choose(self.machine, [tape for tape in (full, short) if tape], arena, how)
 
@@ -121,7 +123,7 @@ class CupyDevice(NumpyDevice):
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
         if os.getpid() != self.process:
-            from . import DeviceError
+            from .. import DeviceError
 
             raise DeviceError(f"device 'cupy' cannot be used: {FORKED}")
         try:

@@ -1,23 +1,19 @@
 """Recording: one training step is written down as a tape, which a device then runs as often as asked.
 
 A `Recorder` stands in for a device's kernels. It computes nothing: a call reserves its results as symbols and writes
-one row, (kernel, operands, results). The rows are the `Tape`; printing it shows what a step does, a line a row. The
-`Arena` is the memory that a tape works on: segments such as the parameters, and one for results, in which the space of
-a result is used again once nothing reads it any more.
+one row, (kernel, operands, results). The rows are the `Tape`; printing it shows what a step does, a line a row.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import numpy as np
 
 from .kernel import Kernels
-
-ALIGNMENT = 64  # bytes: a cache line, and a vector
 
 
 class NotRecordableError(TypeError):
@@ -124,63 +120,3 @@ class Recorder:
             results.append(Symbol(f"{result}{self._count[result]}", shape, self._dtype, "results"))
         self.tape.rows.append(Row(name, kernel, operands, tuple(results)))
         return results[0] if len(results) == 1 else tuple(results) or None
-
-
-class Arena:
-    """The memory of tapes: segment name -> array. Symbols of all segments but "results" know their place already."""
-
-    def __init__(self, device: Any, dtype: Any, segments: Mapping[str, Any]) -> None:
-        self.device, self.dtype = device, dtype
-        self.segments = dict(segments)
-
-    def place(self, segment: str, *tapes: Sequence[tuple[Row, int]]) -> int:
-        """Give every result of this segment a place in it; tapes run one after the other, so they share the space.
-
-        Each row comes with the time at which it runs: rows of one time may run together and share nothing. Returns how
-        many numbers they need, which are reserved.
-        """
-        itemsize = np.dtype(self.dtype).itemsize
-        size = max(_place_results(rows, itemsize, segment) for rows in tapes)
-        self.reserve(segment, size)
-        return size
-
-    def reserve(self, segment: str, size: int) -> Any:
-        """A segment of at least so many numbers."""
-        if segment not in self.segments or len(self.segments[segment]) < size:
-            self.segments[segment] = self.device.zeros(max(size, 1), self.dtype)
-        return self.segments[segment]
-
-    def view(self, symbol: Symbol) -> Any:
-        """The array that a symbol stands for."""
-        start = symbol.offset or 0
-        return self.segments[symbol.segment].reshape(-1)[start : start + symbol.size].reshape(symbol.shape)
-
-    def address(self, symbol: Symbol) -> int:
-        """Where in the device's memory it begins."""
-        return int(self.device.address(self.view(symbol)))
-
-    @property
-    def bytes(self) -> int:
-        """How much memory the results take, and what threads keep for themselves."""
-        return sum(int(self.segments[name].nbytes) for name in ("results", "tile", "shares") if name in self.segments)
-
-
-def _place_results(rows: Sequence[tuple[Row, int]], itemsize: int, segment: str) -> int:
-    """Offsets for the results of this segment, first fit; returns how many elements they need in all."""
-    unit = ALIGNMENT // itemsize
-    last_use = {id(operand): time for row, time in rows for operand in (*row.operands, *row.results)}
-    taken: list[tuple[int, int, int]] = []  # (start, stop, time of the last use), sorted
-    end = 0
-    for row, time in rows:
-        taken = [entry for entry in taken if entry[2] >= time]
-        for symbol in (result for result in row.results if result.segment == segment):
-            length = -(-symbol.size // unit) * unit
-            start = 0
-            for other_start, other_stop, _ in taken:
-                if start + length <= other_start:
-                    break
-                start = max(start, other_stop)
-            symbol.offset = start
-            taken = sorted([*taken, (start, start + length, last_use[id(symbol)])])
-            end = max(end, start + length)
-    return end

@@ -1,21 +1,18 @@
-"""Planning: a tape is rearranged before it is run, with equal results: fused, shared out among threads, cut into tiles.
+"""Planning: a tape is rearranged before it is run, with equal results: rows are fused, and shared out among threads.
 
 Most rows of a step work on each row of the batch by itself, so every thread takes a share of the batch through the
 whole network and back; products with weights larger than the batch are shared out by columns. What sums over the batch
 (a weight's gradient, the loss) comes after, when all shares are done; of a gradient each thread makes a share of the
 rows, of the parameters each moves a share. What need not wait for each other is one phase.
-
-A batch much larger than its net is cut into tiles of rows, so small that what is computed of one stays in the core's
-cache from the first layer to its gradients, which every thread sums up on its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .recording import Arena, Row, Symbol
+from .recording import Row, Symbol
 
 # What a fused row is called, by what it was made of.
 FUSED_WITH_SGD = {
@@ -69,7 +66,7 @@ def plan(rows: Sequence[Row], columns: Mapping[str, str], least: float = 0.0) ->
         split = "" if is_product(row) and work(row) < least else _split(row, columns)
         alone = split in ("N", "P", "")  # each thread goes on with its own share, or one thread with all
         places = [(*_place(symbol), True) for symbol in _writes(row)]
-        places += [(*_place(symbol), False) for symbol in _symbols(row)]
+        places += [(*_place(symbol), False) for symbol in symbols(row)]
         phase = 0
         for segment, start, stop, written in places:
             for other_start, other_stop, other_written, earlier in touched.get(segment, ()):
@@ -80,124 +77,6 @@ def plan(rows: Sequence[Row], columns: Mapping[str, str], least: float = 0.0) ->
         for segment, start, stop, written in places:
             touched.setdefault(segment, []).append((start, stop, written, planned[-1]))
     return sorted(planned, key=lambda p: p.phase)  # stable: within a phase the order stays
-
-
-# ---- tiles --------------------------------------------------------------------------------------------------------
-
-TILE_BYTES = 48_000  # of results that a tile may have: what fits near a core beside the weights
-SMALLEST_TILE = 64  # rows: with fewer, products are slower, since each reads the weights once more
-MOST_GRADIENTS = 1_000_000  # bytes; more than that is not worth adding up for every tile
-LEAST_TILES = 2  # for each thread
-
-
-@dataclass
-class Tiles:
-    """The rows of a step that run tile by tile, and those `after`, when all threads are done with their share."""
-
-    rows: int  # of the batch
-    size: int  # rows of a tile
-    inside: list[Row]
-    after: list[Row]
-    own: dict[int, Symbol]  # id of a result that nobody needs after its tile -> its place in the thread's own memory
-    gradients: int  # how many
-    kernels: Mapping[str, Callable[..., Any]]
-    apart: int = 0  # from one thread's own memory to the next's
-
-    def place(self, arena: Arena, threads: int) -> None:
-        """Reserve what every thread has for itself: one tile's results, and from the second on a sum of gradients."""
-        template = [
-            Row(row.name, row.kernel, tuple(map(self._own, row.operands)), tuple(map(self._own, row.results)))
-            for row in self.inside
-        ]
-        self.apart = arena.place("tile", list(zip(template, range(len(template)))))
-        arena.reserve("tile", self.apart * threads)
-        arena.reserve("shares", arena.segments["gradients"].size * (threads - 1))
-        arena.reserve("minus one", 1)[...] = -1
-
-    def kept(self) -> list[tuple[Row, int]]:
-        """The rows, at a time before all others, with only those results that somebody needs afterwards."""
-        return [
-            (Row(row.name, row.kernel, row.operands, tuple(r for r in row.results if id(r) not in self.own)), -1)
-            for row in self.inside
-        ]
-
-    def _own(self, operand: Any) -> Any:
-        return self.own.get(id(operand), operand)
-
-    def body(self, thread: int, start: int, n: int, adding: bool) -> Iterator[tuple[Row, dict[str, int]]]:
-        """The rows for the n rows of the batch from `start`, and by how many bytes an operand moves for every row on.
-
-        A gradient is made, or, if `adding`, added to what it is: W ← W − lr xᵀ dy with a rate of −1.
-        """
-        for row in self.inside:
-            steps: dict[str, int] = {}
-
-            def mine(name: str, operand: Any, row: Row = row, steps: dict[str, int] = steps) -> Any:
-                if own := self.own.get(id(operand)):
-                    return own.part(own.name, thread * self.apart, (n, *own.shape[1:]))
-                if isinstance(operand, Symbol) and operand.segment == "gradients":
-                    return _share_of_gradients(operand, thread, self.gradients)
-                part = part_of(row, name, operand, "N", start, start + n)
-                if isinstance(part, Symbol) and part is not operand:
-                    steps[name] = operand.size // len(operand) * operand.dtype.itemsize
-                return part
-
-            signature = row.kernel.signature  # type: ignore[attr-defined]
-            operands = tuple(map(mine, signature.operands, row.operands))
-            results = tuple(map(mine, signature.fresh, row.results))
-            if adding and row.name in FUSED_WITH_SGD:
-                name = FUSED_WITH_SGD[row.name]
-                minus_one = Symbol("minus one", (1,), operands[-1].dtype, "minus one", 0)
-                yield Row(name, self.kernels[name], (*operands, minus_one), results), steps
-            else:
-                yield Row(row.name, row.kernel, operands, results), steps
-
-
-def tile(
-    rows: Sequence[Row], threads: int, kernels: Mapping[str, Callable[..., Any]], columns: Mapping[str, str]
-) -> Tiles | None:
-    """The tape cut into tiles, or None where the batch is too small for it or the weights too large."""
-    planned = plan(rows, columns)
-    batch = [p.row for p in planned if p.split == "N"]
-    if any(p.phase for p in planned if p.split == "N"):
-        return None
-    shared = {id(row) for row in batch}
-    inside = [row for row in rows if id(row) in shared or row.name in FUSED_WITH_SGD]
-    after = [row for row in rows if id(row) not in shared and row.name not in FUSED_WITH_SGD]
-    makers = [row.operands[-1] for row in inside if row.name in FUSED_WITH_SGD]
-    results = [result for row in batch for result in row.results]
-    if not makers or not results:
-        return None
-    needed = {id(symbol) for row in after for symbol in _symbols(row)}
-    own = {
-        id(result): Symbol(result.name, result.shape, result.dtype, "tile")
-        for result in results
-        if id(result) not in needed
-    }
-    share, width = len(results[0]) // threads, sum(symbol.size // len(symbol) for symbol in own.values())
-    itemsize = makers[0].dtype.itemsize
-    size = max(SMALLEST_TILE, TILE_BYTES // max(1, width * itemsize) // 8 * 8)
-    if share < LEAST_TILES * size or sum(maker.size for maker in makers) * itemsize > MOST_GRADIENTS:
-        return None
-    size = -(-share // -(-share // size) // 8) * 8  # tiles of one size, as far as that goes
-    for symbol in own.values():
-        symbol.shape = (size, *symbol.shape[1:])
-    total = max(maker.offset + maker.size for maker in makers)
-    whole = Symbol("gradients", (total,), makers[0].dtype, "gradients", 0)
-    minus_one = Symbol("minus one", (1,), whole.dtype, "minus one", 0)
-    sums = [
-        Row("sgd_step", kernels["sgd_step"], (whole, _share_of_gradients(whole, thread, total), minus_one), ())
-        for thread in range(1, threads)
-    ]
-    return Tiles(len(results[0]), size, inside, sums + after, own, total, kernels)
-
-
-def _share_of_gradients(symbol: Symbol, thread: int, total: int) -> Symbol:
-    """Where a thread sums up this part of the gradients: the first in their own place, the others each in one more."""
-    if thread == 0:
-        return symbol
-    offset = (symbol.offset or 0) + (thread - 1) * total
-    return Symbol(f"{symbol.name} of {thread}", symbol.shape, symbol.dtype, "shares", offset)
 
 
 def part_of(row: Row, name: str, operand: Any, letter: str, start: int, stop: int) -> Any:
@@ -232,7 +111,7 @@ def work(row: Row) -> float:
 def meets(a: Row, b: Row) -> bool:
     """Whether one writes what the other touches, so that they must not run side by side."""
     writes_a, writes_b = list(map(_place, _writes(a))), list(map(_place, _writes(b)))
-    touches_a, touches_b = writes_a + list(map(_place, _symbols(a))), writes_b + list(map(_place, _symbols(b)))
+    touches_a, touches_b = writes_a + list(map(_place, symbols(a))), writes_b + list(map(_place, symbols(b)))
     return _overlap(writes_a, touches_b) or _overlap(touches_a, writes_b)
 
 
@@ -261,12 +140,12 @@ def _writes(row: Row) -> list[Symbol]:
     return [*row.results, *(named[name] for name in signature.in_place)]
 
 
-def _symbols(row: Row) -> list[Symbol]:
+def symbols(row: Row) -> list[Symbol]:
     return [operand for operand in row.operands if isinstance(operand, Symbol)]
 
 
 def _touches(row: Row, segment: str) -> bool:
-    return any(symbol.segment == segment for symbol in _symbols(row))
+    return any(symbol.segment == segment for symbol in symbols(row))
 
 
 def _place(symbol: Symbol) -> tuple[Any, int, int]:

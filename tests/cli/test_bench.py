@@ -13,7 +13,7 @@ import pytest
 
 import nnlite as nl
 from nnlite import bench, cli
-from nnlite.devices import on_numpy
+from nnlite.devices.numpy import replay as numpy_replay
 
 REAL = (*bench.NETS, *bench.SWEEP, *bench.BATCHES)  # before the tests put smaller ones in their place
 TINY = (bench.Net("small", (6, 5, 3), 4, rows=12), bench.Net("medium", (8, 7, 3), 5, rows=15))
@@ -145,14 +145,14 @@ def test_every_net_has_whole_batches_only() -> None:
 def test_a_device_that_computes_something_else(
     factor: float, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = on_numpy.Replay.run
+    right = numpy_replay.Replay.run
 
-    def wrong(self: on_numpy.Replay, *arguments: Any) -> int:
-        if type(self) is on_numpy.Replay:
+    def wrong(self: numpy_replay.Replay, *arguments: Any) -> int:
+        if type(self) is numpy_replay.Replay:
             self.arena.segments["parameters"][...] *= factor
         return right(self, *arguments)
 
-    monkeypatch.setattr(on_numpy.Replay, "run", wrong)
+    monkeypatch.setattr(numpy_replay.Replay, "run", wrong)
     answer = run(capsys, "--devices", "numpy", "numba", status=2)
     assert answer.startswith("devices 'numpy' and 'numba' do not compute the same")
     assert not Path("out/bench.csv").exists()

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 pytest.importorskip("numba")
 from numba import njit
 
-from nnlite.devices import products
-from nnlite.devices.products import address, product
+from nnlite.devices.cpu import products
+from nnlite.devices.cpu.products import address, product
 
 
 @njit

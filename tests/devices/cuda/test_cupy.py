@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import nnlite as nl
-from nnlite.devices import cuda_replay
-from nnlite.devices.on_cupy import OutOfGPUMemoryError, why_not
+from nnlite.devices.cuda import choice
+from nnlite.devices.cuda.device import OutOfGPUMemoryError, why_not
 
 stand_in_module = sys.modules["stand_in"]
 
@@ -31,7 +31,7 @@ def test_the_plan_says_what_was_chosen_and_why(stand_in, monkeypatch):
     assert trainer.plan() == "nothing has been trained yet"
     trainer.fit(x, y, progress=False)
     assert trainer.plan().startswith("persistent kernel: one block of 128 threads, the net in its shared memory (")
-    monkeypatch.setattr(cuda_replay, "PERSISTENT", 10)
+    monkeypatch.setattr(choice, "PERSISTENT", 10)
     trainer.fit(x, y, progress=False)
     assert trainer.plan().startswith("CUDA graph of 16 steps of 15 rows: a step's work is 1,")
     assert "more than 10; products by a kernel of our own, since there is no cuBLAS" in trainer.plan()

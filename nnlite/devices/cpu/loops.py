@@ -1,7 +1,6 @@
 """The reference's kernels once more, as fused loops for the CPU, compiled by Numba.
 
 Results come first, then operands, each in the reference's order; what is missing here falls back to the reference.
-Numba has had no vector exp or log of its own since 0.62, hence the two below.
 Every constant takes the arrays' dtype: a bare 2.0 would lift a float32 loop to float64 and halve its speed.
 """
 
@@ -11,144 +10,11 @@ import math
 from functools import partial
 
 import numpy as np
-from numba import types
-from numba.extending import overload
 
 from .compiling import ZERO, compiled, exactly
+from .functions import cross_entropy_of, difference, exp_negative, log_one_plus, sigmoid_of, tanh_of
 from .memory import address, flat, place
 from .products import product
-
-# ---- exp and ln(1 + e) that vectorise (ranges and coefficients of exp: Moshier's Cephes, expf and exp) --------------
-# Each is written for float32 and for float64; compiled code calls it by the one name and gets the one of its type.
-
-
-def exp_negative(x):
-    """eˣ for x ≤ 0, which is all that a stable formula needs; 0 below the smallest normal number."""
-    raise NotImplementedError
-
-
-def tanh_of(x):
-    """tanh x. float32: x P(x²)/Q(x²), fitted for the least relative error (2e-8 before rounding). float64: a polynomial
-    near 0 (Cephes), (1 − e) / (1 + e) with e = e^(−2|x|) further out."""
-    raise NotImplementedError
-
-
-def log_one_plus(e):
-    """ln(1 + e) = 2 artanh(e / (2 + e)) for 0 ≤ e ≤ 1, by the series of artanh."""
-    raise NotImplementedError
-
-
-@exactly
-def _exp32(x):
-    lowest = np.float32(-87.33)
-    z = lowest if x < lowest else x
-    n = np.floor(z * np.float32(1.44269504088896341) + np.float32(0.5))
-    r = z - n * np.float32(0.693359375) + n * np.float32(2.12194440e-4)
-    p = np.float32(1.9875691500e-4) * r + np.float32(1.3981999507e-3)
-    p = p * r + np.float32(8.3334519073e-3)
-    p = p * r + np.float32(4.1665795894e-2)
-    p = p * r + np.float32(1.6666665459e-1)
-    p = p * r + np.float32(5.0000001201e-1)
-    p = p * r * r + r + np.float32(1)
-    power = np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)  # 2ⁿ by its bits
-    return np.float32(0) if x < lowest else p * power
-
-
-@exactly
-def _exp64(x):
-    lowest = -708.39
-    z = lowest if x < lowest else x
-    n = np.floor(z * 1.4426950408889634 + 0.5)
-    r = z - n * 6.93145751953125e-1 - n * 1.42860682030941723212e-6
-    rr = r * r
-    p = r * ((1.26177193074810590878e-4 * rr + 3.02994407707441961300e-2) * rr + 1.0)
-    q = ((3.00198505138664455042e-6 * rr + 2.52448340349684104192e-3) * rr + 2.27265548208155028766e-1) * rr + 2.0
-    power = np.int64((np.int64(n) + np.int64(1023)) << np.int64(52)).view(np.float64)
-    return 0.0 if x < lowest else (1.0 + 2.0 * (p / (q - p))) * power
-
-
-@exactly
-def _log32(e):
-    s = e / (np.float32(2) + e)
-    z = s * s
-    p = np.float32(1 / 15)
-    for k in (13, 11, 9, 7, 5, 3):
-        p = p * z + np.float32(1) / np.float32(k)
-    return np.float32(2) * (p * z * s + s)
-
-
-@exactly
-def _log64(e):
-    s = e / (2.0 + e)
-    z = s * s
-    p = 1 / 35
-    for k in (33, 31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3):
-        p = p * z + 1.0 / k
-    return 2.0 * (p * z * s + s)
-
-
-@exactly
-def _tanh32(x):
-    most = np.float32(9.02)  # from here on tanh x is 1
-    x = most if x > most else (-most if x < -most else x)
-    z = x * x
-    p = np.float32(1.332290622888321e-8) * z + np.float32(2.058663052744462e-5)
-    p = p * z + np.float32(3.494241897700817e-3)
-    p = p * z + np.float32(1.3379897807072093e-1)
-    p = p * z + np.float32(0.99999997971482125)
-    q = np.float32(7.7637027685819448e-7) * z + np.float32(3.2834207856270493e-4)
-    q = q * z + np.float32(2.5871878285836394e-2)
-    q = q * z + np.float32(4.6713213355403474e-1)
-    q = q * z + np.float32(1)
-    y = x * p / q
-    return np.float32(1) if y > np.float32(1) else (np.float32(-1) if y < np.float32(-1) else y)  # not by rounding
-
-
-@exactly
-def _tanh64(x):
-    z = x * x
-    p = (-9.64399179425052238628e-1 * z - 9.92877231001918586564e1) * z - 1.61468768441708447952e3
-    q = ((z + 1.12811678491632931402e2) * z + 2.23548839060100448583e3) * z + 4.84406305325125486048e3
-    near = x * z * (p / q) + x
-    e = _exp64(-2.0 * abs(x))
-    far = (1.0 - e) / (1.0 + e)
-    return near if abs(x) < 0.625 else (-far if x < 0 else far)
-
-
-@overload(exp_negative)
-def _(x):
-    return (lambda x: _exp32(x)) if x == types.float32 else (lambda x: _exp64(x))
-
-
-@overload(log_one_plus)
-def _(e):
-    return (lambda e: _log32(e)) if e == types.float32 else (lambda e: _log64(e))
-
-
-@overload(tanh_of)
-def _(x):
-    return (lambda x: _tanh32(x)) if x == types.float32 else (lambda x: _tanh64(x))
-
-
-@exactly
-def sigmoid_of(x):
-    one = type(x)(1)
-    e = exp_negative(-abs(x))
-    return (one if x >= 0 else e) / (one + e)
-
-
-@exactly
-def difference(a, b):
-    """a − b, not to be reordered into a sum around it: (z − highest) at z = 1e8 is where the digits are."""
-    return a - b
-
-
-@exactly
-def cross_entropy_of(z, t):
-    """max(z, 0) − z t + ln(1 + e^−|z|), in this order."""
-    zero = type(z)(0)
-    return (zero if z < zero else z) - z * t + log_one_plus(exp_negative(-abs(z)))
-
 
 # ---- rows --------------------------------------------------------------------------------------------------------
 

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 import nnlite as nl
-from nnlite.devices import get_device, on_numba
-from nnlite.devices.recording import Arena, NotRecordableError, Recorder, Symbol
+from nnlite.devices import get_device
+from nnlite.devices.common.arena import Arena
+from nnlite.devices.common.recording import NotRecordableError, Recorder, Symbol
+from nnlite.devices.cpu import replay as compiled_replay
 
 
 @pytest.fixture
@@ -305,7 +307,7 @@ def test_a_users_own_kernels_are_recorded(dtype, threads, device, data, monkeypa
         net = nl.Sequential(nl.Dense(3, 4), Swish(), nl.Dense(4, 2), device=device, dtype=dtype)
         net.threads = threads
         if device == "numba":
-            monkeypatch.setattr(on_numba, "WORTH_THREADS", 0)
+            monkeypatch.setattr(compiled_replay, "WORTH_THREADS", 0)
         trainer = nl.Trainer(net, "mse", ClippedSGD(lr=0.5), replay=replay)
         trainer.fit(*data, epochs=3, batch_size=5, progress=False)
         runs.append(net.backend.to_numpy(net.parameters))
@@ -356,7 +358,7 @@ class Named(nl.Layer):
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_users_own_names_mean_nothing(threads, device, data, monkeypatch):
-    monkeypatch.setattr(on_numba, "WORTH_THREADS", 0)
+    monkeypatch.setattr(compiled_replay, "WORTH_THREADS", 0)
     runs = []
     for replay in ("eager", "auto"):
         layer = Named()
@@ -385,7 +387,7 @@ def of_another_shape(x):
 @pytest.mark.parametrize("kernel", [fails_late, of_another_shape])
 @pytest.mark.parametrize("threads", [1, 2, 3, 4])
 def test_an_error_in_a_compiled_kernel_stops_the_training(kernel, threads, data, monkeypatch):
-    monkeypatch.setattr(on_numba, "WORTH_THREADS", 0)
+    monkeypatch.setattr(compiled_replay, "WORTH_THREADS", 0)
 
     class Layer(nl.Layer):
         def forward(self, x):

@@ -333,11 +333,15 @@ def _new(make):
     return function
 
 
-def _contiguous(array, dtype=None):
-    """The array itself where it is so already."""
-    if isinstance(array, Array) and array.dtype == (dtype or array.dtype) and array.flags.c_contiguous:
+def _asarray(array, dtype=None, order="K"):
+    """The array itself where it is so already; NumPy's are taken too, which `cupy.ascontiguousarray` refuses."""
+    if (
+        isinstance(array, Array)
+        and array.dtype == (dtype or array.dtype)
+        and (order != "C" or array.flags.c_contiguous)
+    ):
         return array
-    return _new(np.ascontiguousarray)(array._host if isinstance(array, Array) else array, dtype)
+    return _new(np.array)(array._host if isinstance(array, Array) else array, dtype, order=order)
 
 
 def module():
@@ -346,8 +350,7 @@ def module():
     cupy.ndarray, cupy.RawModule = Array, RawModule
     cupy.zeros = _new(np.zeros)
     cupy.empty = _new(lambda shape, dtype: np.full(shape, 0xFF, np.uint8 if dtype == np.uint8 else dtype))
-    cupy.ascontiguousarray = _contiguous
-    cupy.asarray = _new(lambda a, dtype=None: np.array(a._host if isinstance(a, Array) else a, dtype))
+    cupy.asarray = _asarray
     cupy.concatenate = lambda arrays: Array(np.concatenate([_host(a) for a in arrays]))
     cupy.asnumpy = lambda a: a.get() if isinstance(a, Array) else np.asarray(a)
     cupy.get_default_memory_pool = lambda: SimpleNamespace(free_all_blocks=lambda: None, free_bytes=lambda: 0)

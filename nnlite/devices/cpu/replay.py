@@ -1,86 +1,30 @@
-"""The numba device: the reference's kernels as compiled loops, and a replay that runs a tape without Python.
+"""Replay by compiled code: a tape becomes a table of addresses, which threads run together.
 
-Called one at a time, a loop does what its kernel does. In a replay a tape becomes a table of addresses, which threads
-share (devices/table.py), after its rows have been fused, shared out and cut into tiles (devices/planning.py).
+Before that its rows are fused, shared out among threads and cut into tiles (devices/common).
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numba import njit
 from numba.core.errors import NumbaError
 
-from . import loops, reference, table
-from .compiling import compiled
-from .kernel import Kernels, Signature, kernels_in
-from .lines import ROW_NUMBERED, line, share, share_of
+from ..common import reference
+from ..common.arena import ALIGNMENT, Arena
+from ..common.kernel import kernels_in
+from ..common.lines import line, share, share_of
+from ..common.planning import Planned, fuse, plan, work
+from ..common.recording import NotRecordableError, Row, Symbol, Tape
+from ..common.tiles import Tiles, tile
+from ..numpy.replay import Replay
+from . import table
+from .eager import LOOPS
 from .loops import COLUMNS, ELEMENTWISE
-from .on_numpy import NumpyDevice, Replay
-from .planning import Planned, Tiles, fuse, plan, tile, work
-from .products import ready
-from .recording import ALIGNMENT, Arena, NotRecordableError, Row, Symbol, Tape
-
-LOOPS: dict[str, Callable[..., Any]] = {
-    name: compiled(getattr(loops, name), inlined=True) for name in kernels_in(reference) if hasattr(loops, name)
-}
-
-# Called from Python, one at a time, NumPy's own loops are as fast as these: they are for the replay only.
-REPLAY_ONLY = {
-    *("take_rows", "advance", "matmul", "linear_backward", "linear_backward_weights", "tanh"),
-    *("softplus_backward", "count_step"),
-    *("linear_backward_weights_sgd", "linear_backward_bias_sgd"),
-}
-
-
-def eager(name: str, signature: Signature) -> Callable[..., Any]:
-    """Call a compiled loop as the reference is called: reserve the results, run the loop, hand them over."""
-    loop = LOOPS[name]
-    names = list(signature.operands)
-    source: dict[str, tuple[int, int | None]] = {}  # letter -> the operand that has this size, and its axis
-    for n, operand in reversed(list(enumerate(names))):
-        letters = signature.operands[operand]
-        source |= {operand: (n, None)} if letters is None else {a: (n, axis) for axis, a in enumerate(letters)}
-    shapes = [[source[letter] for letter in signature.results[result] or ()] for result in signature.fresh]
-    in_place = [names.index(operand) for operand in signature.in_place]
-    inputs = [names.index(operand) for operand in signature.inputs]
-    columns, flat = source.get(COLUMNS.get(name, "")), name in ELEMENTWISE
-    first = (0,) if name in ROW_NUMBERED else ()
-
-    def call(*operands: Any) -> Any:
-        sizes = [[operands[n] if axis is None else operands[n].shape[axis] for n, axis in shape] for shape in shapes]
-        results = [np.empty(shape, operands[0].dtype) for shape in sizes]
-        whole = (0, operands[columns[0]].shape[columns[1]]) if columns else first  # all: there is one thread
-        if columns:
-            ready(results[0].dtype if results else operands[0].dtype)
-        arrays = [*results, *[operands[n] for n in in_place], *[operands[n] for n in inputs]]
-        loop(*(map(np.ravel, arrays) if flat else arrays), *whole)
-        return results[0] if len(results) == 1 else tuple(results) or None
-
-    call.signature = signature  # type: ignore[attr-defined]
-    return call
-
-
-class NumbaDevice(NumpyDevice):
-    """Compiled loops where they pay, the reference elsewhere."""
-
-    name = "numba"
-
-    def __init__(self) -> None:
-        kernels = kernels_in(reference)
-        fused = {name: eager(name, kernels[name].signature) for name in LOOPS if name not in REPLAY_ONLY}
-        self.ops = Kernels(kernels, fused)
-
-    def replay(self, full: Tape, short: Tape | None, arena: Arena, threads: int = 1, how: str = "auto") -> Replay:
-        self.refuse(how)
-        return CompiledReplay(full, short, arena, threads)
-
+from .own import own_loop
 
 # In units of `work`, of which a core does about eight in a nanosecond; a phase costs 200 ns.
 WORTH_THREADS = 150_000  # of a whole step: some 50 µs
@@ -217,31 +161,3 @@ class CompiledReplay(Replay):
         alone = all(s.segment == "tile" or (s.segment == "results" and self.threads == 1) for s in symbols)
         unit = ALIGNMENT // symbols[0].dtype.itemsize if alone else 1
         return -(-symbols[0].size // unit) * unit
-
-
-# ---- kernels of a user's own ----------------------------------------------------------------------------------------
-
-
-@functools.cache
-def own_loop(kernel: Callable[..., Any]) -> Callable[..., Any]:
-    """The formula of a kernel with its results written to where they belong, results first, as the loops have it."""
-    signature = kernel.signature  # type: ignore[attr-defined]
-    fresh = [f"to_{name}" for name in signature.fresh]
-    made = [f"made_{name}" for name in signature.fresh]
-    lines = [
-        f"def loop({', '.join([*fresh, *signature.in_place, *signature.inputs])}):",
-        f"    {', '.join(made) + ' = ' if made else ''}formula({', '.join(signature.operands)})",
-        *(f"    copy({to}, {what})" for to, what in zip(fresh, made)),
-    ]
-    names: dict[str, Any] = {"formula": njit(error_model="numpy", nogil=True)(kernel), "copy": copy}
-    names["__name__"] = kernel.__module__
-    exec("\n".join(lines), names)
-    return njit(error_model="numpy", nogil=True)(names["loop"])
-
-
-@njit(error_model="numpy", nogil=True)
-def copy(to, values):
-    if to.shape != values.shape:
-        raise ValueError("a kernel gives another shape than its signature says")
-    for place, value in np.ndenumerate(values):
-        to[place] = value

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nnlite.devices import get_device, reference
-from nnlite.devices.kernel import Kernels, Signature, kernel, kernels_in
-from nnlite.devices.lines import ROW_NUMBERED
-from nnlite.devices.loops import COLUMNS
-from nnlite.devices.on_numba import LOOPS, REPLAY_ONLY, eager
-from nnlite.devices.products import ready
+from nnlite.devices import get_device
+from nnlite.devices.common import reference
+from nnlite.devices.common.kernel import Kernels, Signature, kernel, kernels_in
+from nnlite.devices.common.lines import ROW_NUMBERED
+from nnlite.devices.cpu.eager import LOOPS, REPLAY_ONLY, eager
+from nnlite.devices.cpu.loops import COLUMNS
+from nnlite.devices.cpu.products import ready
 
 KERNELS = kernels_in(reference)
 NUMBERS = {

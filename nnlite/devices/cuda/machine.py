@@ -1,7 +1,7 @@
 """The GPU as this package uses it: CUDA sources compiled at first use, kernels launched, products made by cuBLAS.
 
 A kernel is called with a row, a kernel's name with arrays in the places of its operands, and reads it as a line of
-integers (devices/lines.py): so every kernel has the same parameters, alone, in a graph or in the persistent replay.
+integers (common/lines.py): so every kernel has the same parameters, alone, in a graph or in the persistent replay.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import cublas, reference
-from .kernel import kernels_in
-from .lines import is_array, line, operands
-from .recording import Row
+from ..common import reference
+from ..common.kernel import kernels_in
+from ..common.lines import is_array, line, operands
+from ..common.recording import Row
+from . import cublas
 
 OPTIONS = ("-std=c++17", "-diag-suppress=177")  # 177: a part of the sources that this kernel does not use
 BLOCK = 256  # threads of a block where a kernel is launched alone
@@ -43,12 +44,13 @@ BY_CUBLAS = {
 WITH_BIAS = {name: f"bias_{name}" for name in ("sigmoid", "tanh", "tanh_offset", "relu", "softplus")}
 BACK_WITH_BIAS = {f"{name}_backward": f"{name}_backward_bias" for name in WITH_BIAS}
 EXTRA = ("add_bias", *WITH_BIAS.values(), *BACK_WITH_BIAS.values())  # those that the reference does not have
+FAR = ("x", "target", "order")  # segments that are never kept in shared memory: they may be of any size
 COUNTERS = ("advance", "count_step")  # work on whole numbers too
 
 
 def source(*files: str, **settings: str) -> str:
     """The text of these sources, one after the other, after the settings as macros."""
-    folder = Path(__file__).with_name("cuda")
+    folder = Path(__file__).with_name("sources")
     macros = "".join(f"#define NNLITE_{name} {value}\n" for name, value in settings.items())
     return macros + "\n".join((folder / f"{file}.cu").read_text() for file in files)
 

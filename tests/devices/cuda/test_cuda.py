@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 import nnlite as nl
-from nnlite.devices import cublas, cuda_machine, cuda_replay, reference
-from nnlite.devices.kernel import kernels_in
+from nnlite.devices.common import reference
+from nnlite.devices.common.kernel import kernels_in
+from nnlite.devices.cuda import choice, cublas, machine, persistent
 
 stand_in_module = sys.modules["stand_in"]
 CARDS = ("75", "80", "86", "90", "100", "120")  # compute capabilities, from Turing to Blackwell
@@ -46,7 +47,7 @@ def nvrtc():
 def compile_for(card, code):
     """Its messages; an empty text where all is well."""
     library, program = nvrtc(), ctypes.c_void_p()
-    options = [f"-arch=compute_{card}".encode(), *(option.encode() for option in cuda_machine.OPTIONS)]
+    options = [f"-arch=compute_{card}".encode(), *(option.encode() for option in machine.OPTIONS)]
     library.nvrtcCreateProgram(ctypes.byref(program), code.encode(), b"nnlite.cu", 0, None, None)
     failed = library.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
     size = ctypes.c_size_t()
@@ -60,7 +61,7 @@ def compile_for(card, code):
 def sources(real):
     """What can be asked for: the launches, and replays by blocks of the least and of the most threads."""
     kinds = [(name, "Word" if name == "advance" else real) for name in TAPE]
-    return [cuda_machine.launches(real), cuda_machine.replays(kinds, 64), cuda_machine.replays(kinds, 512)]
+    return [machine.launches(real), machine.replays(kinds, 64), machine.replays(kinds, 512)]
 
 
 @pytest.mark.parametrize("card", CARDS)
@@ -72,11 +73,11 @@ def test_compiles_for_every_card(card, real):
 
 def test_every_kernel_of_the_reference_compiles_into_a_replay():
     names = [name for name in kernels_in(reference) if name != "advance"]
-    assert compile_for("90", cuda_machine.replays([(name, "float") for name in names], 512)) == ""
+    assert compile_for("90", machine.replays([(name, "float") for name in names], 512)) == ""
 
 
 def test_what_is_wrong_in_a_source_is_seen():
-    assert "error" in compile_for("90", cuda_machine.launches("float").replace("__shfl_xor_sync", "__shfl_wrong"))
+    assert "error" in compile_for("90", machine.launches("float").replace("__shfl_xor_sync", "__shfl_wrong"))
 
 
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="registers and shared memory are told by nvcc")
@@ -101,7 +102,7 @@ def test_registers_and_shared_memory_keep_to_their_budget(real, tmp_path):
             assert registers <= (255 if number == 0 or "THREADS 64" in code else 128)
         assert max(map(int, re.findall(r"(\d+) bytes spill stores", told))) <= 160
         used = [int(found) for found in re.findall(r"(\d+) bytes smem", told)]
-        assert max(used) <= cuda_replay.STATIC_BYTES
+        assert max(used) <= choice.STATIC_BYTES
 
 
 # ---- run on the CPU ------------------------------------------------------------------------------------------------
@@ -196,7 +197,7 @@ def test_products_by_cublas(net, dtype, stand_in, monkeypatch):
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_several_blocks_share_out_a_step(order, optimizer, stand_in, monkeypatch):
-    monkeypatch.setattr(cuda_replay, "ONE_BLOCK", 0)
+    monkeypatch.setattr(choice, "ONE_BLOCK", 0)
     stand_in_module.settings.order = ORDERS.get(order, order)
     setting = {"optimizer": optimizer, "dropout": 0.2}
     found = train(stand_in, (9, 20, 5), "cce", "persistent", **setting)
@@ -237,11 +238,11 @@ def in_a_process_of_its_own(function, *arguments):
 @pytest.mark.parametrize("blocks", [1, 3])
 def test_a_missing_stop_in_the_table_is_caught(blocks, stand_in, monkeypatch):
     """Every stop of a table is needed: without it, some order of threads gives other numbers."""
-    monkeypatch.setattr(cuda_replay, "ONE_BLOCK", 10**9 if blocks == 1 else 0)
-    monkeypatch.setattr(cuda_replay, "THREADS", 64)  # few, so that they do not make the same numbers in every kernel
+    monkeypatch.setattr(choice, "ONE_BLOCK", 10**9 if blocks == 1 else 0)
+    monkeypatch.setattr(persistent, "THREADS", 64)  # few, so that they do not make the same numbers in every kernel
     net = {"sizes": (9, 40, 5), "loss": "cce", "batch": 23}
     expected = train("numpy", **net)
-    whole = cuda_replay.PersistentReplay._lines
+    whole = persistent.PersistentReplay._lines
     stops = [line[0] for line in lines_of(stand_in, whole, monkeypatch, net) if line[0] < 2]
     missed = []
     for gone in range(len(stops)):
@@ -250,10 +251,10 @@ def test_a_missing_stop_in_the_table_is_caught(blocks, stand_in, monkeypatch):
             lines = whole(self, steps, block)
             stops = [i for i, line in enumerate(lines) if line[0] < 2]
             if gone < len(stops):
-                lines[stops[gone]] = [99, *[0] * (cuda_replay.LINE - 1)]  # a number that no kernel has
+                lines[stops[gone]] = [99, *[0] * (persistent.LINE - 1)]  # a number that no kernel has
             return lines
 
-        monkeypatch.setattr(cuda_replay.PersistentReplay, "_lines", without)
+        monkeypatch.setattr(persistent.PersistentReplay, "_lines", without)
         if not in_a_process_of_its_own(differs, stand_in, net, expected):
             missed.append(gone)
     assert stops and missed == []
@@ -267,7 +268,7 @@ def lines_of(stand_in, whole, monkeypatch, net):
         seen.append(whole(self, steps, block))
         return seen[-1]
 
-    monkeypatch.setattr(cuda_replay.PersistentReplay, "_lines", watched)
+    monkeypatch.setattr(persistent.PersistentReplay, "_lines", watched)
     train(stand_in, **net, replay="persistent")
     return seen[0]
 
@@ -275,7 +276,7 @@ def lines_of(stand_in, whole, monkeypatch, net):
 @pytest.mark.parametrize("file", ["kernels", "products", "replay"])
 def test_a_missing_barrier_in_a_source_is_caught(file, stand_in, monkeypatch):
     """Without any one of the __syncthreads, some order of threads gives other numbers, or threads that wait in vain."""
-    text = (Path(cuda_machine.__file__).with_name("cuda") / f"{file}.cu").read_text()
+    text = (Path(machine.__file__).with_name("sources") / f"{file}.cu").read_text()
     expected = [train("numpy", **net) for net in BROKEN]
     missed = []
     for found in re.finditer(r"__syncthreads\(\);", text):
@@ -296,7 +297,7 @@ BROKEN = (
 def differs_in_any(device, expected):
     """Whether one of the nets goes wrong in one of the ways to replay."""
     for one_block, replay in ((10**9, "persistent"), (0, "persistent"), (0, "graph")):
-        cuda_replay.ONE_BLOCK = one_block
+        choice.ONE_BLOCK = one_block
         sys.modules["nnlite.devices"]._make.cache_clear()
         if any(differs(device, net, known, replay) for net, known in zip(BROKEN, expected)):
             return True

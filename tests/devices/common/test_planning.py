@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 import nnlite as nl
-from nnlite.devices import on_numba, planning, reference
-from nnlite.devices.kernel import kernels_in
-from nnlite.devices.planning import fuse, plan, tile
+from nnlite.devices.common import planning, reference, tiles
+from nnlite.devices.common.kernel import kernels_in
+from nnlite.devices.common.planning import fuse, plan
+from nnlite.devices.common.tiles import tile
+from nnlite.devices.cpu import replay as compiled_replay
 
 KERNELS = kernels_in(reference)
 
@@ -35,7 +37,7 @@ def train(
 @pytest.mark.parametrize("threads", [2, 3, 5])
 def test_threads_change_nothing_but_the_order_of_sums(threads, optimizer, data, monkeypatch):
     alone, history, _ = train(data, 1, optimizer=optimizer)
-    monkeypatch.setattr(on_numba, "WORTH_THREADS", 0)
+    monkeypatch.setattr(compiled_replay, "WORTH_THREADS", 0)
     shared, shared_history, _ = train(data, threads, optimizer=optimizer)
     np.testing.assert_allclose(shared, alone, rtol=1e-10, atol=1e-13)
     for name, values in history.items():
@@ -46,14 +48,14 @@ def test_threads_change_nothing_but_the_order_of_sums(threads, optimizer, data, 
 @pytest.mark.parametrize("batch_size", [1, 2, 333])
 def test_more_threads_than_rows(batch_size, data, monkeypatch):
     alone, _, _ = train(data, 1, batch_size=batch_size)
-    monkeypatch.setattr(on_numba, "WORTH_THREADS", 0)
+    monkeypatch.setattr(compiled_replay, "WORTH_THREADS", 0)
     np.testing.assert_allclose(train(data, 4, batch_size=batch_size)[0], alone, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_fused_rows_equal_the_rows_they_are_made_of(threads, data, monkeypatch):
     fused, _, _ = train(data, threads)
-    monkeypatch.setattr(on_numba, "fuse", lambda rows, kernels: list(rows))
+    monkeypatch.setattr(compiled_replay, "fuse", lambda rows, kernels: list(rows))
     np.testing.assert_allclose(train(data, threads)[0], fused, rtol=1e-11, atol=1e-14)
 
 
@@ -73,11 +75,11 @@ def test_what_is_fused(data):
 def test_tiles_equal_the_whole_batch(batch_size, threads, optimizer, data, monkeypatch):
     """A batch cut into tiles, with rows left over, gives what it gives in one piece; so do its metrics."""
     whole, history, _ = train(data, 1, optimizer=optimizer, batch_size=batch_size)
-    monkeypatch.setattr(on_numba, "WORTH_THREADS", 0)
+    monkeypatch.setattr(compiled_replay, "WORTH_THREADS", 0)
     monkeypatch.setattr(planning, "SMALLEST_TILE", 16)
     monkeypatch.setattr(planning, "TILE_BYTES", 16_000)
     cut, found, trainer = train(data, threads, optimizer=optimizer, batch_size=batch_size)
-    tiles = tile(trainer.tape.rows, threads, KERNELS, on_numba.COLUMNS)
+    tiles = tile(trainer.tape.rows, threads, KERNELS, compiled_replay.COLUMNS)
     assert tiles is not None and tiles.size < batch_size // threads
     np.testing.assert_allclose(cut, whole, rtol=1e-10, atol=1e-13)
     for name, values in history.items():
@@ -92,7 +94,7 @@ def test_tiles_draw_the_same_dropout(threads, data, monkeypatch):
     for bytes_of_a_tile in (10**9, 16_000):
         monkeypatch.setattr(planning, "SMALLEST_TILE", 16)
         monkeypatch.setattr(planning, "TILE_BYTES", bytes_of_a_tile)
-        monkeypatch.setattr(on_numba, "WORTH_THREADS", 0)
+        monkeypatch.setattr(compiled_replay, "WORTH_THREADS", 0)
         layers = nl.Dense(50, 30), nl.ReLU(), nl.Dropout(0.5), nl.Dense(30, 7)
         net = nl.Sequential(*layers, device="numba", dtype="float64", seed=2)
         net.threads = threads
@@ -103,17 +105,17 @@ def test_tiles_draw_the_same_dropout(threads, data, monkeypatch):
 
 def test_no_tiles_for_small_batches_large_weights_or_rows_that_meet(data):
     rows = train(data, 1)[2].tape.rows
-    assert tile(rows, 1, KERNELS, on_numba.COLUMNS) is None
+    assert tile(rows, 1, KERNELS, compiled_replay.COLUMNS) is None
     x, y = np.zeros((4000, 700)), np.zeros(4000, int)
     net = nl.mlp([700, 500, 7], output="softmax", device="numba", dtype="float64")
     steps = nl.steps.Steps(trainer := nl.Trainer(net, "cce"), *trainer._data(x, y), 4000, 1)
-    assert net.gradients.nbytes > planning.MOST_GRADIENTS
-    assert tile(steps.tape.rows, 1, KERNELS, on_numba.COLUMNS) is None
+    assert net.gradients.nbytes > tiles.MOST_GRADIENTS
+    assert tile(steps.tape.rows, 1, KERNELS, compiled_replay.COLUMNS) is None
 
 
 def test_phases_keep_what_depends_on_each_other_apart(data):
     rows = fuse(train(data, 1)[2].tape.rows, KERNELS)
-    planned = plan(rows, on_numba.COLUMNS)
+    planned = plan(rows, compiled_replay.COLUMNS)
     phase = {id(p.row): p.phase for p in planned}
     for row in rows:
         if row.name in ("take_rows", "linear", "tanh", "tanh_backward", "linear_backward"):
@@ -169,8 +171,8 @@ def test_number_of_threads(monkeypatch):
 @pytest.fixture
 def late(monkeypatch):
     """Let threads come late to every call of the replay, or not at all."""
-    monkeypatch.setattr(on_numba, "WORTH_THREADS", 0)
-    run = on_numba.table.replay
+    monkeypatch.setattr(compiled_replay, "WORTH_THREADS", 0)
+    run = compiled_replay.table.replay
 
     def make(threads, seconds):
         def replay(*arguments):
@@ -180,7 +182,7 @@ def late(monkeypatch):
                 time.sleep(seconds)
             return run(*arguments)
 
-        monkeypatch.setattr(on_numba.table, "replay", replay)
+        monkeypatch.setattr(compiled_replay.table, "replay", replay)
 
     return make
 
@@ -213,7 +215,7 @@ def test_divergence_is_seen_at_its_step_whoever_is_late(threads, row, batch, dat
 
 
 def test_threads_that_cannot_be_had_are_done_without(data, monkeypatch):
-    monkeypatch.setattr(on_numba, "WORTH_THREADS", 0)
+    monkeypatch.setattr(compiled_replay, "WORTH_THREADS", 0)
     together, _, _ = train(data, 3)
     start, started = threading.Thread.start, []
 
@@ -230,14 +232,14 @@ def test_threads_that_cannot_be_had_are_done_without(data, monkeypatch):
 
 @pytest.mark.parametrize("where", ["while threads start", "before the first begins"])
 def test_an_interrupt_leaves_whole_steps_and_no_thread_behind(where, data, monkeypatch):
-    monkeypatch.setattr(on_numba, "WORTH_THREADS", 0)
+    monkeypatch.setattr(compiled_replay, "WORTH_THREADS", 0)
     parameters = []
     for interrupt in (False, True):
         _, _, trainer = train(data, 3)
         steps = nl.steps.Steps(trainer, *trainer._data(*data), 100, 1)
         steps.start(1, None)
         before, there = trainer.network.parameters.copy(), threading.active_count()
-        run, start = on_numba.table.replay, threading.Thread.start
+        run, start = compiled_replay.table.replay, threading.Thread.start
 
         def replay(*arguments, run=run):
             if arguments[8] == 0:
@@ -252,7 +254,7 @@ def test_an_interrupt_leaves_whole_steps_and_no_thread_behind(where, data, monke
             if where == "while threads start":
                 monkeypatch.setattr(threading.Thread, "start", start_and_stop)
             else:
-                monkeypatch.setattr(on_numba.table, "replay", replay)
+                monkeypatch.setattr(compiled_replay.table, "replay", replay)
         with pytest.raises(KeyboardInterrupt) if interrupt else contextlib.nullcontext():
             steps.replay.run(0, 3, steps.per_epoch, steps.history)
         assert threading.active_count() == there

@@ -1,0 +1,1 @@
+"""What every device shares: kernels, their reference, the recording of a step, and its plan. NumPy only."""

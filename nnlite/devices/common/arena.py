@@ -1,0 +1,75 @@
+"""The arena: the memory that a tape works on, in named segments such as the parameters.
+
+One segment holds the results within a step; there the space of a result is used again once nothing reads it any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .recording import Row, Symbol
+
+ALIGNMENT = 64  # bytes: a cache line, and a vector
+
+
+class Arena:
+    """The memory of tapes: segment name -> array. Symbols of all segments but "results" know their place already."""
+
+    def __init__(self, device: Any, dtype: Any, segments: Mapping[str, Any]) -> None:
+        self.device, self.dtype = device, dtype
+        self.segments = dict(segments)
+
+    def place(self, segment: str, *tapes: Sequence[tuple[Row, int]]) -> int:
+        """Give every result of this segment a place in it; tapes run one after the other, so they share the space.
+
+        Each row comes with the time at which it runs: rows of one time may run together and share nothing. Returns how
+        many numbers they need, which are reserved.
+        """
+        itemsize = np.dtype(self.dtype).itemsize
+        size = max(_place_results(rows, itemsize, segment) for rows in tapes)
+        self.reserve(segment, size)
+        return size
+
+    def reserve(self, segment: str, size: int) -> Any:
+        """A segment of at least so many numbers."""
+        if segment not in self.segments or len(self.segments[segment]) < size:
+            self.segments[segment] = self.device.zeros(max(size, 1), self.dtype)
+        return self.segments[segment]
+
+    def view(self, symbol: Symbol) -> Any:
+        """The array that a symbol stands for."""
+        start = symbol.offset or 0
+        return self.segments[symbol.segment].reshape(-1)[start : start + symbol.size].reshape(symbol.shape)
+
+    def address(self, symbol: Symbol) -> int:
+        """Where in the device's memory it begins."""
+        return int(self.device.address(self.view(symbol)))
+
+    @property
+    def bytes(self) -> int:
+        """How much memory the results take, and what threads keep for themselves."""
+        return sum(int(self.segments[name].nbytes) for name in ("results", "tile", "shares") if name in self.segments)
+
+
+def _place_results(rows: Sequence[tuple[Row, int]], itemsize: int, segment: str) -> int:
+    """Offsets for the results of this segment, first fit; returns how many elements they need in all."""
+    unit = ALIGNMENT // itemsize
+    last_use = {id(operand): time for row, time in rows for operand in (*row.operands, *row.results)}
+    taken: list[tuple[int, int, int]] = []  # (start, stop, time of the last use), sorted
+    end = 0
+    for row, time in rows:
+        taken = [entry for entry in taken if entry[2] >= time]
+        for symbol in (result for result in row.results if result.segment == segment):
+            length = -(-symbol.size // unit) * unit
+            start = 0
+            for other_start, other_stop, _ in taken:
+                if start + length <= other_start:
+                    break
+                start = max(start, other_stop)
+            symbol.offset = start
+            taken = sorted([*taken, (start, start + length, last_use[id(symbol)])])
+            end = max(end, start + length)
+    return end

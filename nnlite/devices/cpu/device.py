@@ -1,0 +1,27 @@
+"""The numba device: the reference's kernels as compiled loops, and a replay that runs a tape without Python."""
+
+from __future__ import annotations
+
+from ..common import reference
+from ..common.arena import Arena
+from ..common.kernel import Kernels, kernels_in
+from ..common.recording import Tape
+from ..numpy.device import NumpyDevice
+from ..numpy.replay import Replay
+from .eager import LOOPS, REPLAY_ONLY, eager
+from .replay import CompiledReplay
+
+
+class NumbaDevice(NumpyDevice):
+    """Compiled loops where they pay, the reference elsewhere."""
+
+    name = "numba"
+
+    def __init__(self) -> None:
+        kernels = kernels_in(reference)
+        fused = {name: eager(name, kernels[name].signature) for name in LOOPS if name not in REPLAY_ONLY}
+        self.ops = Kernels(kernels, fused)
+
+    def replay(self, full: Tape, short: Tape | None, arena: Arena, threads: int = 1, how: str = "auto") -> Replay:
+        self.refuse(how)
+        return CompiledReplay(full, short, arena, threads)

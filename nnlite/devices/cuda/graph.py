@@ -1,0 +1,117 @@
+"""Replay by a CUDA graph of a batch of steps: every row of the tape is a node, which costs about a microsecond."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ..common.arena import Arena
+from ..common.recording import Row, Tape
+from ..numpy.replay import Replay
+from .machine import BACK_WITH_BIAS, FAR, WARP, WITH_BIAS, Machine
+
+STEPS = 16  # of a graph: so that launching it costs little a step
+
+
+class GraphReplay(Replay):
+    """Every row as a node of a CUDA graph; a graph of many steps, one of a single step, one that ends an epoch."""
+
+    def __init__(self, machine: Machine, tapes: Sequence[Tape], arena: Arena, why: str) -> None:
+        self.machine, self.arena, self.cupy = machine, arena, machine.cupy
+        arena.place("results", *([(row, time) for time, row in enumerate(tape.rows)] for tape in tapes))
+        self.rows = [[self.placed(row) for row in tape.rows] for tape in tapes]
+        self.forward = [self._forward_pairs(tape.rows) if machine.cublas else {} for tape in tapes]
+        self.backward = [self._backward_pairs(tape.rows) for tape in tapes]
+        self.history = machine.cupy.zeros((1, len(arena.segments["sums"])), np.float64)
+        self.state = machine.cupy.zeros(2, np.int64)  # steps that went well, epochs that ended
+        self.stream = machine.cupy.cuda.Stream(non_blocking=True)
+        self.graphs: tuple[Any, Any, Any] | None = None
+        self.plan = f"CUDA graph of {STEPS} steps of {len(self.rows[0])} rows: {why}; products by " + (
+            f"cuBLAS in {machine.precision}" if machine.cublas else "a kernel of our own, since there is no cuBLAS"
+        )
+
+    def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
+        if self.graphs is None or self.history.shape != history.shape:
+            self.history = self.cupy.zeros(history.shape, np.float64)
+            self.graphs = self._captured()
+        many, one, closing = self.graphs
+        self.state[...] = 0
+        self.cupy.cuda.get_current_stream().synchronize()  # what was written there must be seen on our stream
+        step = first
+        while step < last:
+            end = min(last, (step // per_epoch + 1) * per_epoch)  # of the epoch, or of the call
+            closes = end % per_epoch == 0
+            for _ in range((end - step - closes) // STEPS):
+                many.launch(self.stream)
+            for _ in range((end - step - closes) % STEPS):
+                one.launch(self.stream)
+            if closes:
+                closing.launch(self.stream)
+            step = end
+        self.stream.synchronize()
+        went_well, ended = self.arena.device.to_numpy(self.state).tolist()
+        start, came = first // per_epoch, first + went_well
+        history[start : start + ended] = self.arena.device.to_numpy(self.history[:ended])
+        if came < last:  # the steps after the first bad one do not count: the position is where that one ends
+            batch, rows = self.rows[0][0].results[0].shape[0], len(self.arena.segments["x"])
+            epochs, steps = divmod(came + 1, per_epoch)
+            self.arena.segments["position"][...] = epochs * rows + min(rows, steps * batch)
+        return came
+
+    def _captured(self) -> tuple[Any, Any, Any]:
+        """The three graphs. Before, a step is made and undone: so everything is compiled, loaded and reserved."""
+        kept = {name: array.copy() for name, array in self.arena.segments.items() if name not in FAR}
+        self.cupy.cuda.get_current_stream().synchronize()
+        with self.stream:
+            for which in range(len(self.rows)):
+                self._step(which, end_of_epoch=False)  # or it would be written to the history
+        self.stream.synchronize()
+        for name, array in kept.items():
+            self.arena.segments[name][...] = array
+        closing = len(self.rows) - 1
+        return self._capture(0, STEPS, False), self._capture(0, 1, False), self._capture(closing, 1, True)
+
+    def _capture(self, which: int, steps: int, end_of_epoch: bool) -> Any:
+        with self.stream:
+            self.stream.begin_capture()
+            try:
+                for _ in range(steps):
+                    self._step(which, end_of_epoch)
+            finally:
+                graph = self.stream.end_capture()
+        return graph
+
+    @staticmethod
+    def _forward_pairs(rows: Sequence[Row]) -> dict[int, int]:
+        """Number of a linear row -> of the activation after it, where nothing else reads what it makes."""
+        pairs = {}
+        for i, (row, after) in enumerate(pairwise(rows)):
+            if row.name == "linear" and after.name in WITH_BIAS:
+                readers = [other for other in rows if any(value is row.results[0] for value in other.operands)]
+                if readers == [after]:
+                    pairs[i] = i + 1
+        return pairs
+
+    @staticmethod
+    def _backward_pairs(rows: Sequence[Row]) -> dict[int, int]:
+        """Number of an activation's backward -> of the row that sums its result up for the bias."""
+        makers = {id(row.results[0]): i for i, row in enumerate(rows) if row.name in BACK_WITH_BIAS}
+        of_bias = [(i, row.operands[0]) for i, row in enumerate(rows) if row.name == "linear_backward_bias"]
+        return {makers[id(dy)]: i for i, dy in of_bias if id(dy) in makers}
+
+    def _step(self, which: int, end_of_epoch: bool) -> None:
+        """All rows of the full or of the short tape, some with another in one kernel, and the end of the step."""
+        rows, forward, backward = self.rows[which], self.forward[which], self.backward[which]
+        for i, row in enumerate(rows):
+            if i in forward:
+                self.machine.product_and_activation(row, rows[forward[i]])
+            elif i in backward:
+                self.machine.backward_and_bias(row, rows[backward[i]])
+            elif i not in forward.values() and i not in backward.values():
+                self.machine.run(row)
+        sums, address = self.arena.segments["sums"], self.machine.address
+        words = (address(sums), len(sums), address(self.history), address(self.state), int(end_of_epoch))
+        self.machine.end_step((1,), (WARP,), words)

@@ -1,0 +1,151 @@
+"""Replay by one kernel that stays on the GPU and runs many steps: it reads the tape as a table.
+
+One block that holds the whole net in its shared memory has only its own threads to wait for; several blocks share out
+each step, and wait for each other where they must.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..common import reference
+from ..common.arena import Arena
+from ..common.kernel import kernels_in
+from ..common.lines import is_array, line, operands, share_of
+from ..common.planning import Planned, fuse, meets, plan
+from ..common.recording import Row, Symbol, Tape
+from ..numpy.replay import Replay
+from .machine import FAR, OPTIONS, PARTS, WARP, Machine, numbered, real_of, replays
+
+BARRIER, SYNC = 0, 1  # as in replay.cu
+LINE = 18  # words
+SPLIT = {name: letter for name, letter in PARTS.items() if name.startswith("linear_backward_")}
+THREADS = 512  # of a block, at most
+EACH = 2  # numbers that a thread of a single block makes of the largest array: fewer threads meet sooner
+# In these all threads of a block meet: after them, all rows before are done.
+MEETING = {"linear_backward_bias", "linear_backward_bias_sgd", "add_losses", "add_hits", "add_spreads"}
+MEETING |= {"add_absolute_errors", "add_squared_errors"}
+
+
+class _Placed(NamedTuple):
+    """A segment that is kept in shared memory: at which offset, and how many bytes."""
+
+    offset: int
+    bytes: int
+
+
+class PersistentReplay(Replay):
+    """One launch runs many steps, by one block or by several that share out each step as threads do on a CPU."""
+
+    def __init__(self, machine: Machine, tapes: Sequence[Tape], arena: Arena, blocks: int, why: str) -> None:
+        self.machine, self.arena, self.cupy, self.blocks = machine, arena, machine.cupy, blocks
+        plans = [self._planned(tape) for tape in tapes]
+        arena.place("results", *([(step.row, step.phase) for step in steps] for steps in plans))
+        self.numbers = numbered((step.row.name, real_of(step.row)) for steps in plans for step in steps)
+        self.kept, self.used = self._kept() if blocks == 1 else ({}, 0)
+        tables = [self._table(steps) for steps in plans]
+        tables += [tables[0][:, :0]] * (2 - len(tables))
+        self.lines = [table.shape[1] for table in tables]
+        self.shared_bytes = self.used + sum(self.lines) * LINE * 8
+        named = [operands(step.row).values() for steps in plans for step in steps]
+        largest = max(
+            value.size for values in named for value in values if is_array(value) and value.segment not in FAR
+        )
+        self.threads = min(THREADS, max(64, -(-largest // (EACH * WARP)) * WARP)) if blocks == 1 else THREADS
+        self.tables = [machine.cupy.asarray(table) for table in tables]
+        entries = [[machine.address(arena.segments[name]), *placed] for name, placed in self.kept.items()]
+        self.entries = machine.cupy.asarray(np.array(entries, np.int64).reshape(-1, 3))
+        self.gate = machine.cupy.zeros(1, np.uint32)
+        self.stopped = machine.cupy.zeros(1, np.int64)
+        self.history = machine.cupy.zeros((1, len(arena.segments["sums"])), np.float64)
+        self.kernel: Any = None
+        where = (
+            f"one block of {self.threads} threads, the net in its shared memory ({self.shared_bytes:,} bytes)"
+            if blocks == 1
+            else f"{blocks} blocks of {self.threads} threads, the batch shared out among them"
+        )
+        self.plan = f"persistent kernel: {where}; {why}"
+
+    def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
+        if self.kernel is None:
+            self.kernel = self._compiled()
+        if self.history.shape != history.shape:
+            self.history = self.cupy.zeros(history.shape, np.float64)
+        address, sums = self.machine.address, self.arena.segments["sums"]
+        self.gate[...] = 0
+        at = self.kept["sums"].offset if self.kept else -1
+        tables = [word for table, lines in zip(self.tables, self.lines) for word in (address(table), lines)]
+        settings = (*tables, address(self.entries), len(self.kept), self.used, first, last, per_epoch)
+        results = (address(sums), at, len(sums), address(self.history), address(self.stopped), address(self.gate))
+        self.kernel((self.blocks,), (self.threads,), (*settings, *results), shared_mem=self.shared_bytes)
+        came = int(self.stopped[0])
+        start, stop = first // per_epoch, came // per_epoch
+        history[start:stop] = self.arena.device.to_numpy(self.history[start:stop])
+        return came
+
+    def _compiled(self) -> Any:
+        code = replays(self.numbers, self.threads)
+        module = self.cupy.RawModule(code=code, options=OPTIONS, enable_cooperative_groups=self.blocks > 1)
+        kernel = module.get_function("replay")
+        kernel.max_dynamic_shared_size_bytes = self.shared_bytes
+        return kernel
+
+    # ---- from rows to tables -----------------------------------------------------------------------------------------
+
+    def _planned(self, tape: Tape) -> list[Planned]:
+        rows = fuse(tape.rows, kernels_in(reference))
+        if self.blocks > 1:
+            return plan(rows, SPLIT)
+        return [Planned(row, "", time) for time, row in enumerate(rows)]
+
+    def _kept(self) -> tuple[dict[str, _Placed], int]:
+        """All of the arena but the data, one segment after the other, and where the last one ends."""
+        placed, offset = {}, 0
+        for name, array in self.arena.segments.items():
+            if name not in FAR:
+                placed[name] = _Placed(offset, int(array.nbytes))
+                offset += -(-placed[name].bytes // 16) * 16
+        return placed, offset
+
+    def _table(self, steps: Sequence[Planned]) -> np.ndarray:
+        """(blocks, lines, LINE): what each block does."""
+        tables = [self._lines(steps, block) for block in range(self.blocks)]
+        longest = max(map(len, tables))
+        pause = [SYNC, *[0] * (LINE - 1)]
+        return np.array([[*lines, *[pause] * (longest - len(lines))] for lines in tables], np.int64)
+
+    def _lines(self, steps: Sequence[Planned], block: int) -> list[list[int]]:
+        """This block's share, with a stop before every row that must not run beside one before it."""
+        lines: list[list[int]] = []
+        open_rows: list[Row] = []  # since the last stop
+        phase = steps[0].phase
+        for step in steps:
+            if self.blocks > 1 and step.phase != phase:
+                lines.append([BARRIER])
+                phase, open_rows = step.phase, []
+            mine = share_of(step, block, self.blocks)
+            if mine is None:
+                continue
+            if any(meets(step.row, other) for other in open_rows):
+                lines.append([SYNC])
+                open_rows = []
+            open_rows = [*([] if step.row.name in MEETING else open_rows), step.row]
+            lines.append(self._line(mine.row, mine.part, mine.first))
+        lines.append([BARRIER])
+        return [[*words, *[0] * (LINE - len(words))] for words in lines]
+
+    def _line(self, row: Row, part: tuple[int, int] | None, first: int) -> list[int]:
+        """A line, in which operands that are kept in shared memory are offsets, marked in the last word."""
+        words, _, places = line(row, self.arena.address, PARTS, part, first)
+        marked = 0
+        named = operands(row)
+        for name, place in places.items():
+            operand = named.get(name)
+            if isinstance(operand, Symbol) and operand.segment in self.kept:
+                words[place - 1] = self.kept[operand.segment].offset + (operand.offset or 0) * operand.dtype.itemsize
+                marked |= 1 << place
+        filled = [self.numbers[row.name, real_of(row)], *words]
+        return [*filled, *[0] * (LINE - 1 - len(filled)), marked]

@@ -1,0 +1,1 @@
+"""The numpy device: the reference itself, replayed by a loop in Python."""
