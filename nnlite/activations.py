@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from .gate import choose
-from .layers import Layer
+from .layers import Kept, Layer
 
 
 class Activation(Layer):
     """A layer without parameters that names its two kernels."""
 
-    y: Any  # (N, K), the last output
+    y: Any = Kept()  # (N, K), the last output
 
 
 class Identity(Activation):

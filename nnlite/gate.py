@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .devices.numpy.device import NumpyDevice
+from .devices.device import Device
 
 T = TypeVar("T")
 
@@ -90,7 +90,7 @@ def float_type(dtype: Any) -> np.dtype:
 # ---- arrays -----------------------------------------------------------------------------------------------------
 
 
-def samples(x: Any, device: NumpyDevice, dtype: Any, columns: int | None = None, name: str = "x") -> Any:
+def samples(x: Any, device: Device, dtype: Any, columns: int | None = None, name: str = "x") -> Any:
     """What a network reads: any table of finite numbers -> x (N, columns) on the device."""
     array = numeric(x, device, name)
     wanted = f"(rows, {columns})" if columns else "(rows, columns)"
@@ -104,9 +104,7 @@ def samples(x: Any, device: NumpyDevice, dtype: Any, columns: int | None = None,
     return finite(array, device, dtype, name)
 
 
-def targets(
-    y: Any, shape: tuple[int, int], device: NumpyDevice, dtype: Any, kind: str = "real", name: str = "y"
-) -> Any:
+def targets(y: Any, shape: tuple[int, int], device: Device, dtype: Any, kind: str = "real", name: str = "y") -> Any:
     """What a prediction of this shape (N, K) is held against -> y (N, K) on the device.
 
     (N, K) numbers; (N,) numbers where K is 1; or integer labels (N,), which become one-hot rows. `kind` is what the
@@ -130,6 +128,14 @@ def targets(
     return array
 
 
+def parameter(value: Any, shape: tuple[int, ...], device: Device, dtype: Any, name: str) -> Any:
+    """Numbers for a parameter of this shape, on the device; ValueError for another shape, NaN or infinity."""
+    array = numeric(value, device, name)
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
+    return finite(array, device, dtype, name)
+
+
 def one_hot(labels: Any, classes: int, name: str = "y") -> np.ndarray:
     """Labels (N,) of 0 … classes − 1 -> rows (N, classes) with a single 1.
 
@@ -147,7 +153,7 @@ def one_hot(labels: Any, classes: int, name: str = "y") -> np.ndarray:
     return rows
 
 
-def numeric(values: Any, device: NumpyDevice, name: str) -> Any:
+def numeric(values: Any, device: Device, name: str) -> Any:
     """Any array-like of real numbers as an array; on the device only if it is there already."""
     values = device.borrowed(values)
     if device.owns(values):
@@ -169,7 +175,7 @@ def numeric(values: Any, device: NumpyDevice, name: str) -> Any:
     return array
 
 
-def finite(array: Any, device: NumpyDevice, dtype: Any, name: str) -> Any:
+def finite(array: Any, device: Device, dtype: Any, name: str) -> Any:
     """The array in the network's dtype on its device; ValueError with the place of the first NaN or infinity."""
     if not _finite(array):
         place = _first(~np.isfinite(array))
@@ -183,7 +189,7 @@ def finite(array: Any, device: NumpyDevice, dtype: Any, name: str) -> Any:
     return result
 
 
-def _brought(array: Any, device: NumpyDevice, dtype: Any) -> Any:
+def _brought(array: Any, device: Device, dtype: Any) -> Any:
     """The array on the device, contiguous, aligned, of this dtype."""
     return device.asarray(np.require(array, dtype, "A") if isinstance(array, np.ndarray) else array, dtype)
 
@@ -245,7 +251,7 @@ class Checked:
     Inside a network shapes are settled once and layers call the kernels directly. Leading axes are rows: (K,) is one.
     """
 
-    def __init__(self, device: NumpyDevice) -> None:
+    def __init__(self, device: Device) -> None:
         self.device = device
 
     def __getattr__(self, kernel_name: str) -> Any:

@@ -62,16 +62,16 @@ def check_gradients(net: Sequential, loss: str | Loss, x: Any, y: Any, seed: int
     copy = net.copy().to(dtype="float64")
     trainer = Trainer(copy, loss if isinstance(loss, Loss) else loss_named(loss))
     x, target = trainer._data(x, y)
-    loss = trainer.loss
+    step = trainer._step()
+    loss = step.loss
     rng = np.random.Generator(np.random.PCG64(seed))
     asarray, to_numpy = copy.backend.asarray, copy.backend.to_numpy
 
     def value(x: Any) -> float:
-        losses = loss.measure(copy.propagate(x, trainer.depth), target)
+        losses = loss.measure(copy.propagate(x, step.depth), target)
         return float(losses.sum()) if loss.reduction == "none" else loss.reduce(losses, target.shape[1])
 
-    value(x)
-    dx = to_numpy(copy.backpropagate(loss.backward(), trainer.depth, input_gradient=True))
+    dx = to_numpy(step.slope(x, target, input_gradient=True)[2])
     dw = to_numpy(copy.gradients).copy()
     w = to_numpy(copy.parameters).copy()
 

@@ -6,6 +6,7 @@ reduction: "mean" over samples (and outputs), "sum" over both, "none" for ℓ (N
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -84,12 +85,14 @@ class Loss:
 
     def _link_layer(self) -> Activation:
         layer = (self.link or Identity)()
-        layer.attach(self.ops, {}, {})
+        layer.attach(self.ops, {})
         return layer
 
-    def use(self, ops: Any) -> None:
-        """Call these kernels: a network's device rules over the loss's own."""
-        self.ops = ops
+    def on(self, ops: Any) -> Loss:
+        """The same loss with these kernels; this one is left as it is."""
+        twin = copy.copy(self)
+        twin.ops = ops
+        return twin
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(reduction={self.reduction!r})"

@@ -6,10 +6,11 @@ optimizer is one loop, saving is one write, and a copy of the network's state is
 
 from __future__ import annotations
 
-import contextlib
 import copy
+import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,11 @@ import numpy as np
 from . import files, gate
 from .activations import ACTIVATIONS, activation
 from .devices import get_device
-from .devices.numpy.device import NumpyDevice
+from .devices.common.recording import view
+from .devices.device import Device
 from .initializers import Initializer
 from .layers import Dense, Dropout, Layer
+from .programs import Sweep, settings
 
 Seed = int | None
 
@@ -36,26 +39,30 @@ class Sequential:
     (2, 1)
     """
 
+    ops: Any  # the kernels of its device
     _shape: tuple[int, ...] | None  # of the last forward's result
+    _sweep: Sweep | None  # what predicts, once it has been recorded
+    _seen: Any  # after which changes of layers it has been looked at
+    _made_of: Any
 
     def __init__(
         self,
         *layers: Layer,
-        device: str | NumpyDevice = "cpu",
+        device: str | Device = "cpu",
         dtype: Any = "float32",
         seed: Seed = 0,
         threads: int | None = None,
     ) -> None:
         _check_layers(layers)
-        self.layers = list(layers)
+        self.layers = layers
         self.notes: dict[str, Any] = {}  # whatever `save` was given and `load` found
         self.recorded: tuple[int, int] | None = None  # rows of the last recorded step, and bytes reserved for it
-        self.threads = gate.thread_count(threads)  # for the replay of a recorded step
+        self.threads = gate.thread_count(threads)  # for whatever the device replays
         self.seed = seed if seed is None else gate.integer(seed, "seed", least=0)
         rng = np.random.Generator(np.random.PCG64(self.seed))
         first = []
         for layer in layers:
-            values = layer.initial(rng)
+            values = {**layer.initial(rng), **layer.assigned()}
             first += [np.ravel(values[name]) for name in layer.shapes]
         flat = np.concatenate(first) if first else np.zeros(0)
         self._attach(flat, get_device(device), gate.float_type(dtype))
@@ -64,7 +71,9 @@ class Sequential:
 
     def forward(self, x: Any) -> Any:
         """x (N, inputs) -> y (N, outputs) on the network's device; the layers keep what `backward` needs."""
-        return self.propagate(gate.samples(x, self.backend, self.dtype, self.inputs))
+        y = self.propagate(gate.samples(x, self.backend, self.dtype, self.inputs))
+        self._shape = y.shape
+        return y
 
     def backward(self, dy: Any) -> Any:
         """dy (N, outputs) -> dx (N, inputs) for the last forward's x; fills `gradients`."""
@@ -79,7 +88,6 @@ class Sequential:
         """`forward` for an x that has passed the gate, through the first `depth` layers."""
         for layer in self.layers[:depth]:
             x = layer.forward(x)
-        self._shape = x.shape
         return x
 
     def backpropagate(self, dy: Any, depth: int | None = None, input_gradient: bool = False) -> Any:
@@ -89,21 +97,81 @@ class Sequential:
             dy = layer.backward(dy)
         return first.backward(dy) if input_gradient else first.backward_parameters(dy)
 
+    # ---- predictions ------------------------------------------------------------------------------------------
+
     def predict(self, x: Any, batch_size: int | None = None) -> Any:
         """x (N, inputs) -> y (N, outputs), every row answered; NumPy in, NumPy out; CuPy in, CuPy out.
 
-        Computed batch_size rows at a time; None takes as many as keep the intermediate results small.
+        Computed at most batch_size rows at a time; None takes as many as the device does best. What `forward` keeps for
+        `backward` is left alone, and any number of threads may predict at once.
         """
-        size = 4096 if batch_size is None else gate.integer(batch_size, "batch_size")
+        most = None if batch_size is None else gate.integer(batch_size, "batch_size")
         with self.backend.explained():
             x = self.backend.borrowed(x)
-            checked = gate.samples(x, self.backend, self.dtype, self.inputs)
-            answers = [self.propagate(checked[i : i + size]) for i in range(0, len(checked), size)]  # (≤ size, outputs)
-        if self.backend.owns(x):
-            return np.concatenate(answers)
-        return np.concatenate([self.backend.to_numpy(answer) for answer in answers])
+            rows = x if self._as_it_is(x) else gate.samples(x, self.backend, self.dtype, self.inputs)
+            answer = self.backend.empty((len(rows), self.outputs or 0), self.dtype)
+            if not self._predictions()({"x": rows, "answer": answer}, len(rows), most):
+                gate.samples(x, self.backend, self.dtype, self.inputs)  # says which number is not finite
+                answer = self.on(self.ops, self.arrays()).propagate(rows)  # all are; it was the sum of a row
+        return answer if self.backend.owns(x) else self.backend.to_numpy(answer)
+
+    def _as_it_is(self, x: Any) -> bool:
+        """Whether x is what the gate would make of it; whether its numbers are finite is seen when they are read."""
+        return (
+            type(x) is np.ndarray
+            and x.dtype == self.dtype
+            and x.ndim == 2
+            and x.shape[1] == self.inputs
+            and x.flags.carray
+            and len(x) > 0
+            and self.backend.in_main_memory
+        )
+
+    def _predictions(self) -> Sweep:
+        """What predicts, recorded anew after a layer has changed."""
+        now = Layer.changes, self.threads
+        if self._sweep is None or self._seen != now:
+            made_of = settings(*self.layers), self.threads
+            if self._sweep is None or self._made_of != made_of:
+                state = {name: array for name, array in self._arrays.items() if name != "gradients"}
+                self._sweep = Sweep(self._answering, self.backend, self.dtype, state, 1, self.threads)
+            self._seen, self._made_of = now, made_of
+        return self._sweep
+
+    def _answering(self, ops: Any, arrays: Mapping[str, Any]) -> Callable[[int], None]:
+        return partial(self.on(ops, arrays).answer, arrays)
+
+    def answer(self, rows: Mapping[str, Any], n: int) -> None:
+        """The answers to the next n rows. This is what is recorded for predictions."""
+        x = self.ops.read_rows(rows["x"], rows["position"], n)  # (n, inputs)
+        self.ops.add_losses(self.ops.finite_rows(x), rows["sums"])  # which stops where a number is not finite
+        self.ops.write_rows(self.propagate(x), rows["position"], rows["answer"])  # (n, outputs)
+        self.ops.advance(rows["position"], n)
 
     # ---- parameters -------------------------------------------------------------------------------------------
+
+    @property
+    def parameters(self) -> Any:
+        """All parameters in one flat array (P,) on the device; numbers assigned to it are copied into it."""
+        return self._arrays["parameters"]
+
+    @parameters.setter
+    def parameters(self, values: Any) -> None:
+        self._assign("parameters", values)
+
+    @property
+    def gradients(self) -> Any:
+        """The gradients (P,) that the last backward left, in the order of the parameters."""
+        return self._arrays["gradients"]
+
+    @gradients.setter
+    def gradients(self, values: Any) -> None:
+        self._assign("gradients", values)
+
+    def _assign(self, name: str, values: Any) -> None:
+        place = self._arrays[name]
+        if values is not place:  # which it is after net.parameters -= …
+            place[...] = gate.parameter(values, place.shape, self.backend, self.dtype, name)
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of all parameters in main memory: {"0.W": (inputs, outputs), "0.b": (outputs,), …}."""
@@ -189,56 +257,62 @@ class Sequential:
         return state | {"flat": flat, "device": self.backend}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.layers, self.seed, self.notes = state["layers"], state["seed"], state["notes"]
+        self.seed, self.notes = state["seed"], state["notes"]
+        self.layers = tuple(copy.copy(layer) for layer in state["layers"])  # those of another network stay its own
         self.recorded = None
         self.threads = gate.thread_count(state["threads"])
         self._attach(state["flat"], state["device"], state["flat"].dtype)
 
-    def segments(self) -> Iterable[tuple[str, int, int, tuple[int, ...]]]:
+    def segments(self) -> Iterator[tuple[str, int, int, tuple[int, ...]]]:
         """(name, start, size, shape) of each parameter in the flat arrays."""
+        for i, name, start, shape in self._places():
+            yield f"{i}.{name}", start, math.prod(shape), shape
+
+    # ---- arrays, and the same network on others -------------------------------------------------------------------
+
+    def arrays(self) -> dict[str, Any]:
+        """Parameters (P,), gradients (P,) and the layers' state, by name."""
+        return dict(self._arrays)
+
+    def on(self, ops: Any, arrays: Mapping[str, Any], training: bool = False) -> Sequential:
+        """The same network with these kernels on these arrays; this one is left as it is."""
+        twin = object.__new__(type(self))
+        vars(twin).update(vars(self), ops=ops, _arrays={n: arrays[n] for n in self._arrays if n in arrays}, _sweep=None)
+        own = self._views(arrays)
+        twin.layers = tuple(layer.on(ops, mine, training) for layer, mine in zip(self.layers, own))
+        return twin
+
+    def _attach(self, flat: np.ndarray, device: Device, dtype: np.dtype) -> None:
+        """Put parameters and state on a device, and hand every layer its kernels and views."""
+        self.backend, self.dtype = device, dtype  # where the arrays are, and what they hold
+        self.ops = device.ops
+        self._arrays = {"parameters": device.zeros(len(flat), dtype), "gradients": device.zeros(len(flat), dtype)}
+        self._arrays["parameters"][...] = device.asarray(flat.astype(dtype), dtype)
+        for i, layer in enumerate(self.layers):
+            self._arrays |= {f"{i}.{name}": array for name, array in layer.state_on(device, dtype).items()}
+        self._shape, self._sweep = None, None
+        self.inputs = next((layer.inputs for layer in self.layers if isinstance(layer, Dense)), None)
+        self.outputs = next((layer.outputs for layer in reversed(self.layers) if isinstance(layer, Dense)), None)
+        for layer, mine in zip(self.layers, self._views(self._arrays)):
+            vars(layer).update(device=device, taken=True)
+            layer.attach(device.ops, mine)
+
+    def _views(self, arrays: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """What each layer has of these arrays: its views of parameters and gradients, and its state."""
+        own = [{name: arrays[f"{i}.{name}"] for name in layer.state} for i, layer in enumerate(self.layers)]
+        for i, name, start, shape in self._places():
+            own[i][name] = view(arrays["parameters"], f"{i}.{name}", start, shape)
+            if "gradients" in arrays:
+                own[i][f"d{name}"] = view(arrays["gradients"], f"{i}.d{name}", start, shape)
+        return own
+
+    def _places(self) -> Iterator[tuple[int, str, int, tuple[int, ...]]]:
+        """(layer, parameter, start, shape) of each parameter in the flat arrays."""
         start = 0
         for i, layer in enumerate(self.layers):
             for name, shape in layer.shapes.items():
-                size = int(np.prod(shape))
-                yield f"{i}.{name}", start, size, shape
-                start += size
-
-    def _attach(self, flat: np.ndarray, device: Any, dtype: np.dtype) -> None:
-        """Put the parameters on a device and hand every layer its views."""
-        self.backend, self.dtype = device, dtype  # where the arrays are, and what they hold
-        self.ops = device.ops
-        self.parameters = device.zeros(len(flat), dtype)  # (P,)
-        self.parameters[...] = device.asarray(flat.astype(dtype), dtype)
-        self.gradients = device.zeros(len(flat), dtype)  # (P,)
-        self._shape = None
-        self.inputs = next((layer.inputs for layer in self.layers if isinstance(layer, Dense)), None)
-        self.outputs = next((layer.outputs for layer in reversed(self.layers) if isinstance(layer, Dense)), None)
-
-        def views(name: str, start: int, size: int, shape: tuple[int, ...]) -> tuple[Any, Any]:
-            place = slice(start, start + size)
-            return self.parameters[place].reshape(shape), self.gradients[place].reshape(shape)
-
-        self.hand_out(device.ops, views)
-        for layer in self.layers:
-            layer.count_on(device)
-
-    @contextlib.contextmanager
-    def in_training(self) -> Iterator[None]:
-        """With this, layers such as Dropout do what they do in training; otherwise a forward is a prediction."""
-        for layer in self.layers:
-            layer.training = True
-        try:
-            yield
-        finally:
-            for layer in self.layers:
-                layer.training = False
-
-    def hand_out(self, ops: Any, part: Callable[[str, int, int, tuple[int, ...]], tuple[Any, Any]]) -> None:
-        """Give every layer these kernels, and of each of its parameters part(name, start, size, shape) -> (w, dw)."""
-        parts = {segment[0]: part(*segment) for segment in self.segments()}
-        for i, layer in enumerate(self.layers):
-            own = {name: parts[f"{i}.{name}"] for name in layer.shapes}
-            layer.attach(ops, {name: w for name, (w, _) in own.items()}, {name: dw for name, (_, dw) in own.items()})
+                yield i, name, start, shape
+                start += math.prod(shape)
 
 
 def memory(size: int) -> str:
@@ -266,7 +340,7 @@ def mlp(
     `hidden` is an activation's name for all hidden layers, or one name for each; `output` that of the last layer.
 
     >>> nl.mlp([784, 128, 10], output="softmax", device="numpy").layers
-    [Dense(784, 128), ReLU(), Dense(128, 10), Softmax()]
+    (Dense(784, 128), ReLU(), Dense(128, 10), Softmax())
     """
     if not isinstance(sizes, Sequence) or isinstance(sizes, str) or len(sizes) < 2:
         raise ValueError(
@@ -322,7 +396,7 @@ def _check_layers(layers: Sequence[Any]) -> None:
     for i, layer in enumerate(layers):
         if not isinstance(layer, Layer):
             raise TypeError(f"layer {i} is {layer!r}, expected a layer such as nl.Dense(2, 1) or nl.ReLU()")
-        if any(layer is other for other in layers[:i]) or "ops" in layer.__dict__:
+        if layer.taken or any(layer is other for other in layers[:i]):
             raise ValueError(f"layer {i}, {layer!r}, is already in use; make a new one for each place")
         if width is None:
             width = getattr(layer, "inputs", None)

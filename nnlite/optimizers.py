@@ -6,6 +6,8 @@ name in `slots`. Learning rate and step counter are one-element arrays beside th
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from typing import Any
 
 from . import gate
@@ -16,6 +18,7 @@ class Optimizer:
     """What all optimizers share: the learning rate, weight decay, and arrays for what a rule remembers."""
 
     slots: tuple[str, ...] = ()  # names of the arrays (P,) that the rule keeps, zero at first
+    in_arrays = ("_lr",)  # attributes that a recorded step reads from arrays
     rate: Any  # (1,), the learning rate on the device
     steps: Any  # (1,), how many steps were made, for the rules that count them
 
@@ -42,21 +45,27 @@ class Optimizer:
         if self.network is not None and self.network is not network:
             raise ValueError(f"this {type(self).__name__} already trains another network; make a new one")
         self.network = network
-        for name in self.arrays:
-            old = self.__dict__.get(name)
+        device, dtype = network.backend, network.dtype
+        for name in self.names:
             size = len(network.parameters) if name in self.slots else 1
-            fresh = (
-                network.backend.zeros(size, network.dtype)
-                if old is None
-                else network.backend.asarray(old, network.dtype)
-            )
-            setattr(self, name, fresh)
+            old = vars(self).get(name)
+            vars(self)[name] = device.zeros(size, dtype) if old is None else device.asarray(old, dtype)
         self.rate[...] = self._lr
 
     @property
-    def arrays(self) -> tuple[str, ...]:
-        """The names of all arrays that a step reads or changes, beside parameters and gradients."""
+    def names(self) -> tuple[str, ...]:
+        """Of all arrays that a step reads or changes, beside parameters and gradients."""
         return ("rate", "steps", *self.slots)
+
+    def arrays(self) -> dict[str, Any]:
+        """These arrays, by name."""
+        return {name: vars(self)[name] for name in self.names}
+
+    def on(self, network: Sequential, arrays: Mapping[str, Any]) -> Optimizer:
+        """The same optimizer for this network on these arrays; this one is left as it is."""
+        twin = copy.copy(self)
+        vars(twin).update({name: arrays[name] for name in self.names}, network=network)
+        return twin
 
     def reset(self) -> None:
         """Forget what the rule remembers."""

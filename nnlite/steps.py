@@ -1,223 +1,128 @@
-"""Steps of training: one is recorded, and the device runs it as often as asked; or Python does, where it cannot be.
-
-A trainer's step reads and writes nothing but arrays: the data, the order of its rows and how far it is, parameters,
-gradients, what the optimizer remembers, and the epoch's sums. So it can be run with symbols in their places, which
-writes down the calls of kernels (devices/common/recording.py), and the device can then repeat them without Python.
-"""
+"""Many steps: epochs over rows in batches, run by the device as a program, many epochs at a time."""
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-import traceback
 import warnings
-from collections.abc import Callable, Iterator
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from .devices.common.arena import Arena
-from .devices.common.recording import NotRecordableError, Recorder, Symbol, Tape
-from .layers import Layer
-from .losses import Loss
-from .metrics import Metric
-from .optimizers import Optimizer
-
-if TYPE_CHECKING:
-    from .trainer import Trainer
+from .devices.common.recording import Recorder, Symbol
+from .programs import NOT_RECORDED, Kept, Program
+from .step import Step
 
 LONGEST_CALL = 0.2  # seconds that the device may be out of Python: so that Ctrl-C and the bar are not kept waiting
 MOST_INDICES = 200_000  # in the order of rows of several epochs, which are drawn together
-
-
-class Steps:
-    """The steps of a trainer over x (N, inputs), target (N, outputs) in batches, an epoch or many at a time."""
-
-    def __init__(self, trainer: Trainer, x: Any, target: Any, batch_size: int, epochs: int) -> None:
-        self.trainer, self.rows = trainer, len(x)
-        self.batch = min(batch_size, self.rows)
-        self.per_epoch, self.rest = -(-self.rows // self.batch), self.rows % self.batch
-        self.window = max(1, min(epochs, MOST_INDICES // self.rows))  # epochs whose order is drawn at once
-        net, optimizer = trainer.network, trainer.optimizer
-        zeros = net.backend.zeros
-        self.shapes = sum_shapes(trainer, target.shape[1])
-        self.arena = Arena(
-            net.backend,
-            net.dtype,
-            {
-                "x": x,
-                "target": target,
-                "order": zeros(self.window * self.rows, np.int64),
-                "position": zeros(1, np.int64),
-                "parameters": net.parameters,
-                "gradients": net.gradients,
-                **{name: getattr(optimizer, name) for name in optimizer.arrays},
-                **{f"{i}.{name}": getattr(net.layers[i], name) for i, name in self._counters()},
-                "sums": zeros(sum(math.prod(shape) for shape in self.shapes), np.float64),
-            },
-        )
-        self.position = self.arena.segments["position"]
-        self.order = np.zeros((self.window, self.rows), np.int64)  # drawn here, then taken to where the steps read it
-        self.history = np.zeros((self.window, len(self.arena.segments["sums"])))  # the finished epochs' sums
-        self.tape: Tape | None = None
-        self.replay = (trainer.replay != "eager" and self._recorded()) or self
-        self.plan = "every step made in Python"
-        self.pace = 1.0  # steps that a call may take
-
-    def refill(self, x: Any, target: Any) -> None:
-        """Other data of the same shape, into the arrays that the steps were made for."""
-        self.arena.segments["x"][...] = x
-        self.arena.segments["target"][...] = target
-
-    # ---- a window of epochs -------------------------------------------------------------------------------------
-
-    def start(self, epochs: int, shuffles: np.random.Generator | None) -> None:
-        """Draw the order of rows for the next epochs, at most `window` of them."""
-        self.epochs = epochs
-        order = self.order[:epochs]
-        order[...] = np.arange(self.rows)
-        if shuffles is not None:
-            shuffles.permuted(order, axis=1, out=order)
-        self.arena.segments["order"][: order.size] = self.trainer.network.backend.asarray(order.ravel())
-        self.position[...] = 0
-        self.arena.segments["sums"][...] = 0
-
-    def calls(self) -> Iterator[tuple[int, int, int]]:
-        """Run the window in calls of at most LONGEST_CALL seconds -> each one's first step, where it came, its goal."""
-        first, last = 0, self.epochs * self.per_epoch
-        while first < last:
-            goal = min(last, first + max(1, int(self.pace)))
-            start = time.perf_counter()
-            came = self.replay.run(first, goal, self.per_epoch, self.history)
-            seconds = time.perf_counter() - start
-            steps = goal - first
-            self.pace = min(8 * steps, steps * LONGEST_CALL / max(seconds, 1e-9))
-            yield first, came, goal
-            first = goal
-
-    def finished(self) -> np.ndarray:
-        """The sums of the window's finished epochs (done, S)."""
-        failed = not math.isfinite(self.arena.segments["sums"][0])  # then the last step does not count
-        return self.history[: (int(self.position[0]) - failed) // self.rows]
-
-    # ---- eager ---------------------------------------------------------------------------------------------------
-
-    def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
-        """What a replay does, in Python: for steps that cannot be recorded."""
-        to_numpy = self.trainer.network.backend.to_numpy
-        data = self._data(self.arena.view, self._symbols())
-        sums = self.arena.segments["sums"]
-        for step in range(first, last):
-            end_of_epoch = (step + 1) % per_epoch == 0
-            self.trainer._step(data, self.rest if end_of_epoch and self.rest else self.batch)
-            if not math.isfinite(sums[0]):
-                return step
-            if end_of_epoch:
-                history[step // per_epoch] = to_numpy(sums)
-                sums[...] = 0
-        return last
-
-    # ---- recorded ------------------------------------------------------------------------------------------------
-
-    def _recorded(self) -> Any:
-        """The device's replay of the step, or None if it cannot be recorded, which is said."""
-        try:
-            self.tape = self._record(self.batch)
-            short = self._record(self.rest) if self.rest else None
-            net = self.trainer.network
-            replay = net.backend.replay(self.tape, short, self.arena, net.threads, self.trainer.replay)
-            net.recorded = (self.batch, self.arena.bytes)
-            return replay
-        except NOT_RECORDED as error:
-            self.tape = None
-            message = f"{_culprit(error)} cannot be recorded, so every step is made in Python: {error}"
-            warnings.warn(message, EagerWarning, stacklevel=4)
-            return None
-
-    def _record(self, rows: int) -> Tape:
-        symbols = self._symbols()
-        net = self.trainer.network
-        recorder = Recorder(net.ops, net.dtype)
-        with _restored(net, *net.layers, self.trainer.loss, self.trainer.optimizer):
-            net.ops = recorder
-            net.parameters, net.gradients = symbols["parameters"], symbols["gradients"]
-            net.hand_out(
-                recorder,
-                lambda name, start, size, shape: (
-                    symbols["parameters"].part(name, start, shape),
-                    symbols["gradients"].part(name.replace(".", ".d"), start, shape),
-                ),
-            )
-            self.trainer.loss.use(recorder)
-            for name in self.trainer.optimizer.arrays:
-                setattr(self.trainer.optimizer, name, symbols[name])
-            for i, name in self._counters():
-                setattr(net.layers[i], name, symbols[f"{i}.{name}"])
-            self.trainer._step(self._data(lambda symbol: symbol, symbols), rows)
-        return recorder.tape
-
-    def _counters(self) -> list[tuple[int, str]]:
-        """Number of the layer and name of everything with which layers count."""
-        return [(i, name) for i, layer in enumerate(self.trainer.network.layers) for name in layer.counters]
-
-    def _symbols(self) -> dict[str, Symbol]:
-        segments = self.arena.segments
-        return {name: Symbol(name, a.shape, a.dtype, name, 0) for name, a in segments.items() if name != "results"}
-
-    def _data(self, of: Callable[[Symbol], Any], symbols: dict[str, Symbol]) -> SimpleNamespace:
-        """What a step takes, as symbols or as arrays."""
-        parts, start = [], 0
-        for name, shape in zip(["loss", *(m.name for m in self.trainer.metrics)], self.shapes):
-            parts.append(of(symbols["sums"].part(name, start, shape)))
-            start += math.prod(shape)
-        given = {name: of(symbols[name]) for name in ("x", "target", "order", "position")}
-        return SimpleNamespace(**given, sums=parts)
-
-
-def sum_shapes(trainer: Trainer, outputs: int) -> list[tuple[int, ...]]:
-    """The shapes of what an epoch sums up: the loss, then what each metric needs."""
-    return [(1,), *(metric.shape(outputs) for metric in trainer.metrics)]
-
-
-def epoch_values(trainer: Trainer, sums: np.ndarray, rows: int, outputs: int) -> dict[str, list[float]]:
-    """The sums (E, S) of E epochs over so many rows -> loss and metrics, name -> one value an epoch."""
-    columns = {"loss": (sums[:, 0] * (trainer.loss.per_sample(outputs) / rows)).tolist()}
-    start = 1
-    for metric, shape in zip(trainer.metrics, sum_shapes(trainer, outputs)[1:]):
-        size = math.prod(shape)
-        columns[metric.name] = [metric.value(row.reshape(shape)) for row in sums[:, start : start + size]]
-        start += size
-    return columns
 
 
 class EagerWarning(UserWarning):
     """A step could not be recorded; training is right, but not fast."""
 
 
-# What a step may raise that asks an array for numbers while there are only symbols.
-NOT_RECORDED = (NotRecordableError, TypeError, AttributeError)
+class Steps:
+    """A step over x (N, inputs), target (N, outputs) in batches, an epoch or many at a time.
+
+    The program comes from `kept`, if there is one for such steps, and `close` gives it back.
+    """
+
+    def __init__(
+        self, step: Step, x: Any, target: Any, batch_size: int, epochs: int, how: str = "auto", kept: Kept | None = None
+    ) -> None:
+        self.rows, self.device = len(x), step.network.backend
+        self.batch = min(batch_size, self.rows)
+        self.per_epoch, self.rest = -(-self.rows // self.batch), self.rows % self.batch
+        self.window = max(1, min(epochs, MOST_INDICES // self.rows))  # epochs whose order is drawn at once
+        self.order = np.zeros((self.window, self.rows), np.int64)
+        order = self.order.reshape(-1)  # as the steps read it
+        if not self.device.in_main_memory:
+            order = self.device.zeros(order.size, np.int64)
+        self.data = {"x": x, "target": target, "order": order}
+        self.kept = Kept() if kept is None else kept
+        self.key = (how, self.batch, self.rest, x.shape[1], target.shape[1])
+        self.made_of = step.settings(), {name: id(array) for name, array in step.arrays().items()}
+        self.program = self._program(step, how)
+        self.history = np.zeros((self.window, len(self.program.sums)))  # the finished epochs' sums
+        self.pace = 1.0  # steps that a call may take
+
+    def _program(self, step: Step, how: str) -> Program:
+        """The program that was kept for such steps, if all that it was made of is as it was, or a new one."""
+        kept = self.kept.take(self.key)
+        if kept and kept[0] == self.made_of:
+            return kept[1]
+        zeros = self.device.zeros
+        own = {"position": zeros(1, np.int64), "sums": zeros(step.size(self.data["target"].shape[1]), np.float64)}
+        arena = Arena(self.device, step.network.dtype, {**self.data, **step.arrays(), **own})
+        program = Program(step.training, arena, self.batch, self.rest, step.network.threads, how)
+        if program.error is not None:
+            warning = f"{culprit(step, arena)} cannot be recorded, so every step is made in Python: {program.error}"
+            warnings.warn(warning, EagerWarning, stacklevel=5)
+        step.network.recorded = (self.batch, arena.bytes) if program.tape else None
+        return program
+
+    def close(self) -> None:
+        """Keep the program for later steps of this kind, without the data."""
+        self.program.replay.release()
+        self.kept.put(self.key, (self.made_of, self.program))
+
+    # ---- a window of epochs -------------------------------------------------------------------------------------
+
+    def start(self, epochs: int, shuffles: np.random.Generator | None) -> None:
+        """Draw the order of rows for the next epochs, at most `window` of them."""
+        self.epochs, self.done, self.seen = epochs, 0, 0
+        order = self.order[:epochs]
+        order[...] = np.arange(self.rows)
+        if shuffles is not None:
+            shuffles.permuted(order, axis=1, out=order)
+        if not self.device.in_main_memory:
+            self.data["order"][: order.size] = self.device.asarray(order.ravel())
+        self.program.start(self.data)
+
+    def calls(self, epochs: int) -> Iterator[tuple[int, int, int]]:
+        """Run so many of the window's epochs, in calls of at most LONGEST_CALL seconds.
+
+        Yields of each call its first step, the step that it came to, and the one that it was to come to.
+        """
+        last = self.done + epochs * self.per_epoch
+        while self.done < last:
+            first, goal = self.done, min(last, self.done + max(1, int(self.pace)))
+            start = time.perf_counter()
+            came = self.program.replay.run(first, goal, self.per_epoch, self.history)
+            seconds = time.perf_counter() - start
+            self.pace = min(8 * (goal - first), (goal - first) * LONGEST_CALL / max(seconds, 1e-9))
+            self.done = goal
+            yield first, came, goal
+
+    def finished(self) -> np.ndarray:
+        """The sums (epochs, S) of the epochs that have been finished since this was asked last."""
+        failed = not math.isfinite(self.program.sums[0])  # then the last step does not count
+        start, self.seen = self.seen, (int(self.program.position[0]) - failed) // self.rows
+        return self.history[start : self.seen]
 
 
-@contextlib.contextmanager
-def _restored(*objects: Any) -> Iterator[None]:
-    """Put every attribute of these objects back at the end."""
-    saved = [dict(vars(each)) for each in objects]
+def culprit(step: Step, arena: Arena) -> str:
+    """The layer, loss, metric or optimizer that cannot work with symbols: each is tried, in the order of a step."""
+    symbols = arena.symbols()
+    twin = step.on(Recorder(arena.device.ops, arena.dtype), symbols)
+    layers = twin.network.layers[: twin.depth]
+    x, target = (Symbol(name, (1, *symbols[name].shape[1:]), arena.dtype, name) for name in ("x", "target"))
+    part: Any = twin
     try:
-        yield
-    finally:
-        for each, attributes in zip(objects, saved):
-            vars(each).clear()
-            vars(each).update(attributes)
-
-
-def _culprit(error: BaseException) -> str:
-    """The layer, loss, metric or optimizer in whose method the error arose."""
-    parts = (Layer, Loss, Metric, Optimizer)
-    names = [
-        type(frame.f_locals["self"]).__name__
-        for frame, _ in traceback.walk_tb(error.__traceback__)
-        if isinstance(frame.f_locals.get("self"), parts)
-    ]
-    return names[-1] if names else "the step"
+        for part in layers:
+            x = part.forward(x)
+        part = twin.loss
+        part.measure(x, target)
+        dy = part.backward()
+        for part in reversed(layers):
+            dy = part.backward(dy)
+        part = twin.optimizer
+        part.step()
+        prediction = twin.loss.predictions(x)
+        for part, sums in zip(twin.metrics, twin.parts(symbols["sums"], target.shape[1])[1:]):
+            part.add(twin.network.ops, prediction, target, sums)
+    except NOT_RECORDED:
+        return type(part).__name__
+    return "the step"

@@ -22,8 +22,10 @@ from .metrics import metric as metric_named
 from .network import Sequential
 from .optimizers import SGD, Optimizer
 from .optimizers import optimizer as optimizer_named
+from .programs import Kept, Sweep
 from .progress import Bar
-from .steps import Steps, epoch_values, sum_shapes
+from .step import Step
+from .steps import Steps
 
 
 class DivergedError(ArithmeticError):
@@ -68,7 +70,7 @@ class Trainer:
         if isinstance(metrics, str):
             raise TypeError(f'metrics must be a list such as ["{metrics}"], not the text {metrics!r}')
         self.network = network
-        self.loss, self.depth = _from_logits(network, loss if isinstance(loss, Loss) else loss_named(loss))
+        self.loss, self._depth = _from_logits(network, loss if isinstance(loss, Loss) else loss_named(loss))
         if optimizer is None:
             optimizer = SGD()
         self.optimizer = optimizer if isinstance(optimizer, Optimizer) else optimizer_named(optimizer)
@@ -80,49 +82,34 @@ class Trainer:
         self.history = History()
         self.tape: Tape | None = None  # what the last fit replayed; None before, and if it could not be recorded
         self._plan = "nothing has been trained yet"
+        self._kept = Kept()  # programs of earlier fits
         self._shuffles = np.random.Generator(np.random.PCG64(network.seed))
 
     def plan(self) -> str:
         """How the device ran the steps of the last fit, and why so."""
         return self._plan
 
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_kept": Kept(), "tape": None}  # programs are made for this process
+
     # ---- one step -----------------------------------------------------------------------------------------------
-
-    def _learn(self, x: Any, target: Any) -> tuple[Any, Any]:
-        """One step of gradient descent on a batch -> the network's outputs (n, outputs) and losses (n,) before it."""
-        with self.network.in_training():
-            outputs = self.network.propagate(x, self.depth)  # x (n, inputs) -> (n, outputs)
-        losses = self.loss.measure(outputs, target)  # (n,)
-        self.network.backpropagate(self.loss.backward(), self.depth)  # fills network.gradients (P,)
-        self.optimizer.step()  # moves network.parameters (P,)
-        return outputs, losses
-
-    def _step(self, data: Any, n: int) -> None:
-        """The next n rows: taken, learned from, and counted in the epoch's sums. This is what is recorded."""
-        ops = self.network.ops
-        x = ops.take_rows(data.x, data.order, data.position, n)  # (n, inputs)
-        target = ops.take_rows(data.target, data.order, data.position, n)  # (n, outputs)
-        outputs, losses = self._learn(x, target)
-        self._count(outputs, losses, target, data.sums)
-        ops.advance(data.position, n)
-
-    def _count(self, outputs: Any, losses: Any, target: Any, sums: Sequence[Any]) -> None:
-        self.network.ops.add_losses(losses, sums[0])
-        if self.metrics:
-            prediction = self.loss.predictions(outputs)  # (n, outputs)
-            for metric, shares in zip(self.metrics, sums[1:]):
-                metric.add(self.network.ops, prediction, target, shares)
 
     def step(self, x: Any, y: Any) -> float:
         """One step of gradient descent on x (N, inputs), y (N, outputs) or (N,); returns the loss before the update."""
         with _quiet(), self.network.backend.explained():
             x, target = self._data(x, y)
             before = self.network.parameters.copy()
-            _, losses = self._learn(x, target)
+            step = self._step()
+            _, losses = step.on(self.network.ops, step.arrays()).learn(x, target)
         loss = self.loss.reduce(losses, target.shape[1])
         if not math.isfinite(loss) or not np.isfinite(self.network.parameters).all():
             raise self._diverged(loss, before, 1, 1)
         return loss
+
+    def _step(self) -> Step:
+        """What a step consists of now: the network may have moved, and attributes may have been set."""
+        self.optimizer.bind(self.network)
+        return Step(self.network, self.loss.on(self.network.ops), self.optimizer, tuple(self.metrics), self._depth)
 
     # ---- many steps -----------------------------------------------------------------------------------------------
 
@@ -154,94 +141,119 @@ class Trainer:
                 x, target = self._data(x, y)
         validation = None if validation_data is None else self._validation(validation_data)
         self.history = History()
-        self.optimizer.bind(self.network)
         if epochs == 0:
             return self.history
-        shuffles, done = self._shuffles if shuffle else None, 0
+        shuffles = self._shuffles if shuffle else None
         with _quiet(), backend.explained(), Bar(epochs, chunks.rows if chunks else len(x), progress) as bar:
-            if chunks:
-                runs = self._parts(chunks, epochs, batch_size, shuffles, bar)
-            else:
-                runs = self._whole(x, target, epochs, batch_size, shuffles, bar, one_by_one=validation is not None)
-            for made in runs:
+            runs = (
+                self._parts(chunks, epochs, batch_size, shuffles, bar)
+                if chunks
+                else self._whole(x, target, epochs, batch_size, shuffles, bar, validation is not None)
+            )
+            for done in runs:
                 if validation:
-                    found = self._evaluate(*validation, 4096)
+                    found = self._evaluate(*validation)
                     self.history.extend({f"val_{name}": [value] for name, value in found.items()})
-                done += made
                 bar.show(done, self.history.last())
         return self.history
 
     def _whole(
-        self, x: Any, target: Any, epochs: int, batch_size: int, shuffles: Any, bar: Bar, one_by_one: bool
+        self, x: Any, target: Any, epochs: int, batch_size: int, shuffles: Any, bar: Bar, look: bool
     ) -> Iterator[int]:
-        """Epochs over all data, several in one go unless `one_by_one` -> how many were made, each time."""
+        """Epochs over all data -> how many are done, at the end of each if somebody wants to look, or of a window."""
         steps, safe, done = self._steps(x, target, batch_size, epochs, bar), _Safe(self.network), 0
-        while done < epochs:
-            window = 1 if one_by_one else min(epochs - done, steps.window)
-            steps.start(window, shuffles)
-            try:
-                self._run(steps, done, done * steps.rows, safe, bar)
-            finally:  # also of a training that is interrupted
-                self.history.extend(epoch_values(self, steps.finished(), steps.rows, self.network.outputs or 0))
-            yield window
-            done += window
+        try:
+            while done < epochs:
+                window = min(epochs - done, steps.window)
+                steps.start(window, shuffles)
+                for some in [1] * window if look else [window]:
+                    try:
+                        self._run(steps, some, done, bar.rows, safe, bar)
+                    finally:  # also of a training that is interrupted
+                        self._remember(steps.finished(), steps.rows)
+                    done += some
+                    yield done
+        finally:
+            steps.close()
 
     def _parts(self, chunks: Chunks, epochs: int, batch_size: int, shuffles: Any, bar: Bar) -> Iterator[int]:
-        """Epochs over all chunks -> 1 for each. Chunks of as many rows as the one before use the same steps again."""
-        steps, safe = None, _Safe(self.network)
+        """Epochs over all chunks -> how many are done, at the end of each."""
+        safe = _Safe(self.network)
         for done in range(epochs):
             total, rows, before = np.zeros(1), 0, bar.rows
             for i, chunk in enumerate(chunks.epoch(shuffles)):
                 x, target = self._data(*chunk, names=(f"x of chunk {i}", f"y of chunk {i}"))
-                if steps is not None and steps.rows == len(x):
-                    steps.refill(x, target)
-                else:
-                    steps = self._steps(x.copy(), target.copy(), batch_size, 1, bar)  # memory that may be filled again
-                steps.start(1, shuffles)
-                self._run(steps, done, before + rows, safe, bar)
-                total, rows = total + steps.finished()[0], rows + len(x)
-            self.history.extend(epoch_values(self, total[None], rows, self.network.outputs or 0))
-            yield 1
+                steps = self._steps(x, target, batch_size, 1, bar)
+                try:
+                    steps.start(1, shuffles)
+                    self._run(steps, 1, done, before + rows, safe, bar)
+                    total, rows = total + steps.finished()[0], rows + len(x)
+                finally:
+                    steps.close()
+            self._remember(total[None], rows)
+            yield done + 1
 
     def _steps(self, x: Any, target: Any, batch_size: int, epochs: int, bar: Bar) -> Steps:
         with bar.waiting("compiling for this CPU, which is kept for later"):
-            steps = Steps(self, x, target, batch_size, epochs)
-        self.tape, self._plan = steps.tape, steps.replay.plan
+            steps = Steps(self._step(), x, target, batch_size, epochs, self.replay, self._kept)
+        self.tape, self._plan = steps.program.tape, steps.program.replay.plan
         return steps
+
+    def _run(self, steps: Steps, epochs: int, done: int, before: int, safe: _Safe, bar: Bar) -> None:
+        """Run epochs of a window, after `done` epochs and `before` rows; DivergedError if anything is not finite."""
+        window = done - steps.done // steps.per_epoch  # epochs before the window
+        start = int(steps.program.position[0])
+        for first, came, goal in steps.calls(epochs):
+            if came < goal or not np.isfinite(self.network.parameters).all():
+                stop = min(came, goal - 1)
+                loss = float(steps.program.sums[0])
+                kept = safe.proven(came > first)
+                raise self._diverged(loss, kept, window + stop // steps.per_epoch + 1, stop % steps.per_epoch + 1)
+            safe.keep()
+            bar.advance(before + int(steps.program.position[0]) - start)
+
+    def _remember(self, sums: np.ndarray, rows: int) -> None:
+        """Add epochs of so many rows to the history; sums (epochs, S)."""
+        step = self._step()
+        for each in sums:
+            values = step.values(each, rows, self.network.outputs or 0)
+            self.history.extend({name: [value] for name, value in values.items()})
 
     def evaluate(self, x: Any, y: Any, batch_size: int | None = None) -> dict[str, float]:
         """The loss and the metrics over these rows, without training: {"loss": …, "accuracy": …}."""
-        size = 4096 if batch_size is None else gate.integer(batch_size, "batch_size")
-        with self.network.backend.explained():
-            return self._evaluate(*self._data(x, y), size)
+        most = None if batch_size is None else gate.integer(batch_size, "batch_size")
+        with _quiet(), self.network.backend.explained():
+            return self._evaluate(*self._data(x, y), most)
 
-    def _run(self, steps: Steps, done: int, before: int, safe: _Safe, bar: Bar) -> None:
-        """Run a window, after `done` epochs and `before` rows; DivergedError where something stops being finite."""
-        for first, came, goal in steps.calls():
-            if came < goal or not np.isfinite(self.network.parameters).all():
-                stop = min(came, goal - 1)
-                loss = float(steps.arena.segments["sums"][0])
-                kept = safe.proven(came > first)
-                raise self._diverged(loss, kept, done + stop // steps.per_epoch + 1, stop % steps.per_epoch + 1)
-            safe.keep()
-            bar.advance(before + int(steps.position[0]))
+    def _evaluate(self, x: Any, target: Any, most: int | None = None) -> dict[str, float]:
+        """`evaluate` of x (N, inputs), target (N, outputs) that have passed the gate, at most so many rows at once."""
+        step, columns = self._step(), target.shape[1]
+        sums = self.network.backend.zeros(step.size(columns), np.float64)
+        if not self._evaluation(step, columns)({"x": x, "target": target}, len(x), most, sums):
+            arrays = {"x": x, "target": target, "position": self.network.backend.zeros(1, np.int64), "sums": sums}
+            sums[...] = 0  # the loss is not finite: metrics are of all rows all the same
+            step.evaluation(self.network.ops, arrays | step.arrays())(len(x))
+        return step.values(self.network.backend.to_numpy(sums), len(x), columns)
 
-    def _evaluate(self, x: Any, target: Any, batch_size: int) -> dict[str, float]:
-        net, columns = self.network, target.shape[1]
-        sums = [net.backend.zeros(shape, np.float64) for shape in sum_shapes(self, columns)]
-        for start in range(0, len(x), batch_size):
-            batch_target = target[start : start + batch_size]  # (n, outputs)
-            outputs = net.propagate(x[start : start + batch_size], self.depth)
-            self._count(outputs, self.loss.measure(outputs, batch_target), batch_target, sums)
-        flat = np.concatenate([net.backend.to_numpy(each).ravel() for each in sums])
-        return {name: value for name, (value,) in epoch_values(self, flat[None], len(x), columns).items()}
+    def _evaluation(self, step: Step, columns: int) -> Sweep:
+        """What evaluates, recorded anew after something in the step has changed."""
+        arrays = {name: array for name, array in self.network.arrays().items() if name != "gradients"}
+        made_of = step.settings(), {name: id(array) for name, array in arrays.items()}
+        kept = self._kept.take("evaluation")
+        if kept is None or kept[0] != made_of:
+            network = self.network
+            kept = (
+                made_of,
+                Sweep(step.evaluation, network.backend, network.dtype, arrays, step.size(columns), network.threads),
+            )
+        self._kept.put("evaluation", kept)
+        return kept[1]
 
     # ---- what goes in, and what went wrong -------------------------------------------------------------------------
 
     def _data(self, x: Any, y: Any, names: tuple[str, str] = ("x", "y")) -> tuple[Any, Any]:
         """x (N, inputs), y -> both through the gate, y as (N, outputs)."""
         net = self.network
-        self.loss.use(net.ops)
         x = gate.samples(x, net.backend, net.dtype, net.inputs, names[0])
         return x, gate.targets(y, (len(x), net.outputs or 0), net.backend, net.dtype, self.loss.target, names[1])
 

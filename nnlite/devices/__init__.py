@@ -7,6 +7,7 @@ import importlib.util
 from collections.abc import Callable
 from typing import NamedTuple
 
+from .device import Device
 from .numpy.device import NumpyDevice
 
 ALIASES = {"cpu": "numba", "gpu": "cupy", "cuda": "cupy"}
@@ -32,7 +33,7 @@ def devices() -> dict[str, Availability]:
     return {name: _availability(name) for name in _DEVICES}
 
 
-def get_device(name: str | NumpyDevice, precision: str = "float32") -> NumpyDevice:
+def get_device(name: str | Device, precision: str = "float32") -> Device:
     """The device of this name, or the device itself.
 
     "numpy", "numba", "cupy"; "cpu" is numba, "gpu" and "cuda" are cupy, "auto" is the fastest for small nets on this
@@ -40,7 +41,7 @@ def get_device(name: str | NumpyDevice, precision: str = "float32") -> NumpyDevi
     multiply to 10 bits, which tensor cores do many times as fast. ValueError for what is not known, DeviceError for a
     device missing here. A net takes the result in the place of a name: device=nl.get_device("cupy", precision="tf32").
     """
-    if isinstance(name, NumpyDevice):
+    if isinstance(name, Device):
         return name
     if precision not in ("float32", "tf32"):
         raise ValueError(f'precision={precision!r} is not known; choose "float32" or "tf32"')
@@ -56,7 +57,7 @@ def get_device(name: str | NumpyDevice, precision: str = "float32") -> NumpyDevi
 
 
 @functools.cache
-def _make(name: str, precision: str) -> NumpyDevice:
+def _make(name: str, precision: str) -> Device:
     found = _availability(name)
     if not found.available:
         raise DeviceError(f"device {name!r} cannot be used: {found.detail}")
@@ -78,24 +79,24 @@ def _no_cupy() -> str:
     return why_not()
 
 
-def _make_numpy(precision: str) -> NumpyDevice:
+def _make_numpy(precision: str) -> Device:
     return NumpyDevice()
 
 
-def _make_numba(precision: str) -> NumpyDevice:
+def _make_numba(precision: str) -> Device:
     from .cpu.device import NumbaDevice
 
     return NumbaDevice()
 
 
-def _make_cupy(precision: str) -> NumpyDevice:
+def _make_cupy(precision: str) -> Device:
     from .cuda.device import CupyDevice
 
     return CupyDevice(precision)
 
 
 # name -> (why not, make it); Numba and CuPy are imported only when they are asked for
-_DEVICES: dict[str, tuple[Callable[[], str], Callable[[str], NumpyDevice]]] = {
+_DEVICES: dict[str, tuple[Callable[[], str], Callable[[str], Device]]] = {
     "numpy": (lambda: "", _make_numpy),
     "numba": (_no_numba, _make_numba),
     "cupy": (_no_cupy, _make_cupy),

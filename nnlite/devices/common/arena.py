@@ -13,6 +13,7 @@ import numpy as np
 from .recording import Row, Symbol
 
 ALIGNMENT = 64  # bytes: a cache line, and a vector
+DATA = ("x", "target", "order", "answer")  # segments of any size, each time of another place: what a user hands over
 
 
 class Arena:
@@ -39,14 +40,20 @@ class Arena:
             self.segments[segment] = self.device.zeros(max(size, 1), self.dtype)
         return self.segments[segment]
 
+    def symbols(self) -> dict[str, Symbol]:
+        """A symbol for each segment."""
+        return {name: Symbol(name, a.shape, a.dtype, name, 0) for name, a in self.segments.items()}
+
     def view(self, symbol: Symbol) -> Any:
-        """The array that a symbol stands for."""
+        """The array that a symbol stands for. Data are taken whole: they may have other rows than when it was made."""
+        if symbol.segment in DATA:
+            return self.segments[symbol.segment]
         start = symbol.offset or 0
         return self.segments[symbol.segment].reshape(-1)[start : start + symbol.size].reshape(symbol.shape)
 
     def address(self, symbol: Symbol) -> int:
         """Where in the device's memory it begins."""
-        return int(self.device.address(self.view(symbol)))
+        return int(self.device.address(self.segments[symbol.segment])) + (symbol.offset or 0) * symbol.dtype.itemsize
 
     @property
     def bytes(self) -> int:

@@ -20,6 +20,9 @@ FUSED_WITH_SGD = {
     "linear_backward_bias": "linear_backward_bias_sgd",
 }
 
+# The operand of which a batch is some rows, from a place on that only a step knows; a part of it begins further on.
+FURTHER_ON = {"take_rows": "order", "read_rows": "x", "write_rows": "answer"}
+
 
 @dataclass(frozen=True)
 class Planned:
@@ -85,7 +88,7 @@ def part_of(row: Row, name: str, operand: Any, letter: str, start: int, stop: in
         return stop - start
     if not isinstance(operand, Symbol):
         return operand
-    if (row.name, name) == ("take_rows", "order"):  # the batch is somewhere in it: where, only a step knows
+    if FURTHER_ON.get(row.name) == name:
         return operand.rows(start, len(operand))
     signature = row.kernel.signature  # type: ignore[attr-defined]
     letters = (signature.operands | signature.results)[name]
@@ -122,7 +125,7 @@ def _overlap(places: Sequence[tuple[Any, int, int]], others: Sequence[tuple[Any,
 def _split(row: Row, columns: Mapping[str, str]) -> str:
     """Which size is shared out: the batch's rows if they can be, the parameters, or what `columns` says."""
     signature = row.kernel.signature  # type: ignore[attr-defined]
-    written = signature.in_place
+    written = [name for name in signature.in_place if name != FURTHER_ON.get(row.name)]
     letters = [signature.results[name] or ("",) for name in signature.fresh]
     if not written and all(shape[0] == "N" for shape in letters):
         sizes = signature.sizes(row.operands)

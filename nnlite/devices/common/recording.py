@@ -56,6 +56,13 @@ class Symbol:
         return f"{self.name} ({', '.join(map(str, self.shape))})"
 
 
+def view(flat: Any, name: str, start: int, shape: tuple[int, ...]) -> Any:
+    """A part of a flat array from `start` on, or of the symbol of one, where it gets this name."""
+    if isinstance(flat, Symbol):
+        return flat.part(name, start, shape)
+    return flat[start : start + math.prod(shape)].reshape(shape)
+
+
 @dataclass(frozen=True)
 class Row:
     """One call of a kernel: operands in the order of its signature, symbols or plain numbers; the fresh results."""

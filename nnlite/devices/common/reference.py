@@ -25,6 +25,26 @@ def take_rows(x, order, position, N):
     return np.take(x, order[start : start + N], axis=0)
 
 
+@kernel("x (A,K), position (1), N -> y (N,K)")
+def read_rows(x, position, N):
+    """The next N rows in the order in which they lie: x[position : position + N]."""
+    start = int(position[0])
+    return x[start : start + N].copy()
+
+
+@kernel("y (N,K), position (1), answer (A,K) -> answer")
+def write_rows(y, position, answer):
+    """answer[position : position + N] ← y, in place."""
+    start = int(position[0])
+    answer[start : start + len(y)] = y
+
+
+@kernel("x (N,K) -> zeros (N)")
+def finite_rows(x):
+    """0 for a row of finite numbers, and NaN for any other: 0 · Σₖ xₖ."""
+    return x.sum(axis=1) * x.dtype.type(0)
+
+
 @kernel("position (1), N -> position")
 def advance(position, N):
     """N rows on, in place."""

@@ -6,8 +6,8 @@ from ..common import reference
 from ..common.arena import Arena
 from ..common.kernel import Kernels, kernels_in
 from ..common.recording import Tape
+from ..device import Replay
 from ..numpy.device import NumpyDevice
-from ..numpy.replay import Replay
 from .eager import LOOPS, REPLAY_ONLY, eager
 from .replay import CompiledReplay
 
@@ -16,6 +16,7 @@ class NumbaDevice(NumpyDevice):
     """Compiled loops where they pay, the reference elsewhere."""
 
     name = "numba"
+    rows_at_once = 1024
 
     def __init__(self) -> None:
         kernels = kernels_in(reference)

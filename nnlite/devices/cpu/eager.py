@@ -21,7 +21,17 @@ LOOPS: dict[str, Callable[..., Any]] = {
 
 # Called from Python, one at a time, NumPy's own loops are as fast as these: they are for the replay only.
 REPLAY_ONLY = {
-    *("take_rows", "advance", "matmul", "linear_backward", "linear_backward_weights", "tanh"),
+    *(
+        "take_rows",
+        "read_rows",
+        "write_rows",
+        "finite_rows",
+        "advance",
+        "matmul",
+        "linear_backward",
+        "linear_backward_weights",
+        "tanh",
+    ),
     *("softplus_backward", "count_step"),
     *("linear_backward_weights_sgd", "linear_backward_bias_sgd"),
 }

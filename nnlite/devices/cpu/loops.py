@@ -28,6 +28,29 @@ def take_rows(y, x, order, position, N):
             y[i, j] = x[row, j]
 
 
+def read_rows(y, x, position, N):
+    start = position[0]
+    for i in range(N):
+        for j in range(x.shape[1]):
+            y[i, j] = x[start + i, j]
+
+
+def write_rows(answer, y, position):
+    start = position[0]
+    for i in range(y.shape[0]):
+        for j in range(y.shape[1]):
+            answer[start + i, j] = y[i, j]
+
+
+def finite_rows(zeros, x):
+    rows, columns = x.shape
+    for i in range(rows):
+        total = x.dtype.type(0)
+        for j in range(columns):
+            total += x[i, j]
+        zeros[i] = total * x.dtype.type(0)
+
+
 def advance(position, N):
     position[0] += N
 

@@ -9,18 +9,19 @@ import contextlib
 import itertools
 import threading
 from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba.core.errors import NumbaError
 
 from ..common import reference
-from ..common.arena import ALIGNMENT, Arena
+from ..common.arena import ALIGNMENT, DATA, Arena
 from ..common.kernel import kernels_in
-from ..common.lines import line, share, share_of
+from ..common.lines import line, operands, share, share_of
 from ..common.planning import Planned, fuse, plan, work
 from ..common.recording import NotRecordableError, Row, Symbol, Tape
 from ..common.tiles import Tiles, tile
-from ..numpy.replay import Replay
+from ..device import Replay
 from . import table
 from .eager import LOOPS
 from .loops import COLUMNS, ELEMENTWISE
@@ -29,6 +30,23 @@ from .own import own_loop
 # In units of `work`, of which a core does about eight in a nanosecond; a phase costs 200 ns.
 WORTH_THREADS = 150_000  # of a whole step: some 50 µs
 SMALLEST_SHARED = 10_000  # of a product
+
+
+class Lines(list[list[int]]):
+    """The lines of a table that is being made, and what in them points to data: (line, word, bytes from the start)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pointers: dict[str, list[tuple[int, int, int]]] = {}  # segment -> its places
+
+
+class Pointers(NamedTuple):
+    """The words of a table that are addresses in one segment: lines[which, words] = its start + offsets."""
+
+    lines: np.ndarray  # (lines, words)
+    which: np.ndarray
+    words: np.ndarray
+    offsets: np.ndarray  # bytes
 
 
 class CompiledReplay(Replay):
@@ -49,8 +67,16 @@ class CompiledReplay(Replay):
         for _, tiles in plans:
             if tiles:
                 tiles.place(arena, self.threads)
+        self.pointers: dict[str, list[Pointers]] = {name: [] for name in DATA}
         self.tables = [self._table(*each) for each in plans] + ([] if short else [table.as_table(arena.device.zeros)])
         self.run(0, 0, 1, np.zeros((1, len(arena.segments["sums"]))))  # compiles it
+
+    def point(self, data: Mapping[str, Any]) -> None:
+        super().point(data)
+        for name, array in data.items():
+            start = self.arena.device.address(array)
+            for lines, which, words, offsets in self.pointers[name]:
+                lines[which, words] = start + offsets
 
     def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
         (full, full_shares), (short, short_shares) = self.tables
@@ -92,7 +118,7 @@ class CompiledReplay(Replay):
         return plan(rows, COLUMNS, SMALLEST_SHARED), tiles
 
     def _table(self, planned: Sequence[Planned], tiles: Tiles | None) -> table.Table:
-        lines: list[list[int]] = []
+        lines = Lines()
         phases: list[list[int]] = []  # the lines at which the parts of each begin
         moves: list[tuple[int, int, int]] = []  # (line that moves, line and word that are moved)
         if tiles:
@@ -104,16 +130,20 @@ class CompiledReplay(Replay):
             together = list(steps)
             phases.append([])
             for thread in range(self.threads):
-                mine = [words for step in together if (words := self._words(step, thread))]
-                if mine:
-                    phases[-1].append(len(lines))
-                    lines += mine
+                begin = len(lines)
+                for step in together:
+                    if mine := share_of(step, thread, self.threads):
+                        self._line(lines, *mine)
+                if len(lines) > begin:
+                    phases[-1].append(begin)
         made = table.as_table(self.arena.device.zeros, lines, phases)
         for mover, moved, word in moves:
             made.lines[mover, 1] = made.lines[moved, word:].ctypes.data
+        for name, places in lines.pointers.items():
+            self.pointers[name].append(Pointers(made.lines, *np.array(places).T))
         return made
 
-    def _tiled(self, tiles: Tiles, thread: int, lines: list[list[int]], moves: list[tuple[int, int, int]]) -> None:
+    def _tiled(self, tiles: Tiles, thread: int, lines: Lines, moves: list[tuple[int, int, int]]) -> None:
         """The first tile, which makes the gradients; then the others, which add to them; then what is left over."""
         first, stop = share(tiles.rows, thread, self.threads)
         size = tiles.size
@@ -124,10 +154,9 @@ class CompiledReplay(Replay):
                 continue
             begin, moved = len(lines), []
             for row, steps in tiles.body(thread, start, n, adding):
-                words, places = self._line(row, first=start)
+                places = self._line(lines, row, first=start)
                 steps |= {"first": 1} if "first" in places else {}
-                moved += [(len(lines), places[name], step * n) for name, step in steps.items()]
-                lines.append(words)
+                moved += [(len(lines) - 1, places[name], step * n) for name, step in steps.items()]
             if turns > 1:
                 for back, amount in ((False, 1), (True, -turns)):
                     for place, word, step in moved:
@@ -136,22 +165,20 @@ class CompiledReplay(Replay):
                     if not back:
                         lines.append([table.REPEAT, len(lines) - begin, turns])
 
-    def _words(self, step: Planned, thread: int) -> list[int]:
-        """A row's line for this thread's share of its operands; nothing if it has no share."""
-        mine = share_of(step, thread, self.threads)
-        return self._line(mine.row, mine.part, mine.first)[0] if mine else []
-
-    def _line(
-        self, row: Row, part: tuple[int, int] | None = None, first: int = 0
-    ) -> tuple[list[int], Mapping[str, int]]:
-        """A row as a line of the table, and which word is the address of each operand."""
+    def _line(self, lines: Lines, row: Row, part: tuple[int, int] | None = None, first: int = 0) -> Mapping[str, int]:
+        """Add a row as a line of the table -> which of its words is the address of each operand."""
         words, kinds, places = line(row, self.arena.address, COLUMNS, part, first, self._length(row))
         try:
             function = table.function_for(LOOPS.get(row.name) or own_loop(row.kernel), row.name, kinds)
         except NumbaError as error:
             told = (text for text in str(error).splitlines() if text and not text.startswith("Failed in nopython"))
             raise NotRecordableError(f"Numba cannot compile the kernel {row.name}: {next(told, error)}") from error
-        return [function, *words], places
+        for name, operand in operands(row).items():
+            if isinstance(operand, Symbol) and operand.segment in DATA:
+                place = len(lines), places[name], (operand.offset or 0) * operand.dtype.itemsize
+                lines.pointers.setdefault(operand.segment, []).append(place)
+        lines.append([function, *words])
+        return places
 
     def _length(self, row: Row) -> int:
         """On how many numbers an elementwise row works: up to the end of a vector, where nothing else lies there."""

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from ..common.arena import Arena
 from ..common.planning import work
 from ..common.recording import Tape
-from ..numpy.replay import Replay
+from ..device import Replay
+from ..numpy.replay import PythonReplay
 from .graph import GraphReplay
 from .machine import Machine
 from .persistent import PersistentReplay
@@ -33,7 +34,7 @@ def choose(machine: Machine, tapes: Sequence[Tape], arena: Arena, how: str) -> R
             raise ValueError(
                 f'replay="{how}" needs CUDA kernels, but {own[0]} is a kernel of your own; use replay="auto"'
             )
-        return Replay(tapes[0], tapes[1] if len(tapes) > 1 else None, arena, f"{own[0]} is no CUDA kernel")
+        return PythonReplay(tapes[0], tapes[1] if len(tapes) > 1 else None, arena, f"{own[0]} is no CUDA kernel")
     amount = sum(map(work, tapes[0].rows))
     batch = max(result.shape[0] for row in tapes[0].rows for result in row.results)
     size = f"a step's work is {amount:,.0f}"

@@ -14,8 +14,7 @@ from ..common.arena import Arena
 from ..common.kernel import Kernels, kernels_in
 from ..common.lines import is_array
 from ..common.recording import Row, Tape
-from ..numpy.device import NumpyDevice
-from ..numpy.replay import Replay
+from ..device import Device, Replay
 from .machine import Machine
 
 ON_CUDA = (2, 13)  # DLPack's numbers for memory of a GPU, and memory that it shares with the CPU
@@ -56,11 +55,12 @@ class OutOfGPUMemoryError(MemoryError):
     """The GPU's memory does not suffice; the message says how much was wanted and what to try."""
 
 
-class CupyDevice(NumpyDevice):
+class CupyDevice(Device):
     """Arrays in the GPU's memory, and CUDA kernels on them. precision "tf32": products of float32 by tensor cores,
     which round what they multiply to 10 bits."""
 
     name = "cupy"
+    in_main_memory = False
 
     def __init__(self, precision: str = "float32") -> None:
         import cupy
@@ -92,6 +92,10 @@ class CupyDevice(NumpyDevice):
     def zeros(self, shape: int | tuple[int, ...], dtype: Any) -> Any:
         with self.explained():
             return self.cupy.zeros(shape, dtype)
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        with self.explained():
+            return self.cupy.empty(shape, dtype)
 
     def owns(self, array: Any) -> bool:
         return isinstance(array, self.cupy.ndarray)

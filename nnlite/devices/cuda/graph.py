@@ -8,35 +8,39 @@ from typing import Any
 
 import numpy as np
 
-from ..common.arena import Arena
+from ..common.arena import DATA, Arena
 from ..common.recording import Row, Tape
-from ..numpy.replay import Replay
-from .machine import BACK_WITH_BIAS, FAR, WARP, WITH_BIAS, Machine
+from ..numpy.replay import placed
+from .machine import BACK_WITH_BIAS, WARP, WITH_BIAS, Machine
+from .replay import CudaReplay
 
 STEPS = 16  # of a graph: so that launching it costs little a step
 
 
-class GraphReplay(Replay):
+class GraphReplay(CudaReplay):
     """Every row as a node of a CUDA graph; a graph of many steps, one of a single step, one that ends an epoch."""
 
     def __init__(self, machine: Machine, tapes: Sequence[Tape], arena: Arena, why: str) -> None:
         self.machine, self.arena, self.cupy = machine, arena, machine.cupy
         arena.place("results", *([(row, time) for time, row in enumerate(tape.rows)] for tape in tapes))
-        self.rows = [[self.placed(row) for row in tape.rows] for tape in tapes]
+        self.tapes = tapes
+        self.rows: list[list[Row]] = []  # of the tapes, with arrays in the places of symbols
         self.forward = [self._forward_pairs(tape.rows) if machine.cublas else {} for tape in tapes]
         self.backward = [self._backward_pairs(tape.rows) for tape in tapes]
         self.history = machine.cupy.zeros((1, len(arena.segments["sums"])), np.float64)
         self.state = machine.cupy.zeros(2, np.int64)  # steps that went well, epochs that ended
         self.stream = machine.cupy.cuda.Stream(non_blocking=True)
         self.graphs: tuple[Any, Any, Any] | None = None
-        self.plan = f"CUDA graph of {STEPS} steps of {len(self.rows[0])} rows: {why}; products by " + (
+        self.plan = f"CUDA graph of {STEPS} steps of {len(tapes[0])} rows: {why}; products by " + (
             f"cuBLAS in {machine.precision}" if machine.cublas else "a kernel of our own, since there is no cuBLAS"
         )
 
     def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
-        if self.graphs is None or self.history.shape != history.shape:
+        if self.history.shape != history.shape:
             self.history = self.cupy.zeros(history.shape, np.float64)
-            self.graphs = self._captured()
+            self.places = None
+        self.prepare()
+        assert self.graphs is not None
         many, one, closing = self.graphs
         self.state[...] = 0
         self.cupy.cuda.get_current_stream().synchronize()  # what was written there must be seen on our stream
@@ -61,9 +65,10 @@ class GraphReplay(Replay):
             self.arena.segments["position"][...] = epochs * rows + min(rows, steps * batch)
         return came
 
-    def _captured(self) -> tuple[Any, Any, Any]:
-        """The three graphs. Before, a step is made and undone: so everything is compiled, loaded and reserved."""
-        kept = {name: array.copy() for name, array in self.arena.segments.items() if name not in FAR}
+    def _make(self) -> None:
+        """Capture the three graphs. Before, a step is made and undone: so all is compiled, loaded and reserved."""
+        self.rows = [[placed(row, self.arena) for row in tape.rows] for tape in self.tapes]
+        kept = {name: array.copy() for name, array in self.arena.segments.items() if name not in DATA}
         self.cupy.cuda.get_current_stream().synchronize()
         with self.stream:
             for which in range(len(self.rows)):
@@ -72,7 +77,7 @@ class GraphReplay(Replay):
         for name, array in kept.items():
             self.arena.segments[name][...] = array
         closing = len(self.rows) - 1
-        return self._capture(0, STEPS, False), self._capture(0, 1, False), self._capture(closing, 1, True)
+        self.graphs = self._capture(0, STEPS, False), self._capture(0, 1, False), self._capture(closing, 1, True)
 
     def _capture(self, which: int, steps: int, end_of_epoch: bool) -> Any:
         with self.stream:

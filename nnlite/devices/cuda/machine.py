@@ -44,7 +44,6 @@ BY_CUBLAS = {
 WITH_BIAS = {name: f"bias_{name}" for name in ("sigmoid", "tanh", "tanh_offset", "relu", "softplus")}
 BACK_WITH_BIAS = {f"{name}_backward": f"{name}_backward_bias" for name in WITH_BIAS}
 EXTRA = ("add_bias", *WITH_BIAS.values(), *BACK_WITH_BIAS.values())  # those that the reference does not have
-FAR = ("x", "target", "order")  # segments that are never kept in shared memory: they may be of any size
 COUNTERS = ("advance", "count_step")  # work on whole numbers too
 
 

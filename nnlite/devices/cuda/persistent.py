@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..common import reference
-from ..common.arena import Arena
+from ..common.arena import DATA, Arena
 from ..common.kernel import kernels_in
 from ..common.lines import is_array, line, operands, share_of
 from ..common.planning import Planned, fuse, meets, plan
 from ..common.recording import Row, Symbol, Tape
-from ..numpy.replay import Replay
-from .machine import FAR, OPTIONS, PARTS, WARP, Machine, numbered, real_of, replays
+from .machine import OPTIONS, PARTS, WARP, Machine, numbered, real_of, replays
+from .replay import CudaReplay
 
 BARRIER, SYNC = 0, 1  # as in replay.cu
 LINE = 18  # words
@@ -37,7 +37,7 @@ class _Placed(NamedTuple):
     bytes: int
 
 
-class PersistentReplay(Replay):
+class PersistentReplay(CudaReplay):
     """One launch runs many steps, by one block or by several that share out each step as threads do on a CPU."""
 
     def __init__(self, machine: Machine, tapes: Sequence[Tape], arena: Arena, blocks: int, why: str) -> None:
@@ -46,16 +46,14 @@ class PersistentReplay(Replay):
         arena.place("results", *([(step.row, step.phase) for step in steps] for steps in plans))
         self.numbers = numbered((step.row.name, real_of(step.row)) for steps in plans for step in steps)
         self.kept, self.used = self._kept() if blocks == 1 else ({}, 0)
-        tables = [self._table(steps) for steps in plans]
-        tables += [tables[0][:, :0]] * (2 - len(tables))
-        self.lines = [table.shape[1] for table in tables]
-        self.shared_bytes = self.used + sum(self.lines) * LINE * 8
+        self.plans = plans
+        self.prepare()
+        self.shared_bytes = self.used + sum(table.shape[1] for table in self.tables) * LINE * 8
         named = [operands(step.row).values() for steps in plans for step in steps]
         largest = max(
-            value.size for values in named for value in values if is_array(value) and value.segment not in FAR
+            value.size for values in named for value in values if is_array(value) and value.segment not in DATA
         )
         self.threads = min(THREADS, max(64, -(-largest // (EACH * WARP)) * WARP)) if blocks == 1 else THREADS
-        self.tables = [machine.cupy.asarray(table) for table in tables]
         entries = [[machine.address(arena.segments[name]), *placed] for name, placed in self.kept.items()]
         self.entries = machine.cupy.asarray(np.array(entries, np.int64).reshape(-1, 3))
         self.gate = machine.cupy.zeros(1, np.uint32)
@@ -70,14 +68,14 @@ class PersistentReplay(Replay):
         self.plan = f"persistent kernel: {where}; {why}"
 
     def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
-        if self.kernel is None:
-            self.kernel = self._compiled()
+        self.prepare()
+        self.kernel = self.kernel or self._compiled()
         if self.history.shape != history.shape:
             self.history = self.cupy.zeros(history.shape, np.float64)
         address, sums = self.machine.address, self.arena.segments["sums"]
         self.gate[...] = 0
         at = self.kept["sums"].offset if self.kept else -1
-        tables = [word for table, lines in zip(self.tables, self.lines) for word in (address(table), lines)]
+        tables = [word for table in self.tables for word in (address(table), table.shape[1])]
         settings = (*tables, address(self.entries), len(self.kept), self.used, first, last, per_epoch)
         results = (address(sums), at, len(sums), address(self.history), address(self.stopped), address(self.gate))
         self.kernel((self.blocks,), (self.threads,), (*settings, *results), shared_mem=self.shared_bytes)
@@ -85,6 +83,12 @@ class PersistentReplay(Replay):
         start, stop = first // per_epoch, came // per_epoch
         history[start:stop] = self.arena.device.to_numpy(self.history[start:stop])
         return came
+
+    def _make(self) -> None:
+        """The table of the full tape, and that of the short one, which may have no lines."""
+        tables = [self._table(steps) for steps in self.plans]
+        tables += [tables[0][:, :0]] * (2 - len(tables))
+        self.tables = [self.cupy.asarray(table) for table in tables]
 
     def _compiled(self) -> Any:
         code = replays(self.numbers, self.threads)
@@ -105,7 +109,7 @@ class PersistentReplay(Replay):
         """All of the arena but the data, one segment after the other, and where the last one ends."""
         placed, offset = {}, 0
         for name, array in self.arena.segments.items():
-            if name not in FAR:
+            if name not in DATA:
                 placed[name] = _Placed(offset, int(array.nbytes))
                 offset += -(-placed[name].bytes // 16) * 16
         return placed, offset

@@ -163,6 +163,29 @@ template <class T> __device__ void take_rows(Line line, const Team& team) {
   }
 }
 
+template <class T> __device__ void read_rows(Line line, const Team& team) {
+  Matrix<T> y = line.matrix<T>(), x = line.matrix<T>();
+  const T* from = x.row(line.vector<Word>().data[0]);
+  FOR_EACH(i, y.size()) y.data[i] = from[i];
+}
+
+template <class T> __device__ void write_rows(Line line, const Team& team) {
+  Matrix<T> answer = line.matrix<T>(), y = line.matrix<T>();
+  T* to = answer.row(line.vector<Word>().data[0]);
+  FOR_EACH(i, y.size()) to[i] = y.data[i];
+}
+
+template <class T> __device__ void finite_rows(Line line, const Team& team) {
+  Matrix<T> zeros = line.vector<T>(), x = line.matrix<T>();
+  for (Rows r(team, x.rows, x.columns); r.some(); r.next()) {
+    const T* from = x.row(r.inside());
+    T sum = 0;
+    for (Word j = r.lane; j < x.columns; j += r.lanes) sum += from[j];
+    sum = warp_sum(sum, r.lanes);
+    if (r.there() && r.lane == 0) zeros.data[r.row] = sum * T(0);
+  }
+}
+
 template <class T> __device__ void advance(Line line, const Team& team) {
   Matrix<Word> position = line.vector<Word>();
   const Word N = line.size();

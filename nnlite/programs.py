@@ -1,0 +1,186 @@
+"""Programs: what is made of kernels is recorded once, and the device runs it as often as asked.
+
+A training step, an evaluation and a prediction read and write nothing but arrays. Each is handed over as a function
+`make(ops, arrays)` that returns what does the next n rows with these kernels on these arrays. With a recorder and
+symbols it is written down (devices/common/recording.py), and the device repeats it without Python. What cannot be
+recorded, because something in it is no kernel, is done by Python step by step: slower, and with the same result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from .devices.common.arena import Arena
+from .devices.common.recording import NotRecordableError, Recorder, Tape
+from .devices.device import Device, Replay
+
+Make = Callable[[Any, Mapping[str, Any]], Callable[[int], None]]
+
+# What may be raised by something that asks an array for numbers while there are only symbols.
+NOT_RECORDED = (NotRecordableError, TypeError, AttributeError)
+MOST_KEPT = 16
+PLAIN = (bool, int, float, str, tuple, type(None), np.generic)
+
+
+class Program:
+    """What does `rows` rows in a step, and `rest` in the last of an epoch, in the form in which the device runs it."""
+
+    def __init__(self, make: Make, arena: Arena, rows: int, rest: int = 0, threads: int = 1, how: str = "auto") -> None:
+        self.arena, self.rows, self.rest = arena, rows, rest
+        self.position, self.sums = arena.segments["position"], arena.segments["sums"]
+        self.tape: Tape | None = None  # of `rows` rows; None where every step is made in Python
+        self.error: Exception | None = None  # why it could not be recorded
+        self.replay: Replay = EagerReplay(make, arena, rows, rest)
+        if how != "eager":
+            try:
+                tape = record(make, arena, rows)
+                short = record(make, arena, rest) if rest else None
+                self.replay = arena.device.replay(tape, short, arena, threads, how)
+                self.tape = tape
+            except NOT_RECORDED as error:
+                self.error = error
+
+    def start(self, data: Mapping[str, Any], position: int = 0) -> None:
+        """Work on this data, from this row on; the sums begin at 0."""
+        self.replay.point(data)
+        self.position[0] = position
+        self.sums[...] = 0
+
+
+def record(make: Make, arena: Arena, rows: int) -> Tape:
+    """The calls of kernels that do so many rows."""
+    recorder = Recorder(arena.device.ops, arena.dtype)
+    make(recorder, arena.symbols())(rows)
+    return recorder.tape
+
+
+class EagerReplay(Replay):
+    """Does every step from Python, kernel by kernel."""
+
+    plan = "every step made in Python"
+
+    def __init__(self, make: Make, arena: Arena, rows: int, rest: int) -> None:
+        self.make, self.arena, self.rows, self.rest = make, arena, rows, rest
+        self.do: Callable[[int], None] | None = None
+
+    def point(self, data: Mapping[str, Any]) -> None:
+        super().point(data)
+        self.do = None
+
+    def release(self) -> None:
+        super().release()
+        self.do = None
+
+    def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
+        do = self.do = self.do or self.make(self.arena.device.ops, self.arena.segments)
+        sums = self.arena.segments["sums"]  # (S,)
+        for step in range(first, last):
+            end_of_epoch = (step + 1) % per_epoch == 0
+            do(self.rest if end_of_epoch and self.rest else self.rows)
+            if not math.isfinite(sums[0]):
+                return step
+            if end_of_epoch:
+                history[step // per_epoch] = self.arena.device.to_numpy(sums)
+                sums[...] = 0
+        return last
+
+
+class Sweep:
+    """Something that is done once with every row, in blocks of rows: an evaluation, or a prediction.
+
+    Blocks are powers of two, so that a few programs serve any number of rows. A program is used by one thread at a
+    time; where all are in use, one more is made.
+    """
+
+    def __init__(
+        self,
+        make: Make,
+        device: Device,
+        dtype: Any,
+        arrays: Mapping[str, Any],
+        sums: int,
+        threads: int,
+        how: str = "auto",
+    ) -> None:
+        self.make, self.device, self.dtype, self.arrays = make, device, dtype, arrays
+        self.size, self.threads, self.how = sums, threads, how
+        self.free: dict[int, list[Program]] = {}  # rows of a block -> programs that nobody uses at the moment
+        self.history = np.zeros((1, sums))  # not written to, since no epoch ends
+
+    def __call__(self, data: Mapping[str, Any], rows: int, most: int | None = None, total: Any = None) -> bool:
+        """Do all rows of the data, at most so many at once, and add the sums to `total` (S,), if there is one.
+
+        False, with nothing more done, as soon as the first of the sums is not finite.
+        """
+        done, largest = 0, self.device.rows_at_once if most is None else min(most, self.device.rows_at_once)
+        for size, times in blocks(rows, 1 << (largest.bit_length() - 1)):
+            free = self.free.get(size)
+            program = free.pop() if free else self._program(size, data)
+            program.start(data, done)
+            went_well = program.replay.run(0, times, times + 1, self.history) == times
+            if total is not None:
+                total += program.sums
+            program.replay.release()
+            free = self.free.setdefault(size, [])
+            if len(free) < MOST_KEPT:
+                free.append(program)
+            if not went_well:
+                return False
+            done += size * times
+        return True
+
+    def _program(self, size: int, data: Mapping[str, Any]) -> Program:
+        zeros = self.device.zeros
+        own = {"position": zeros(1, np.int64), "sums": zeros(self.size, np.float64)}
+        arena = Arena(self.device, self.dtype, {**data, **own, **self.arrays})
+        return Program(self.make, arena, size, threads=self.threads, how=self.how)
+
+
+def blocks(rows: int, most: int) -> Iterator[tuple[int, int]]:
+    """Powers of two, the largest first, that make up so many rows: (size, how often).
+
+    >>> list(nl.programs.blocks(77, 32))
+    [(32, 2), (8, 1), (4, 1), (1, 1)]
+    """
+    times, rest = divmod(rows, most)
+    if times:
+        yield most, times
+    while rest:
+        size = 1 << (rest.bit_length() - 1)
+        yield size, 1
+        rest -= size
+
+
+class Kept:
+    """The programs used last, by what they were made for; one that is taken is nobody else's until it is back."""
+
+    def __init__(self) -> None:
+        self._programs: dict[Any, Any] = {}
+
+    def take(self, key: Any) -> Any:
+        """The program of this key, or None."""
+        return self._programs.pop(key, None)
+
+    def put(self, key: Any, program: Any) -> None:
+        """Keep it as the one that was used last."""
+        self._programs.pop(key, None)
+        self._programs[key] = program
+        while len(self._programs) > MOST_KEPT:
+            self._programs.pop(next(iter(self._programs)), None)
+
+
+def settings(*parts: Any) -> tuple[Any, ...]:
+    """The plain attributes of these layers, losses, …: a recorded program may have them as numbers in it.
+
+    Those that a part names in `in_arrays` lie in an array, from which the program reads them.
+    """
+    found = []
+    for part in parts:
+        elsewhere = getattr(part, "in_arrays", ())
+        plain = {n: v for n, v in vars(part).items() if isinstance(v, PLAIN) and n not in elsewhere}
+        found.append((type(part), plain))
+    return tuple(found)

@@ -1,0 +1,122 @@
+"""One step: a batch through the network and the loss, back again, and a move of the parameters.
+
+A step reads and writes arrays and nothing else: the data, parameters, gradients, what optimizer and layers remember,
+the epoch's sums. `step.on(ops, arrays)` is the same step with other kernels on other arrays; with a recorder and
+symbols it is written down (programs.py), and the original is never touched.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from .devices.common.recording import view
+from .losses import Loss
+from .metrics import Metric
+from .network import Sequential
+from .optimizers import Optimizer
+from .programs import settings
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step consists of. `depth` layers come before the loss, which may have the last one inside."""
+
+    network: Sequential
+    loss: Loss
+    optimizer: Optimizer
+    metrics: Sequence[Metric]
+    depth: int
+
+    def train(self, data: Mapping[str, Any], n: int) -> None:
+        """Take the next n rows, learn from them, add them to the epoch's sums. This is what is recorded for a fit."""
+        ops = self.network.ops
+        x = ops.take_rows(data["x"], data["order"], data["position"], n)  # (n, inputs)
+        target = ops.take_rows(data["target"], data["order"], data["position"], n)  # (n, outputs)
+        outputs, losses = self.learn(x, target)
+        self.count(outputs, losses, target, data["sums"])
+        ops.advance(data["position"], n)
+
+    def evaluate(self, data: Mapping[str, Any], n: int) -> None:
+        """Add the next n rows to the sums, in the order in which they lie. This is recorded for an evaluation."""
+        ops = self.network.ops
+        x = ops.read_rows(data["x"], data["position"], n)  # (n, inputs)
+        target = ops.read_rows(data["target"], data["position"], n)  # (n, outputs)
+        outputs = self.network.propagate(x, self.depth)
+        self.count(outputs, self.loss.measure(outputs, target), target, data["sums"])
+        ops.advance(data["position"], n)
+
+    def learn(self, x: Any, target: Any) -> tuple[Any, Any]:
+        """Move the parameters by one batch -> the outputs (n, outputs) and losses (n,) before the move."""
+        outputs, losses, _ = self.slope(x, target)
+        self.optimizer.step()  # moves network.parameters (P,)
+        return outputs, losses
+
+    def slope(self, x: Any, target: Any, input_gradient: bool = False) -> tuple[Any, Any, Any]:
+        """Fill network.gradients (P,) by one batch -> outputs (n, outputs), losses (n,), dx (n, inputs) or None."""
+        outputs = self.network.propagate(x, self.depth)  # (n, outputs)
+        losses = self.loss.measure(outputs, target)  # (n,)
+        dx = self.network.backpropagate(self.loss.backward(), self.depth, input_gradient)
+        return outputs, losses, dx
+
+    def count(self, outputs: Any, losses: Any, target: Any, sums: Any) -> None:
+        """Add a batch to the sums (S,): of the loss, then of each metric."""
+        loss, *others = self.parts(sums, target.shape[1])
+        self.network.ops.add_losses(losses, loss)
+        if self.metrics:
+            prediction = self.loss.predictions(outputs)  # (n, outputs)
+            for metric, shares in zip(self.metrics, others):
+                metric.add(self.network.ops, prediction, target, shares)
+
+    # ---- the same step elsewhere -------------------------------------------------------------------------------
+
+    def arrays(self) -> dict[str, Any]:
+        """Everything that a step keeps from one to the next, by name: together an exact checkpoint."""
+        return {**self.network.arrays(), **self.optimizer.arrays()}
+
+    def on(self, ops: Any, arrays: Mapping[str, Any], training: bool = True) -> Step:
+        """The same step with these kernels on these arrays; this one is left as it is."""
+        network = self.network.on(ops, arrays, training)
+        optimizer = self.optimizer.on(network, arrays) if training else self.optimizer
+        return replace(self, network=network, loss=self.loss.on(ops), optimizer=optimizer)
+
+    def training(self, ops: Any, arrays: Mapping[str, Any]) -> Callable[[int], None]:
+        """`train` with these kernels on these arrays, which have the data among them."""
+        return partial(self.on(ops, arrays).train, arrays)
+
+    def evaluation(self, ops: Any, arrays: Mapping[str, Any]) -> Callable[[int], None]:
+        """`evaluate` with these kernels on these arrays, which have the data among them."""
+        return partial(self.on(ops, arrays, training=False).evaluate, arrays)
+
+    def settings(self) -> tuple[Any, ...]:
+        """All that is a plain number in a recorded step: programs are made anew after any of it has changed."""
+        return (*settings(*self.network.layers, self.loss, self.optimizer, *self.metrics), self.network.threads)
+
+    # ---- sums ----------------------------------------------------------------------------------------------------
+
+    def shapes(self, outputs: int) -> list[tuple[int, ...]]:
+        """The shapes of what an epoch adds up: the loss, then what each metric needs."""
+        return [(1,), *(metric.shape(outputs) for metric in self.metrics)]
+
+    def size(self, outputs: int) -> int:
+        """How many sums there are."""
+        return sum(map(math.prod, self.shapes(outputs)))
+
+    def parts(self, sums: Any, outputs: int) -> list[Any]:
+        """The sums (S,), an array or a symbol, as one part for the loss and one for each metric."""
+        parts, start = [], 0
+        for name, shape in zip(["loss", *(metric.name for metric in self.metrics)], self.shapes(outputs)):
+            parts.append(view(sums, name, start, shape))
+            start += math.prod(shape)
+        return parts
+
+    def values(self, sums: np.ndarray, rows: int, outputs: int) -> dict[str, float]:
+        """The sums (S,) of so many rows -> loss and metrics by name."""
+        loss, *others = self.parts(sums, outputs)
+        found = {"loss": float(loss[0]) * self.loss.per_sample(outputs) / rows}
+        return found | {metric.name: metric.value(part) for metric, part in zip(self.metrics, others)}
