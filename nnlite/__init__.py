@@ -8,11 +8,12 @@ history = trainer.fit(x, y, epochs=20, batch_size=32)
 """
 
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 from . import activations, datasets, gate, initializers, losses, metrics, optimizers, plots
 from .activations import Identity, ReLU, Sigmoid, Softmax, Softplus, Tanh, TanhOffset
 from .descent import Descent, gradient_descent
-from .devices import DeviceError, devices, get_device
+from .devices import DeviceError, get_device
 from .devices.common.kernel import kernel
 from .files import CorruptFileError
 from .gradcheck import GradientReport, check_gradients
@@ -22,6 +23,11 @@ from .metrics import Metric
 from .network import Sequential, load, mlp
 from .optimizers import SGD, Adam, Optimizer
 from .trainer import DivergedError, History, Trainer
+
+if TYPE_CHECKING:
+    from .devices import devices  # a type checker takes no module for a function
+else:
+    from . import devices
 
 try:
     __version__ = version("nnlite")

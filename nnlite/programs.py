@@ -44,10 +44,10 @@ class Program:
             except NOT_RECORDED as error:
                 self.error = error
 
-    def start(self, data: Mapping[str, Any], position: int = 0) -> None:
-        """Work on this data, from this row on; the sums begin at 0."""
+    def start(self, data: Mapping[str, Any]) -> None:
+        """Work on these data from the first row on; the sums begin at 0."""
         self.replay.point(data)
-        self.position[0] = position
+        self.position[0] = 0
         self.sums[...] = 0
 
 
@@ -109,7 +109,6 @@ class Sweep:
         self.make, self.device, self.dtype, self.arrays = make, device, dtype, arrays
         self.size, self.threads, self.how = sums, threads, how
         self.free: dict[int, list[Program]] = {}  # rows of a block -> programs that nobody uses at the moment
-        self.history = np.zeros((1, sums))  # not written to, since no epoch ends
 
     def __call__(self, data: Mapping[str, Any], rows: int, most: int | None = None, total: Any = None) -> bool:
         """Do all rows of the data, at most so many at once, and add the sums to `total` (S,), if there is one.
@@ -120,11 +119,9 @@ class Sweep:
         for size, times in blocks(rows, 1 << (largest.bit_length() - 1)):
             free = self.free.get(size)
             program = free.pop() if free else self._program(size, data)
-            program.start(data, done)
-            went_well = program.replay.run(0, times, times + 1, self.history) == times
+            went_well = program.replay.sweep(data, done, times)
             if total is not None:
                 total += program.sums
-            program.replay.release()
             free = self.free.setdefault(size, [])
             if len(free) < MOST_KEPT:
                 free.append(program)

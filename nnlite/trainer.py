@@ -70,7 +70,7 @@ class Trainer:
         if isinstance(metrics, str):
             raise TypeError(f'metrics must be a list such as ["{metrics}"], not the text {metrics!r}')
         self.network = network
-        self.loss, self._depth = _from_logits(network, loss if isinstance(loss, Loss) else loss_named(loss))
+        self.loss, self.depth = _from_logits(network, loss if isinstance(loss, Loss) else loss_named(loss))
         if optimizer is None:
             optimizer = SGD()
         self.optimizer = optimizer if isinstance(optimizer, Optimizer) else optimizer_named(optimizer)
@@ -109,7 +109,7 @@ class Trainer:
     def _step(self) -> Step:
         """What a step consists of now: the network may have moved, and attributes may have been set."""
         self.optimizer.bind(self.network)
-        return Step(self.network, self.loss.on(self.network.ops), self.optimizer, tuple(self.metrics), self._depth)
+        return Step(self.network, self.loss.on(self.network.ops), self.optimizer, tuple(self.metrics), self.depth)
 
     # ---- many steps -----------------------------------------------------------------------------------------------
 

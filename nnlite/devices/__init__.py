@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import NamedTuple
 
 from .device import Device
@@ -106,3 +108,13 @@ _DESCRIPTIONS = {
     "numba": "fused loops compiled for this CPU by Numba",
     "cupy": "CUDA kernels on an NVIDIA GPU by CuPy",
 }
+
+
+class _Callable(ModuleType):
+    """This folder, so that `nl.devices()` asks what there is, and `nnlite.devices.cpu` is found by that name."""
+
+    def __call__(self) -> dict[str, Availability]:
+        return devices()
+
+
+sys.modules[__name__].__class__ = _Callable

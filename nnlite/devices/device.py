@@ -13,6 +13,8 @@ from .common.arena import DATA, Arena
 from .common.kernel import Kernels
 from .common.recording import Tape
 
+NO_HISTORY = np.zeros((0, 0))  # of a run in which no epoch ends
+
 
 class Replay(ABC):
     """Tapes in the form in which a device runs them, and the arena on which they work."""
@@ -28,6 +30,16 @@ class Replay(ABC):
         of an epoch is that of the short tape, where there is one. Returns the step before which it stopped: `last`, or
         one that has made the first of the sums something that is not finite.
         """
+
+    def sweep(self, data: Mapping[str, Any], position: int, times: int) -> bool:
+        """So many steps over these data from a row on, with sums that begin at 0; whether the first stayed finite."""
+        self.point(data)
+        self.arena.segments["position"][0] = position
+        self.arena.segments["sums"][...] = 0
+        try:
+            return self.run(0, times, times + 1, NO_HISTORY) == times
+        finally:
+            self.release()
 
     def point(self, data: Mapping[str, Any]) -> None:
         """Work on these arrays from now on, segment -> array: of the dtype and columns of those before, of any rows."""

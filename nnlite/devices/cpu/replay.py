@@ -9,7 +9,7 @@ import contextlib
 import itertools
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numba.core.errors import NumbaError
@@ -69,6 +69,7 @@ class CompiledReplay(Replay):
                 tiles.place(arena, self.threads)
         self.pointers: dict[str, list[Pointers]] = {name: [] for name in DATA}
         self.tables = [self._table(*each) for each in plans] + ([] if short else [table.as_table(arena.device.zeros)])
+        self.swept: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None  # pointers, position, sums
         self.run(0, 0, 1, np.zeros((1, len(arena.segments["sums"]))))  # compiles it
 
     def point(self, data: Mapping[str, Any]) -> None:
@@ -77,6 +78,18 @@ class CompiledReplay(Replay):
             start = self.arena.device.address(array)
             for lines, which, words, offsets in self.pointers[name]:
                 lines[which, words] = start + offsets
+
+    def sweep(self, data: Mapping[str, Any], position: int, times: int) -> bool:
+        if self.threads > 1:
+            return super().sweep(data, position, times)
+        if self.swept is None:
+            places = [(i, *place) for i, name in enumerate(data) for p in self.pointers[name] for place in zip(*p[1:])]
+            self.swept = np.array(places, np.int64), self.arena.segments["position"], self.arena.segments["sums"]
+        pointers, rows, sums = self.swept
+        status = table.sweep(self.tables[0].lines, pointers, *data.values(), rows, sums, position, times)
+        if status > 0:
+            self._raise()
+        return status == 0
 
     def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
         (full, full_shares), (short, short_shares) = self.tables
@@ -103,11 +116,14 @@ class CompiledReplay(Replay):
                 if other.ident:
                     other.join()
         if marks[0, 0]:
-            raise RuntimeError(
-                "a kernel of your own raised an error in compiled code, where it cannot be shown, or memory ran out; "
-                'Trainer(…, replay="eager") runs every step in Python and shows it'
-            )
+            self._raise()
         return int(max(stopped))
+
+    def _raise(self) -> NoReturn:
+        raise RuntimeError(
+            "a kernel of your own raised an error in compiled code, where it cannot be shown, or memory ran out; "
+            'Trainer(…, replay="eager") runs every step in Python and shows it'
+        )
 
     # ---- from rows to lines ----------------------------------------------------------------------------------------
 

@@ -165,6 +165,30 @@ def run_lines(lines, first, last):
     return 0
 
 
+@compiled
+def sweep(lines, pointers, a, b, position, sums, first, times):
+    """Run all lines so many times, from a row of the data a and b on; the sums begin at 0.
+
+    pointers (words, 4): whether a word is an address in a (0) or in b (1), its line, its place there, how many bytes
+    after the start it points to. Returns what a function has returned that has raised an error; or 0, or −1 as soon
+    as the first of the sums is not finite.
+    """
+    start_a, start_b = address(a), address(b)
+    for i in range(pointers.shape[0]):
+        start = start_a if pointers[i, 0] == 0 else start_b
+        lines[pointers[i, 1], pointers[i, 2]] = start + pointers[i, 3]
+    position[0] = first
+    for i in range(sums.size):
+        sums[i] = 0
+    for _ in range(times):
+        status = run_lines(lines, ZERO, lines.shape[0])
+        if status != 0:
+            return status
+        if not np.isfinite(sums[0]):
+            return -1
+    return 0
+
+
 @partial(compiled, inlined=True)
 def take(mark, turn):
     """Mark something as taken for this turn; whether no other thread had done so."""

@@ -108,9 +108,9 @@ def test_no_tiles_for_small_batches_large_weights_or_rows_that_meet(data):
     assert tile(rows, 1, KERNELS, compiled_replay.COLUMNS) is None
     x, y = np.zeros((4000, 700)), np.zeros(4000, int)
     net = nl.mlp([700, 500, 7], output="softmax", device="numba", dtype="float64")
-    steps = nl.steps.Steps(trainer := nl.Trainer(net, "cce"), *trainer._data(x, y), 4000, 1)
+    steps = nl.steps.Steps((trainer := nl.Trainer(net, "cce"))._step(), *trainer._data(x, y), 4000, 1)
     assert net.gradients.nbytes > tiles.MOST_GRADIENTS
-    assert tile(steps.tape.rows, 1, KERNELS, compiled_replay.COLUMNS) is None
+    assert tile(steps.program.tape.rows, 1, KERNELS, compiled_replay.COLUMNS) is None
 
 
 def test_phases_keep_what_depends_on_each_other_apart(data):
@@ -130,7 +130,7 @@ def test_small_nets_stay_on_one_thread(rng):
     net = nl.mlp([2, 3, 1], device="numba", threads=2)
     net.threads = 2
     trainer = nl.Trainer(net)
-    replay = nl.steps.Steps(trainer, *trainer._data(x, y), 4, 1).replay
+    replay = nl.steps.Steps(trainer._step(), *trainer._data(x, y), 4, 1).program.replay
     assert replay.threads == 1
 
 
@@ -236,7 +236,7 @@ def test_an_interrupt_leaves_whole_steps_and_no_thread_behind(where, data, monke
     parameters = []
     for interrupt in (False, True):
         _, _, trainer = train(data, 3)
-        steps = nl.steps.Steps(trainer, *trainer._data(*data), 100, 1)
+        steps = nl.steps.Steps(trainer._step(), *trainer._data(*data), 100, 1)
         steps.start(1, None)
         before, there = trainer.network.parameters.copy(), threading.active_count()
         run, start = compiled_replay.table.replay, threading.Thread.start
@@ -256,7 +256,7 @@ def test_an_interrupt_leaves_whole_steps_and_no_thread_behind(where, data, monke
             else:
                 monkeypatch.setattr(compiled_replay.table, "replay", replay)
         with pytest.raises(KeyboardInterrupt) if interrupt else contextlib.nullcontext():
-            steps.replay.run(0, 3, steps.per_epoch, steps.history)
+            steps.program.replay.run(0, 3, steps.per_epoch, steps.history)
         assert threading.active_count() == there
         parameters.append(trainer.network.parameters.copy())
     whole, found = parameters

@@ -235,8 +235,8 @@ def test_an_interrupted_training_keeps_whole_steps_and_finished_epochs(data, mon
     trainer = nl.Trainer(net, "mse", nl.SGD(lr=0.1))
     run, calls = nl.steps.Steps.calls, []
 
-    def interrupted(steps):
-        for call in run(steps):
+    def interrupted(steps, epochs):
+        for call in run(steps, epochs):
             calls.append(call)
             if call[1] >= 3 * steps.per_epoch:
                 raise KeyboardInterrupt
