@@ -8,13 +8,16 @@ recorded, because something in it is no kernel, is done by Python step by step: 
 
 from __future__ import annotations
 
+import contextlib
 import math
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from .devices.common.arena import Arena
+from .devices.common.planning import work
 from .devices.common.recording import NotRecordableError, Recorder, Tape
 from .devices.device import Device, Replay
 
@@ -23,6 +26,8 @@ Make = Callable[[Any, Mapping[str, Any]], Callable[[int], None]]
 # What may be raised by something that asks an array for numbers while there are only symbols.
 NOT_RECORDED = (NotRecordableError, TypeError, AttributeError)
 MOST_KEPT = 16
+WORTH_THREADS = 3_000_000  # of `work`, of which a core does about eight in a nanosecond; a thread costs some 100 µs
+PARTS = 4  # for each thread: one that is late leaves the others little to wait for
 PLAIN = (bool, int, float, str, tuple, type(None), np.generic)
 
 
@@ -104,37 +109,96 @@ class Sweep:
         arrays: Mapping[str, Any],
         sums: int,
         threads: int,
-        how: str = "auto",
+        how: str = "",
     ) -> None:
         self.make, self.device, self.dtype, self.arrays = make, device, dtype, arrays
-        self.size, self.threads, self.how = sums, threads, how
+        self.size, self.how = sums, how or device.sweeps_by
+        self.threads = threads if device.runs_on_threads else 1
+        self.work: float | None = None  # of a row
         self.free: dict[int, list[Program]] = {}  # rows of a block -> programs that nobody uses at the moment
 
     def __call__(self, data: Mapping[str, Any], rows: int, most: int | None = None, total: Any = None) -> bool:
         """Do all rows of the data, at most so many at once, and add the sums to `total` (S,), if there is one.
 
-        False, with nothing more done, as soon as the first of the sums is not finite.
+        False as soon as the first of the sums is not finite; the other rows are then not done.
         """
-        done, largest = 0, self.device.rows_at_once if most is None else min(most, self.device.rows_at_once)
-        for size, times in blocks(rows, 1 << (largest.bit_length() - 1)):
-            free = self.free.get(size)
-            program = free.pop() if free else self._program(size, data)
-            went_well = program.replay.sweep(data, done, times)
-            if total is not None:
-                total += program.sums
-            free = self.free.setdefault(size, [])
-            if len(free) < MOST_KEPT:
-                free.append(program)
-            if not went_well:
+        largest = self.device.rows_at_once if most is None else min(most, self.device.rows_at_once)
+        largest = 1 << (largest.bit_length() - 1)
+        if self.threads > 1 and rows > largest and rows * self._work(largest, data) > WORTH_THREADS:
+            return self._on_threads(data, rows, largest, total)
+        start = 0
+        for size, times in blocks(rows, largest):
+            if not self._run(data, start, size, times, total):
                 return False
-            done += size * times
+            start += size * times
         return True
 
-    def _program(self, size: int, data: Mapping[str, Any]) -> Program:
-        zeros = self.device.zeros
-        own = {"position": zeros(1, np.int64), "sums": zeros(self.size, np.float64)}
-        arena = Arena(self.device, self.dtype, {**data, **own, **self.arrays})
-        return Program(self.make, arena, size, threads=self.threads, how=self.how)
+    def _run(self, data: Mapping[str, Any], start: int, size: int, times: int, total: Any) -> bool:
+        """Do so many blocks of this size, from a row on."""
+        program = self._taken(size, data)
+        went_well = program.replay.sweep(data, start, times)
+        if total is not None:
+            total += program.sums
+        self._back(size, program)
+        return went_well
+
+    def _taken(self, size: int, data: Mapping[str, Any]) -> Program:
+        try:  # not a question and then a pop, between which another thread may take it
+            return self.free[size].pop()
+        except (KeyError, IndexError):
+            zeros = self.device.zeros
+            own = {"position": zeros(1, np.int64), "sums": zeros(self.size, np.float64)}
+            arena = Arena(self.device, self.dtype, {**data, **own, **self.arrays})
+            return Program(self.make, arena, size, how=self.how)
+
+    def _back(self, size: int, program: Program) -> None:
+        free = self.free.setdefault(size, [])
+        if len(free) < MOST_KEPT:
+            free.append(program)
+
+    def _on_threads(self, data: Mapping[str, Any], rows: int, largest: int, total: Any) -> bool:
+        """Share the blocks out among threads that live no longer than this call; sums are added in the rows' order."""
+        parts, start = [], 0
+        for size, times in blocks(rows, largest):
+            some = -(-times // (PARTS * self.threads))
+            for done in range(0, times, some):
+                parts.append((start + done * size, size, min(some, times - done), np.zeros(self.size)))
+            start += size * times
+        left = iter(parts)  # an iterator of a list gives each part to one thread only
+        ended: list[BaseException | None] = []
+
+        def share() -> None:
+            try:
+                for part in left:
+                    if ended:
+                        return
+                    if not self._run(data, *part):
+                        ended.append(None)
+            except BaseException as error:  # raised again below, by the thread that was called
+                ended.append(error)
+
+        others = [threading.Thread(target=share, daemon=True) for _ in range(min(self.threads, len(parts)) - 1)]
+        with contextlib.suppress(RuntimeError):  # no more threads can be had: those that there are do the work
+            for other in others:
+                other.start()
+        share()
+        for other in others:
+            if other.ident:
+                other.join()
+        for error in filter(None, ended):
+            raise error
+        if total is not None:
+            for *_, sums in parts:
+                total += sums
+        return not ended
+
+    def _work(self, size: int, data: Mapping[str, Any]) -> float:
+        """How much a row computes, in units of `work`; 0 where Python does it."""
+        if self.work is None:
+            program = self._taken(size, data)
+            self.work = sum(map(work, program.tape.rows)) / size if program.tape else 0.0
+            self._back(size, program)
+        return self.work
 
 
 def blocks(rows: int, most: int) -> Iterator[tuple[int, int]]:

@@ -99,8 +99,13 @@ class Step:
 
     # ---- sums ----------------------------------------------------------------------------------------------------
 
+    @property
+    def names(self) -> list[str]:
+        """What an epoch adds up: the loss, then each metric."""
+        return ["loss", *(metric.name for metric in self.metrics)]
+
     def shapes(self, outputs: int) -> list[tuple[int, ...]]:
-        """The shapes of what an epoch adds up: the loss, then what each metric needs."""
+        """The shapes of these sums."""
         return [(1,), *(metric.shape(outputs) for metric in self.metrics)]
 
     def size(self, outputs: int) -> int:
@@ -110,7 +115,7 @@ class Step:
     def parts(self, sums: Any, outputs: int) -> list[Any]:
         """The sums (S,), an array or a symbol, as one part for the loss and one for each metric."""
         parts, start = [], 0
-        for name, shape in zip(["loss", *(metric.name for metric in self.metrics)], self.shapes(outputs)):
+        for name, shape in zip(self.names, self.shapes(outputs)):
             parts.append(view(sums, name, start, shape))
             start += math.prod(shape)
         return parts

@@ -215,9 +215,8 @@ class Trainer:
     def _remember(self, sums: np.ndarray, rows: int) -> None:
         """Add epochs of so many rows to the history; sums (epochs, S)."""
         step = self._step()
-        for each in sums:
-            values = step.values(each, rows, self.network.outputs or 0)
-            self.history.extend({name: [value] for name, value in values.items()})
+        epochs = [step.values(each, rows, self.network.outputs or 0) for each in sums]
+        self.history.extend({name: [values[name] for values in epochs] for name in step.names})
 
     def evaluate(self, x: Any, y: Any, batch_size: int | None = None) -> dict[str, float]:
         """The loss and the metrics over these rows, without training: {"loss": …, "accuracy": …}."""

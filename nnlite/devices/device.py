@@ -58,6 +58,8 @@ class Device(ABC):
     precision = "float32"  # in which products of float32 are made: "float32" or "tf32"
     ops: Kernels  # `ops.linear(x, W, b)` computes at once
     in_main_memory = True  # whether NumPy arrays are its own
+    runs_on_threads = False  # whether programs can run side by side on threads of one process
+    sweeps_by = "auto"  # the way in which it replays evaluations and predictions
     rows_at_once = 4096  # at most, in a step of an evaluation or a prediction
 
     @abstractmethod

@@ -41,7 +41,7 @@ class Tiles:
         ]
         self.apart = arena.place("tile", list(zip(template, range(len(template)))))
         arena.reserve("tile", self.apart * threads)
-        arena.reserve("shares", self.gradients * (threads - 1))
+        arena.reserve("shares", arena.segments["gradients"].size * (threads - 1))
         arena.reserve("minus one", 1)[...] = -1
 
     def kept(self) -> list[tuple[Row, int]]:
@@ -94,9 +94,9 @@ def tile(
     shared = {id(row) for row in batch}
     inside = [row for row in rows if id(row) in shared or row.name in FUSED_WITH_SGD]
     after = [row for row in rows if id(row) not in shared and row.name not in FUSED_WITH_SGD]
-    makers = [row.operands[-1] for row in inside if row.name in FUSED_WITH_SGD]  # none where nothing is trained
+    makers = [row.operands[-1] for row in inside if row.name in FUSED_WITH_SGD]
     results = [result for row in batch for result in row.results]
-    if not results:
+    if not makers or not results:
         return None
     needed = {id(symbol) for row in after for symbol in symbols(row)}
     own = {
@@ -105,20 +105,19 @@ def tile(
         if id(result) not in needed
     }
     share, width = len(results[0]) // threads, sum(symbol.size // len(symbol) for symbol in own.values())
-    itemsize = results[0].dtype.itemsize
+    itemsize = makers[0].dtype.itemsize
     size = max(SMALLEST_TILE, TILE_BYTES // max(1, width * itemsize) // 8 * 8)
     if share < LEAST_TILES * size or sum(maker.size for maker in makers) * itemsize > MOST_GRADIENTS:
         return None
     size = -(-share // -(-share // size) // 8) * 8  # tiles of one size, as far as that goes
     for symbol in own.values():
         symbol.shape = (size, *symbol.shape[1:])
-    total = max((maker.offset + maker.size for maker in makers), default=0)
-    whole = Symbol("gradients", (total,), results[0].dtype, "gradients", 0)
+    total = max(maker.offset + maker.size for maker in makers)
+    whole = Symbol("gradients", (total,), makers[0].dtype, "gradients", 0)
     minus_one = Symbol("minus one", (1,), whole.dtype, "minus one", 0)
     sums = [
         Row("sgd_step", kernels["sgd_step"], (whole, _share_of_gradients(whole, thread, total), minus_one), ())
         for thread in range(1, threads)
-        if makers
     ]
     return Tiles(len(results[0]), size, inside, sums + after, own, total, kernels)
 

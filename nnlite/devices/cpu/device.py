@@ -16,7 +16,8 @@ class NumbaDevice(NumpyDevice):
     """Compiled loops where they pay, the reference elsewhere."""
 
     name = "numba"
-    rows_at_once = 1024
+    runs_on_threads = True
+    rows_at_once = 128
 
     def __init__(self) -> None:
         kernels = kernels_in(reference)

@@ -61,6 +61,7 @@ class CupyDevice(Device):
 
     name = "cupy"
     in_main_memory = False
+    sweeps_by = "graph"  # a persistent kernel would have to be compiled for each kind of net
 
     def __init__(self, precision: str = "float32") -> None:
         import cupy

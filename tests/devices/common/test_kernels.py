@@ -46,7 +46,9 @@ def make_operands(signature, sizes, dtype, rng):
         shape = tuple(int(letter) if letter.isdigit() else sizes[letter] for letter in letters)
         if name == "order":
             operands.append(rng.integers(0, sizes["A"], shape))
-        elif name in ("position", "draws"):
+        elif name == "position":  # so that the rows end where the order does, or the data
+            operands.append(np.array([2 if "order" in signature.operands else sizes["A"] - sizes["N"]]))
+        elif name == "draws":
             operands.append(np.array([2]))
         elif name in ("sums", "total"):
             operands.append(rng.uniform(0, 9, shape))  # float64, whatever the rest is

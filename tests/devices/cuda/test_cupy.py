@@ -32,6 +32,7 @@ def test_the_plan_says_what_was_chosen_and_why(stand_in, monkeypatch):
     trainer.fit(x, y, progress=False)
     assert trainer.plan().startswith("persistent kernel: one block of 128 threads, the net in its shared memory (")
     monkeypatch.setattr(choice, "PERSISTENT", 10)
+    trainer = trainer_for(stand_in)
     trainer.fit(x, y, progress=False)
     assert trainer.plan().startswith("CUDA graph of 16 steps of 15 rows: a step's work is 1,")
     assert "more than 10; products by a kernel of our own, since there is no cuBLAS" in trainer.plan()
