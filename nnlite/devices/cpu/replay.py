@@ -17,8 +17,8 @@ from ..common import reference
 from ..common.arena import ALIGNMENT, Arena
 from ..common.kernel import kernels_in
 from ..common.lines import line, share, share_of
-from ..common.planning import Planned, fuse, plan, work
-from ..common.recording import NotRecordableError, Row, Symbol, Tape
+from ..common.planning import Planned, fuse, plan, symbols, work
+from ..common.recording import NotRecordableError, Row, Tape
 from ..common.tiles import Tiles, tile
 from ..numpy.replay import Replay
 from . import table
@@ -154,10 +154,12 @@ class CompiledReplay(Replay):
         return [function, *words], places
 
     def _length(self, row: Row) -> int:
-        """On how many numbers an elementwise row works: up to the end of a vector, where nothing else lies there."""
+        """On how many numbers an elementwise row works: up to the end of a vector, where each operand has that room.
+
+        A part of an array has none: where it ends, another part or another array begins.
+        """
         if row.name not in ELEMENTWISE:
             return 0
-        symbols = [operand for operand in (*row.operands, *row.results) if isinstance(operand, Symbol)]
-        alone = all(s.segment == "tile" or (s.segment == "results" and self.threads == 1) for s in symbols)
-        unit = ALIGNMENT // symbols[0].dtype.itemsize if alone else 1
-        return -(-symbols[0].size // unit) * unit
+        size, unit = row.results[0].size, ALIGNMENT // row.results[0].dtype.itemsize
+        padded = -(-size // unit) * unit
+        return padded if all(symbol.room >= padded for symbol in (*symbols(row), *row.results)) else size
