@@ -21,6 +21,9 @@ class Arena:
     def __init__(self, device: Any, dtype: Any, segments: Mapping[str, Any]) -> None:
         self.device, self.dtype = device, dtype
         self.segments = dict(segments)
+        for name, array in self.segments.items():
+            if not array.flags.c_contiguous:  # its numbers are found by their distance from its start
+                raise ValueError(f"{name} must be an array in C order, not one of strides {array.strides}")
 
     def place(self, segment: str, *tapes: Sequence[tuple[Row, int]]) -> int:
         """Give every result of this segment a place in it; tapes run one after the other, so they share the space.

@@ -354,8 +354,13 @@ def _copied_product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows
 
 @functools.cache
 def ready(dtype: np.dtype) -> list[Any]:
-    """Compile the products of this dtype, or load them, so that compiled code can call `product`."""
-    real = types.float32 if dtype == np.float32 else types.float64
+    """Compile the products of this dtype, or load them, so that compiled code can call `product`.
+
+    Without it a call of `product` has no address, which ends the process.
+    """
+    real = {np.dtype(np.float32): types.float32, np.dtype(np.float64): types.float64}.get(dtype)
+    if real is None:
+        raise TypeError(f"products are made of float32 or float64, not of {dtype}")
     made = []
     for name, function, signature in (("strip", _strip, _strip_type(real)), ("product", _product, _product_type(real))):
         made.append(machine_code(function, signature))

@@ -146,6 +146,8 @@ class CompiledReplay(Replay):
     ) -> tuple[list[int], Mapping[str, int]]:
         """A row as a line of the table, and which word is the address of each operand."""
         words, kinds, places = line(row, self.arena.address, COLUMNS, part, first, self._length(row))
+        if row.name in COLUMNS and len({kind.split("_")[0] for kind in kinds if "_" in kind}) > 1:
+            raise NotRecordableError(f"{row.name} is compiled for arrays of one dtype, not for {', '.join(kinds)}")
         try:
             function = table.function_for(LOOPS.get(row.name) or own_loop(row.kernel), row.name, kinds)
         except NumbaError as error:
