@@ -22,12 +22,16 @@ class Arena:
     def __init__(self, device: Any, dtype: Any, segments: Mapping[str, Any]) -> None:
         self.device, self.dtype = device, dtype
         self.segments = dict(segments)
+        for name, array in self.segments.items():
+            if not array.flags.c_contiguous:  # its numbers are found by their distance from its start
+                raise ValueError(f"{name} must be an array in C order, not one of strides {array.strides}")
 
     def place(self, segment: str, *tapes: Sequence[tuple[Row, int]]) -> int:
         """Give every result of this segment a place in it; tapes run one after the other, so they share the space.
 
-        Each row comes with the time at which it runs: rows of one time may run together and share nothing. Returns how
-        many numbers they need, which are reserved.
+        Each row comes with the time at which it runs: rows of one time may run together and share nothing. Every result
+        gets whole vectors, and its `room` says how many numbers that is. Returns how many they need in all, which are
+        reserved.
         """
         itemsize = np.dtype(self.dtype).itemsize
         size = max(_place_results(rows, itemsize, segment) for rows in tapes)
@@ -76,7 +80,7 @@ def _place_results(rows: Sequence[tuple[Row, int]], itemsize: int, segment: str)
                 if start + length <= other_start:
                     break
                 start = max(start, other_stop)
-            symbol.offset = start
+            symbol.offset, symbol.room = start, length
             taken = sorted([*taken, (start, start + length, last_use[id(symbol)])])
             end = max(end, start + length)
     return end

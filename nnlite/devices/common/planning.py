@@ -92,7 +92,9 @@ def part_of(row: Row, name: str, operand: Any, letter: str, start: int, stop: in
         return operand.rows(start, len(operand))
     signature = row.kernel.signature  # type: ignore[attr-defined]
     letters = (signature.operands | signature.results)[name]
-    return operand.rows(start, stop) if letters and letters[0] == letter else operand
+    if not letters or letters[0] != letter or (start, stop) == (0, len(operand)):
+        return operand
+    return operand.rows(start, stop)
 
 
 # ---- what a row is like ----------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ class Symbol:
     def __init__(self, name: str, shape: tuple[int, ...], dtype: Any, segment: str, offset: int | None = None) -> None:
         self.name, self.shape, self.dtype = name, shape, np.dtype(dtype)
         self.segment, self.offset = segment, offset  # offset in elements; None until the arena has placed it
+        self.room = 0  # how many numbers from its start on the arena has given to it alone; nothing to a part
 
     @property
     def size(self) -> int:

@@ -64,7 +64,9 @@ class Tiles:
 
             def mine(name: str, operand: Any, row: Row = row, steps: dict[str, int] = steps) -> Any:
                 if own := self.own.get(id(operand)):
-                    return own.part(own.name, thread * self.apart, (n, *own.shape[1:]))
+                    part = own.part(own.name, thread * self.apart, (n, *own.shape[1:]))
+                    part.room = own.room  # every thread has it once, with the same room
+                    return part
                 if isinstance(operand, Symbol) and operand.segment == "gradients":
                     return _share_of_gradients(operand, thread, self.gradients)
                 part = part_of(row, name, operand, "N", start, start + n)

@@ -3,6 +3,9 @@
 Numba's own cache notices a change in the file of a function, but not in the files that it calls into (numba#1833), and
 takes what it finds: a file cut short fails every later run, one with a flipped byte may crash it. Here the key covers
 the whole folder, and every file starts with a checksum; what is damaged, or cannot be written, is compiled again.
+
+The files are pickles, and whoever can write one can run anything here: only folders are used that nobody else can
+write to.
 """
 
 from __future__ import annotations
@@ -10,7 +13,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
+import os
 import pickle
+import stat
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -21,6 +26,7 @@ import numpy as np
 from numba import njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.ccallback import CFunc
+from numba.core.registry import cpu_target
 
 # Sums may be reordered, which lets them vectorise; NaN and infinity must survive: they are how divergence is seen.
 FAST_SUMS = {"contract", "reassoc", "nsz", "arcp"}
@@ -48,7 +54,42 @@ def _spare_scipy() -> None:
 
 _spare_scipy()
 _SOURCES = sorted(Path(__file__).parents[1].glob("c*/*.py"))
-STAMP = hashlib.sha256(b"".join(path.read_bytes() for path in _SOURCES)).hexdigest()
+TARGET: tuple[str, str, str] = cpu_target.target_context.codegen().magic_tuple()  # system, processor, its features
+STAMP = hashlib.sha256(b"".join(path.read_bytes() for path in _SOURCES) + repr(TARGET).encode()).hexdigest()
+
+
+ROOT = 0  # the user
+
+
+def only_ours(folder: str) -> bool:
+    """Whether nobody else can put files into a folder: neither into itself, nor another folder into its place.
+
+    It and the folders above it belong to this user, to root, or to the owner of this source file, who can run anything
+    here anyway. Others may write to those above if each may only remove what is their own (/tmp). A group that is this
+    user's alone, as many systems make one for every user, is nobody else. A folder on Windows is its user's.
+    """
+    if not hasattr(os, "geteuid"):
+        return True
+    path = Path(folder).resolve()
+    trusted = {os.geteuid(), ROOT, os.stat(__file__).st_uid}
+    for each in (path, *path.parents):
+        found = each.stat()
+        shared = found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and not _private(found.st_gid))
+        if found.st_uid not in trusted or (shared and not (found.st_mode & stat.S_ISVTX and each != path)):
+            return False
+    return True
+
+
+def _private(group: int) -> bool:
+    """Whether nobody but this user is in the group: it is named after the user, and lists no other."""
+    import grp
+    import pwd
+
+    try:
+        user, found = pwd.getpwuid(os.geteuid()), grp.getgrgid(group)
+    except KeyError:
+        return False
+    return found.gr_gid == user.pw_gid and found.gr_name == user.pw_name and set(found.gr_mem) <= {user.pw_name}
 
 
 class _Files(IndexDataCacheFile):
@@ -80,16 +121,22 @@ class _Files(IndexDataCacheFile):
 
 
 class _Cache(FunctionCache):
-    """Where Numba keeps a function: beside its source, or else in the user's own cache folder."""
+    """Where Numba keeps a function: beside its source, or else in the user's own cache folder.
+
+    Each processor has files of its own, so that unlike ones may share a folder. RuntimeError if there is no folder.
+    """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
+        if not only_ours(self._cache_path):
+            raise RuntimeError(f"others may write to {self._cache_path}")
         stamp = (self._cache_file._source_stamp, STAMP)
-        self._cache_file = _Files(self._cache_path, self._impl.filename_base, stamp)
+        target = hashlib.sha256(repr(TARGET).encode()).hexdigest()[:8]
+        self._cache_file = _Files(self._cache_path, f"{self._impl.filename_base}-{target}", stamp)
 
 
 def _keep(compiler: Any, function: Callable[..., Any]) -> None:
-    with contextlib.suppress(RuntimeError):  # no folder can be written: compiled anew by every process
+    with contextlib.suppress(RuntimeError, OSError):  # there is no folder: compiled anew by every process
         compiler._cache = _Cache(function)
 
 

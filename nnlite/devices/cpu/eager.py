@@ -36,30 +36,94 @@ REPLAY_ONLY = {
     *("linear_backward_weights_sgd", "linear_backward_bias_sgd"),
 }
 
+F4, F8 = np.dtype(np.float32), np.dtype(np.float64)
+APART = {"E", "1", "2", "4"}  # what begins with these sizes is of its own dtype: an order of rows, a counter, a sum
+
 
 def eager(name: str, signature: Signature) -> Callable[..., Any]:
-    """Call a compiled loop as the reference is called: reserve the results, run the loop, hand them over."""
-    loop = LOOPS[name]
-    names = list(signature.operands)
-    source: dict[str, tuple[int, int | None]] = {}  # letter -> the operand that has this size, and its axis
-    for n, operand in reversed(list(enumerate(names))):
-        letters = signature.operands[operand]
-        source |= {operand: (n, None)} if letters is None else {a: (n, axis) for axis, a in enumerate(letters)}
-    shapes = [[source[letter] for letter in signature.results[result] or ()] for result in signature.fresh]
-    in_place = [names.index(operand) for operand in signature.in_place]
-    inputs = [names.index(operand) for operand in signature.inputs]
-    columns, flat = source.get(COLUMNS.get(name, "")), name in ELEMENTWISE
-    first = (0,) if name in ROW_NUMBERED else ()
+    """Call a compiled loop as the reference is called: reserve the results, run the loop, hand them over.
 
-    def call(*operands: Any) -> Any:
-        sizes = [[operands[n] if axis is None else operands[n].shape[axis] for n, axis in shape] for shape in shapes]
-        results = [np.empty(shape, operands[0].dtype) for shape in sizes]
-        whole = (0, operands[columns[0]].shape[columns[1]]) if columns else first  # all: there is one thread
-        if columns:
-            ready(results[0].dtype if results else operands[0].dtype)
-        arrays = [*results, *[operands[n] for n in in_place], *[operands[n] for n in inputs]]
-        loop(*(map(np.ravel, arrays) if flat else arrays), *whole)
-        return results[0] if len(results) == 1 else tuple(results) or None
+    The loops are made for arrays in C order of one dtype, float32 or float64, and trust their sizes. What else a layer
+    hands over is brought to that, as NumPy would; ValueError where sizes do not fit, TypeError for what is not real.
 
-    call.signature = signature  # type: ignore[attr-defined]
+    The function is written as text, since to look at what it is given must cost little beside a small loop. That of
+    `linear`, x (N,K), W (K,M), b (M) -> y (N,M):
+
+        def call(x, W, b):
+            try:
+                (N, K), (K_1, M), (M_2,) = x.shape, W.shape, b.shape
+            except ValueError:
+                return others(x, W, b)
+            if not (K_1 == K and M_2 == M and x.flags.carray and W.flags.carray and b.flags.carray
+                    and x.dtype == W.dtype == b.dtype and (x.dtype == F4 or x.dtype == F8)):
+                return others(x, W, b)
+            ready(x.dtype)
+            y = empty((N, M), x.dtype)
+            loop(y, x, W, b, 0, M)
+            return y
+    """
+    arrays = {operand: letters for operand, letters in signature.operands.items() if letters is not None}
+    reals = [operand for operand, letters in arrays.items() if letters[0] not in APART]
+    known, shapes, checks = {n for n, letters in signature.operands.items() if letters is None}, [], []
+    for i, letters in enumerate(arrays.values()):
+        sizes = [a if a not in known and not a.isdigit() else f"{'size_' * a.isdigit()}{a}_{i}" for a in letters]
+        checks += [f"{size} == {a}" for size, a in zip(sizes, letters) if size != a]
+        shapes.append(f"({', '.join(sizes)},)")
+        known |= set(letters)
+    checks += [f"{operand}.flags.carray" for operand in arrays]
+    if reals:
+        checks.append(" == ".join(f"{operand}.dtype" for operand in reals) if len(reals) > 1 else "True")
+        checks.append(f"({reals[0]}.dtype == F4 or {reals[0]}.dtype == F8)")
+    operands = ", ".join(signature.operands)
+    given = [*signature.fresh, *signature.in_place, *signature.inputs]
+    given = [f"{each}.reshape(-1)" for each in given] if name in ELEMENTWISE else given
+    given += ["0", COLUMNS[name]] if name in COLUMNS else ["0"] if name in ROW_NUMBERED else []  # one thread has all
+    made = [
+        f"{result} = empty(({', '.join(signature.results[result] or ())},), {reals[0]}.dtype)"
+        for result in signature.fresh
+    ]
+    text = f"""
+def call({operands}):
+    try:
+        {", ".join(shapes)}, = {", ".join(f"{operand}.shape" for operand in arrays)},
+    except ValueError:
+        return others({operands})
+    if not ({" and ".join(checks)}):
+        return others({operands})
+    {f"ready({reals[0]}.dtype)" if name in COLUMNS else ""}
+    {"; ".join(made)}
+    loop({", ".join(given)})
+    return {", ".join(signature.fresh) or None}
+"""
+
+    def others(*operands: Any) -> Any:
+        """The same for arrays that the loop is not made for: by way of copies that it is made for."""
+        signature.sizes(operands, name)
+        named = dict(zip(signature.operands, operands))
+        for operand in arrays:
+            if named[operand].dtype.kind not in "fiub":
+                raise TypeError(f"{name}: {operand} holds {named[operand].dtype}, where real numbers are expected")
+        kind = np.result_type(*(named[operand].dtype for operand in reals)) if reals else F8
+        kind = F4 if kind.kind == "f" and kind.itemsize <= F4.itemsize else F8
+        brought = dict(named)
+        for operand in arrays:
+            wanted: Any = kind if operand in reals else None
+            brought[operand] = np.require(named[operand], wanted, ["C", "A", "W"])
+        results = call(*brought.values())
+        for operand in signature.in_place:
+            if brought[operand] is not named[operand]:
+                named[operand][...] = brought[operand]
+        return results
+
+    names: dict[str, Any] = {
+        "loop": LOOPS[name],
+        "others": others,
+        "ready": ready,
+        "empty": np.empty,
+        "F4": F4,
+        "F8": F8,
+    }
+    exec(compile(text, __file__, "exec"), names)
+    call = names["call"]
+    call.signature = signature
     return call

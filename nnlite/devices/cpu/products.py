@@ -25,7 +25,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .compiling import compiled, machine_code
+from .compiling import TARGET, compiled, machine_code
 from .memory import address, copy_bytes, fetch_to_write
 
 _I64, _I32 = ir.IntType(64), ir.IntType(32)
@@ -34,10 +34,10 @@ _REAL = {4: ir.FloatType(), 8: ir.DoubleType()}
 
 def _registers() -> tuple[int, int, int]:
     """Bytes of a vector, and a block that fills this processor's vector registers: rows, vectors a row."""
-    features = llvmlite.binding.get_host_cpu_features()
-    if features.get("avx512f"):
+    features = TARGET[2].split(",")  # of what Numba compiles for, which need not be all that this processor has
+    if "+avx512f" in features:
         return 64, 8, 3  # 32 registers: 24 sums, 3 of B, and one for a number of A
-    if features.get("avx"):
+    if "+avx" in features:
         return 32, 4, 3  # 16 registers
     return 16, 4, 3
 
@@ -65,7 +65,8 @@ class _Vectors:
         last = builder.trunc(builder.sub(columns, _I64((vectors - 1) * self.lanes)), _I32)
         self.mask = builder.icmp_signed("<", lane, self.spread(last))
         name, places = f"v{self.lanes}f{8 * itemsize}", self.type.as_pointer()
-        self.fma = self._declare(f"llvm.fma.{name}", self.type, [self.type] * 3)
+        # One instruction where the processor has it; llvm.fma would call a function for every number where it has not.
+        self.fma = self._declare(f"llvm.fmuladd.{name}", self.type, [self.type] * 3)
         self.masked_load = self._declare(f"llvm.masked.load.{name}.p0", self.type, [places, _I32, mask, self.type])
         store = [self.type, places, _I32, mask]
         self.masked_store = self._declare(f"llvm.masked.store.{name}.p0", ir.VoidType(), store)
@@ -353,8 +354,13 @@ def _copied_product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows
 
 @functools.cache
 def ready(dtype: np.dtype) -> list[Any]:
-    """Compile the products of this dtype, or load them, so that compiled code can call `product`."""
-    real = types.float32 if dtype == np.float32 else types.float64
+    """Compile the products of this dtype, or load them, so that compiled code can call `product`.
+
+    Without it a call of `product` has no address, which ends the process.
+    """
+    real = {np.dtype(np.float32): types.float32, np.dtype(np.float64): types.float64}.get(dtype)
+    if real is None:
+        raise TypeError(f"products are made of float32 or float64, not of {dtype}")
     made = []
     for name, function, signature in (("strip", _strip, _strip_type(real)), ("product", _product, _product_type(real))):
         made.append(machine_code(function, signature))

@@ -18,7 +18,7 @@ from ..common import reference
 from ..common.arena import ALIGNMENT, DATA, Arena
 from ..common.kernel import kernels_in
 from ..common.lines import line, operands, share, share_of
-from ..common.planning import Planned, fuse, plan, work
+from ..common.planning import Planned, fuse, plan, symbols, work
 from ..common.recording import NotRecordableError, Row, Symbol, Tape
 from ..common.tiles import Tiles, tile
 from ..device import Replay
@@ -184,6 +184,8 @@ class CompiledReplay(Replay):
     def _line(self, lines: Lines, row: Row, part: tuple[int, int] | None = None, first: int = 0) -> Mapping[str, int]:
         """Add a row as a line of the table -> which of its words is the address of each operand."""
         words, kinds, places = line(row, self.arena.address, COLUMNS, part, first, self._length(row))
+        if row.name in COLUMNS and len({kind.split("_")[0] for kind in kinds if "_" in kind}) > 1:
+            raise NotRecordableError(f"{row.name} is compiled for arrays of one dtype, not for {', '.join(kinds)}")
         try:
             function = table.function_for(LOOPS.get(row.name) or own_loop(row.kernel), row.name, kinds)
         except NumbaError as error:
@@ -197,10 +199,12 @@ class CompiledReplay(Replay):
         return places
 
     def _length(self, row: Row) -> int:
-        """On how many numbers an elementwise row works: up to the end of a vector, where nothing else lies there."""
+        """On how many numbers an elementwise row works: up to the end of a vector, where each operand has that room.
+
+        A part of an array has none: where it ends, another part or another array begins.
+        """
         if row.name not in ELEMENTWISE:
             return 0
-        symbols = [operand for operand in (*row.operands, *row.results) if isinstance(operand, Symbol)]
-        alone = all(s.segment == "tile" or (s.segment == "results" and self.threads == 1) for s in symbols)
-        unit = ALIGNMENT // symbols[0].dtype.itemsize if alone else 1
-        return -(-symbols[0].size // unit) * unit
+        size, unit = row.results[0].size, ALIGNMENT // row.results[0].dtype.itemsize
+        padded = -(-size // unit) * unit
+        return padded if all(symbol.room >= padded for symbol in (*symbols(row), *row.results)) else size

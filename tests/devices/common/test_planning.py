@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import nnlite as nl
-from nnlite.devices.common import planning, reference, tiles
+from nnlite.devices.common import reference
+from nnlite.devices.common import tiles as tiling
 from nnlite.devices.common.kernel import kernels_in
 from nnlite.devices.common.planning import fuse, plan
 from nnlite.devices.common.tiles import tile
@@ -76,8 +77,8 @@ def test_tiles_equal_the_whole_batch(batch_size, threads, optimizer, data, monke
     """A batch cut into tiles, with rows left over, gives what it gives in one piece; so do its metrics."""
     whole, history, _ = train(data, 1, optimizer=optimizer, batch_size=batch_size)
     monkeypatch.setattr(compiled_replay, "WORTH_THREADS", 0)
-    monkeypatch.setattr(planning, "SMALLEST_TILE", 16)
-    monkeypatch.setattr(planning, "TILE_BYTES", 16_000)
+    monkeypatch.setattr(tiling, "SMALLEST_TILE", 16)
+    monkeypatch.setattr(tiling, "TILE_BYTES", 16_000)
     cut, found, trainer = train(data, threads, optimizer=optimizer, batch_size=batch_size)
     tiles = tile(trainer.tape.rows, threads, KERNELS, compiled_replay.COLUMNS)
     assert tiles is not None and tiles.size < batch_size // threads
@@ -88,12 +89,26 @@ def test_tiles_equal_the_whole_batch(batch_size, threads, optimizer, data, monke
     np.testing.assert_array_equal(again, cut)  # the same bits each time
 
 
+@pytest.mark.parametrize("output", ["softplus", "relu", "tanh", "sigmoid", "tanh_offset"])
+def test_a_tile_writes_nothing_beside_its_part_of_the_outputs(output, rng, rows=1194):
+    """A metric needs the outputs of the whole batch, of which each tile makes a part that ends within a vector."""
+    x, y = rng.standard_normal((rows, 19)), rng.standard_normal((rows, 1))
+    found = []
+    for device in ("numpy", "numba"):
+        net = nl.mlp([19, 28, 1], "tanh", output, device=device, threads=1, seed=0)
+        trainer = nl.Trainer(net, "mae", metrics=["mae"])
+        found.append(trainer.fit(x, y, 3, rows, progress=False))
+    assert "tiles" in trainer.plan()
+    assert found[1]["loss"] == pytest.approx(found[1]["mae"], rel=1e-6)  # one quantity, by two ways
+    assert found[1]["loss"] == pytest.approx(found[0]["loss"], rel=1e-5)
+
+
 @pytest.mark.parametrize("threads", [1, 3])
 def test_tiles_draw_the_same_dropout(threads, data, monkeypatch):
     runs = []
     for bytes_of_a_tile in (10**9, 16_000):
-        monkeypatch.setattr(planning, "SMALLEST_TILE", 16)
-        monkeypatch.setattr(planning, "TILE_BYTES", bytes_of_a_tile)
+        monkeypatch.setattr(tiling, "SMALLEST_TILE", 16)
+        monkeypatch.setattr(tiling, "TILE_BYTES", bytes_of_a_tile)
         monkeypatch.setattr(compiled_replay, "WORTH_THREADS", 0)
         layers = nl.Dense(50, 30), nl.ReLU(), nl.Dropout(0.5), nl.Dense(30, 7)
         net = nl.Sequential(*layers, device="numba", dtype="float64", seed=2)
@@ -109,7 +124,7 @@ def test_no_tiles_for_small_batches_large_weights_or_rows_that_meet(data):
     x, y = np.zeros((4000, 700)), np.zeros(4000, int)
     net = nl.mlp([700, 500, 7], output="softmax", device="numba", dtype="float64")
     steps = nl.steps.Steps((trainer := nl.Trainer(net, "cce"))._step(), *trainer._data(x, y), 4000, 1)
-    assert net.gradients.nbytes > tiles.MOST_GRADIENTS
+    assert net.gradients.nbytes > tiling.MOST_GRADIENTS
     assert tile(steps.program.tape.rows, 1, KERNELS, compiled_replay.COLUMNS) is None
 
 
@@ -192,8 +207,8 @@ def late(monkeypatch):
 @pytest.mark.parametrize("batch_size", [20, 333])  # the latter runs in tiles, if they may be small
 def test_nobody_waits_for_a_thread_that_is_not_at_work(batch_size, threads, seconds, data, late, monkeypatch):
     """Others do its parts, and it comes to the same bits: what is computed does not depend on who does it."""
-    monkeypatch.setattr(planning, "SMALLEST_TILE", 8)
-    monkeypatch.setattr(planning, "TILE_BYTES", 10_000)
+    monkeypatch.setattr(tiling, "SMALLEST_TILE", 8)
+    monkeypatch.setattr(tiling, "TILE_BYTES", 10_000)
     together, history, trainer = train(data, 3, batch_size=batch_size)
     assert ("tiles" in trainer.plan()) == (batch_size == 333)
     late(threads, seconds)

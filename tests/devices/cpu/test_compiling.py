@@ -1,13 +1,17 @@
 """Compiled code on disk: kept, found again, made anew where it is damaged, and not needed where nothing can be kept."""
 
+import hashlib
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("numba")
+from nnlite.devices.cpu import compiling
+from nnlite.devices.cpu.compiling import only_ours
 
 TRAIN = """
 import numpy as np, nnlite as nl
@@ -18,12 +22,12 @@ print(float(np.abs(net.parameters).sum()))
 """
 
 
-def start(cache, **changes):
-    """A process that trains with this folder for compiled code."""
+def start(cache, code=TRAIN, **changes):
+    """A process that trains, or runs other code, with this folder for compiled code."""
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache)} | changes
     environment = {name: value for name, value in environment.items() if value is not None}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen([sys.executable, "-c", TRAIN], env=environment, text=True, **pipes)
+    return subprocess.Popen([sys.executable, "-c", code], env=environment, text=True, **pipes)
 
 
 def result(process):
@@ -72,6 +76,85 @@ def test_a_damaged_file_is_made_anew(damage, ending, filled, tmp_path):
     mended = {path: path.stat().st_mtime_ns for path in files(cache)}
     assert result(start(cache)) == filled[1]
     assert {path: path.stat().st_mtime_ns for path in files(cache)} == mended
+
+
+OTHER_PROCESSOR = """
+import llvmlite.binding
+host = llvmlite.binding.get_host_cpu_features
+llvmlite.binding.get_host_cpu_features = lambda: {name: has and "avx" not in name for name, has in host().items()}
+"""
+
+
+def test_unlike_processors_share_a_folder_for_a_generic_one(tmp_path, filled):
+    """What is compiled for any processor must not depend on the one that it was compiled on."""
+    generic = {"cache": tmp_path, "NUMBA_CPU_NAME": "generic"}
+    one = result(start(**generic))
+    before = {path: path.stat().st_mtime_ns for path in files(tmp_path)}
+    assert result(start(**generic, code=OTHER_PROCESSOR + TRAIN)) == one == pytest.approx(filled[1], rel=1e-6)
+    assert {path: path.stat().st_mtime_ns for path in files(tmp_path)} == before
+    settings = "from nnlite.devices.cpu.products import VECTOR, ROWS, VECTORS; print(VECTOR)"
+    assert result(start(**generic, code=settings)) == result(start(**generic, code=OTHER_PROCESSOR + settings)) == 16
+
+
+def test_processors_do_not_take_each_others_files(tmp_path, filled):
+    """Nor does one have to compile again what the other has written over."""
+    cache = copy_of(filled, tmp_path)
+    assert result(start(cache, NUMBA_CPU_NAME="generic")) == pytest.approx(filled[1], rel=1e-6)
+    before = {path: path.stat().st_mtime_ns for path in files(cache)}
+    assert result(start(cache)) == filled[1]
+    assert {path: path.stat().st_mtime_ns for path in files(cache)} == before
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="folders have no owner and mode here")
+class TestFoldersOfOthers:
+    @pytest.fixture(autouse=True)
+    def _alone(self, tmp_path):
+        self.folder = tmp_path / "above" / "compiled"
+        self.folder.mkdir(parents=True)
+        assert only_ours(self.folder)
+
+    @pytest.mark.parametrize(("mode", "above", "kept"), [(0o755, 0o1777, True), (0o777, 0o755, False)])
+    def test_by_their_mode(self, mode, above, kept):
+        self.folder.chmod(mode)
+        self.folder.parent.chmod(above)
+        assert only_ours(self.folder) == kept
+
+    @pytest.mark.parametrize(("mode", "above"), [(0o755, 0o777), (0o1777, 0o755)])
+    def test_anyone_could_exchange_it(self, mode, above):
+        self.folder.chmod(mode)
+        self.folder.parent.chmod(above)
+        assert not only_ours(self.folder)
+
+    @pytest.mark.parametrize(("name", "others", "ours"), [("me", [], True), ("me", ["you"], False), ("all", [], False)])
+    def test_a_group_is_this_users_alone(self, name, others, ours, monkeypatch):
+        self.folder.chmod(0o775)
+        gid = self.folder.stat().st_gid
+        monkeypatch.setattr("pwd.getpwuid", lambda uid: SimpleNamespace(pw_name="me", pw_gid=gid))
+        monkeypatch.setattr("grp.getgrgid", lambda gid: SimpleNamespace(gr_name=name, gr_mem=others, gr_gid=gid))
+        assert only_ours(self.folder) == ours
+
+    def test_by_their_owner(self, monkeypatch):
+        uid = self.folder.stat().st_uid
+        monkeypatch.setattr("os.geteuid", lambda: uid + 1000)
+        owner = SimpleNamespace(st_uid=uid + 1000)  # of the source
+        stat = os.stat
+        monkeypatch.setattr(
+            "os.stat", lambda path, *a, **k: owner if path == compiling.__file__ else stat(path, *a, **k)
+        )
+        monkeypatch.setattr(compiling, "ROOT", -1)
+        assert not only_ours(self.folder)
+
+    def test_nothing_of_theirs_is_read_or_written(self, filled):
+        """A file there could run anything; here each would end the process."""
+        for path in files(filled[0]):
+            target = self.folder / path.relative_to(filled[0])
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.parent.chmod(0o777)
+            content = b"cos\n_exit\n(I3\ntR."  # a pickle that calls os._exit(3)
+            target.write_bytes(content if path.suffix == ".nbi" else hashlib.sha256(content).digest() + content)
+        before = {path: path.read_bytes() for path in files(self.folder)}
+        assert result(start(self.folder)) == filled[1]
+        assert {path: path.read_bytes() for path in files(self.folder)} == before
 
 
 def test_no_folder_at_all(tmp_path):
