@@ -29,6 +29,10 @@ class Metric:
         """Add the share of prediction, target (N, K) to the sums, in place; called with kernels, it can be recorded."""
         raise NotImplementedError(f"{type(self).__name__} has no add")
 
+    def merge(self, sums: np.ndarray, more: np.ndarray) -> np.ndarray:
+        """The sums of all rows, from the sums of some and of the others."""
+        return sums + more
+
     def value(self, sums: np.ndarray) -> float:
         """The metric of all rows that were added; here the first sum by the second."""
         return float(sums[0] / sums[1])
@@ -78,23 +82,31 @@ class RootMeanSquaredError(Metric):
 class R2(Metric):
     """R² = 1 − Σ (t − p)² / Σ (t − t̄)², the mean of it over the outputs: 1 is perfect, 0 as good as the mean.
 
-    An output whose target never changes counts as 1 if it is met exactly, else as 0 (as scikit-learn's r2_score).
+    An output whose target never changes counts as 1 if it is met exactly, else as 0 (as scikit-learn's r2_score). The
+    spread may be as small beside the mean as float64 can tell apart; in training, as the network's dtype can.
     """
 
     name = "r2"
 
     def shape(self, outputs: int) -> tuple[int, ...]:
-        return (4, outputs)
+        return (5, outputs)
 
     def add(self, ops: Any, prediction: Any, target: Any, sums: Any) -> None:
         ops.add_spreads(prediction, target, sums)
 
+    def merge(self, sums: np.ndarray, more: np.ndarray) -> np.ndarray:
+        errors, first, mean, spread, rows = more
+        if not sums[4].any() or not rows.any():
+            return sums + more
+        apart, total = first - sums[1] + (mean - sums[2]), sums[4] + rows  # apart: the second mean from the first one
+        grown = sums[3] + spread + apart * apart * (sums[4] * rows / total)
+        return np.stack([sums[0] + errors, sums[1], sums[2] + apart * (rows / total), grown, total])
+
     def value(self, sums: np.ndarray) -> float:
-        error, total, squares, rows = sums
-        spread = squares - total * total / rows
-        constant = spread <= 1e-12 * squares  # nothing but rounding is left
-        ratio = error / np.where(constant, 1, spread)
-        return float(np.where(constant, (error == 0) * 1.0, 1 - ratio).mean())
+        errors, _, _, spread, _ = sums
+        constant = spread == 0
+        ratio = errors / np.where(constant, 1, spread)
+        return float(np.where(constant, (errors == 0) * 1.0, 1 - ratio).mean())
 
 
 METRICS: dict[str, type[Metric]] = {m.name: m for m in (Accuracy, MeanAbsoluteError, RootMeanSquaredError, R2)}

@@ -192,6 +192,16 @@ def epoch_values(trainer: Trainer, sums: np.ndarray, rows: int, outputs: int) ->
     return columns
 
 
+def merged(trainer: Trainer, sums: np.ndarray, more: np.ndarray, outputs: int) -> np.ndarray:
+    """The sums (S,) over all rows, from those of some rows and of the others."""
+    parts, start = [sums[:1] + more[:1]], 1
+    for metric, shape in zip(trainer.metrics, sum_shapes(trainer, outputs)[1:]):
+        part = slice(start, start + math.prod(shape))
+        parts.append(metric.merge(sums[part].reshape(shape), more[part].reshape(shape)).ravel())
+        start = part.stop
+    return np.concatenate(parts)
+
+
 class EagerWarning(UserWarning):
     """A step could not be recorded; training is right, but not fast."""
 

@@ -23,7 +23,7 @@ from .network import Sequential
 from .optimizers import SGD, Optimizer
 from .optimizers import optimizer as optimizer_named
 from .progress import Bar
-from .steps import Steps, epoch_values, sum_shapes
+from .steps import Steps, epoch_values, merged, sum_shapes
 
 
 class DivergedError(ArithmeticError):
@@ -190,7 +190,7 @@ class Trainer:
         """Epochs over all chunks -> 1 for each. Chunks of as many rows as the one before use the same steps again."""
         steps, safe = None, _Safe(self.network)
         for done in range(epochs):
-            total, rows, before = np.zeros(1), 0, bar.rows
+            total, rows, before = None, 0, bar.rows
             for i, chunk in enumerate(chunks.epoch(shuffles)):
                 x, target = self._data(*chunk, names=(f"x of chunk {i}", f"y of chunk {i}"))
                 if steps is not None and steps.rows == len(x):
@@ -199,7 +199,9 @@ class Trainer:
                     steps = self._steps(x.copy(), target.copy(), batch_size, 1, bar)  # memory that may be filled again
                 steps.start(1, shuffles)
                 self._run(steps, done, before + rows, safe, bar)
-                total, rows = total + steps.finished()[0], rows + len(x)
+                sums, rows = steps.finished()[0], rows + len(x)
+                total = sums if total is None else merged(self, total, sums, self.network.outputs or 0)
+            assert total is not None  # an epoch has one chunk or more
             self.history.extend(epoch_values(self, total[None], rows, self.network.outputs or 0))
             yield 1
 

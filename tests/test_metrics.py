@@ -29,6 +29,76 @@ def test_shares_of_batches_add_up(name, rng):
     assert metric.value(sums) == pytest.approx(metric(p, t), rel=1e-12)
 
 
+SMALL_SPREADS = {  # mean, standard deviation: Σ t² − (Σ t)² / N has no digit left of these
+    "a million and 1": (1e6, 1),
+    "a year and its thousandth": (2020, 1e-3),
+    "seconds since 1970": (1.7e9, 1),
+    "a thousand and its millionth": (1e3, 1e-3),
+    "far below zero": (-1e9, 1),
+    "around zero": (0, 1e-3),
+}
+
+
+@pytest.mark.parametrize("cuts", [(), (1,), (1, 2, 3), (250,), (7, 8, 300, 499)])
+@pytest.mark.parametrize(("mean", "deviation"), SMALL_SPREADS.values(), ids=SMALL_SPREADS)
+def test_r2_where_the_spread_is_small_beside_the_mean(mean, deviation, cuts, device, rng):
+    """Batch by batch, sorted so that no batch is like another, and after the sums were set to zero."""
+    r2_score = pytest.importorskip("sklearn.metrics").r2_score
+    t = np.sort(mean + deviation * rng.standard_normal((500, 3)) * [1, 2, 3], axis=0)
+    p = t + 0.1 * deviation * rng.standard_normal(t.shape)
+    where, metric = nl.get_device(device), METRICS["r2"]()
+    sums = where.zeros(metric.shape(3), np.float64)
+    bounds = (0, *cuts, 500)
+    for _ in range(2):
+        sums[...] = 0
+        parts = [(where.asarray(p[a:b]), where.asarray(t[a:b])) for a, b in zip(bounds, bounds[1:])]
+        for part in parts:
+            metric.add(where.ops, *part, sums)
+    assert metric.value(where.to_numpy(sums)) == pytest.approx(r2_score(t, p), rel=1e-9)
+
+
+@pytest.mark.parametrize(("mean", "deviation"), SMALL_SPREADS.values(), ids=SMALL_SPREADS)
+def test_r2_of_chunks_is_r2_of_the_whole(mean, deviation, rng):
+    r2_score = pytest.importorskip("sklearn.metrics").r2_score
+    t = np.sort(mean + deviation * rng.standard_normal((60, 2)), axis=0)
+    p = t + 0.3 * deviation * rng.standard_normal(t.shape)
+    metric = METRICS["r2"]()
+    total = np.zeros(metric.shape(2))
+    for a, b in ((0, 1), (1, 20), (20, 20), (20, 60)):
+        sums = np.zeros(metric.shape(2))
+        if a < b:
+            metric.add(metrics_module.HOST.ops, p[a:b], t[a:b], sums)
+        total = metric.merge(total, sums)
+    assert metric.value(total) == pytest.approx(r2_score(t, p), rel=1e-9)
+
+
+@pytest.mark.parametrize("source", ["arrays", "chunks"])
+def test_r2_of_a_small_spread_in_training(source, device, rng):
+    """The last epoch's, of a network in float64 that moves too little to be another one by the end of it."""
+    r2_score = pytest.importorskip("sklearn.metrics").r2_score
+    x = np.sort(rng.standard_normal((90, 1)), axis=0)
+    y = 2020 + 1e-3 * (x + 0.3 * rng.standard_normal(x.shape))
+    net = nl.Sequential(nl.Dense(1, 1), device=device, dtype="float64")
+    net.load_state_dict({"0.W": [[1e-3]], "0.b": [2020.0]})
+    trainer = nl.Trainer(net, "mse", nl.SGD(lr=1e-12), metrics=["r2"])
+    arguments = (x, y) if source == "arrays" else ([(x[:50], y[:50]), (x[50:], y[50:])],)
+    history = trainer.fit(*arguments, epochs=3, batch_size=20, progress=False)
+    expected = r2_score(y, net.predict(x))
+    assert 0.5 < expected < 0.99
+    np.testing.assert_allclose(history["r2"], expected, rtol=1e-6)
+    assert trainer.evaluate(x, y, batch_size=7)["r2"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_squares_of_large_float32_errors_do_not_overflow(device):
+    where = nl.get_device(device)
+    p, t = np.array([[3e20], [1.0]], np.float32), np.array([[0.0], [1.0]], np.float32)
+    for name, expected in (("rmse", 3e20 / np.sqrt(2)), ("r2", 1 - 9e40 / 0.5)):
+        metric = METRICS[name]()
+        sums = where.zeros(metric.shape(1), np.float64)
+        metric.add(where.ops, where.asarray(p), where.asarray(t), sums)
+        assert metric.value(where.to_numpy(sums)) == pytest.approx(expected, rel=1e-6)
+
+
 def test_r2_of_a_constant_target():
     r2 = METRICS["r2"]()
     assert r2([[1.0], [1.0]], [[1.0], [1.0]]) == 1

@@ -409,21 +409,28 @@ def add_squared_errors(sums, prediction, target):
     rows, columns = prediction.shape
     for i in range(rows):
         for j in range(columns):
-            error = prediction[i, j] - target[i, j]
+            error = np.float64(prediction[i, j] - target[i, j])
             sums[0] += error * error
     sums[1] += rows * columns
 
 
 def add_spreads(sums, prediction, target):
     rows, columns = prediction.shape
-    for i in range(rows):
-        for j in range(columns):
-            t = np.float64(target[i, j])
-            error = target[i, j] - prediction[i, j]
-            sums[0, j] += error * error
-            sums[1, j] += t
-            sums[2, j] += t * t
-    sums[3] += rows
+    for j in range(columns):
+        if sums[4, j] == 0:
+            sums[1, j] = target[0, j]
+        first, mean, count = sums[1, j], sums[2, j], sums[4, j] + rows
+        errors, total, squares = 0.0, 0.0, 0.0
+        for i in range(rows):
+            error = np.float64(target[i, j] - prediction[i, j])
+            d = difference(difference(np.float64(target[i, j]), first), mean)
+            errors += error * error
+            total += d
+            squares += d * d
+        sums[0, j] += errors
+        sums[2, j] = mean + total / count
+        sums[3, j] += squares - total * total / count
+        sums[4, j] = count
 
 
 # ---- optimizers -------------------------------------------------------------------------------------------------

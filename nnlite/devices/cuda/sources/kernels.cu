@@ -378,7 +378,7 @@ template <class T> __device__ void add_losses(Line line, const Team& team) {
     if (team.block > 0) return;                                                              \
     double sum = 0;                                                                          \
     for (Word i = team.thread; i < prediction.size(); i += team.threads) {                   \
-      const T error = prediction.data[i] - target.data[i];                                   \
+      const double error = prediction.data[i] - target.data[i];                              \
       sum += value;                                                                          \
     }                                                                                        \
     sum = block_sum(sum, team);                                                              \
@@ -411,16 +411,19 @@ template <class T> __device__ void add_spreads(Line line, const Team& team) {
   Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();
   if (team.block > 0) return;
   for (Word j = 0; j < prediction.columns; ++j) {
+    const double before = sums.row(4)[j], mean = sums.row(2)[j], count = before + prediction.rows;
+    const double first = before > 0 ? sums.row(1)[j] : (double)target.row(0)[j];
     double errors = 0, total = 0, squares = 0;
     for (Word i = team.thread; i < prediction.rows; i += team.threads) {
-      const T error = target.row(i)[j] - prediction.row(i)[j];
-      const double t = target.row(i)[j];
-      errors += error * error, total += t, squares += t * t;
+      const double error = target.row(i)[j] - prediction.row(i)[j];
+      const double d = (double)target.row(i)[j] - first - mean;
+      errors += error * error, total += d, squares += d * d;
     }
+    // All threads have read the sums when the first of these returns, so thread 0 may write them.
     errors = block_sum(errors, team), total = block_sum(total, team), squares = block_sum(squares, team);
     if (team.thread == 0) {
-      sums.row(0)[j] += errors, sums.row(1)[j] += total, sums.row(2)[j] += squares;
-      sums.row(3)[j] += prediction.rows;
+      sums.row(0)[j] += errors, sums.row(1)[j] = first, sums.row(2)[j] = mean + total / count;
+      sums.row(3)[j] += squares - total * total / count, sums.row(4)[j] = count;
     }
   }
 }
