@@ -164,7 +164,7 @@ def train(options: argparse.Namespace) -> None:
     gate.integer(recipe.batch_size, "--batch-size")
     net = _network(data, recipe, options)
     optimizer = OPTIMIZERS[options.optimizer](lr=recipe.lr)
-    trainer = nl.Trainer(net, data.loss, optimizer, metrics=["r2" if data.classes is None else "accuracy"])
+    trainer = nl.Trainer(net, data.loss, optimizer, metrics=[_metric(data)])
     folder = _folder(options.out)
     tell(f"{_description(data)}\n\n{net.summary()}\n")
 
@@ -187,6 +187,12 @@ def train(options: argparse.Namespace) -> None:
     for name in ("model.safetensors", "history.csv", *_draw(folder, net, data, history, prediction)):
         tell(f"wrote {folder / name}")
     say(_result(data, prediction))
+
+
+def _metric(data: Data) -> str | nl.Metric:
+    if data.classes is None:
+        return "r2"
+    return nl.metrics.Accuracy("class" if len(data.classes) > 2 else None)  # also where bce asks for each class apart
 
 
 def _data(options: argparse.Namespace) -> Data:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -10,15 +11,14 @@ from typing import Any
 import numpy as np
 
 from . import gate
-from .activations import Identity, ReLU, Softplus, Tanh
+from .activations import Identity, ReLU, Sigmoid, Softmax, Softplus, Tanh, TanhOffset
 from .chunks import Chunks
 from .devices.common.recording import Tape
 from .history import History
 from .layers import Dense
-from .losses import Loss
+from .losses import BinaryCrossEntropy, CategoricalCrossEntropy, Loss
 from .losses import loss as loss_named
-from .metrics import Metric
-from .metrics import metric as metric_named
+from .metrics import Metric, chosen
 from .network import Sequential
 from .optimizers import SGD, Optimizer
 from .optimizers import optimizer as optimizer_named
@@ -72,7 +72,7 @@ class Trainer:
         if optimizer is None:
             optimizer = SGD()
         self.optimizer = optimizer if isinstance(optimizer, Optimizer) else optimizer_named(optimizer)
-        self.metrics = [metric_named(m) for m in metrics]
+        self.metrics = chosen(metrics, self.loss, network)
         self.replay = gate.one_of(replay, ("auto", "eager", "graph", "persistent"), "replay")
         if self.replay != "eager":
             network.backend.refuse(self.replay)
@@ -245,7 +245,10 @@ class Trainer:
         net = self.network
         self.loss.use(net.ops)
         x = gate.samples(x, net.backend, net.dtype, net.inputs, names[0])
-        return x, gate.targets(y, (len(x), net.outputs or 0), net.backend, net.dtype, self.loss.target, names[1])
+        target = gate.targets(y, (len(x), net.outputs or 0), net.backend, net.dtype, self.loss.target, names[1])
+        for metric in self.metrics:
+            metric.check(target, names[1])
+        return x, target
 
     def _validation(self, data: Any) -> tuple[Any, Any]:
         if not isinstance(data, (tuple, list)) or len(data) != 2:
@@ -293,23 +296,35 @@ def _quiet() -> np.errstate:
 
 
 def _from_logits(network: Sequential, loss: Loss) -> tuple[Loss, int]:
-    """The loss as it is computed, and how many layers come before it."""
+    """The loss as it is computed, and how many layers come before it; ValueError for outputs that it cannot teach."""
     last, depth = network.layers[-1], len(network.layers)
     kind, link = type(loss).__name__, loss.link
+    if network.outputs == 1 and (loss.target == "class" or isinstance(last, Softmax)):
+        what = "the network ends in Softmax over a single output, which is always 1"
+        if loss.target == "class":
+            what = f"{kind} needs one output for each class, but the network has a single one"
+        raise ValueError(f"{what}: for two classes end it in Sigmoid() and use BinaryCrossEntropy")
     if link is None:
         return loss, depth
-    if loss.target == "class" and network.outputs == 1:
-        raise ValueError(
-            f"{kind} needs one output for each class, but the network has a single one: use BinaryCrossEntropy"
-        )
+    if loss.from_logits and isinstance(last, (Sigmoid, TanhOffset, Softmax)):
+        what = f"has {link.__name__} inside: take it"
+        if not isinstance(last, link):
+            what = f"expects values before the {link.__name__}: take {last!r}"
+        raise ValueError(f"{kind}(from_logits=True) {what} from the network's end")
     if isinstance(last, link):
-        if loss.from_logits:
-            raise ValueError(f"{kind}(from_logits=True) has {link.__name__} inside: take it from the network's end")
-        stable = type(loss)(from_logits=True, reduction=loss.reduction)  # type: ignore[call-arg]
+        if type(loss).kernel not in (BinaryCrossEntropy.kernel, CategoricalCrossEntropy.kernel):
+            return loss, depth  # its own formula may know probabilities only
+        stable = copy.copy(loss)
+        stable.from_logits = True
         return stable, depth - 1
-    if not loss.from_logits and isinstance(last, (Dense, ReLU, Identity, Softplus, Tanh)):
+    strange: tuple[type, ...] = (Dense, ReLU, Identity, Softplus, Tanh)
+    if loss.target == "class":
+        strange += (Sigmoid, TanhOffset)  # to have every output go to 1 is the least such loss
+    if not loss.from_logits and isinstance(last, strange):
+        each = isinstance(last, (Sigmoid, TanhOffset))
+        wanted = "probabilities that sum to 1" if each else "probabilities"
+        remedy = "use BinaryCrossEntropy for outputs that are each a yes or no" if each else "take from_logits=True"
         raise ValueError(
-            f"{kind} expects probabilities, but the network ends in {last!r}: end it in {link.__name__}(), "
-            "or take from_logits=True"
+            f"{kind} expects {wanted}, but the network ends in {last!r}: end it in {link.__name__}(), or {remedy}"
         )
     return loss, depth

@@ -238,13 +238,18 @@ def add_losses(losses, total):
 
 @kernel("prediction (N,K), target (N,K), sums (2) -> sums")
 def add_hits(prediction, target, sums):
-    """Rows whose largest output is the target's (one output: whose side of ½ is), and rows."""
-    if prediction.shape[1] > 1:
-        hits = prediction.argmax(axis=1) == target.argmax(axis=1)
-    else:
-        hits = (prediction > 0.5) == (target > 0.5)
-    sums[0] += np.count_nonzero(hits)
-    sums[1] += len(hits)
+    """Rows whose largest output is the target's, and rows."""
+    sums[0] += np.count_nonzero(prediction.argmax(axis=1) == target.argmax(axis=1))
+    sums[1] += len(target)
+
+
+@kernel("prediction (N,K), target (N,K), sums (4) -> sums")
+def add_sides(prediction, target, sums):
+    """Numbers on the target's side of ½, on its side of 0, targets below 0, and how many numbers they are."""
+    sums[0] += np.count_nonzero((prediction > 0.5) == (target > 0.5))
+    sums[1] += np.count_nonzero((prediction > 0) == (target > 0))
+    sums[2] += np.count_nonzero(target < 0)
+    sums[3] += target.size
 
 
 @kernel("prediction (N,K), target (N,K), sums (2) -> sums")

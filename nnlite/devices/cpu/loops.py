@@ -383,18 +383,31 @@ def add_losses(total, losses):
 
 def add_hits(sums, prediction, target):
     rows, columns = prediction.shape
-    half, hits = prediction.dtype.type(0.5), 0
+    hits = 0
     for i in range(rows):
-        if columns > 1:
-            found, expected = 0, 0
-            for j in range(1, columns):
-                found = j if prediction[i, j] > prediction[i, found] else found
-                expected = j if target[i, j] > target[i, expected] else expected
-            hits += found == expected
-        else:
-            hits += (prediction[i, 0] > half) == (target[i, 0] > half)
+        found, expected = 0, 0
+        for j in range(1, columns):
+            found = j if prediction[i, j] > prediction[i, found] else found
+            expected = j if target[i, j] > target[i, expected] else expected
+        hits += found == expected
     sums[0] += hits
     sums[1] += rows
+
+
+def add_sides(sums, prediction, target):
+    rows, columns = prediction.shape
+    half, zero = prediction.dtype.type(0.5), prediction.dtype.type(0)
+    of_half, of_zero, below = 0, 0, 0
+    for i in range(rows):
+        for j in range(columns):
+            p, t = prediction[i, j], target[i, j]
+            of_half += (p > half) == (t > half)
+            of_zero += (p > zero) == (t > zero)
+            below += t < zero
+    sums[0] += of_half
+    sums[1] += of_zero
+    sums[2] += below
+    sums[3] += rows * columns
 
 
 def add_absolute_errors(sums, prediction, target):

@@ -400,10 +400,25 @@ template <class T> __device__ void add_hits(Line line, const Team& team) {
       if (p[j] > p[found]) found = j;
       if (t[j] > t[expected]) expected = j;
     }
-    hits += prediction.columns > 1 ? found == expected : (p[0] > T(0.5)) == (t[0] > T(0.5));
+    hits += found == expected;
   }
   hits = block_sum(hits, team);
   if (team.thread == 0) sums.data[0] += hits, sums.data[1] += prediction.rows;
+}
+
+template <class T> __device__ void add_sides(Line line, const Team& team) {
+  Matrix<double> sums = line.vector<double>();
+  Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();
+  if (team.block > 0) return;
+  double of_half = 0, of_zero = 0, below = 0;
+  for (Word i = team.thread; i < prediction.size(); i += team.threads) {
+    const T p = prediction.data[i], t = target.data[i];
+    of_half += (p > T(0.5)) == (t > T(0.5)), of_zero += (p > 0) == (t > 0), below += t < 0;
+  }
+  of_half = block_sum(of_half, team), of_zero = block_sum(of_zero, team), below = block_sum(below, team);
+  if (team.thread == 0) {
+    sums.data[0] += of_half, sums.data[1] += of_zero, sums.data[2] += below, sums.data[3] += prediction.size();
+  }
 }
 
 template <class T> __device__ void add_spreads(Line line, const Team& team) {
