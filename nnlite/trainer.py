@@ -142,9 +142,10 @@ class Trainer:
         mean loss and the metrics over the epoch's rows as they were trained, and "val_…" of `validation_data` after
         each epoch. `progress` shows a bar on stderr. DivergedError when loss or parameters stop being finite.
 
-        Arrays that do not fit onto a GPU are taken there in chunks. Data that do not fit into memory come in chunks: x
-        a numpy.memmap, or, without y, an iterable of pairs (x, y), or a function that makes one for each epoch.
-        Batches, and their order, are then those of one chunk at a time.
+        A numpy.memmap that fits into half of the free memory trains as a plain array does. A larger one, and arrays
+        that do not fit onto a GPU, are taken in chunks whose rows come from all over the data in every epoch (of a
+        file, in blocks of 64 KiB). Chunks of your own, without y, are an iterable of pairs (x, y), or a function that
+        makes one for each epoch: rows are then shuffled within a chunk only, so each should have rows of every kind.
         """
         epochs, batch_size = gate.integer(epochs, "epochs", least=0), gate.integer(batch_size, "batch_size")
         backend = self.network.backend
@@ -200,7 +201,7 @@ class Trainer:
                 steps.start(1, shuffles)
                 self._run(steps, done, before + rows, safe, bar)
                 sums, rows = steps.finished()[0], rows + len(x)
-                total = sums if total is None else merged(self, total, sums, self.network.outputs or 0)
+                total = sums.copy() if total is None else merged(self, total, sums, self.network.outputs or 0)
             assert total is not None  # an epoch has one chunk or more
             self.history.extend(epoch_values(self, total[None], rows, self.network.outputs or 0))
             yield 1
