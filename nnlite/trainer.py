@@ -63,7 +63,7 @@ class Trainer:
     ) -> None:
         if not isinstance(network, Sequential):
             raise TypeError(f"network must be a Sequential, not {network!r}")
-        if network.inputs is None or network.outputs is None:
+        if network.outputs is None:
             raise ValueError("the network has no Dense layer, so there is nothing to train")
         if isinstance(metrics, str):
             raise TypeError(f'metrics must be a list such as ["{metrics}"], not the text {metrics!r}')
@@ -245,7 +245,9 @@ class Trainer:
         """x (N, inputs), y -> both through the gate, y as (N, outputs)."""
         net = self.network
         self.loss.use(net.ops)
-        x = gate.samples(x, net.backend, net.dtype, net.inputs, names[0])
+        names_of_columns = net.columns or gate.columns_of(x)
+        x = net.samples(x, names[0])
+        net.columns = names_of_columns
         target = gate.targets(y, (len(x), net.outputs or 0), net.backend, net.dtype, self.loss.target, names[1])
         for metric in self.metrics:
             metric.check(target, names[1])
