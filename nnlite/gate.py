@@ -20,6 +20,7 @@ import numpy as np
 from .devices.numpy.device import NumpyDevice
 
 T = TypeVar("T")
+HOST = NumpyDevice()  # where arrays are that no network has asked for
 
 
 class PrecisionWarning(UserWarning):
@@ -56,7 +57,10 @@ def number(
     """A finite number with least ≤ value, above < value < below."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         raise TypeError(f"{argument} must be a number, not {value!r}")
-    value = float(value)
+    try:
+        value = float(value)
+    except OverflowError:  # of a whole number or a fraction
+        value = math.inf
     if not (math.isfinite(value) and value >= least and above < value < below):
         limits = [f"at least {least}"] * (least > -math.inf) + [f"above {above}"] * (above > -math.inf)
         limits += [f"below {below}"] * (below < math.inf)
@@ -224,6 +228,16 @@ def numeric(values: Any, device: NumpyDevice, name: str) -> Any:
     return array
 
 
+def real_array(values: Any, name: str, axes: int | None = None) -> np.ndarray:
+    """Any array-like of real numbers as float64 in main memory; NaN and infinity too. ValueError for other axes."""
+    if values is None:
+        raise TypeError(f"{name} must be a number or an array of numbers, not None")
+    array = HOST.to_numpy(numeric(values, HOST, name)).astype(np.float64)
+    if axes is not None and array.ndim != axes:
+        raise ValueError(f"{name} must have {axes} axes, got shape {array.shape}")
+    return array
+
+
 def finite(array: Any, device: NumpyDevice, dtype: Any, name: str) -> Any:
     """The array in the network's dtype on its device; ValueError with the place of the first NaN or infinity."""
     if not _finite(array):
@@ -336,7 +350,8 @@ def _numbering_hint(array: Any, name: str) -> str:
     """How to make numbers of text: of labels, or of a column of a table."""
     if name.startswith("column "):
         return "; pandas.get_dummies makes a column of numbers for each text"
-    if array.ndim == 1 or (array.ndim == 2 and array.shape[1] == 1):
+    labels = name.isidentifier() or " " in name  # and not, say, history['loss']
+    if labels and (array.ndim == 1 or (array.ndim == 2 and array.shape[1] == 1)):
         return f"; number classes by np.unique({_argument(name)}, return_inverse=True)[1]"
     return ""
 
