@@ -140,7 +140,7 @@ class Steps:
         symbols = self._symbols()
         net = self.trainer.network
         recorder = Recorder(net.ops, net.dtype)
-        with _restored(net, *net.layers, self.trainer.loss, self.trainer.optimizer):
+        with _restored(net, *net.layers, self.trainer.loss, self.trainer.optimizer, *self.trainer.metrics):
             net.ops = recorder
             net.parameters, net.gradients = symbols["parameters"], symbols["gradients"]
             net.hand_out(

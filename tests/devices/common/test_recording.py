@@ -143,8 +143,14 @@ def test_the_tape_can_be_read(data):
 
 
 def test_what_was_recorded_leaves_no_symbols_behind(data, device):
-    _, _, trainer = train(data, device, "float32", "auto", metrics=["mae"])
-    for each in (trainer.network, *trainer.network.layers, trainer.loss, trainer.optimizer):
+    class Keeps(nl.metrics.MeanAbsoluteError):
+        def add(self, ops, prediction, target, sums):
+            self.last = prediction
+            super().add(ops, prediction, target, sums)
+
+    _, _, trainer = train(data, device, "float32", "auto", metrics=[Keeps()])
+    assert trainer.tape is not None
+    for each in (trainer.network, *trainer.network.layers, trainer.loss, trainer.optimizer, *trainer.metrics):
         assert not any(isinstance(value, Symbol) for value in vars(each).values())
     assert trainer.network.forward(data[0]).shape == (23, 2)
     trainer.network.backward(np.ones((23, 2)))
