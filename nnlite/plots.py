@@ -247,7 +247,7 @@ def weights(net: Any, layer: int = 0, ax: Axes | None = None, shape: tuple[int, 
     the inputs make a square of at least 3 x 3 (784 = 28 x 28), else the matrix W (inputs, outputs) is drawn.
     """
     matrices = _matrices(net)
-    if isinstance(layer, bool) or layer not in matrices:
+    if gate.integer(layer, "layer", least=0) not in matrices:
         raise ValueError(f"layer must be the index of a Dense layer, one of {list(matrices)}, got {layer!r}")
     W = matrices[layer]  # (inputs, outputs)
     inputs, outputs = W.shape
