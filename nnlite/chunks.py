@@ -1,16 +1,34 @@
 """Chunks: data that do not fit into memory, or come a part at a time, as pairs (x, y) of arrays that do.
 
-An epoch takes every chunk once, and every row of a chunk once; both in a new order where the data allow it.
+An epoch takes every chunk once, and every row of a chunk once; both in a new order where the data allow it. Chunks
+that are cut here take their rows from all over the data in every epoch: one after the other would be trained on class
+after class, where a file is sorted by class.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
-CHUNK_BYTES = 256 * 2**20  # of x in the network's dtype, for a file that is cut into chunks here
+CHUNK_BYTES = 256 * 2**20  # of x in the network's dtype, where it is cut into chunks here
+BLOCK_BYTES = 64 * 2**10  # of a file, that lie one behind the other and are read together
+
+
+def available_memory() -> int | None:
+    """How many bytes of main memory are free for programs; where only its size is known, that; None if neither is."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            found = next(line for line in lines if line.startswith("MemAvailable:"))
+        return int(found.split()[1]) * 1024
+    except (OSError, StopIteration, ValueError):
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # Windows has no sysconf
+        return None
 
 
 class Chunks:
@@ -23,16 +41,21 @@ class Chunks:
     def of(cls, x: Any, y: Any, itemsize: int, epochs: int, room: int | None = None) -> Chunks | None:
         """The chunks of what was handed to fit, or None for arrays to be taken whole. ValueError, TypeError if neither.
 
-        With y, only a numpy.memmap of more than CHUNK_BYTES is cut into chunks, since nothing of it is in memory yet,
-        and an array of more than half of `room`, the bytes that the device has left.
+        With y, chunks are made of a numpy.memmap of more than half of the memory that is free (of more than CHUNK_BYTES
+        where that cannot be known), and of an array of more than half of `room`, the bytes that the device has left.
         """
         if y is not None:
             size = x.size * itemsize if isinstance(x, np.ndarray) and x.ndim == 2 else 0
-            too_large = size > CHUNK_BYTES if isinstance(x, np.memmap) else room is not None and size > room // 2
+            memory = available_memory() if isinstance(x, np.memmap) else None
+            on_disk = isinstance(x, np.memmap) and size > (CHUNK_BYTES if memory is None else memory // 2)
+            too_large = on_disk or (room is not None and size > room // 2)
             if not too_large or len(x) != len(y):
                 return None  # what does not fit together is said by the gate
             part = min(CHUNK_BYTES, size if room is None else max(1, room // 8))
-            return cls(_Rows(x, y, max(1, part // (x.shape[1] * itemsize))), len(x))
+            rows = max(1, part // (x.shape[1] * itemsize))
+            # Rows in memory are picked one by one; of a file at least 64 blocks make a chunk, so that it is well mixed.
+            block = min(rows // 64, BLOCK_BYTES // (x.shape[1] * x.itemsize)) if on_disk else 1
+            return cls(_Rows(x, y, rows, max(1, block)), len(x))
         if callable(x):
             return cls(x)
         if isinstance(x, np.ndarray) or hasattr(x, "dtypes") or not isinstance(x, Iterable):
@@ -45,9 +68,12 @@ class Chunks:
 
     def epoch(self, shuffles: np.random.Generator | None) -> Iterator[tuple[Any, Any]]:
         """The pairs of one epoch."""
+        if isinstance(self.source, _Rows):
+            yield from self.source.epoch(shuffles)
+            return
         source: Any = self.source() if callable(self.source) else self.source
         chunks: Iterable[Any] = source
-        if isinstance(source, (list, tuple, _Rows)):  # these have an order that can be changed
+        if isinstance(source, (list, tuple)):  # these have an order that can be changed
             order = np.arange(len(source)) if shuffles is None else shuffles.permutation(len(source))
             chunks = (source[i] for i in order)
         n = -1
@@ -60,14 +86,25 @@ class Chunks:
 
 
 class _Rows:
-    """Some rows at a time of two arrays."""
+    """Some rows at a time of two arrays, which are seen as blocks of rows that lie one behind the other."""
 
-    def __init__(self, x: Any, y: Any, rows: int) -> None:
-        self.x, self.y, self.rows = x, y, rows
+    def __init__(self, x: Any, y: Any, rows: int, block: int) -> None:
+        self.x, self.y = x, y if isinstance(y, np.ndarray) else np.asarray(y)
+        self.rows, self.block = rows, block
 
-    def __len__(self) -> int:
-        return -(-len(self.x) // self.rows)
+    def epoch(self, shuffles: np.random.Generator | None) -> Iterator[tuple[Any, Any]]:
+        """As many rows each time, the last time the rest: in their order, or those of blocks drawn from everywhere.
 
-    def __getitem__(self, i: int) -> tuple[Any, Any]:
-        part = slice(i * self.rows, (i + 1) * self.rows)
-        return self.x[part], self.y[part]
+        A last block that is not whole comes last.
+        """
+        size, block = len(self.x), self.block
+        order = None if shuffles is None else shuffles.permutation(size // block)
+        for start in range(0, size, self.rows):
+            part: Any = slice(start, start + self.rows)
+            if order is not None:
+                place = np.arange(start, min(size, start + self.rows))
+                of, within = np.divmod(place, block)
+                whole = of < len(order)
+                part = np.where(whole, order[np.where(whole, of, 0)] * block + within, place)
+                part.sort()  # a file is read forwards; the trainer shuffles within a chunk
+            yield self.x[part], self.y[part]

@@ -164,7 +164,7 @@ def train(options: argparse.Namespace) -> None:
     gate.integer(recipe.batch_size, "--batch-size")
     net = _network(data, recipe, options)
     optimizer = OPTIMIZERS[options.optimizer](lr=recipe.lr)
-    trainer = nl.Trainer(net, data.loss, optimizer, metrics=["r2" if data.classes is None else "accuracy"])
+    trainer = nl.Trainer(net, data.loss, optimizer, metrics=[_metric(data)])
     folder = _folder(options.out)
     tell(f"{_description(data)}\n\n{net.summary()}\n")
 
@@ -189,6 +189,12 @@ def train(options: argparse.Namespace) -> None:
     say(_result(data, prediction))
 
 
+def _metric(data: Data) -> str | nl.Metric:
+    if data.classes is None:
+        return "r2"
+    return nl.metrics.Accuracy("class" if len(data.classes) > 2 else None)  # also where bce asks for each class apart
+
+
 def _data(options: argparse.Namespace) -> Data:
     """The data set of this name, or the table in this file."""
     name, seed = options.data, gate.integer(options.seed, "--seed", least=0)
@@ -200,7 +206,15 @@ def _data(options: argparse.Namespace) -> Data:
         epochs = min(200, max(5, 320_000 // len(y)))  # some 10,000 steps
         recipe = Recipe((64, 32), "relu", epochs, batch_size=32, lr=0.003)
         loss = options.loss or ("mse" if classes is None else "cce")
-        return Data(name, nl.datasets.split(table.x, y, seed=seed), recipe, loss, classes, table, raw=True)
+        return Data(
+            name,
+            nl.datasets.split(table.x, y, seed=seed),
+            recipe,
+            loss,
+            classes,
+            table,
+            raw=True,
+        )
     if options.target is not None:
         raise ValueError(f"--target is for CSV files; the data set {name!r} has its own target")
     recipe = RECIPES.get(name, Recipe())

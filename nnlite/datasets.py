@@ -13,12 +13,13 @@ import os
 import zlib
 from collections.abc import Callable
 from io import BufferedIOBase
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from . import gate
 
 Array = NDArray[Any]
 
@@ -32,50 +33,74 @@ class Split(NamedTuple):
     y_test: Array
 
 
-# --- arguments ----------------------------------------------------------------
+MOST_CLASSES = 20  # labels of more different values are taken for quantities, of which a split keeps no shares
 
 
-def _whole(name: str, value: object, least: int) -> int:
-    if isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least:
-        return int(value)
-    raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+def _fraction(value: Any, name: str) -> float:
+    return gate.number(value, name, above=0, below=1)
 
 
-def _amount(name: str, value: object) -> float:
-    if isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) < math.inf:
-        return float(value)
-    raise ValueError(f"{name} must be a finite number of at least 0, got {value!r}")
-
-
-def _fraction(name: str, value: object) -> float:
-    if isinstance(value, Real) and not isinstance(value, bool) and 0 < float(value) < 1:
-        return float(value)
-    raise ValueError(f"{name} must be a number between 0 and 1, both excluded, got {value!r}")
-
-
-def _generator(seed: object) -> np.random.Generator:
+def _generator(seed: Any) -> np.random.Generator:
     # The bit generator is named: default_rng may become another one in a later NumPy.
-    return np.random.Generator(np.random.PCG64(_whole("seed", seed, 0)))
+    return np.random.Generator(np.random.PCG64(gate.integer(seed, "seed", least=0)))
 
 
 # --- a hold-out split ---------------------------------------------------------
 
 
-def split(x: Any, y: Any, test: float = 0.2, seed: int = 0) -> Split:
+def split(x: Any, y: Any, test: float = 0.2, seed: int = 0, stratify: bool | None = None) -> Split:
     """Shuffle the rows of x (N, ...) and y (N, ...) together and hold back the fraction `test` of them.
 
-    >>> parts = split([[1.0], [2.0], [3.0], [4.0]], [1, 2, 3, 4], test=0.25)
-    >>> parts.x_train.shape, parts.y_test.shape
-    ((3, 1), (1,))
+    Of every class as large a share is held back, to less than a row, where y is labels: (N,) or (N, 1) whole numbers,
+    bools or text of few different values. stratify=True does so for any y of few different rows, False for none.
+
+    >>> parts = split([[1.0], [2.0], [3.0], [4.0]], [0, 0, 1, 1], test=0.5)
+    >>> parts.x_train.shape, sorted(parts.y_test.tolist())
+    ((2, 1), [0, 1])
     """
     x, y = np.asarray(x), np.asarray(y)
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
         raise ValueError(f"x and y must have equally many rows, got shapes {x.shape} and {y.shape}")
-    held = round(_fraction("test", test) * len(x))
+    if stratify is not None and not isinstance(stratify, (bool, np.bool_)):
+        raise TypeError(f"stratify must be None, True or False, not {stratify!r}")
+    held = round(_fraction(test, "test") * len(x))
     if not 0 < held < len(x):
         raise ValueError(f"test must leave rows on both sides, got {test!r}, which holds {held} of {len(x)} back")
     order = _generator(seed).permutation(len(x))
-    return Split(x[order[held:]], y[order[held:]], x[order[:held]], y[order[:held]])
+    groups = None if stratify is False else _groups(y, bool(stratify))
+    back = np.arange(len(x)) < held if groups is None else _shares(groups[order], held)  # (N,), of the rows in order
+    return Split(x[order[~back]], y[order[~back]], x[order[back]], y[order[back]])
+
+
+def _groups(y: Array, asked: bool) -> Array | None:
+    """The number of each row's class (N,), or None where y (N, ...) is not taken for labels."""
+    rows = y.reshape(len(y), -1)
+    text = rows.dtype.kind in "UST" or (rows.dtype.kind == "O" and all(isinstance(cell, str) for cell in rows.flat))
+    if not asked and (rows.shape[1] != 1 or not (text or rows.dtype.kind in "iub")):
+        return None
+    number: dict[Any, int] = {}
+    groups = np.array([number.setdefault(row, len(number)) for row in map(tuple, rows.tolist())])
+    if len(number) <= max(2, min(MOST_CLASSES, len(y) // 2)):
+        return groups
+    if asked and len(number) > len(y) // 2:
+        raise ValueError(
+            f"stratify=True needs classes of two rows or more, but y has {len(number):,} different values in "
+            f"{len(y):,} rows; leave it out for numbers"
+        )
+    return groups if asked else None
+
+
+def _shares(groups: Array, held: int) -> Array:
+    """Which rows (N,) are held back: the first of each class, as many as its share of `held` is.
+
+    Shares are rounded down; the rows that are then missing come from those that lost most by it (Hamilton's method).
+    """
+    _, first, counts = np.unique(groups, return_index=True, return_counts=True)
+    share, lost = np.divmod(held * counts, len(groups))
+    share[np.lexsort((first, -lost))[: held - share.sum()]] += 1  # of equal losses, whose row comes first
+    place = np.empty(len(groups), np.int64)  # of each row in its class
+    place[np.argsort(groups, kind="stable")] = np.concatenate([np.arange(count) for count in counts])
+    return place < share[groups]
 
 
 # --- toy sets -----------------------------------------------------------------
@@ -97,10 +122,9 @@ def logic_gate(name: str) -> tuple[Array, Array]:
     >>> [(*row, *out) for row, out in zip(x.tolist(), y.tolist())]
     [(0.0, 0.0, 0.0), (0.0, 1.0, 1.0), (1.0, 0.0, 1.0), (1.0, 1.0, 0.0)]
     """
-    if name not in list(_GATES):
-        raise ValueError(f"name must be one of {', '.join(_GATES)}, got {name!r}")
+    truth = gate.choose(_GATES, name, "name")
     x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], dtype=np.float64)  # (4, 2)
-    return x, np.array(_GATES[name], dtype=np.float64)[:, None]  # (4, 1)
+    return x, np.array(truth, dtype=np.float64)[:, None]  # (4, 1)
 
 
 def _circle(angle: Array) -> Array:
@@ -118,7 +142,7 @@ def moons(n: int = 200, noise: float = 0.1, seed: int = 0) -> tuple[Array, Array
     Class 0 lies at (cos t, sin t), class 1 at (1 - cos t, 1/2 - sin t), t uniform in [0, pi];
     `noise` is the standard deviation of the normal error added to both coordinates.
     """
-    n, noise, rng = _whole("n", n, 2), _amount("noise", noise), _generator(seed)
+    n, noise, rng = gate.integer(n, "n", least=2), gate.number(noise, "noise", least=0), _generator(seed)
     t = rng.uniform(0, np.pi, n)  # (N,)
     y = _labels(rng, n, 2)  # (N,)
     upper = _circle(t)  # (N, 2)
@@ -131,7 +155,7 @@ def circles(n: int = 200, noise: float = 0.1, factor: float = 0.5, seed: int = 0
 
     `noise` is the standard deviation of the normal error added to both coordinates.
     """
-    n, noise, factor = _whole("n", n, 2), _amount("noise", noise), _fraction("factor", factor)
+    n, noise, factor = gate.integer(n, "n", least=2), gate.number(noise, "noise", least=0), _fraction(factor, "factor")
     rng = _generator(seed)
     t = rng.uniform(0, 2 * np.pi, n)  # (N,)
     y = _labels(rng, n, 2)  # (N,)
@@ -148,8 +172,12 @@ def spirals(
     Class k at radius r, uniform in [0, 1], has the angle 2 pi (k / classes + turns r);
     `noise` is the standard deviation of the normal error added to both coordinates.
     """
-    classes = _whole("classes", classes, 2)
-    n, noise, turns = _whole("n", n, classes), _amount("noise", noise), _amount("turns", turns)
+    classes = gate.integer(classes, "classes", least=2)
+    n, noise, turns = (
+        gate.integer(n, "n", least=classes),
+        gate.number(noise, "noise", least=0),
+        gate.number(turns, "turns", least=0),
+    )
     rng = _generator(seed)
     r = rng.uniform(0, 1, n)  # (N,)
     y = _labels(rng, n, classes)  # (N,)
@@ -162,8 +190,8 @@ def blobs(n: int = 300, classes: int = 3, spread: float = 0.3, seed: int = 0) ->
 
     Class k is normal around the angle 2 pi k / classes, with the standard deviation `spread`.
     """
-    classes = _whole("classes", classes, 2)
-    n, spread, rng = _whole("n", n, classes), _amount("spread", spread), _generator(seed)
+    classes = gate.integer(classes, "classes", least=2)
+    n, spread, rng = gate.integer(n, "n", least=classes), gate.number(spread, "spread", least=0), _generator(seed)
     error = spread * rng.standard_normal((n, 2))  # (N, 2)
     y = _labels(rng, n, classes)  # (N,)
     return _circle(2 * np.pi * y / classes) + error, y
@@ -171,7 +199,7 @@ def blobs(n: int = 300, classes: int = 3, spread: float = 0.3, seed: int = 0) ->
 
 def sine(n: int = 200, noise: float = 0.1, seed: int = 0) -> tuple[Array, Array]:
     """y = sin x + normal error of standard deviation `noise`, x uniform in [-pi, pi]: both (N, 1)."""
-    n, noise, rng = _whole("n", n, 1), _amount("noise", noise), _generator(seed)
+    n, noise, rng = gate.integer(n, "n", least=1), gate.number(noise, "noise", least=0), _generator(seed)
     x = rng.uniform(-np.pi, np.pi, (n, 1))  # (N, 1)
     return x, np.sin(x) + noise * rng.standard_normal((n, 1))
 

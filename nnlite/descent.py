@@ -9,15 +9,14 @@ d = number of coordinates of θ
 
 from __future__ import annotations
 
-import math
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from . import gate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,15 +38,14 @@ class Descent:
     def values(self, f: Callable[[Any], Any]) -> Floats:
         """J along the path, (steps + 1,): f is called with one point at a time."""
         with np.errstate(over="ignore", invalid="ignore"):
-            values = [_real("f(θ)", f(point.copy())) for point in self.points]
+            values = [gate.real_array(f(point.copy()), "f(θ)") for point in self.points]
         if values[0].ndim:
             raise ValueError(f"f must return one number for each θ, got shape {values[0].shape}")
         return np.array(values)
 
     def table(self, rows: int | None = None) -> str:
         """Step, θ and the update made from there, a line each; `rows`: the first rows − 1 and the last."""
-        if rows is not None and _whole("rows", rows) < 2:
-            raise ValueError(f"rows must be None or an int of at least 2, got {rows!r}")
+        rows = None if rows is None else gate.integer(rows, "rows", least=2)
         points = self.points.reshape(len(self.points), -1)  # (steps + 1, d)
         updates = self.updates.reshape(len(self.updates), points.shape[1])  # (steps, d)
         d = points.shape[1]
@@ -83,15 +81,12 @@ def gradient_descent(gradient: Callable[[Any], Any], start: npt.ArrayLike, lr: f
     """
     if not callable(gradient):
         raise TypeError(f"gradient must be a function θ -> dJ/dθ, got {gradient!r}")
-    theta = _real("start", start)
+    theta = gate.real_array(start, "start")
     if theta.ndim > 1 or theta.size == 0:
         raise ValueError(f"start must be a number or a 1-D array of one or more, got shape {theta.shape}")
     if not np.isfinite(theta).all():
         raise ValueError(f"start must be finite, got {start!r}")
-    lr = _learning_rate(lr)
-    steps = _whole("steps", steps)
-    if steps < 0:
-        raise ValueError(f"steps must be 0 or more, got {steps}")
+    lr, steps = gate.number(lr, "lr", above=0), gate.integer(steps, "steps", least=0)
 
     points = np.empty((steps + 1, *theta.shape))  # (steps + 1,) or (steps + 1, d)
     updates = np.empty((steps, *theta.shape))  # (steps,) or (steps, d)
@@ -99,43 +94,9 @@ def gradient_descent(gradient: Callable[[Any], Any], start: npt.ArrayLike, lr: f
     with np.errstate(over="ignore", invalid="ignore"):
         for step in range(steps):
             # a copy, so that a gradient that works in place cannot rewrite the path
-            slope = _real("gradient(θ)", gradient(points[step].copy()))
+            slope = gate.real_array(gradient(points[step].copy()), "gradient(θ)")
             if slope.shape != theta.shape:
                 raise ValueError(f"gradient(θ) must have the shape of start, {theta.shape}, got {slope.shape}")
             updates[step] = -lr * slope
             points[step + 1] = points[step] + updates[step]
     return Descent(points, updates)
-
-
-def _real(name: str, value: Any) -> Floats:
-    """A float64 array of what the user handed over, or an error that names it."""
-    try:
-        array = np.asarray(value)
-        # an array of objects may hold fractions or huge ints, but a None in it would quietly become nan
-        real = array.dtype.kind in "biuf" or all(isinstance(item, Real) for item in array.flat)
-        if not real:
-            raise TypeError(f"its dtype is {array.dtype}")
-        return array.astype(np.float64)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise TypeError(f"{name} must be a real number or an array, got {value!r} ({error})") from error
-
-
-def _learning_rate(lr: Any) -> float:
-    if isinstance(lr, bool) or not isinstance(lr, Real):
-        raise TypeError(f"lr must be a number above 0 such as 0.1, got {lr!r}")
-    try:
-        number = float(lr)
-    except OverflowError:
-        number = math.inf
-    if not (math.isfinite(number) and number > 0):
-        raise ValueError(f"lr must be finite and above 0, such as 0.1, got {lr!r}")
-    return number
-
-
-def _whole(name: str, value: Any) -> int:
-    if isinstance(value, bool):
-        raise TypeError(f"{name} must be an int, got {value!r}")
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an int, got {value!r}") from None

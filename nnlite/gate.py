@@ -10,14 +10,23 @@ from __future__ import annotations
 import math
 import numbers
 import os
-from collections.abc import Iterable, Mapping
+import sys
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
+from .devices import get_device
 from .devices.device import Device
 
 T = TypeVar("T")
+HOST = get_device("numpy")  # where arrays are that no network has asked for
+
+
+class PrecisionWarning(UserWarning):
+    """Different numbers become equal in the network's dtype."""
+
 
 # ---- names and numbers ------------------------------------------------------------------------------------------
 
@@ -49,7 +58,10 @@ def number(
     """A finite number with least ≤ value, above < value < below."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         raise TypeError(f"{argument} must be a number, not {value!r}")
-    value = float(value)
+    try:
+        value = float(value)
+    except OverflowError:  # of a whole number or a fraction
+        value = math.inf
     if not (math.isfinite(value) and value >= least and above < value < below):
         limits = [f"at least {least}"] * (least > -math.inf) + [f"above {above}"] * (above > -math.inf)
         limits += [f"below {below}"] * (below < math.inf)
@@ -87,6 +99,37 @@ def float_type(dtype: Any) -> np.dtype:
     return np.dtype(found)
 
 
+# ---- the columns of a table ---------------------------------------------------------------------------------------
+
+
+def columns_of(x: Any) -> tuple[str, ...] | None:
+    """The names of the columns of a DataFrame, where all are text and none stands twice; else None."""
+    if not _is_frame(x):
+        return None
+    names = tuple(x.columns)
+    return names if all(isinstance(name, str) for name in names) and len(set(names)) == len(names) else None
+
+
+def in_order(x: Any, names: Sequence[str] | None, argument: str = "x") -> Any:
+    """A DataFrame with its columns in the order of these names; ValueError if it has others. Anything else as it is."""
+    found = columns_of(x)
+    if names is None or found is None or found == tuple(names):
+        return x
+    missing, unknown = [n for n in names if n not in found], [n for n in found if n not in names]
+    if missing or unknown:
+        what = [f"misses {', '.join(map(repr, missing))}"] * bool(missing)
+        what += [f"has {', '.join(map(repr, unknown))}, which the network does not know"] * bool(unknown)
+        raise ValueError(
+            f"{argument} {' and '.join(what)}: its columns must be {', '.join(map(repr, names))}, in any order "
+            "(for others that mean the same set net.columns = None)"
+        )
+    return x[list(names)]
+
+
+def _is_frame(values: Any) -> bool:
+    return hasattr(values, "dtypes") and hasattr(values, "columns") and hasattr(values, "to_numpy")
+
+
 # ---- arrays -----------------------------------------------------------------------------------------------------
 
 
@@ -101,7 +144,9 @@ def samples(x: Any, device: Device, dtype: Any, columns: int | None = None, name
         raise ValueError(f"{name} has shape {array.shape}: there is nothing to compute with; expected {wanted}")
     if columns and array.shape[1] != columns:
         raise ValueError(f"{name} has shape {array.shape}, but the network reads {columns} columns: expected {wanted}")
-    return finite(array, device, dtype, name)
+    result = finite(array, device, dtype, name)
+    _tell_what_is_lost(array, result.dtype, device, name)
+    return result
 
 
 def targets(y: Any, shape: tuple[int, int], device: Device, dtype: Any, kind: str = "real", name: str = "y") -> Any:
@@ -119,9 +164,12 @@ def targets(y: Any, shape: tuple[int, int], device: Device, dtype: Any, kind: st
     if array.ndim == 1 and columns == 1:
         array = array.reshape(-1, 1)
     if array.shape != shape:
-        raise ValueError(f"{name} has shape {array.shape}, the prediction {shape}: they must be the same")
-    array = finite(array, device, dtype, name)
-    if kind != "real":
+        hint = _labels_hint(array, columns, kind, name)
+        raise ValueError(f"{name} has shape {array.shape}, the prediction {shape}: they must be the same{hint}")
+    given, array = array, finite(array, device, dtype, name)
+    if kind == "real":
+        _tell_what_is_lost(given, array.dtype, device, name)
+    else:
         _refuse_row(((array < 0) | (array > 1)).any(axis=1), array, name, "outside 0 … 1")
     if kind == "class":
         _refuse_row(np.abs(array.sum(axis=1) - 1) > 1e-3, array, name, "which does not sum to 1 as a one-hot row does")
@@ -134,6 +182,17 @@ def parameter(value: Any, shape: tuple[int, ...], device: Device, dtype: Any, na
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
     return finite(array, device, dtype, name)
+
+
+def _labels_hint(array: Any, columns: int, kind: str, name: str) -> str:
+    """What to do with a target that looks like labels, but is not in the form of labels."""
+    if columns == 1 or (array.ndim == 2 and array.shape[1] > 1):
+        return ""
+    if array.ndim == 2:
+        labels = kind == "class" or array.dtype.kind in "iub"
+        return f"; labels of classes have one axis: {_argument(name)}.reshape(-1)" * labels
+    labels = bool((array == np.floor(array)).all())
+    return f"; labels of classes are whole numbers: {_argument(name)}.astype(int)" * labels
 
 
 def one_hot(labels: Any, classes: int, name: str = "y") -> np.ndarray:
@@ -169,9 +228,20 @@ def numeric(values: Any, device: Device, name: str) -> Any:
     if array.dtype.kind == "O":
         array = _from_objects(array, name)
     if array.dtype.kind not in "fiub":
-        what = {"c": "complex numbers", "U": "text", "S": "text"}.get(array.dtype.kind, f"values of type {array.dtype}")
-        labels = f"; number classes by np.unique({name}, return_inverse=True)[1]" if array.dtype.kind in "US" else ""
-        raise TypeError(f"{name} contains {what}, expected real numbers{labels}")
+        text = array.dtype.kind in "UST"  # T: NumPy's StringDType
+        what = "text" if text else "complex numbers" if array.dtype.kind == "c" else f"values of type {array.dtype}"
+        hint = _numbering_hint(array, name) if text else ""
+        raise TypeError(f"{name} contains {what}, expected real numbers{hint}")
+    return array
+
+
+def real_array(values: Any, name: str, axes: int | None = None) -> np.ndarray:
+    """Any array-like of real numbers as float64 in main memory; NaN and infinity too. ValueError for other axes."""
+    if values is None:
+        raise TypeError(f"{name} must be a number or an array of numbers, not None")
+    array = HOST.to_numpy(numeric(values, HOST, name)).astype(np.float64)
+    if axes is not None and array.ndim != axes:
+        raise ValueError(f"{name} must have {axes} axes, got shape {array.shape}")
     return array
 
 
@@ -189,6 +259,43 @@ def finite(array: Any, device: Device, dtype: Any, name: str) -> Any:
     return result
 
 
+def _tell_what_is_lost(array: Any, dtype: np.dtype, device: Device, name: str) -> None:
+    """PrecisionWarning for a column (N,) of different values of which this dtype makes equal ones.
+
+    Only where the numbers are large beside their spread. Whether they are shows in a few of them; most columns are left
+    at that. What is no larger than the rounding of float64 is not taken for different values.
+    """
+    given = np.dtype(array.dtype)
+    if given.kind not in "fiu" or given.itemsize < 4 or (given.kind == "f" and given.itemsize <= dtype.itemsize):
+        return
+    few = device.to_numpy(array[:: max(1, len(array) // 64)]).astype(np.float64)
+    step = float(np.finfo(dtype).eps)
+    with np.errstate(over="ignore"):
+        close = np.ptp(few, axis=0) < 4096 * step * np.abs(few).max(axis=0)
+    for column in np.flatnonzero(close):
+        values = np.unique(device.to_numpy(array[:, column]))
+        kept = np.unique(values.astype(dtype))
+        low, high = values[0].item(), values[-1].item()  # of integers exactly
+        size = max(abs(low), abs(high))
+        rounding = 256 * float(np.finfo(np.float64).eps) * size if given.kind == "f" else 0
+        if len(values) > 8 and len(kept) < len(values) and rounding < high - low < 4096 * step * size:
+            warnings.warn(
+                f"column {column} of {name} runs from {low:.12g} to {high:.12g}, and {dtype} makes {len(kept)} of its "
+                f"{len(values)} different values: subtract its mean and divide by its standard deviation, or make a "
+                'float32 network with dtype="float64"',
+                PrecisionWarning,
+                stacklevel=_level_of_caller(),
+            )
+
+
+def _level_of_caller() -> int:
+    """The stacklevel at which warnings.warn, called from here, names the line of the user."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == __package__:
+        level, frame = level + 1, frame.f_back
+    return level
+
+
 def _brought(array: Any, device: Device, dtype: Any) -> Any:
     """The array on the device, contiguous, aligned, of this dtype."""
     return device.asarray(np.require(array, dtype, "A") if isinstance(array, np.ndarray) else array, dtype)
@@ -201,30 +308,64 @@ def _finite(array: Any) -> bool:
 
 
 def _host_array(values: Any, name: str) -> np.ndarray:
-    if hasattr(values, "dtypes") and hasattr(values, "columns") and hasattr(values, "to_numpy"):  # a DataFrame
+    if _is_frame(values):
         for column, kind in zip(values.columns, values.dtypes):
             if str(kind) in ("object", "string", "str", "category"):
                 _from_objects(values[column].to_numpy(dtype=object), f"column {column!r} of {name}")
-        values = values.to_numpy()
+        kinds = {getattr(kind, "kind", "O") for kind in values.dtypes}
+        alike = all(isinstance(kind, np.dtype) for kind in values.dtypes) and (kinds == {"b"} or "b" not in kinds)
+        values = values.to_numpy() if alike or not kinds <= set("fiub") else _from_pandas(values)
+    elif (
+        hasattr(values, "isna")
+        and getattr(values.dtype, "kind", "O") in "fiub"
+        and hasattr(values.dtype, "numpy_dtype")
+    ):
+        values = _from_pandas(values, values.dtype.numpy_dtype)  # a Series of one of pandas' own types
     try:
         return np.asarray(values.get() if hasattr(values, "__cuda_array_interface__") else values)
     except (TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise TypeError(f"{name} cannot be read as an array of numbers: {error}") from error
 
 
+def _from_pandas(values: Any, dtype: Any = np.float64) -> np.ndarray:
+    """Numbers of mixed types, or of pandas' own, each of which would become an object; a missing one becomes NaN."""
+    if dtype == np.float64 or values.isna().any():
+        return values.to_numpy(dtype=np.float64, na_value=np.nan)
+    return values.to_numpy(dtype=dtype)
+
+
 def _from_objects(array: np.ndarray, name: str) -> np.ndarray:
     """An array of Python objects as float64, if all are real numbers."""
-    for place, value in np.ndenumerate(array):
+    kinds = set(map(type, array.ravel().tolist()))
+    for place, value in (
+        [] if all(issubclass(kind, (numbers.Real, np.bool_)) for kind in kinds) else np.ndenumerate(array)
+    ):
         if value is None or type(value).__name__ in ("NAType", "NaTType"):
             raise ValueError(f"{name} contains {value} at {_where(place)}; drop or fill such entries first")
         if isinstance(value, (str, bytes)):
-            raise TypeError(f"{name} contains the text {value!r} at {_where(place)}, expected real numbers")
+            hint = _numbering_hint(array, name)
+            raise TypeError(f"{name} contains the text {value!r} at {_where(place)}, expected real numbers{hint}")
         if not isinstance(value, (numbers.Real, np.bool_)):
             raise TypeError(f"{name} contains a {type(value).__name__} at {_where(place)}, expected real numbers")
     try:
         return array.astype(np.float64)
     except OverflowError as error:
         raise ValueError(f"{name} contains a number too large for float64") from error
+
+
+def _numbering_hint(array: Any, name: str) -> str:
+    """How to make numbers of text: of labels, or of a column of a table."""
+    if name.startswith("column "):
+        return "; pandas.get_dummies makes a column of numbers for each text"
+    labels = name.isidentifier() or " " in name  # and not, say, history['loss']
+    if labels and (array.ndim == 1 or (array.ndim == 2 and array.shape[1] == 1)):
+        return f"; number classes by np.unique({_argument(name)}, return_inverse=True)[1]"
+    return ""
+
+
+def _argument(name: str) -> str:
+    """The name as it may stand in a line of Python."""
+    return name if name.isidentifier() else "labels"
 
 
 def _refuse_row(bad: Any, array: Any, name: str, what: str) -> None:

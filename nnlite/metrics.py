@@ -6,18 +6,25 @@ all batches into one number; so an epoch's value is that of all its rows, not a 
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from . import gate
 from .devices.numpy.device import NumpyDevice
+from .losses import Loss
+from .network import Sequential
 
 HOST = NumpyDevice()
 
 
 class Metric:
-    """What all metrics share. A new one sets `name` and writes `add` and `value`."""
+    """What all metrics share. A new one sets `name` and writes `add` and `value`.
+
+    `name` is that of its column in the history: not "loss", nor one that begins with "val_".
+    """
 
     name = "metric"
 
@@ -25,9 +32,20 @@ class Metric:
         """The shape of the sums for so many outputs."""
         return (2,)
 
+    def for_loss(self, loss: Loss, network: Sequential) -> Metric:
+        """The metric that a Trainer with this loss and network uses: another one, where that depends on them."""
+        return self
+
+    def check(self, target: Any, name: str = "y") -> None:
+        """ValueError for a target (N, K) of which this metric would say something that has no meaning."""
+
     def add(self, ops: Any, prediction: Any, target: Any, sums: Any) -> None:
         """Add the share of prediction, target (N, K) to the sums, in place; called with kernels, it can be recorded."""
         raise NotImplementedError(f"{type(self).__name__} has no add")
+
+    def merge(self, sums: np.ndarray, more: np.ndarray) -> np.ndarray:
+        """The sums of all rows, from the sums of some and of the others."""
+        return sums + more
 
     def value(self, sums: np.ndarray) -> float:
         """The metric of all rows that were added; here the first sum by the second."""
@@ -42,16 +60,76 @@ class Metric:
 
 
 class Accuracy(Metric):
-    """The share of rows whose largest output is the target's; for one output, whose side of ½ is.
+    """The share of right answers. `kind` says what an answer is:
+
+    - "class": a row is right if its largest output is the target's.
+    - "each": every number is a yes or no by itself, right on the target's side of ½; if targets are −1 and +1, of 0.
+
+    None takes what the loss of a Trainer is for: "class" for categorical cross-entropy, "each" for binary; for other
+    losses "each" for one output and "class" for several. Called by itself, it goes by the target: labels and one-hot
+    rows are classes, other rows of two values yes-or-no. A target that is neither is refused with what to use instead.
+    Yes-or-no predictions before their sigmoid need from_logits=True; in a Trainer the loss knows.
 
     >>> nl.metrics.Accuracy()([[0.9, 0.1], [0.2, 0.8]], [0, 0])
     0.5
+    >>> nl.metrics.Accuracy()([[0.9, 0.7], [0.2, 0.8]], [[1, 1], [0, 0]])
+    0.75
     """
 
     name = "accuracy"
 
+    def __init__(self, kind: str | None = None, from_logits: bool = False) -> None:
+        self.kind = None if kind is None else gate.one_of(kind, ("class", "each"), "kind")
+        self.from_logits = bool(from_logits)
+        self.checked = True  # whether a target must be seen to be of its kind; not where the loss sees to it
+
+    def for_loss(self, loss: Loss, network: Sequential) -> Metric:
+        sure = {"class": "class", "probability": "each"}.get(loss.target)  # such a loss takes no other target
+        found = copy.copy(self)
+        found.kind = self.kind or sure or self._kind(network.outputs or 1)
+        found.checked = found.kind != sure
+        found.from_logits = self.from_logits and not (loss.from_logits and loss.link)  # then it sees probabilities
+        return found
+
+    def shape(self, outputs: int) -> tuple[int, ...]:
+        return (2,) if self._kind(outputs) == "class" else (4,)
+
     def add(self, ops: Any, prediction: Any, target: Any, sums: Any) -> None:
-        ops.add_hits(prediction, target, sums)
+        kernel = ops.add_hits if self._kind(prediction.shape[1]) == "class" else ops.add_sides
+        kernel(prediction, target, sums)
+
+    def value(self, sums: np.ndarray) -> float:
+        if len(sums) == 2:
+            return super().value(sums)
+        of_half, of_zero, below, count = sums
+        return float((of_zero if below or self.from_logits else of_half) / count)
+
+    def check(self, target: Any, name: str = "y") -> None:
+        if not self.checked:
+            return
+        if self._kind(target.shape[1]) == "each":
+            _refuse_unless(_two_sided(target), target, name, "accuracy counts yes-or-no targets, 0 and 1 or −1 and +1")
+        elif not _of_classes(target):
+            if _two_sided(target):
+                raise ValueError(
+                    f"{name} has rows with several classes or none, but accuracy takes the largest output for the "
+                    'class: count each output by nl.metrics.Accuracy("each"), and train with loss "bce"'
+                )
+            _refuse_unless(False, target, name, "accuracy counts labels or one-hot rows")
+
+    def __call__(self, prediction: Any, target: Any) -> float:
+        p, t = _pair(prediction, target)
+        kind = "each" if p.shape[1] == 1 or (_two_sided(t) and not _of_classes(t)) else "class"
+        metric = Accuracy(self.kind or kind, self.from_logits)
+        metric.check(t, "target")
+        if metric._kind(p.shape[1]) == "each":
+            _refuse_logits(p, t, self.from_logits, "Accuracy")
+        sums = np.zeros(metric.shape(p.shape[1]))
+        metric.add(HOST.ops, p, t, sums)
+        return metric.value(sums)
+
+    def _kind(self, outputs: int) -> str:
+        return "each" if outputs == 1 else self.kind or "class"
 
 
 class MeanAbsoluteError(Metric):
@@ -78,23 +156,31 @@ class RootMeanSquaredError(Metric):
 class R2(Metric):
     """R² = 1 − Σ (t − p)² / Σ (t − t̄)², the mean of it over the outputs: 1 is perfect, 0 as good as the mean.
 
-    An output whose target never changes counts as 1 if it is met exactly, else as 0 (as scikit-learn's r2_score).
+    An output whose target never changes counts as 1 if it is met exactly, else as 0 (as scikit-learn's r2_score). The
+    spread may be as small beside the mean as float64 can tell apart; in training, as the network's dtype can.
     """
 
     name = "r2"
 
     def shape(self, outputs: int) -> tuple[int, ...]:
-        return (4, outputs)
+        return (5, outputs)
 
     def add(self, ops: Any, prediction: Any, target: Any, sums: Any) -> None:
         ops.add_spreads(prediction, target, sums)
 
+    def merge(self, sums: np.ndarray, more: np.ndarray) -> np.ndarray:
+        errors, first, mean, spread, rows = more
+        if not sums[4].any() or not rows.any():
+            return sums + more
+        apart, total = first - sums[1] + (mean - sums[2]), sums[4] + rows  # apart: the second mean from the first one
+        grown = sums[3] + spread + apart * apart * (sums[4] * rows / total)
+        return np.stack([sums[0] + errors, sums[1], sums[2] + apart * (rows / total), grown, total])
+
     def value(self, sums: np.ndarray) -> float:
-        error, total, squares, rows = sums
-        spread = squares - total * total / rows
-        constant = spread <= 1e-12 * squares  # nothing but rounding is left
-        ratio = error / np.where(constant, 1, spread)
-        return float(np.where(constant, (error == 0) * 1.0, 1 - ratio).mean())
+        errors, _, _, spread, _ = sums
+        constant = spread == 0
+        ratio = errors / np.where(constant, 1, spread)
+        return float(np.where(constant, (errors == 0) * 1.0, 1 - ratio).mean())
 
 
 METRICS: dict[str, type[Metric]] = {m.name: m for m in (Accuracy, MeanAbsoluteError, RootMeanSquaredError, R2)}
@@ -105,25 +191,98 @@ def metric(name: str | Metric) -> Metric:
     return name if isinstance(name, Metric) else gate.choose(METRICS, name, "metric")()
 
 
-def confusion_matrix(prediction: Any, target: Any) -> np.ndarray:
+def chosen(metrics: Sequence[str | Metric], loss: Loss, network: Sequential) -> list[Metric]:
+    """The metrics of a Trainer with this loss and network; ValueError where two would share a column of the history."""
+    found = [metric(each).for_loss(loss, network) for each in metrics]
+    names = [each.name for each in found]
+    for i, name in enumerate(names):
+        if not isinstance(name, str) or name == "loss" or name.startswith("val_"):
+            raise ValueError(
+                f"metrics[{i}] has the name {name!r}, which in a history is not a metric's; give it another `name`"
+            )
+        if name in names[:i]:
+            raise ValueError(f"metrics has {name!r} twice; give one of them another `name`")
+    return found
+
+
+def confusion_matrix(prediction: Any, target: Any, from_logits: bool = False) -> np.ndarray:
     """How often each class (row) was taken for each (column): counts (K, K).
 
-    prediction (N, K), (N, 1) or (N,) probabilities; target of that shape or labels (N,).
+    prediction (N, K), (N, 1) or (N,) probabilities; target of that shape or labels (N,). One output is class 1 above ½;
+    above 0, if targets are −1 and +1 or predictions are from_logits, values before the sigmoid. Targets that are no
+    classes are refused.
 
     >>> nl.metrics.confusion_matrix([[0.9, 0.1], [0.2, 0.8]], [0, 0])
     array([[1, 1],
            [0, 0]])
     """
     p, t = _pair(prediction, target)
-    size = max(p.shape[1], 2)
-    counts = np.zeros((size, size), np.int64)
-    np.add.at(counts, (classes(t), classes(p)), 1)
+    each = p.shape[1] == 1
+    if not each and not _of_classes(t) and _two_sided(t):
+        raise ValueError(
+            "target has rows with several classes or none; take one matrix for each output k: "
+            "confusion_matrix(prediction[:, k], target[:, k])"
+        )
+    _refuse_unless(_two_sided(t) if each else _of_classes(t), t, "target", "a confusion matrix counts classes")
+    counts = np.zeros((max(p.shape[1], 2),) * 2, np.int64)
+    if each:
+        _refuse_logits(p, t, from_logits, "confusion_matrix")
+        border = 0 if (t < 0).any() else 0.5
+        np.add.at(counts, (classes(t, border), classes(p, 0 if from_logits else border)), 1)
+    else:
+        np.add.at(counts, (classes(t), classes(p)), 1)
     return counts
 
 
-def classes(outputs: np.ndarray) -> np.ndarray:
-    """(N, K) -> the class of each row (N,): the largest output, or for one output whether it is above ½."""
-    return outputs.argmax(axis=1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0.5).astype(np.intp)
+def classes(outputs: np.ndarray, border: float = 0.5) -> np.ndarray:
+    """(N, K) -> the class of each row (N,): the largest output, or for one output whether it is above the border."""
+    return outputs.argmax(axis=1) if outputs.shape[1] > 1 else (outputs[:, 0] > border).astype(np.intp)
+
+
+# ---- what a target is ---------------------------------------------------------------------------------------------
+
+
+def _two_sided(target: Any) -> bool:
+    """Whether all numbers are two values as far from ½, such as 0 and 1 or 0.1 and 0.9, or from 0, such as −1 and 1."""
+    for middle, most in ((0.5, 0.5), (0.0, 1.0)):
+        apart = np.abs(target - middle)
+        least, largest = float(apart.min()), float(apart.max())
+        if largest - least <= 1e-3 and least > 1e-3 and largest <= most + 1e-3:
+            return True
+    return False
+
+
+def _of_classes(target: Any) -> bool:
+    """Whether every row (N, K) is of one class: probabilities that sum to 1, or two values, the larger one once."""
+    if bool((target >= 0).all()) and bool((np.abs(target.sum(axis=1) - 1) <= 1e-3).all()):
+        return True
+    if not _two_sided(target):
+        return False
+    border = 0.0 if bool((target < 0).any()) else 0.5
+    return bool(((target > border).sum(axis=1) == 1).all())
+
+
+def _refuse_unless(fits: bool, target: Any, name: str, what: str) -> None:
+    if not fits:
+        row = ", ".join(f"{value:.6g}" for value in target[int(np.argmax(_strange(target)))].tolist())
+        raise ValueError(
+            f"{what}, but {name} has {row if target.shape[1] == 1 else f'the row [{row}]'}; "
+            "for numbers take the metrics 'r2', 'rmse' or 'mae'"
+        )
+
+
+def _strange(target: Any) -> Any:
+    """Which rows (N,) show best that these are no classes: with a number that is neither −1, 0 nor 1."""
+    return ((target != 0) & (np.abs(target) != 1)).any(axis=1)
+
+
+def _refuse_logits(p: np.ndarray, t: np.ndarray, from_logits: bool, of: str) -> None:
+    """As the losses do: a prediction that cannot be a probability, where the target is one."""
+    if not from_logits and not (t < 0).any() and ((p < 0) | (p > 1 + 1e-6)).any():
+        raise ValueError(
+            f"prediction has values outside 0 … 1, which {of} expects; for values before the Sigmoid use "
+            "from_logits=True"
+        )
 
 
 def _pair(prediction: Any, target: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -56,6 +56,7 @@ class Sequential:
         _check_layers(layers)
         self.layers = layers
         self.notes: dict[str, Any] = {}  # whatever `save` was given and `load` found
+        self.columns: tuple[str, ...] | None = None  # of the DataFrame that it was first trained on
         self.recorded: tuple[int, int] | None = None  # rows of the last recorded step, and bytes reserved for it
         self.threads = gate.thread_count(threads)  # for whatever the device replays
         self.seed = seed if seed is None else gate.integer(seed, "seed", least=0)
@@ -71,7 +72,7 @@ class Sequential:
 
     def forward(self, x: Any) -> Any:
         """x (N, inputs) -> y (N, outputs) on the network's device; the layers keep what `backward` needs."""
-        y = self.propagate(gate.samples(x, self.backend, self.dtype, self.inputs))
+        y = self.propagate(self.samples(x))
         self._shape = y.shape
         return y
 
@@ -83,6 +84,19 @@ class Sequential:
         if dy.shape != self._shape:
             raise ValueError(f"dy has shape {dy.shape}, but the last forward gave {self._shape}")
         return self.backpropagate(dy, input_gradient=True)
+
+    def samples(self, x: Any, name: str = "x") -> Any:
+        """x (N, inputs) through the gate; a DataFrame's columns in the order in which the network was taught them."""
+        x = gate.in_order(x, self.columns, name)
+        checked = gate.samples(x, self.backend, self.dtype, self.inputs, name)
+        if self.inputs is None:  # only the layers can tell what fits
+            width = checked.shape[1]
+            try:
+                for layer in self.layers:
+                    width = layer.outputs_for(width)
+            except ValueError as error:
+                raise ValueError(f"{name} has shape {checked.shape}, which does not fit: {error}") from error
+        return checked
 
     def propagate(self, x: Any, depth: int | None = None) -> Any:
         """`forward` for an x that has passed the gate, through the first `depth` layers."""
@@ -108,10 +122,10 @@ class Sequential:
         most = None if batch_size is None else gate.integer(batch_size, "batch_size")
         with self.backend.explained():
             x = self.backend.borrowed(x)
-            rows = x if self._as_it_is(x) else gate.samples(x, self.backend, self.dtype, self.inputs)
+            rows = x if self._as_it_is(x) else self.samples(x)
             answer = self.backend.empty((len(rows), self.outputs or 0), self.dtype)
             if not self._predictions()({"x": rows, "answer": answer}, len(rows), most):
-                gate.samples(x, self.backend, self.dtype, self.inputs)  # says which number is not finite
+                self.samples(x)  # says which number is not finite
                 answer = self.on(self.ops, self.arrays()).propagate(rows)  # all are; it was the sum of a row
         return answer if self.backend.owns(x) else self.backend.to_numpy(answer)
 
@@ -216,6 +230,7 @@ class Sequential:
         """
         rows, width = [("layer        ", "output shape", "parameters")], self.inputs
         for i, layer in enumerate(self.layers):
+            width = width or getattr(layer, "inputs", None)
             width = layer.outputs_for(width) if width else None
             count = sum(int(np.prod(shape)) for shape in layer.shapes.values())
             rows.append((f"{i} {layer!r}", f"(N, {width or '…'})", f"{count:,}"))
@@ -243,7 +258,9 @@ class Sequential:
                 f"{', '.join(strange)}: only nnlite's own layers can be saved; keep net.state_dict() instead"
             )
         layers = [{"layer": type(layer).__name__, **layer.config()} for layer in self.layers]
-        files.write(path, self.state_dict(), {"layers": layers, "dtype": str(self.dtype), "notes": dict(notes or {})})
+        named = {"columns": list(self.columns)} if self.columns else {}
+        config = {"layers": layers, "dtype": str(self.dtype), **named, "notes": dict(notes or {})}
+        files.write(path, self.state_dict(), config)
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -253,12 +270,14 @@ class Sequential:
 
     def __getstate__(self) -> dict[str, Any]:
         flat = np.array(self.backend.to_numpy(self.parameters))
-        state = {"layers": self.layers, "seed": self.seed, "notes": self.notes, "threads": self.threads}
+        state: dict[str, Any] = {"layers": self.layers, "seed": self.seed, "notes": self.notes, "threads": self.threads}
+        state |= {"columns": self.columns}
         return state | {"flat": flat, "device": self.backend}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.seed, self.notes = state["seed"], state["notes"]
         self.layers = tuple(copy.copy(layer) for layer in state["layers"])  # those of another network stay its own
+        self.columns = state.get("columns")
         self.recorded = None
         self.threads = gate.thread_count(state["threads"])
         self._attach(state["flat"], state["device"], state["flat"].dtype)
@@ -370,7 +389,18 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> Sequential:
         shapes = {name: shape for name, _, _, shape in net.segments()}
         net.load_state_dict(file.arrays(shapes, net.dtype))
         net.notes = file.config.get("notes", {})
+        net.columns = _columns(file, net.inputs)
     return net
+
+
+def _columns(file: files.File, inputs: int | None) -> tuple[str, ...] | None:
+    names = file.config.get("columns")
+    if names is None:
+        return None
+    fits = isinstance(names, list) and len(names) == inputs and all(isinstance(name, str) for name in names)
+    if not fits or len(set(names)) != len(names):
+        raise files.CorruptFileError(f"{file.path}: its columns must be {inputs} different names, not {names!r:.80}")
+    return tuple(names)
 
 
 def _from_config(file: files.File, device: str) -> Sequential:
@@ -386,6 +416,18 @@ def _from_config(file: files.File, device: str) -> Sequential:
         return Sequential(*layers, device=device, dtype=file.config["dtype"], seed=0)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise files.CorruptFileError(f"{file.path}: the description of the network is damaged: {error}") from error
+
+
+def _widths(layers: Sequence[Layer]) -> tuple[int | None, int | None]:
+    """How many columns the network reads and answers; None for what its layers leave open until they see data."""
+    start = next((i for i, layer in enumerate(layers) if getattr(layer, "inputs", None)), None)
+    if start is None:
+        return None, None
+    inputs = outputs = getattr(layers[start], "inputs")  # noqa: B009
+    for layer in layers[start:]:
+        outputs = layer.outputs_for(outputs)
+    keep = all(type(layer).outputs_for is Layer.outputs_for for layer in layers[:start])  # those that change no width
+    return inputs if keep else None, outputs
 
 
 def _check_layers(layers: Sequence[Any]) -> None:

@@ -10,6 +10,8 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from . import gate
 from .network import Sequential
 
@@ -44,6 +46,7 @@ class Optimizer:
         """Work on this network's parameters; again after it has moved to another device or dtype."""
         if self.network is not None and self.network is not network:
             raise ValueError(f"this {type(self).__name__} already trains another network; make a new one")
+        self._refuse_lr(self._lr, network)
         self.network = network
         device, dtype = network.backend, network.dtype
         for name in self.names:
@@ -80,9 +83,21 @@ class Optimizer:
 
     @lr.setter
     def lr(self, value: float) -> None:
-        self._lr = gate.number(value, "lr", above=0)
+        value = gate.number(value, "lr", above=0)
         if self.network is not None:
-            self.rate[...] = self._lr
+            self._refuse_lr(value, self.network)
+            self.rate[...] = value
+        self._lr = value
+
+    @staticmethod
+    def _refuse_lr(lr: float, network: Sequential) -> None:
+        """ValueError for a learning rate that the network's dtype makes 0, or has not all digits of, or infinite."""
+        limits = np.finfo(network.dtype)
+        if not float(limits.smallest_normal) <= lr <= float(limits.max):
+            raise ValueError(
+                f"lr={lr} is too {'small' if lr < 1 else 'large'} for {network.dtype}, the network's dtype, which goes "
+                f"from {limits.smallest_normal:.2g} to {limits.max:.2g}"
+            )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(lr={self.lr})"
@@ -101,17 +116,45 @@ class SGD(Optimizer):
         self, lr: float = 0.01, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0
     ) -> None:
         super().__init__(lr, weight_decay)
-        self.momentum = gate.number(momentum, "momentum", least=0, below=1)
-        self.nesterov = bool(nesterov)
-        if self.nesterov and not self.momentum:
-            raise ValueError("nesterov=True needs a momentum above 0, such as 0.9")
-        self.slots = ("velocity",) if self.momentum else ()
+        self._nesterov = bool(nesterov)
+        self.momentum = momentum
+
+    @property
+    def momentum(self) -> float:
+        """μ; may be set between steps."""
+        return self._momentum
+
+    @momentum.setter
+    def momentum(self, value: float) -> None:
+        value = gate.number(value, "momentum", least=0, below=1)
+        _refuse_nesterov(self._nesterov, value)
+        self._momentum = value
+        self.slots = ("velocity",) if value else ()
+        if not value:
+            self.__dict__.pop("velocity", None)  # of a momentum that comes back later nothing is left
+        if self.network is not None:
+            self.bind(self.network)  # which makes the velocity, where it is new
+
+    @property
+    def nesterov(self) -> bool:
+        """Whether it looks ahead; may be set between steps."""
+        return self._nesterov
+
+    @nesterov.setter
+    def nesterov(self, value: bool) -> None:
+        _refuse_nesterov(bool(value), self._momentum)
+        self._nesterov = bool(value)
 
     def rule(self, ops: Any, w: Any, dw: Any) -> None:
         if self.momentum:
             ops.momentum_step(w, dw, self.velocity, self.rate, self.momentum, self.nesterov)
         else:
             ops.sgd_step(w, dw, self.rate)
+
+
+def _refuse_nesterov(nesterov: bool, momentum: float) -> None:
+    if nesterov and not momentum:
+        raise ValueError("nesterov=True needs a momentum above 0, such as 0.9")
 
 
 class Adam(Optimizer):

@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from . import gate
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
-
-    from .descent import Descent
 
 __all__ = [
     "COLOURS",
@@ -43,6 +43,17 @@ MOST_PICTURES = 100  # weights() draws no more units than this
 TOO_FAR = 1e100  # matplotlib multiplies coordinates, beyond this its arithmetic overflows
 
 
+class Walk(Protocol):
+    """What `descent` draws, as nl.gradient_descent returns it."""
+
+    @property
+    def points(self) -> npt.NDArray[np.float64]:
+        """(steps + 1,) or (steps + 1, d)."""
+
+    def values(self, f: Any) -> npt.NDArray[np.float64]:
+        """J at each of them, (steps + 1,)."""
+
+
 def history(history: Mapping[str, Sequence[float]], ax: Axes | None = None) -> Axes:
     """Training curves: losses on the left axis, every other metric on the right, validation ("val_…") dashed.
 
@@ -50,8 +61,8 @@ def history(history: Mapping[str, Sequence[float]], ax: Axes | None = None) -> A
     they are positive and span more than two decades.
     """
     if not isinstance(history, Mapping):
-        raise ValueError(f"history must map names to lists of floats, as fit returns it, got {history!r}")
-    curves = {name: _numbers(f"history[{name!r}]", values, ndim=1) for name, values in history.items()}
+        raise TypeError(f"history must map names to lists of floats, as fit returns it, not {history!r}")
+    curves = {name: gate.real_array(values, f"history[{name!r}]", axes=1) for name, values in history.items()}
     curves = {name: values for name, values in curves.items() if values.size}
     if not curves:
         raise ValueError("history holds no epochs: train first, trainer.fit(x, y, epochs=...)")
@@ -112,13 +123,12 @@ def decision_boundary(
     x: (N, 2); y: labels (N,) or (N, 1), or one-hot (N, K). A net with one output says class 1 above 0.5, one
     with K outputs the class of the largest. `resolution` is the number of places asked along each axis.
     """
-    points = _numbers("x", x, ndim=2)  # (N, 2)
+    points = gate.real_array(x, "x", axes=2)  # (N, 2)
     if points.shape[1] != 2 or not len(points):
         raise ValueError(f"x must have two columns, the axes of the picture, and a row or more; got {points.shape}")
     if not np.isfinite(points).all():
         raise ValueError("x must be finite: it holds inf or nan")
-    if isinstance(resolution, bool) or not isinstance(resolution, (int, np.integer)) or resolution < 2:
-        raise ValueError(f"resolution must be an int of at least 2, got {resolution!r}")
+    resolution = gate.integer(resolution, "resolution", least=2)
 
     low, high = points.min(axis=0), points.max(axis=0)
     margin = np.where(high > low, 0.08 * (high - low), 1.0)
@@ -237,7 +247,7 @@ def weights(net: Any, layer: int = 0, ax: Axes | None = None, shape: tuple[int, 
     the inputs make a square of at least 3 x 3 (784 = 28 x 28), else the matrix W (inputs, outputs) is drawn.
     """
     matrices = _matrices(net)
-    if isinstance(layer, bool) or layer not in matrices:
+    if gate.integer(layer, "layer", least=0) not in matrices:
         raise ValueError(f"layer must be the index of a Dense layer, one of {list(matrices)}, got {layer!r}")
     W = matrices[layer]  # (inputs, outputs)
     inputs, outputs = W.shape
@@ -279,7 +289,7 @@ def confusion_matrix(matrix: npt.ArrayLike, labels: Sequence[Any] | None = None,
 
     matrix: (K, K) counts, the right answers on the diagonal; labels: K names, 0 … K − 1 when None.
     """
-    counts = _numbers("matrix", matrix, ndim=2)  # (K, K)
+    counts = gate.real_array(matrix, "matrix", axes=2)  # (K, K)
     if counts.shape[0] != counts.shape[1] or not counts.size:
         raise ValueError(f"matrix must be square, true classes by predicted ones, got shape {counts.shape}")
     if not np.isfinite(counts).all() or counts.min() < 0:
@@ -332,7 +342,7 @@ def activations(
     for name, arrays in names.items():
         if len(arrays) != 3:
             raise ValueError(f"names[{name!r}] must be (z, value, derivative), got {len(arrays)} arrays")
-        z, value, derivative = (_numbers(f"names[{name!r}]", array, ndim=1) for array in arrays)
+        z, value, derivative = (gate.real_array(array, f"names[{name!r}]", axes=1) for array in arrays)
         if not z.shape == value.shape == derivative.shape:
             shapes = f"{z.shape}, {value.shape}, {derivative.shape}"
             raise ValueError(f"names[{name!r}]: z, value and derivative must have one shape, got {shapes}")
@@ -351,7 +361,7 @@ def activations(
     return ax
 
 
-def descent(descent: Descent, f: Any, ax: Axes | None = None) -> Axes:
+def descent(descent: Walk, f: Any, ax: Axes | None = None) -> Axes:
     """The steps of a gradient descent on the graph of J = f(θ); for two coordinates on the contours of J.
 
     Points so far off that they cannot be drawn are left out, and the title says from which step on.
@@ -450,16 +460,6 @@ def _colours(count: int) -> list[str]:
     return [to_hex(matplotlib.colormaps["turbo"](k / count)) for k in range(count)]
 
 
-def _numbers(name: str, value: Any, ndim: int) -> npt.NDArray[np.float64]:
-    try:
-        array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be an array of numbers with {ndim} axes: {error}") from error
-    if array.ndim != ndim:
-        raise ValueError(f"{name} must have {ndim} axes, got shape {array.shape}")
-    return array
-
-
 def _labels(y: npt.ArrayLike, samples: int, classes: int) -> npt.NDArray[np.int64]:
     """Class numbers (N,) out of labels (N,) or (N, 1), or one-hot rows (N, K)."""
     array = np.asarray(y)
@@ -468,7 +468,7 @@ def _labels(y: npt.ArrayLike, samples: int, classes: int) -> npt.NDArray[np.int6
     if array.shape not in ((samples,), (samples, 1)):
         wanted = f"({samples},), ({samples}, 1) or one-hot ({samples}, {classes})"
         raise ValueError(f"y must have shape {wanted}, a label for each row of x; got {array.shape}")
-    labels = _numbers("y", array.reshape(samples), ndim=1)
+    labels = gate.real_array(array.reshape(samples), "y", axes=1)
     if not np.isin(labels, np.arange(classes)).all():
         raise ValueError(f"y must hold classes 0 … {classes - 1}, as the net has, got {np.unique(labels)}")
     return labels.astype(np.int64)
@@ -478,7 +478,7 @@ def _matrices(net: Any) -> dict[int, npt.NDArray[np.float64]]:
     """Layer index -> W (inputs, outputs) of each Dense layer; state_dict() brings it over from a GPU."""
     state = net.state_dict()
     dense = [i for i, layer in enumerate(net.layers) if hasattr(layer, "inputs") and f"{i}.W" in state]
-    return {i: _numbers(f"state_dict()['{i}.W']", state[f"{i}.W"], ndim=2) for i in dense}
+    return {i: gate.real_array(state[f"{i}.W"], f"state_dict()['{i}.W']", axes=2) for i in dense}
 
 
 def _largest(values: npt.NDArray[np.float64]) -> float:

@@ -117,28 +117,30 @@ class Sweep:
         self.work: float | None = None  # of a row
         self.free: dict[int, list[Program]] = {}  # rows of a block -> programs that nobody uses at the moment
 
-    def __call__(self, data: Mapping[str, Any], rows: int, most: int | None = None, total: Any = None) -> bool:
-        """Do all rows of the data, at most so many at once, and add the sums to `total` (S,), if there is one.
+    def __call__(
+        self, data: Mapping[str, Any], rows: int, most: int | None = None, sums: list[np.ndarray] | None = None
+    ) -> bool:
+        """Do all rows of the data, at most so many at once; `sums` gets those (S,) of each part of the rows, in order.
 
         False as soon as the first of the sums is not finite; the other rows are then not done.
         """
         largest = self.device.rows_at_once if most is None else min(most, self.device.rows_at_once)
         largest = 1 << (largest.bit_length() - 1)
         if self.threads > 1 and rows > largest and rows * self._work(largest, data) > WORTH_THREADS:
-            return self._on_threads(data, rows, largest, total)
+            return self._on_threads(data, rows, largest, sums)
         start = 0
         for size, times in blocks(rows, largest):
-            if not self._run(data, start, size, times, total):
+            if not self._run(data, start, size, times, sums):
                 return False
             start += size * times
         return True
 
-    def _run(self, data: Mapping[str, Any], start: int, size: int, times: int, total: Any) -> bool:
+    def _run(self, data: Mapping[str, Any], start: int, size: int, times: int, sums: list[np.ndarray] | None) -> bool:
         """Do so many blocks of this size, from a row on."""
         program = self._taken(size, data)
         went_well = program.replay.sweep(data, start, times)
-        if total is not None:
-            total += program.sums
+        if sums is not None:
+            sums.append(np.array(self.device.to_numpy(program.sums)))
         self._back(size, program)
         return went_well
 
@@ -156,13 +158,14 @@ class Sweep:
         if len(free) < MOST_KEPT:
             free.append(program)
 
-    def _on_threads(self, data: Mapping[str, Any], rows: int, largest: int, total: Any) -> bool:
-        """Share the blocks out among threads that live no longer than this call; sums are added in the rows' order."""
-        parts, start = [], 0
+    def _on_threads(self, data: Mapping[str, Any], rows: int, largest: int, sums: list[np.ndarray] | None) -> bool:
+        """Share the blocks out among threads that live no longer than this call."""
+        parts: list[tuple[int, int, int, list[np.ndarray]]] = []
+        start = 0
         for size, times in blocks(rows, largest):
             some = -(-times // (PARTS * self.threads))
             for done in range(0, times, some):
-                parts.append((start + done * size, size, min(some, times - done), np.zeros(self.size)))
+                parts.append((start + done * size, size, min(some, times - done), []))
             start += size * times
         left = iter(parts)  # an iterator of a list gives each part to one thread only
         ended: list[BaseException | None] = []
@@ -187,9 +190,9 @@ class Sweep:
                 other.join()
         for error in filter(None, ended):
             raise error
-        if total is not None:
-            for *_, sums in parts:
-                total += sums
+        if sums is not None:
+            for *_, found in parts:
+                sums += found
         return not ended
 
     def _work(self, size: int, data: Mapping[str, Any]) -> float:

@@ -7,6 +7,7 @@ symbols it is written down (programs.py), and the original is never touched.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -83,7 +84,8 @@ class Step:
         """The same step with these kernels on these arrays; this one is left as it is."""
         network = self.network.on(ops, arrays, training)
         optimizer = self.optimizer.on(network, arrays) if training else self.optimizer
-        return replace(self, network=network, loss=self.loss.on(ops), optimizer=optimizer)
+        metrics = tuple(copy.copy(metric) for metric in self.metrics)
+        return replace(self, network=network, loss=self.loss.on(ops), optimizer=optimizer, metrics=metrics)
 
     def training(self, ops: Any, arrays: Mapping[str, Any]) -> Callable[[int], None]:
         """`train` with these kernels on these arrays, which have the data among them."""
@@ -119,6 +121,15 @@ class Step:
             parts.append(view(sums, name, start, shape))
             start += math.prod(shape)
         return parts
+
+    def merged(self, sums: Sequence[np.ndarray], outputs: int) -> np.ndarray:
+        """The sums (S,) of all rows, from those of the parts of which they are made."""
+        total, *others = sums
+        for more in others:
+            mine, its = self.parts(total, outputs), self.parts(more, outputs)
+            merged = [mine[0] + its[0], *(m.merge(a, b).ravel() for m, a, b in zip(self.metrics, mine[1:], its[1:]))]
+            total = np.concatenate(merged)
+        return total
 
     def values(self, sums: np.ndarray, rows: int, outputs: int) -> dict[str, float]:
         """The sums (S,) of so many rows -> loss and metrics by name."""

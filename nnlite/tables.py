@@ -254,11 +254,11 @@ class Scale(NamedTuple):
     def of(cls, x: np.ndarray) -> Scale:
         """Of the rows x (N, D)."""
         with np.errstate(over="ignore", invalid="ignore"):
-            mean, deviation = x.mean(axis=0), x.std(axis=0)
+            from_first = x - x[0]  # of 1e9 ± 1e-3 these keep their digits, and of a constant column they are 0
+            mean, deviation = x[0] + from_first.mean(axis=0), from_first.std(axis=0)
         if not np.isfinite(deviation).all():
             raise ValueError(f"column {int(np.argmin(np.isfinite(deviation))) + 1} has numbers too large to be squared")
-        constant = (x == x[0]).all(axis=0) | (deviation == 0)  # rounding may give a constant column a σ of 1e-17
-        return cls(mean, np.where(constant, 1.0, deviation))
+        return cls(mean, np.where(deviation == 0, 1.0, deviation))
 
     def apply(self, x: np.ndarray) -> np.ndarray:
         """(x − μ) / σ, (N, D)."""

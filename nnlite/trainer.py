@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -10,15 +11,14 @@ from typing import Any
 import numpy as np
 
 from . import gate
-from .activations import Identity, ReLU, Softplus, Tanh
+from .activations import Identity, ReLU, Sigmoid, Softmax, Softplus, Tanh, TanhOffset
 from .chunks import Chunks
 from .devices.common.recording import Tape
 from .history import History
 from .layers import Dense
-from .losses import Loss
+from .losses import BinaryCrossEntropy, CategoricalCrossEntropy, Loss
 from .losses import loss as loss_named
-from .metrics import Metric
-from .metrics import metric as metric_named
+from .metrics import Metric, chosen
 from .network import Sequential
 from .optimizers import SGD, Optimizer
 from .optimizers import optimizer as optimizer_named
@@ -65,7 +65,7 @@ class Trainer:
     ) -> None:
         if not isinstance(network, Sequential):
             raise TypeError(f"network must be a Sequential, not {network!r}")
-        if network.inputs is None or network.outputs is None:
+        if network.outputs is None:
             raise ValueError("the network has no Dense layer, so there is nothing to train")
         if isinstance(metrics, str):
             raise TypeError(f'metrics must be a list such as ["{metrics}"], not the text {metrics!r}')
@@ -74,7 +74,7 @@ class Trainer:
         if optimizer is None:
             optimizer = SGD()
         self.optimizer = optimizer if isinstance(optimizer, Optimizer) else optimizer_named(optimizer)
-        self.metrics = [metric_named(m) for m in metrics]
+        self.metrics = chosen(metrics, self.loss, network)
         self.replay = gate.one_of(replay, ("auto", "eager", "graph", "persistent"), "replay")
         if self.replay != "eager":
             network.backend.refuse(self.replay)
@@ -129,9 +129,10 @@ class Trainer:
         mean loss and the metrics over the epoch's rows as they were trained, and "val_…" of `validation_data` after
         each epoch. `progress` shows a bar on stderr. DivergedError when loss or parameters stop being finite.
 
-        Arrays that do not fit onto a GPU are taken there in chunks. Data that do not fit into memory come in chunks: x
-        a numpy.memmap, or, without y, an iterable of pairs (x, y), or a function that makes one for each epoch.
-        Batches, and their order, are then those of one chunk at a time.
+        A numpy.memmap that fits into half of the free memory trains as a plain array does. A larger one, and arrays
+        that do not fit onto a GPU, are taken in chunks whose rows come from all over the data in every epoch (of a
+        file, in blocks of 64 KiB). Chunks of your own, without y, are an iterable of pairs (x, y), or a function that
+        makes one for each epoch: rows are then shuffled within a chunk only, so each should have rows of every kind.
         """
         epochs, batch_size = gate.integer(epochs, "epochs", least=0), gate.integer(batch_size, "batch_size")
         backend = self.network.backend
@@ -180,17 +181,19 @@ class Trainer:
         """Epochs over all chunks -> how many are done, at the end of each."""
         safe = _Safe(self.network)
         for done in range(epochs):
-            total, rows, before = np.zeros(1), 0, bar.rows
+            sums: list[np.ndarray] = []  # of each chunk
+            rows, before = 0, bar.rows
             for i, chunk in enumerate(chunks.epoch(shuffles)):
                 x, target = self._data(*chunk, names=(f"x of chunk {i}", f"y of chunk {i}"))
                 steps = self._steps(x, target, batch_size, 1, bar)
                 try:
                     steps.start(1, shuffles)
                     self._run(steps, 1, done, before + rows, safe, bar)
-                    total, rows = total + steps.finished()[0], rows + len(x)
+                    sums.append(steps.finished()[0].copy())
                 finally:
                     steps.close()
-            self._remember(total[None], rows)
+                rows += len(x)
+            self._remember(self._step().merged(sums, self.network.outputs or 0)[None], rows)
             yield done + 1
 
     def _steps(self, x: Any, target: Any, batch_size: int, epochs: int, bar: Bar) -> Steps:
@@ -227,12 +230,14 @@ class Trainer:
     def _evaluate(self, x: Any, target: Any, most: int | None = None) -> dict[str, float]:
         """`evaluate` of x (N, inputs), target (N, outputs) that have passed the gate, at most so many rows at once."""
         step, columns = self._step(), target.shape[1]
-        sums = self.network.backend.zeros(step.size(columns), np.float64)
+        sums: list[np.ndarray] = []  # of each block
         if not self._evaluation(step, columns)({"x": x, "target": target}, len(x), most, sums):
-            arrays = {"x": x, "target": target, "position": self.network.backend.zeros(1, np.int64), "sums": sums}
-            sums[...] = 0  # the loss is not finite: metrics are of all rows all the same
-            step.evaluation(self.network.ops, arrays | step.arrays())(len(x))
-        return step.values(self.network.backend.to_numpy(sums), len(x), columns)
+            # The loss is not finite, where a program stops; the metrics are of all rows all the same.
+            zeros, arrays = self.network.backend.zeros, {"x": x, "target": target} | step.arrays()
+            arrays |= {"position": zeros(1, np.int64), "sums": zeros(step.size(columns), np.float64)}
+            step.evaluation(self.network.ops, arrays)(len(x))
+            sums = [self.network.backend.to_numpy(arrays["sums"])]
+        return step.values(step.merged(sums, columns), len(x), columns)
 
     def _evaluation(self, step: Step, columns: int) -> Sweep:
         """What evaluates, recorded anew after something in the step has changed."""
@@ -253,8 +258,13 @@ class Trainer:
     def _data(self, x: Any, y: Any, names: tuple[str, str] = ("x", "y")) -> tuple[Any, Any]:
         """x (N, inputs), y -> both through the gate, y as (N, outputs)."""
         net = self.network
-        x = gate.samples(x, net.backend, net.dtype, net.inputs, names[0])
-        return x, gate.targets(y, (len(x), net.outputs or 0), net.backend, net.dtype, self.loss.target, names[1])
+        names_of_columns = net.columns or gate.columns_of(x)
+        x = net.samples(x, names[0])
+        net.columns = names_of_columns
+        target = gate.targets(y, (len(x), net.outputs or 0), net.backend, net.dtype, self.loss.target, names[1])
+        for metric in self.metrics:
+            metric.check(target, names[1])
+        return x, target
 
     def _validation(self, data: Any) -> tuple[Any, Any]:
         if not isinstance(data, (tuple, list)) or len(data) != 2:
@@ -302,23 +312,35 @@ def _quiet() -> np.errstate:
 
 
 def _from_logits(network: Sequential, loss: Loss) -> tuple[Loss, int]:
-    """The loss as it is computed, and how many layers come before it."""
+    """The loss as it is computed, and how many layers come before it; ValueError for outputs that it cannot teach."""
     last, depth = network.layers[-1], len(network.layers)
     kind, link = type(loss).__name__, loss.link
+    if network.outputs == 1 and (loss.target == "class" or isinstance(last, Softmax)):
+        what = "the network ends in Softmax over a single output, which is always 1"
+        if loss.target == "class":
+            what = f"{kind} needs one output for each class, but the network has a single one"
+        raise ValueError(f"{what}: for two classes end it in Sigmoid() and use BinaryCrossEntropy")
     if link is None:
         return loss, depth
-    if loss.target == "class" and network.outputs == 1:
-        raise ValueError(
-            f"{kind} needs one output for each class, but the network has a single one: use BinaryCrossEntropy"
-        )
+    if loss.from_logits and isinstance(last, (Sigmoid, TanhOffset, Softmax)):
+        what = f"has {link.__name__} inside: take it"
+        if not isinstance(last, link):
+            what = f"expects values before the {link.__name__}: take {last!r}"
+        raise ValueError(f"{kind}(from_logits=True) {what} from the network's end")
     if isinstance(last, link):
-        if loss.from_logits:
-            raise ValueError(f"{kind}(from_logits=True) has {link.__name__} inside: take it from the network's end")
-        stable = type(loss)(from_logits=True, reduction=loss.reduction)  # type: ignore[call-arg]
+        if type(loss).kernel not in (BinaryCrossEntropy.kernel, CategoricalCrossEntropy.kernel):
+            return loss, depth  # its own formula may know probabilities only
+        stable = copy.copy(loss)
+        stable.from_logits = True
         return stable, depth - 1
-    if not loss.from_logits and isinstance(last, (Dense, ReLU, Identity, Softplus, Tanh)):
+    strange: tuple[type, ...] = (Dense, ReLU, Identity, Softplus, Tanh)
+    if loss.target == "class":
+        strange += (Sigmoid, TanhOffset)  # to have every output go to 1 is the least such loss
+    if not loss.from_logits and isinstance(last, strange):
+        each = isinstance(last, (Sigmoid, TanhOffset))
+        wanted = "probabilities that sum to 1" if each else "probabilities"
+        remedy = "use BinaryCrossEntropy for outputs that are each a yes or no" if each else "take from_logits=True"
         raise ValueError(
-            f"{kind} expects probabilities, but the network ends in {last!r}: end it in {link.__name__}(), "
-            "or take from_logits=True"
+            f"{kind} expects {wanted}, but the network ends in {last!r}: end it in {link.__name__}(), or {remedy}"
         )
     return loss, depth

@@ -33,20 +33,101 @@ def test_chunks_in_order_are_the_whole(device, data):
             np.testing.assert_allclose(found_history[name], history[name], rtol=1e-12)
 
 
-def test_a_large_memmap_is_cut_into_chunks(device, data, tmp_path, monkeypatch):
-    x, y = data
-    x.astype(np.float32).tofile(tmp_path / "x")
-    mapped = np.memmap(tmp_path / "x", np.float32, "r", shape=x.shape)
-    whole, _ = fit(device, x.astype(np.float32), y)
+def mapped(path, x):
+    x.tofile(path)
+    return np.memmap(path, x.dtype, "r", shape=x.shape)
+
+
+def rows_of_each_chunk(monkeypatch):
     seen = []
     samples = nl.gate.samples
     monkeypatch.setattr(nl.gate, "samples", lambda a, *rest: seen.append(len(a)) or samples(a, *rest))
-    np.testing.assert_array_equal(fit(device, mapped, y)[0], whole)
-    assert seen == [230]  # small enough to be taken whole
-    seen.clear()
+    return seen
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_a_memmap_that_fits_into_memory_trains_as_an_array_does(shuffle, device, data, tmp_path, monkeypatch):
+    """However large it is beside a chunk; joblib hands its workers arrays of more than 1 MB in this form."""
+    x, y = data
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 80 * 3 * 8)
-    np.testing.assert_allclose(fit(device, mapped, y)[0], whole, rtol=1e-12)
+    whole, history = fit(device, x, y, shuffle=shuffle)
+    seen = rows_of_each_chunk(monkeypatch)
+    found, found_history = fit(device, mapped(tmp_path / "x", x), mapped(tmp_path / "y", y), shuffle=shuffle)
+    np.testing.assert_array_equal(found, whole)
+    assert dict(found_history) == dict(history) and seen == [230]
+
+
+@pytest.mark.parametrize("memory", [230 * 3 * 8, None])
+def test_a_memmap_that_does_not_fit_is_cut_into_chunks(memory, device, data, tmp_path, monkeypatch):
+    x, y = data
+    whole, _ = fit(device, x, y)
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 80 * 3 * 8)
+    monkeypatch.setattr(chunks, "available_memory", lambda: memory)
+    seen = rows_of_each_chunk(monkeypatch)
+    np.testing.assert_allclose(fit(device, mapped(tmp_path / "x", x), y)[0], whole, rtol=1e-12)
     assert seen == [80, 80, 70] * 3  # never more than a chunk
+    seen.clear()
+    assert not np.allclose(fit(device, mapped(tmp_path / "x", x), y, shuffle=True)[0], whole)
+    assert seen == [80, 80, 70] * 3
+
+
+@pytest.mark.parametrize(("rows", "block_bytes"), [(100, 8), (100, 24), (128, 16), (1000, 2**16)])
+def test_chunks_of_a_file_in_order_of_class_are_mixed(rows, block_bytes, tmp_path, monkeypatch):
+    """Every row once an epoch, in another order each time, and every chunk with all classes in nearly equal shares."""
+    x, y = np.arange(4003.0).reshape(-1, 1), np.arange(4003) * 4 // 4003
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", rows * 8)
+    monkeypatch.setattr(chunks, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(chunks, "available_memory", lambda: x.nbytes)
+    found = chunks.Chunks.of(mapped(tmp_path / "x", x), list(y), 8, epochs=2)
+    shuffles, epochs = np.random.default_rng(3), []
+    for _ in range(2):
+        parts = list(found.epoch(shuffles))
+        assert [len(part) for part, _ in parts] == [*[rows] * (4003 // rows), 4003 % rows]
+        for part, labels in parts[:-1]:
+            np.testing.assert_array_equal(labels, y[part[:, 0].astype(int)])
+            shares = np.bincount(labels, minlength=4) / rows
+            assert shares.min() > 0.05  # of four sorted classes a chunk cut in order would have one
+        epochs.append(np.concatenate([part[:, 0] for part, _ in parts]))
+        assert sorted(epochs[-1]) == x[:, 0].tolist()
+    assert epochs[0].tolist() != epochs[1].tolist()
+
+
+def test_an_array_too_large_for_the_device_is_shuffled_whole():
+    x, y = np.arange(1000.0).reshape(-1, 1), np.arange(1000)
+    found = chunks.Chunks.of(x, y, 8, epochs=1, room=1000 * 8)
+    first, _ = next(iter(found.epoch(np.random.default_rng(0))))
+    assert len(first) == 125 and first.max() - first.min() > 900
+    assert np.diff(first[:, 0]).max() > 20 and (np.diff(first[:, 0]) == 1).mean() < 0.3  # row by row, not in blocks
+
+
+def test_a_file_in_order_of_class_is_learned_as_an_array_is(tmp_path, monkeypatch, rng):
+    """What a network that saw class after class forgets: the accuracy of the history is that of the data."""
+    labels = np.repeat(np.arange(4), 500)
+    x = np.array([[3.0, 0], [0, 3], [-3, 0], [0, -3]])[labels] + rng.standard_normal((2000, 2))
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 500 * 2 * 8)
+    monkeypatch.setattr(chunks, "BLOCK_BYTES", 5 * 2 * 8)
+    monkeypatch.setattr(chunks, "available_memory", lambda: x.nbytes)
+    net = nl.mlp([2, 4], output="softmax", device="numpy", dtype="float64")
+    trainer = nl.Trainer(net, "cce", nl.SGD(lr=0.3), metrics=["accuracy"])
+    history = trainer.fit(mapped(tmp_path / "x", x), labels, epochs=5, progress=False)
+    truth = trainer.evaluate(x, labels)["accuracy"]
+    assert truth > 0.93 and history["accuracy"][-1] == pytest.approx(truth, abs=0.02)
+
+
+def test_how_much_memory_is_available():
+    found = chunks.available_memory()
+    assert found is None or 2**20 < found < 2**50
+
+
+def test_memory_where_the_system_tells_less(monkeypatch):
+    def refuse(*_, **__):
+        raise OSError("no such file")
+
+    monkeypatch.setattr(chunks, "open", refuse, raising=False)
+    monkeypatch.setattr(chunks.os, "sysconf", {"SC_PHYS_PAGES": 1000, "SC_PAGE_SIZE": 4096}.get, raising=False)
+    assert chunks.available_memory() == 4_096_000
+    monkeypatch.delattr(chunks.os, "sysconf")
+    assert chunks.available_memory() is None
 
 
 def test_shuffled_chunks_see_every_row_once(device):

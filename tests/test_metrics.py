@@ -23,10 +23,80 @@ def test_against_scikit_learn(rng):
 def test_shares_of_batches_add_up(name, rng):
     metric = METRICS[name]()
     p, t = rng.uniform(0, 1, (23, 2)), rng.uniform(0, 1, (23, 2)) + 5
+    t = np.eye(2)[rng.integers(0, 2, 23)] if name == "accuracy" else t
     sums = np.zeros(metric.shape(2))
     for a, b in ((0, 9), (9, 18), (18, 23)):
         metric.add(metrics_module.HOST.ops, p[a:b], t[a:b], sums)
     assert metric.value(sums) == pytest.approx(metric(p, t), rel=1e-12)
+
+
+SMALL_SPREADS = {  # mean, standard deviation: Σ t² − (Σ t)² / N has no digit left of these
+    "a million and 1": (1e6, 1),
+    "a year and its thousandth": (2020, 1e-3),
+    "seconds since 1970": (1.7e9, 1),
+    "a thousand and its millionth": (1e3, 1e-3),
+    "far below zero": (-1e9, 1),
+    "around zero": (0, 1e-3),
+}
+
+
+@pytest.mark.parametrize("cuts", [(), (1,), (1, 2, 3), (250,), (7, 8, 300, 499)])
+@pytest.mark.parametrize(("mean", "deviation"), SMALL_SPREADS.values(), ids=SMALL_SPREADS)
+def test_r2_where_the_spread_is_small_beside_the_mean(mean, deviation, cuts, device, rng):
+    """Batch by batch, sorted so that no batch is like another, and after the sums were set to zero."""
+    r2_score = pytest.importorskip("sklearn.metrics").r2_score
+    t = np.sort(mean + deviation * rng.standard_normal((500, 3)) * [1, 2, 3], axis=0)
+    p = t + 0.1 * deviation * rng.standard_normal(t.shape)
+    where, metric = nl.get_device(device), METRICS["r2"]()
+    sums = where.zeros(metric.shape(3), np.float64)
+    for _ in range(2):
+        sums[...] = 0
+        parts = [(where.asarray(p[a:b]), where.asarray(t[a:b])) for a, b in zip([0, *cuts], [*cuts, 500])]
+        for part in parts:
+            metric.add(where.ops, *part, sums)
+    assert metric.value(where.to_numpy(sums)) == pytest.approx(r2_score(t, p), rel=1e-9)
+
+
+@pytest.mark.parametrize(("mean", "deviation"), SMALL_SPREADS.values(), ids=SMALL_SPREADS)
+def test_r2_of_chunks_is_r2_of_the_whole(mean, deviation, rng):
+    r2_score = pytest.importorskip("sklearn.metrics").r2_score
+    t = np.sort(mean + deviation * rng.standard_normal((60, 2)), axis=0)
+    p = t + 0.3 * deviation * rng.standard_normal(t.shape)
+    metric = METRICS["r2"]()
+    total = np.zeros(metric.shape(2))
+    for a, b in ((0, 1), (1, 20), (20, 20), (20, 60)):
+        sums = np.zeros(metric.shape(2))
+        if a < b:
+            metric.add(metrics_module.HOST.ops, p[a:b], t[a:b], sums)
+        total = metric.merge(total, sums)
+    assert metric.value(total) == pytest.approx(r2_score(t, p), rel=1e-9)
+
+
+@pytest.mark.parametrize("source", ["arrays", "chunks"])
+def test_r2_of_a_small_spread_in_training(source, device, rng):
+    """The last epoch's, of a network in float64 that moves too little to be another one by the end of it."""
+    r2_score = pytest.importorskip("sklearn.metrics").r2_score
+    x = np.sort(rng.standard_normal((90, 1)), axis=0)
+    y = 2020 + 1e-3 * (x + 0.3 * rng.standard_normal(x.shape))
+    net = nl.Sequential(nl.Dense(1, 1), device=device, dtype="float64")
+    net.load_state_dict({"0.W": [[1e-3]], "0.b": [2020.0]})
+    trainer = nl.Trainer(net, "mse", nl.SGD(lr=1e-12), metrics=["r2"])
+    arguments = (x, y) if source == "arrays" else ([(x[:50], y[:50]), (x[50:], y[50:])],)
+    history = trainer.fit(*arguments, epochs=3, batch_size=20, progress=False)
+    expected = r2_score(y, net.predict(x))
+    assert 0.5 < expected < 0.99
+    np.testing.assert_allclose(history["r2"], expected, rtol=1e-6)
+    assert trainer.evaluate(x, y, batch_size=7)["r2"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_squares_of_large_float32_errors_do_not_overflow(device):
+    where = nl.get_device(device)
+    p, t = np.array([[3e20], [1.0]], np.float32), np.array([[0.0], [1.0]], np.float32)
+    for name, expected in (("rmse", 3e20 / np.sqrt(2)), ("r2", 1 - 9e40 / 0.5)):
+        metric = METRICS[name]()
+        sums = where.zeros(metric.shape(1), np.float64)
+        metric.add(where.ops, where.asarray(p), where.asarray(t), sums)
+        assert metric.value(where.to_numpy(sums)) == pytest.approx(expected, rel=1e-6)
 
 
 def test_r2_of_a_constant_target():
@@ -39,6 +109,137 @@ def test_r2_of_a_constant_target():
 def test_one_output_counts_by_its_side_of_a_half():
     assert METRICS["accuracy"]()([0.9, 0.2, 0.6], [1, 0, 0]) == pytest.approx(2 / 3)
     np.testing.assert_array_equal(confusion_matrix([[0.9], [0.2], [0.6]], [1, 0, 0]), [[1, 1], [0, 1]])
+
+
+def multi_label(rng, n=200, outputs=3):
+    x = rng.standard_normal((n, outputs))
+    return x, (x > 0) * 1.0
+
+
+def passes_on(outputs, activation, device="numpy", scale=50.0):
+    """A network whose outputs are its inputs, times a scale, through an activation."""
+    layers = [nl.Dense(outputs, outputs), *([] if activation is None else [activation()])]
+    net = nl.Sequential(*layers, device=device)
+    net.load_state_dict({"0.W": scale * np.eye(outputs), "0.b": np.zeros(outputs)})
+    return net
+
+
+def test_accuracy_of_several_yes_or_no_counts_each(device, rng):
+    metrics = pytest.importorskip("sklearn.metrics")
+    x, y = multi_label(rng)
+    trainer = nl.Trainer(passes_on(3, nl.Sigmoid, device), "bce", nl.SGD(lr=1e-9), metrics=["accuracy"])
+    assert trainer.evaluate(x, y)["accuracy"] == 1
+    assert trainer.fit(x, y, progress=False)["accuracy"] == [1]
+    wrong = y.copy()
+    wrong[:50, 1] = 1 - wrong[:50, 1]
+    expected = metrics.accuracy_score(wrong.ravel(), (x > 0).ravel())
+    assert trainer.evaluate(x, wrong)["accuracy"] == pytest.approx(expected) == pytest.approx(1 - 50 / 600)
+    assert METRICS["accuracy"]()(trainer.network.predict(x), wrong) == pytest.approx(expected)
+    with pytest.raises(ValueError, match=r"take one matrix for each output k: confusion_matrix\(prediction\[:, k\]"):
+        confusion_matrix(trainer.network.predict(x), wrong)
+
+
+@pytest.mark.parametrize("loss", ["mse", "mae", "half_mse"])
+@pytest.mark.parametrize("activation", [nl.Sigmoid, nl.Softmax, nl.TanhOffset, None])
+def test_accuracy_of_classes_under_losses_for_numbers(activation, loss, rng):
+    """As crysx_nn trains: one-hot rows, or a single 0 or 1, under the mean squared error."""
+    x = rng.standard_normal((100, 4))
+    labels = x.argmax(axis=1)
+    net = passes_on(4, activation, scale=1.0)
+    trainer = nl.Trainer(net, loss, metrics=["accuracy"])
+    flipped = np.where(np.arange(100) < 25, (labels + 1) % 4, labels)
+    for y in (flipped, np.eye(4)[flipped], 2 * np.eye(4)[flipped] - 1, 0.1 + 0.8 * np.eye(4)[flipped]):
+        assert trainer.evaluate(x, y)["accuracy"] == 0.75
+    one = nl.Trainer(passes_on(1, nl.Sigmoid), loss, metrics=["accuracy"])
+    assert one.evaluate(x[:, :1], x[:, 0] > 0)["accuracy"] == 1
+
+
+@pytest.mark.parametrize("activation", [nl.Tanh, None])
+def test_accuracy_of_minus_one_and_one_goes_by_the_sign(activation, device, rng):
+    x = rng.uniform(-0.4, 0.4, (60, 1))  # nothing is above ½
+    y = np.sign(x)
+    trainer = nl.Trainer(passes_on(1, activation, device, scale=1.0), "mse", metrics=["accuracy"])
+    assert trainer.evaluate(x, y, batch_size=7)["accuracy"] == 1
+    assert METRICS["accuracy"]()(x, y) == 1
+    np.testing.assert_array_equal(confusion_matrix(x, y), np.diag([(x <= 0).sum(), (x > 0).sum()]))
+    y[:15] *= -1
+    assert trainer.evaluate(x, y)["accuracy"] == 0.75
+
+
+def test_accuracy_by_its_kind(rng):
+    x, y = multi_label(rng)
+    net = passes_on(3, nl.Tanh, scale=0.4)
+    each = nl.Trainer(net, "mse", metrics=[nl.metrics.Accuracy("each")])
+    assert each.evaluate(x, 2 * y - 1)["accuracy"] == 1
+    one_hot = np.eye(3)[x.argmax(axis=1)]
+    for_class = nl.Trainer(passes_on(3, nl.Sigmoid), "bce", metrics=[nl.metrics.Accuracy("class")])
+    assert for_class.evaluate(x, one_hot)["accuracy"] > 0.8
+    with pytest.raises(ValueError, match="y has rows with several classes or none, but accuracy takes the largest"):
+        for_class.evaluate(x, y)
+    with pytest.raises(ValueError, match="kind='all' is not known; choose one of 'class', 'each'"):
+        nl.metrics.Accuracy("all")
+    single = nl.Trainer(passes_on(1, nl.Sigmoid), "mse", metrics=[nl.metrics.Accuracy("class")])
+    assert single.evaluate(x[:, :1], 1 - y[:, 0])["accuracy"] == 0  # one output is a class too: not always right
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (lambda y: y[:, :1], r"accuracy counts yes-or-no targets, 0 and 1 or −1 and \+1, but y has .*'r2', 'rmse' or"),
+        (lambda y: y, r"accuracy counts labels or one-hot rows, but y has the row \[.*take the metrics 'r2', 'rmse'"),
+        (lambda y: np.arange(40) % 3.0, "accuracy counts yes-or-no targets.*but y has 2;"),
+        (
+            lambda y: (y > 0) * 1.0,
+            r'use|largest output for the class: count each output by nl.metrics.Accuracy\("each"\)',
+        ),
+        (lambda y: np.full((40, 1), 7.0), "accuracy counts yes-or-no targets.*but y has 7;"),
+    ],
+)
+def test_accuracy_of_numbers_is_refused(y, message, rng):
+    x = rng.standard_normal((40, 3))
+    target = y(rng.standard_normal((40, 3)))
+    outputs = 1 if target.ndim == 1 else target.shape[1]
+    trainer = nl.Trainer(nl.mlp([3, outputs], device="numpy"), "mse", metrics=["accuracy"])
+    for call in (trainer.evaluate, lambda x, y: trainer.fit(x, y, progress=False), trainer.step):
+        with pytest.raises(ValueError, match=message):
+            call(x, target)
+    if outputs == 1:
+        for call in (METRICS["accuracy"](), confusion_matrix):
+            with pytest.raises(ValueError, match="target has"):
+                call(np.zeros((40, 1)), target)
+
+
+def test_logits_are_told_or_refused(rng):
+    metrics = pytest.importorskip("sklearn.metrics")
+    z = rng.standard_normal(50)
+    labels = z + 0.5 * rng.standard_normal(50) > 0
+    expected = metrics.accuracy_score(labels, z > 0)
+    for call in (METRICS["accuracy"](), confusion_matrix):
+        with pytest.raises(ValueError, match=r"prediction has values outside 0 … 1, which .* from_logits=True"):
+            call(z, labels)
+    assert nl.metrics.Accuracy(from_logits=True)(z, labels) == pytest.approx(expected)
+    np.testing.assert_array_equal(
+        confusion_matrix(z, labels, from_logits=True), metrics.confusion_matrix(labels, z > 0)
+    )
+    net = passes_on(1, None, scale=1.0)
+    trainer = nl.Trainer(net, nl.BinaryCrossEntropy(from_logits=True), metrics=["accuracy"])
+    given = nl.Trainer(net, nl.BinaryCrossEntropy(from_logits=True), metrics=[nl.metrics.Accuracy(from_logits=True)])
+    for each in (trainer, given):
+        assert each.evaluate(z[:, None], labels)["accuracy"] == pytest.approx(expected)
+
+
+def test_names_are_columns_of_the_history_each_its_own():
+    class Named(nl.Metric):
+        def __init__(self, name):
+            self.name = name
+
+    net = nl.mlp([2, 1], device="numpy")
+    for name in ("loss", "val_mae", None):
+        with pytest.raises(ValueError, match=r"metrics\[1\] has the name .*give it another `name`"):
+            nl.Trainer(net, metrics=["mae", Named(name)])
+    for twice in (["mae", "mae"], ["mae", Named("mae")]):
+        with pytest.raises(ValueError, match="metrics has 'mae' twice; give one of them another `name`"):
+            nl.Trainer(net, metrics=twice)
 
 
 def test_what_does_not_fit():

@@ -104,6 +104,45 @@ def test_learning_rate_can_be_changed_between_steps(device):
         optimizer.lr = 0
 
 
+@pytest.mark.parametrize(("lr", "dtype", "word"), [(1e-46, "float32", "small"), (1e39, "float32", "large")])
+def test_a_learning_rate_that_the_dtype_cannot_hold(lr, dtype, word, device):
+    message = f"lr=1e.* is too {word} for float32, the network's dtype, which goes from 1.2e-38 to 3.4e"
+    with pytest.raises(ValueError, match=message):
+        nl.Trainer(make_network(device, dtype), optimizer=nl.Adam(lr=lr))
+    optimizer = nl.SGD(lr=0.1)
+    nl.Trainer(make_network(device, dtype), optimizer=optimizer)
+    with pytest.raises(ValueError, match=message):
+        optimizer.lr = lr
+    assert optimizer.lr == 0.1
+    nl.Trainer(make_network(device, "float64"), optimizer=nl.SGD(lr=lr))
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_momentum_can_be_changed_between_steps(nesterov, device, rng):
+    """Set after the optimizer was made, bound or used, it is as if it had been there from then on."""
+    x, y = rng.standard_normal((9, 3)), rng.standard_normal((9, 2))
+    results = []
+    for late in (False, True):
+        trainer = nl.Trainer(make_network(device), "mse", nl.SGD(lr=0.05, **({} if late else {"momentum": 0.8})))
+        trainer.optimizer.momentum = 0.8
+        trainer.optimizer.nesterov = nesterov
+        for _ in range(3):
+            trainer.step(x, y)
+        trainer.optimizer.nesterov = False
+        trainer.optimizer.momentum = 0
+        trainer.step(x, y)
+        trainer.optimizer.momentum = 0.5
+        trainer.fit(x, y, epochs=2, batch_size=4, progress=False)
+        results.append(trainer.network.state_dict()["2.W"])
+    np.testing.assert_array_equal(*results)
+    with pytest.raises(ValueError, match="momentum must be finite and at least 0 and below 1, not"):
+        trainer.optimizer.momentum = 1
+    trainer.optimizer.nesterov = True
+    with pytest.raises(ValueError, match="nesterov=True needs a momentum above 0"):
+        trainer.optimizer.momentum = 0
+    assert trainer.optimizer.momentum == 0.5
+
+
 def test_a_new_optimizer_is_its_rule(rng):
     class SignDescent(nl.Optimizer):
         def rule(self, ops, w, dw):

@@ -251,6 +251,64 @@ def test_names_for_everything_and_combinations_that_make_no_sense():
         nl.Trainer(nl.Sequential(nl.ReLU(), device="numpy"))
 
 
+@pytest.mark.parametrize(
+    ("outputs", "output", "loss", "message"),
+    [
+        (
+            1,
+            "softmax",
+            "bce",
+            r"Softmax over a single output, which is always 1: for two classes end it in Sigmoid\(\)",
+        ),
+        (1, "softmax", "mse", r"Softmax over a single output, which is always 1"),
+        (1, "softmax", "cce", "needs one output for each class, but the network has a single one.*BinaryCrossEntropy"),
+        (
+            3,
+            "sigmoid",
+            "cce",
+            r"that sum to 1, but the network ends in Sigmoid\(\): end it in Softmax\(\), or use Binary",
+        ),
+        (3, "tanh_offset", "cce", r"that sum to 1, but the network ends in TanhOffset\(\): end it in Softmax\(\)"),
+        (
+            3,
+            "sigmoid",
+            nl.CategoricalCrossEntropy(True),
+            r"values before the Softmax: take Sigmoid\(\) from the network",
+        ),
+        (3, "softmax", nl.BinaryCrossEntropy(True), r"values before the Sigmoid: take Softmax\(\) from the network"),
+        (3, "tanh_offset", nl.BinaryCrossEntropy(True), r"values before the Sigmoid: take TanhOffset\(\) from the"),
+    ],
+)
+def test_outputs_that_a_loss_cannot_teach_are_refused(outputs, output, loss, message):
+    with pytest.raises(ValueError, match=message):
+        nl.Trainer(nl.mlp([3, outputs], output=output, device="numpy"), loss)
+
+
+def test_a_loss_with_a_constructor_of_its_own(data):
+    """Before the activation of its link it keeps what it was made with; a formula of its own sees what it expects."""
+
+    class Named(nl.CategoricalCrossEntropy):
+        def __init__(self, label):
+            super().__init__(reduction="sum")
+            self.label = label
+
+    class Weighted(Named):
+        def kernel(self, prediction, target, scale):
+            assert not self.from_logits and float(prediction.sum(axis=1).max()) < 1.001
+            losses, slope = super().kernel(prediction, target, scale)
+            return 3 * losses, 3 * slope
+
+    x, y = data[0], (data[1][:, 0] > 0).astype(int)
+    plain, named, weighted = (
+        nl.Trainer(nl.mlp([3, 6, 2], output="softmax", device="numpy", dtype="float64"), each, replay="eager")
+        for each in (nl.CategoricalCrossEntropy(reduction="sum"), Named("a"), Weighted("b"))
+    )
+    assert named.loss.label == "a" and named.loss.from_logits and named.depth == plain.depth
+    assert named.evaluate(x, y) == plain.evaluate(x, y)
+    assert weighted.evaluate(x, y)["loss"] == pytest.approx(3 * plain.evaluate(x, y)["loss"], rel=1e-9)
+    weighted.fit(x, y, epochs=2, progress=False)
+
+
 def test_a_terminal_that_is_gone_does_not_stop_training(data, monkeypatch):
     class Gone:
         encoding = "utf-8"

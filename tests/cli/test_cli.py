@@ -201,6 +201,15 @@ def test_folding_leaves_a_softmax_alone() -> None:
     np.testing.assert_allclose(net.predict(x), before, rtol=1e-9)
 
 
+def test_a_scale_keeps_its_digits_where_the_spread_is_small_beside_the_mean() -> None:
+    rng = np.random.Generator(np.random.PCG64(1))
+    x = rng.normal([1.7e9, -1e6, 0.0], [1e-3, 1e-6, 1.0], (300_000, 3))
+    exact = (x - x.mean(axis=0, dtype=np.longdouble)).astype(np.longdouble)
+    scale = tables.Scale.of(x)
+    np.testing.assert_allclose(scale.deviation, np.sqrt((exact * exact).mean(axis=0)).astype(float), rtol=1e-6)
+    assert (np.abs(scale.apply(x).mean(axis=0)) < 1e-3).all()
+
+
 def test_numbers_too_large_to_be_squared() -> None:
     with pytest.raises(ValueError, match="column 2 has numbers too large"):
         tables.Scale.of(np.array([[1.0, 1e300], [2.0, -1e300]]))

@@ -258,13 +258,18 @@ def add_losses(losses, total):
 
 @kernel("prediction (N,K), target (N,K), sums (2) -> sums")
 def add_hits(prediction, target, sums):
-    """Rows whose largest output is the target's (one output: whose side of ½ is), and rows."""
-    if prediction.shape[1] > 1:
-        hits = prediction.argmax(axis=1) == target.argmax(axis=1)
-    else:
-        hits = (prediction > 0.5) == (target > 0.5)
-    sums[0] += np.count_nonzero(hits)
-    sums[1] += len(hits)
+    """Rows whose largest output is the target's, and rows."""
+    sums[0] += np.count_nonzero(prediction.argmax(axis=1) == target.argmax(axis=1))
+    sums[1] += len(target)
+
+
+@kernel("prediction (N,K), target (N,K), sums (4) -> sums")
+def add_sides(prediction, target, sums):
+    """Numbers on the target's side of ½, on its side of 0, targets below 0, and how many numbers they are."""
+    sums[0] += np.count_nonzero((prediction > 0.5) == (target > 0.5))
+    sums[1] += np.count_nonzero((prediction > 0) == (target > 0))
+    sums[2] += np.count_nonzero(target < 0)
+    sums[3] += target.size
 
 
 @kernel("prediction (N,K), target (N,K), sums (2) -> sums")
@@ -277,17 +282,26 @@ def add_absolute_errors(prediction, target, sums):
 @kernel("prediction (N,K), target (N,K), sums (2) -> sums")
 def add_squared_errors(prediction, target, sums):
     """Σ (p − t)², and how many they are."""
-    sums[0] += np.square(prediction - target).sum(dtype=np.float64)
+    sums[0] += np.square(prediction - target, dtype=np.float64).sum()
     sums[1] += prediction.size
 
 
-@kernel("prediction (N,K), target (N,K), sums (4,K) -> sums")
+@kernel("prediction (N,K), target (N,K), sums (5,K) -> sums")
 def add_spreads(prediction, target, sums):
-    """For each output Σ (t − p)², Σ t, Σ t², and rows: what R² is made of."""
-    sums[0] += np.square(target - prediction).sum(axis=0, dtype=np.float64)
-    sums[1] += target.sum(axis=0, dtype=np.float64)
-    sums[2] += np.square(target, dtype=np.float64).sum(axis=0)
-    sums[3] += len(target)
+    """For each output Σ (t − p)², the first target t₀, the mean of t − t₀, Σ (t − t̄)², and rows: what R² is made of.
+
+    Σ t² − (Σ t)² / rows would lose every digit of a spread that is small beside the mean, so what is summed is d, the
+    distance of t from the mean so far (of the first rows: from t₀). The mean then moves by Σ d / rows, and the spread
+    grows by Σ d² − (Σ d)² / rows (Chan, Golub and LeVeque 1983). A target that never changes has a spread of exactly 0.
+    """
+    errors, first, mean, spread, rows = sums
+    first[...] = np.where(rows > 0, first, target[0])
+    rows += len(target)
+    d = target.astype(np.float64) - first - mean
+    total = d.sum(axis=0)
+    errors += np.square(target - prediction, dtype=np.float64).sum(axis=0)
+    spread += np.square(d).sum(axis=0) - total * total / rows
+    mean += total / rows
 
 
 # ---- optimizers: one loop over all parameters, written in place ---------------------------------------------------

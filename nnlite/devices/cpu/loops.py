@@ -406,18 +406,31 @@ def add_losses(total, losses):
 
 def add_hits(sums, prediction, target):
     rows, columns = prediction.shape
-    half, hits = prediction.dtype.type(0.5), 0
+    hits = 0
     for i in range(rows):
-        if columns > 1:
-            found, expected = 0, 0
-            for j in range(1, columns):
-                found = j if prediction[i, j] > prediction[i, found] else found
-                expected = j if target[i, j] > target[i, expected] else expected
-            hits += found == expected
-        else:
-            hits += (prediction[i, 0] > half) == (target[i, 0] > half)
+        found, expected = 0, 0
+        for j in range(1, columns):
+            found = j if prediction[i, j] > prediction[i, found] else found
+            expected = j if target[i, j] > target[i, expected] else expected
+        hits += found == expected
     sums[0] += hits
     sums[1] += rows
+
+
+def add_sides(sums, prediction, target):
+    rows, columns = prediction.shape
+    half, zero = prediction.dtype.type(0.5), prediction.dtype.type(0)
+    of_half, of_zero, below = 0, 0, 0
+    for i in range(rows):
+        for j in range(columns):
+            p, t = prediction[i, j], target[i, j]
+            of_half += (p > half) == (t > half)
+            of_zero += (p > zero) == (t > zero)
+            below += t < zero
+    sums[0] += of_half
+    sums[1] += of_zero
+    sums[2] += below
+    sums[3] += rows * columns
 
 
 def add_absolute_errors(sums, prediction, target):
@@ -432,21 +445,28 @@ def add_squared_errors(sums, prediction, target):
     rows, columns = prediction.shape
     for i in range(rows):
         for j in range(columns):
-            error = prediction[i, j] - target[i, j]
+            error = np.float64(prediction[i, j] - target[i, j])
             sums[0] += error * error
     sums[1] += rows * columns
 
 
 def add_spreads(sums, prediction, target):
     rows, columns = prediction.shape
-    for i in range(rows):
-        for j in range(columns):
-            t = np.float64(target[i, j])
-            error = target[i, j] - prediction[i, j]
-            sums[0, j] += error * error
-            sums[1, j] += t
-            sums[2, j] += t * t
-    sums[3] += rows
+    for j in range(columns):
+        if sums[4, j] == 0:
+            sums[1, j] = target[0, j]
+        first, mean, count = sums[1, j], sums[2, j], sums[4, j] + rows
+        errors, total, squares = 0.0, 0.0, 0.0
+        for i in range(rows):
+            error = np.float64(target[i, j] - prediction[i, j])
+            d = difference(difference(np.float64(target[i, j]), first), mean)
+            errors += error * error
+            total += d
+            squares += d * d
+        sums[0, j] += errors
+        sums[2, j] = mean + total / count
+        sums[3, j] += squares - total * total / count
+        sums[4, j] = count
 
 
 # ---- optimizers -------------------------------------------------------------------------------------------------

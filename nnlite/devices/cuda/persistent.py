@@ -27,7 +27,7 @@ THREADS = 512  # of a block, at most
 EACH = 2  # numbers that a thread of a single block makes of the largest array: fewer threads meet sooner
 # In these all threads of a block meet: after them, all rows before are done.
 MEETING = {"linear_backward_bias", "linear_backward_bias_sgd", "add_losses", "add_hits", "add_spreads"}
-MEETING |= {"add_absolute_errors", "add_squared_errors"}
+MEETING |= {"add_absolute_errors", "add_squared_errors", "add_sides"}
 
 
 class _Placed(NamedTuple):

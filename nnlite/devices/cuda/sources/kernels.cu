@@ -401,7 +401,7 @@ template <class T> __device__ void add_losses(Line line, const Team& team) {
     if (team.block > 0) return;                                                              \
     double sum = 0;                                                                          \
     for (Word i = team.thread; i < prediction.size(); i += team.threads) {                   \
-      const T error = prediction.data[i] - target.data[i];                                   \
+      const double error = prediction.data[i] - target.data[i];                              \
       sum += value;                                                                          \
     }                                                                                        \
     sum = block_sum(sum, team);                                                              \
@@ -423,10 +423,25 @@ template <class T> __device__ void add_hits(Line line, const Team& team) {
       if (p[j] > p[found]) found = j;
       if (t[j] > t[expected]) expected = j;
     }
-    hits += prediction.columns > 1 ? found == expected : (p[0] > T(0.5)) == (t[0] > T(0.5));
+    hits += found == expected;
   }
   hits = block_sum(hits, team);
   if (team.thread == 0) sums.data[0] += hits, sums.data[1] += prediction.rows;
+}
+
+template <class T> __device__ void add_sides(Line line, const Team& team) {
+  Matrix<double> sums = line.vector<double>();
+  Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();
+  if (team.block > 0) return;
+  double of_half = 0, of_zero = 0, below = 0;
+  for (Word i = team.thread; i < prediction.size(); i += team.threads) {
+    const T p = prediction.data[i], t = target.data[i];
+    of_half += (p > T(0.5)) == (t > T(0.5)), of_zero += (p > 0) == (t > 0), below += t < 0;
+  }
+  of_half = block_sum(of_half, team), of_zero = block_sum(of_zero, team), below = block_sum(below, team);
+  if (team.thread == 0) {
+    sums.data[0] += of_half, sums.data[1] += of_zero, sums.data[2] += below, sums.data[3] += prediction.size();
+  }
 }
 
 template <class T> __device__ void add_spreads(Line line, const Team& team) {
@@ -434,16 +449,19 @@ template <class T> __device__ void add_spreads(Line line, const Team& team) {
   Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();
   if (team.block > 0) return;
   for (Word j = 0; j < prediction.columns; ++j) {
+    const double before = sums.row(4)[j], mean = sums.row(2)[j], count = before + prediction.rows;
+    const double first = before > 0 ? sums.row(1)[j] : (double)target.row(0)[j];
     double errors = 0, total = 0, squares = 0;
     for (Word i = team.thread; i < prediction.rows; i += team.threads) {
-      const T error = target.row(i)[j] - prediction.row(i)[j];
-      const double t = target.row(i)[j];
-      errors += error * error, total += t, squares += t * t;
+      const double error = target.row(i)[j] - prediction.row(i)[j];
+      const double d = (double)target.row(i)[j] - first - mean;
+      errors += error * error, total += d, squares += d * d;
     }
+    // All threads have read the sums when the first of these returns, so thread 0 may write them.
     errors = block_sum(errors, team), total = block_sum(total, team), squares = block_sum(squares, team);
     if (team.thread == 0) {
-      sums.row(0)[j] += errors, sums.row(1)[j] += total, sums.row(2)[j] += squares;
-      sums.row(3)[j] += prediction.rows;
+      sums.row(0)[j] += errors, sums.row(1)[j] = first, sums.row(2)[j] = mean + total / count;
+      sums.row(3)[j] += squares - total * total / count, sums.row(4)[j] = count;
     }
   }
 }
