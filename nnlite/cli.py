@@ -206,15 +206,7 @@ def _data(options: argparse.Namespace) -> Data:
         epochs = min(200, max(5, 320_000 // len(y)))  # some 10,000 steps
         recipe = Recipe((64, 32), "relu", epochs, batch_size=32, lr=0.003)
         loss = options.loss or ("mse" if classes is None else "cce")
-        return Data(
-            name,
-            nl.datasets.split(table.x, y, seed=seed),
-            recipe,
-            loss,
-            classes,
-            table,
-            raw=True,
-        )
+        return Data(name, nl.datasets.split(table.x, y, seed=seed), recipe, loss, classes, table, raw=True)
     if options.target is not None:
         raise ValueError(f"--target is for CSV files; the data set {name!r} has its own target")
     recipe = RECIPES.get(name, Recipe())

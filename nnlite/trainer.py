@@ -260,10 +260,10 @@ class Trainer:
         net = self.network
         names_of_columns = net.columns or gate.columns_of(x)
         x = net.samples(x, names[0])
-        net.columns = names_of_columns
         target = gate.targets(y, (len(x), net.outputs or 0), net.backend, net.dtype, self.loss.target, names[1])
         for metric in self.metrics:
             metric.check(target, names[1])
+        net.columns = names_of_columns  # not of data that were refused
         return x, target
 
     def _validation(self, data: Any) -> tuple[Any, Any]:

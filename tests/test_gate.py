@@ -75,6 +75,8 @@ def test_a_refused_table_names_no_columns(frame):
     trainer = nl.Trainer(nl.mlp([3, 1], device="numpy"))
     with pytest.raises(ValueError, match="NaN"):
         trainer.fit(frame * np.nan, np.zeros(40), progress=False)
+    with pytest.raises(ValueError, match="y has shape"):
+        trainer.fit(frame, np.zeros(39), progress=False)
     assert trainer.network.columns is None
     trainer.fit(frame.to_numpy(), np.zeros(40), progress=False)
     assert trainer.network.columns is None  # arrays have none
