@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import nnlite as nl
-from nnlite import bench, cli
+from nnlite import cli
+from nnlite.cli import comparison as bench
 from nnlite.devices.numpy import replay as numpy_replay
 
 REAL = (*bench.NETS, *bench.SWEEP, *bench.BATCHES)  # before the tests put smaller ones in their place

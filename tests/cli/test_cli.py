@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import nnlite as nl
-from nnlite import cli, tables
+from nnlite import cli
+from nnlite.cli import tables
 
 PNG = b"\x89PNG"
 

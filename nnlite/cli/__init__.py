@@ -25,12 +25,13 @@ import numpy as np
 
 import nnlite as nl
 
-from . import bench as benchmark
-from . import gate, tables
-from .activations import ACTIVATIONS
-from .datasets import LOADERS, Split
-from .losses import LOSSES
-from .optimizers import OPTIMIZERS
+from .. import gate
+from ..activations import ACTIVATIONS
+from ..datasets import LOADERS, Split
+from ..losses import LOSSES
+from ..optimizers import OPTIMIZERS
+from . import comparison as benchmark
+from . import tables
 
 USER_ERRORS = (ValueError, TypeError, OSError, ImportError, MemoryError, nl.DeviceError, nl.DivergedError)
 

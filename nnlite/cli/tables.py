@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from .network import Sequential
+from ..network import Sequential
 
 MOST_CLASSES = 20  # a column of whole numbers with more different values is a quantity
 
