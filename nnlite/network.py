@@ -167,7 +167,8 @@ class Sequential:
     def save(self, path: str | os.PathLike[str], notes: Mapping[str, Any] | None = None) -> None:
         """Write architecture and parameters to one safetensors file; an old file stays whole until the new one is.
 
-        `notes` is anything JSON can hold; `load` puts it into `net.notes`. TypeError for layers that are not nnlite's.
+        `notes` is anything JSON can hold, with text as keys; `load` puts it into `net.notes`, NumPy's arrays as lists.
+        TypeError for layers that are not nnlite's, ValueError for weights that are NaN or infinite.
         """
         strange = [type(layer).__name__ for layer in self.layers if LAYERS.get(type(layer).__name__) is not type(layer)]
         if strange:
@@ -175,7 +176,7 @@ class Sequential:
                 f"{', '.join(strange)}: only nnlite's own layers can be saved; keep net.state_dict() instead"
             )
         layers = [{"layer": type(layer).__name__, **layer.config()} for layer in self.layers]
-        files.write(path, self.state_dict(), {"layers": layers, "dtype": str(self.dtype), "notes": dict(notes or {})})
+        files.write(path, self.state_dict(), {"layers": layers, "dtype": str(self.dtype)}, notes)
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -290,28 +291,36 @@ LAYERS: dict[str, type[Layer]] = {"Dense": Dense, "Dropout": Dropout} | {
 
 def load(path: str | os.PathLike[str], device: str = "cpu") -> Sequential:
     """The network that `net.save(path)` wrote; CorruptFileError if the file is not one."""
-    get_device(device)  # what is wrong with the device is said before the file is read
+    backend = get_device(device)  # what is wrong with the device is said before the file is read
     with files.read(path) as file:
-        net = _from_config(file, device)
-        shapes = {name: shape for name, _, _, shape in net.segments()}
-        net.load_state_dict(file.arrays(shapes, net.dtype))
-        net.notes = file.config.get("notes", {})
+        layers, dtype = _from_config(file)
+        shapes = {f"{i}.{name}": shape for i, layer in enumerate(layers) for name, shape in layer.shapes.items()}
+        flat, notes = file.numbers(shapes, dtype), file.config.get("notes", {})
+    net = Sequential.__new__(Sequential)  # nothing is drawn that would be written over
+    net.__setstate__({"layers": layers, "seed": 0, "notes": notes, "threads": None, "flat": flat, "device": backend})
     return net
 
 
-def _from_config(file: files.File, device: str) -> Sequential:
+def _from_config(file: files.File) -> tuple[list[Layer], np.dtype]:
+    """The layers, not yet in a network, and the dtype that the file describes."""
+    rng = np.random.Generator(np.random.PCG64(0))
     try:
-        layers = []
+        layers: list[Layer] = []
         for entry in file.config["layers"]:
             arguments = {key: value for key, value in entry.items() if key != "layer"}
-            layers.append(gate.choose(LAYERS, entry["layer"], "layer")(**arguments))
+            layer = gate.choose(LAYERS, entry["layer"], "layer")(**arguments)
+            if not arguments.keys() <= layer.config().keys():
+                raise ValueError(f"{entry['layer']} has no such arguments: {', '.join(arguments)}")
+            if not layer.shapes:
+                layer.initial(rng)  # what else it draws, such as the key of a Dropout
+            layers.append(layer)
         _check_layers(layers)
-        needed = sum(int(np.prod(shape)) for layer in layers for shape in layer.shapes.values())
-        if needed != file.numbers:  # before memory is reserved for it
-            raise ValueError(f"the layers have {needed} parameters, the file holds {file.numbers}")
-        return Sequential(*layers, device=device, dtype=file.config["dtype"], seed=0)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise files.CorruptFileError(f"{file.path}: the description of the network is damaged: {error}") from error
+        return layers, gate.float_type(file.config["dtype"])
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        why = str(error)
+        why = why if len(why) < 500 else f"{why[:100]} … {why[-300:]}"  # it may quote a megabyte of the file
+        what = "the description of the network is damaged"
+        raise files.CorruptFileError(f"{file.path}: {what}: {why}") from error
 
 
 def _check_layers(layers: Sequence[Any]) -> None:
@@ -319,11 +328,13 @@ def _check_layers(layers: Sequence[Any]) -> None:
     if not layers:
         raise ValueError("a network needs at least one layer, such as nl.Dense(2, 1)")
     width: int | None = None
+    met: set[int] = set()
     for i, layer in enumerate(layers):
         if not isinstance(layer, Layer):
             raise TypeError(f"layer {i} is {layer!r}, expected a layer such as nl.Dense(2, 1) or nl.ReLU()")
-        if any(layer is other for other in layers[:i]) or "ops" in layer.__dict__:
+        if id(layer) in met or "ops" in layer.__dict__:
             raise ValueError(f"layer {i}, {layer!r}, is already in use; make a new one for each place")
+        met.add(id(layer))
         if width is None:
             width = getattr(layer, "inputs", None)
         if width is not None:
