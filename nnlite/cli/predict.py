@@ -19,7 +19,7 @@ def predict(options: argparse.Namespace) -> None:
     net = nl.load(options.model, device=options.device)
     assert net.inputs is not None and net.outputs is not None
     classes, features, target = _notes(options.model, net)
-    table = tables.read_csv(options.data, target, needed=False)
+    table = tables.read_csv(options.data, target, needed=False, features=features)
     answers = net.predict(tables.select(table, features, net.inputs))  # (N, K)
     if classes:
         best = nl.metrics.classes(answers)  # (N,)

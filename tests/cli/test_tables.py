@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +69,79 @@ def test_what_a_target_is() -> None:
     assert target([str(i) for i in range(50)] * 2)[1] is None
     with pytest.raises(ValueError, match=r"^t\.csv:3:2: loss 'bce' is for classes"):
         target(["1", "1.5", "2"], "bce")
+
+
+def target(text: str) -> tuple[list[float], list[str] | None]:
+    y, names = tables.target(tables.read_csv(write("t.csv", text)))
+    return y.ravel().tolist(), names
+
+
+@pytest.mark.parametrize("word", ["NA", "n/a", "?", "null", "-", ""])
+def test_a_missing_value_in_the_first_row_makes_no_header(word: str) -> None:
+    with pytest.raises(ValueError, match=r"^t\.csv:1:2: "):
+        tables.read_csv(write("t.csv", f"5.1,{word},1.4,rose\n4.9,3.0,1.4,lily\n"))
+    assert tables.read_csv(write("t.csv", f"a,{word or 'b'},c\n1,2,3\n")).features == ["a", word or "b"]
+
+
+def test_a_header_of_numbers_is_not_taken_for_a_class() -> None:
+    with pytest.raises(ValueError, match=r"^t\.csv:1:3: this may be a header of numbers, or the only row of the class"):
+        target("2019,2020,kind\n1,2,rose\n3,4,lily\n5,6,rose\n7,8,lily\n")
+    assert target("1,2,rose\n3,4,lily\n5,6,rose\n7,8,lily\n")[1] == ["lily", "rose"]
+    assert target("y,2020,kind\n1,2,rose\n3,4,lily\n5,6,lily\n")[1] == ["lily", "rose"], "a header, and a single rose"
+    assert target("1,2,rose\n3,4,lily\n5,6,moss\n")[1] == ["lily", "moss", "rose"]
+
+
+def test_a_header_of_numbers_that_the_model_or_the_target_names() -> None:
+    text = "2019,2020,2021\n1,2,3\n4,5,6\n"
+    assert tables.read_csv(write("t.csv", text), target="2021").target == "2021"
+    assert tables.read_csv(write("t.csv", text), None, features=["2020", "2019", "2021"]).x.shape == (2, 3)
+    assert tables.read_csv(write("t.csv", text), None).x.shape == (3, 3)
+    assert tables.read_csv(write("t.csv", text), target="2").features is None, "a column's number"
+
+
+def test_classes_that_are_the_same_float_are_two() -> None:
+    ids = [2**53, 2**53 + 1, 2**64 + 1]
+    text = "a,b\n" + "".join(f"{i},{number}\n" for i, number in enumerate(ids * 3))
+    assert target(text) == ([0, 1, 2] * 3, [str(number) for number in ids])
+    assert target("a,b\n1,1.0\n2,1\n3,1e0\n4,-0.0\n5,0\n6,2e0\n") == ([1, 1, 1, 0, 0, 2], ["0", "1", "2"])
+
+
+def test_many_columns_are_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """20,000 columns, each compared with all others, would make 200 million comparisons."""
+    compared = []
+
+    class Name(str):
+        def __eq__(self, other: object) -> bool:
+            compared.append(other)
+            return str.__eq__(self, other)
+
+        __hash__ = str.__hash__
+
+    names = [Name(f"c{i}") for i in range(500)]
+    tables._check_names("t.csv", 1, names)
+    table = tables.Table("t.csv", np.arange(500.0)[None], [], names, None, [2], -1)
+    assert tables.select(table, names[::-1], 500)[0].tolist() == list(range(499, -1, -1))
+    assert len(compared) < 5000
+
+
+def test_a_long_list_of_names_is_cut_short() -> None:
+    names = [f"feature {i}" for i in range(1000)]
+    table = tables.Table("t.csv", np.zeros((1, 1000)), [], [*names[1:], "x" * 1000], None, [2], -1)
+    with pytest.raises(ValueError, match=r"^t\.csv:1:1000: the model knows no feature 'xxx.*feature 9, …$") as found:
+        tables.select(table, names, 1000)
+    assert len(str(found.value)) < 300
+
+
+def test_pipes_and_devices(tmp_path: Path) -> None:
+    os.mkfifo("pipe")
+    with pytest.raises(ValueError, match=r"^pipe:1:1: nobody writes into this pipe"):
+        tables.read_csv("pipe")
+    with pytest.raises(ValueError, match=r"^/dev/zero:1:1: this is a device"):
+        tables.read_csv("/dev/zero")
+    with subprocess.Popen(["sh", "-c", "exec > pipe; sleep 0.2; printf '1,2\\n3,4\\n'; sleep 0.2; printf '5,6'"]):
+        reader = os.open("pipe", os.O_RDONLY)  # lets the writer open it
+        assert tables.read_csv("pipe").x.tolist() == [[1], [3], [5]]
+        os.close(reader)
 
 
 # ---- one size for all columns -------------------------------------------------------------------------------------
