@@ -14,29 +14,41 @@ from typing import Any, NoReturn
 
 import nnlite as nl
 
+from .. import startup
 from ..activations import ACTIVATIONS
 from ..datasets import LOADERS
 from ..losses import LOSSES
 from ..optimizers import OPTIMIZERS
-from . import bench, info, predict, train
+from . import bench, info, output, predict, train
 from .output import complain, say
 
 USER_ERRORS = (ValueError, TypeError, OSError, ImportError, MemoryError, nl.DeviceError, nl.DivergedError)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status: 0, 2 for what the user got wrong, 130 for Ctrl-C."""
+    """Run one command; the exit status: 0, 2 for what the user got wrong, 130 for Ctrl-C, 143 for SIGTERM."""
+    output.lost = None
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without × is no reason to stop
     try:
+        startup.over()
         options = _parser().parse_args(argv)
         options.run(options)
     except USER_ERRORS as error:
         complain(error)
         return 2
+    except train.Terminated as stop:
+        complain(stop)
+        return 143
     except KeyboardInterrupt:
         complain("stopped by Ctrl-C")
-        return 130
+        return startup.INTERRUPTED
+    except SystemExit:  # of --help and --version
+        if output.lost is None:
+            raise
+    if output.lost is not None:
+        complain(OSError(output.lost.errno, output.lost.strerror, "standard output"))
+        return 2
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import math
 import os
 import platform
@@ -27,6 +28,8 @@ def bench(options: argparse.Namespace) -> None:
     seconds = gate.number(options.seconds, "--seconds", above=0)
     pair = comparison.pair(devices) if options.sweep or ("cupy" in devices and len(devices) > 1) else []
     folder = output.folder(options.out)
+    import matplotlib.figure  # noqa: F401  (what is wrong with it is said now, and not after the measurements)
+
     columns = ("net, batch", "device", "µs a step", "samples a second", "× the slowest", "first use, s")
     layout = "{:31} {:7} {:>11} {:>16} {:>13} {:>12}"
     tell(f"{_machine(devices)}\n\n{layout.format(*columns)}")
@@ -45,7 +48,7 @@ def bench(options: argparse.Namespace) -> None:
     count = len(comparison.NETS) * len(devices)
     nets = measured[:count]
     sweep, batches = ([each for each in measured if each.net.name == name] for name in ("sweep", "batches"))
-    (folder / "bench.csv").write_text(tables.to_csv(rows), encoding="utf-8", newline="")
+    output.write(folder / "bench.csv", tables.to_csv(rows))
     _draw(folder / "bench.png", nets, *([sweep, batches] if pair else []))
     *lines, advice = comparison.verdict(nets, sweep, batches)
     tell("\n".join(["", *lines, "", f"wrote {folder / 'bench.csv'}", f"wrote {folder / 'bench.png'}"]))
@@ -113,4 +116,6 @@ def _draw(path: Path, nets: Sequence[comparison.Measured], *sweeps: Sequence[com
         ax.yaxis.set_minor_formatter(NullFormatter())
         ax.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside upper center", ncols=len(devices), frameon=False)
-    figure.savefig(path)
+    picture = io.BytesIO()
+    figure.savefig(picture)
+    output.write(path, picture.getvalue())

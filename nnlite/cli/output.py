@@ -7,9 +7,17 @@ import os
 import sys
 from pathlib import Path
 
+from ..atomic import replacing
+
+lost: OSError | None = None  # why stdout does not take what is written there, such as a full disk; a command goes on
+
 
 def say(text: str, end: str = "\n", error: bool = False) -> None:
-    """Print to stdout, an error to stderr; when the reader has left (`| head`, a closed terminal), go on in silence."""
+    """Print to stdout, an error to stderr; when the reader has left (`| head`, a closed terminal), go on in silence.
+
+    So does a command whose stdout cannot be written to for another reason, which is kept in `lost`.
+    """
+    global lost
     stream = sys.stderr if error else sys.stdout
     if stream is None:  # closed before the start
         return
@@ -17,7 +25,7 @@ def say(text: str, end: str = "\n", error: bool = False) -> None:
         print(text, end=end, file=stream, flush=True)
     except OSError as problem:
         if not error and problem.errno not in (errno.EPIPE, errno.EIO):
-            raise
+            lost = problem
         # Not for this line only: Python tries to write out what is still in its buffer when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
@@ -28,6 +36,12 @@ def complain(error: BaseException | str) -> None:
     if isinstance(error, OSError) and error.filename and error.strerror:
         text = f"{error.filename}: {error.strerror}"
     say(f"nnlite: {text}", error=True)
+
+
+def write(path: str | os.PathLike[str], content: str | bytes) -> None:
+    """Put this into a file, whole or not at all; OSError that names it."""
+    with replacing(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 def folder(name: str) -> Path:

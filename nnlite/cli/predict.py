@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
 import nnlite as nl
 
-from . import tables
+from . import output, tables
 from .output import say
 
 
@@ -34,7 +33,7 @@ def predict(options: argparse.Namespace) -> None:
     if options.out is None:
         say(text, end="")
     else:
-        Path(options.out).write_text(text, encoding="utf-8", newline="")
+        output.write(options.out, text)
 
 
 def _notes(path: str, net: nl.Sequential) -> tuple[list[str] | None, list[str] | None, str | None]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
+import itertools
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -73,6 +78,8 @@ def train(options: argparse.Namespace) -> None:
     optimizer = OPTIMIZERS[options.optimizer](lr=recipe.lr)
     trainer = nl.Trainer(net, data.loss, optimizer, metrics=["r2" if data.classes is None else "accuracy"])
     folder = output.folder(options.out)
+    import matplotlib.figure  # noqa: F401  (what is wrong with it is said now, and not after the training)
+
     tell(f"{_description(data)}\n\n{net.summary()}\n")
 
     x, y, x_test, y_test = data.split
@@ -81,19 +88,62 @@ def train(options: argparse.Namespace) -> None:
     x, x_test = (x_scale.apply(part) if x_scale else part for part in (x, x_test))
     y, y_test = (y_scale.apply(part) if y_scale else part for part in (y, y_test))
     bar, seen = not options.quiet and sys.stderr is not None, (x_test, y_test)  # to look at: nothing is chosen by it
-    history = trainer.fit(x, y, recipe.epochs, recipe.batch_size, validation_data=seen, progress=bar)
+    try:
+        with _sigterm_stops():
+            trainer.fit(x, y, recipe.epochs, recipe.batch_size, validation_data=seen, progress=bar)
+    except Terminated as stop:
+        epochs = min(map(len, trainer.history.values()), default=0)
+        if not epochs:
+            raise Terminated(f"{stop} before the first epoch had ended; nothing was written") from None
+        _save(folder, net, data, trainer.history, x_scale, y_scale)
+        what = f"after {epochs} of {recipe.epochs} epochs; wrote {folder / 'model.safetensors'} and history.csv"
+        raise Terminated(f"{stop} {what}") from None
+    _save(folder, net, data, trainer.history, x_scale, y_scale)
+    for name in ("model.safetensors", "history.csv"):
+        tell(f"wrote {folder / name}")
+    prediction = net.predict(data.split.x_test)  # (N, K)
+    for name in _draw(folder, net, data, trainer.history, prediction):
+        tell(f"wrote {folder / name}")
+    say(_result(data, prediction))
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: whoever runs this process wants it to end. What stops for Ctrl-C stops for it, too."""
+
+
+@contextlib.contextmanager
+def _sigterm_stops() -> Iterator[None]:
+    """With this, SIGTERM raises Terminated, where Python allows that: in the main thread."""
+
+    def stop(number: int, frame: Any) -> NoReturn:
+        raise Terminated("stopped by SIGTERM")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+
+
+def _save(
+    folder: Path,
+    net: nl.Sequential,
+    data: Data,
+    history: nl.History,
+    x_scale: tables.Scale | None,
+    y_scale: tables.Scale | None,
+) -> None:
+    """Write the model, which from here on reads raw columns, and its history."""
     if x_scale:
         tables.fold(net, x_scale, y_scale)
-
     features, target = (data.table.features, data.table.target) if data.table else (None, None)
     notes = {"data": data.name, "classes": data.classes, "features": features, "target": target}
     net.save(folder / "model.safetensors", notes)
-    rows = [["epoch", *history], *zip(range(1, recipe.epochs + 1), *history.values())]
-    (folder / "history.csv").write_text(tables.to_csv(rows), encoding="utf-8", newline="")
-    prediction = net.predict(data.split.x_test)  # (N, K)
-    for name in ("model.safetensors", "history.csv", *_draw(folder, net, data, history, prediction)):
-        tell(f"wrote {folder / name}")
-    say(_result(data, prediction))
+    rows = [["epoch", *history], *zip(itertools.count(1), *history.values())]
+    output.write(folder / "history.csv", tables.to_csv(rows))
 
 
 def _data(options: argparse.Namespace) -> Data:
@@ -152,8 +202,8 @@ def _result(data: Data, prediction: np.ndarray) -> str:
     return f"test accuracy: {100 * hits / len(y):.2f} % ({hits:,} of {len(y):,} rows)"
 
 
-def _draw(folder: Path, net: nl.Sequential, data: Data, history: nl.History, prediction: np.ndarray) -> list[str]:
-    """Write the pictures that this kind of data has; their names."""
+def _draw(folder: Path, net: nl.Sequential, data: Data, history: nl.History, prediction: np.ndarray) -> Iterator[str]:
+    """Write the pictures that this kind of data has; the name of each when it is written."""
     from matplotlib.figure import Figure  # drawn on without pyplot, which might look for a screen
 
     pictures: dict[str, Callable[..., Any]] = {"learning_curve.png": partial(nl.plots.history, history)}
@@ -171,5 +221,7 @@ def _draw(folder: Path, net: nl.Sequential, data: Data, history: nl.History, pre
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a class name in letters that the font has not
             draw(ax=figure.subplots())
-            figure.savefig(folder / name)
-    return list(pictures)
+            picture = io.BytesIO()
+            figure.savefig(picture)
+        output.write(folder / name, picture.getvalue())
+        yield name

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 
 import nnlite as nl
-from nnlite import cli
+from nnlite import cli, startup
 from nnlite.cli import tables
 
 PNG = b"\x89PNG"
@@ -378,3 +380,111 @@ def test_a_reader_that_leaves_does_not_stop_the_training() -> None:
         err = process.stderr.read()
     assert process.returncode == 0 and b"Error" not in err
     assert Path("out/model.safetensors").exists() and Path("out/learning_curve.png").exists()
+
+
+TRAINING = [sys.executable, "-m", "nnlite", "train", "moons", "--device", "numpy"]
+
+
+def test_sigterm_leaves_the_model_of_the_finished_epochs() -> None:
+    argv = [*TRAINING, "--epochs", "1000000"]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("epoch 1/1000000: loss=")
+        process.terminate()
+        *_, last = process.stderr.read().splitlines()
+    assert process.returncode == 143
+    assert last.startswith("nnlite: stopped by SIGTERM after ") and "of 1000000 epochs; wrote out/model" in last
+    epochs = int(last.split()[5])
+    header, *rows = Path("out/history.csv").read_text().splitlines()
+    assert header.startswith("epoch,loss") and len(rows) == epochs >= 1
+    assert nl.load("out/model.safetensors", device="numpy").notes["data"] == "moons"
+
+
+def test_sigterm_before_the_first_epoch_writes_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(nl.Trainer, "fit", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    assert cli.main(["train", "xor", "--quiet", "--device", "numpy"]) == 143
+    told = "nnlite: stopped by SIGTERM before the first epoch had ended; nothing was written\n"
+    assert capsys.readouterr().err == told and not list(Path("out").iterdir())
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_full_stdout_loses_no_model_but_is_told() -> None:
+    for command in (TRAINING[2:] + ["--epochs", "2"], ["nnlite", "info"], ["nnlite", "--version"]):
+        with open("/dev/full", "w") as full:
+            argv = [sys.executable, "-m", *command]
+            done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True)
+        assert done.returncode == 2
+        assert done.stderr.splitlines()[-1] == "nnlite: standard output: No space left on device"
+        assert "Traceback" not in done.stderr
+    assert Path("out/model.safetensors").exists() and Path("out/learning_curve.png").exists()
+
+
+def test_a_picture_that_cannot_be_drawn_is_told_before_the_training() -> None:
+    environment = os.environ | {"MPLBACKEND": "bogus"}
+    done = subprocess.run(TRAINING, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1 and "'bogus'" in done.stderr
+    assert not list(Path("out").iterdir())
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "history.csv", "learning_curve.png", "p.csv"])
+def test_a_file_that_cannot_be_written_is_named(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("out").mkdir()
+    path = Path("out") / name
+    path.mkdir()
+    argv = ["train", "sine", "--epochs", "1", "--device", "numpy"]
+    if name == "p.csv":
+        nl.mlp([1, 1], device="numpy").save("m.safetensors")
+        argv = ["predict", "m.safetensors", write("x.csv", "1\n"), "--out", str(path)]
+    assert mistake_last(capsys, *argv) == f"nnlite: {path}: Is a directory"
+
+
+def mistake_last(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """The last line on stderr, below the progress, of a command that fails."""
+    assert cli.main(list(argv)) == 2
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+# ---- Ctrl-C while everything is imported ----------------------------------------------------------------------------
+
+IMPORTING = """
+import os, signal, sys
+sys.argv, sys.orig_argv = {argv}
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == {name!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background would ignore
+sys.meta_path.insert(0, Finder())
+import nnlite.cli
+"""
+ONE_LINE = (130, "nnlite: stopped by Ctrl-C\n")
+
+
+@pytest.mark.parametrize("name", ["numpy", "nnlite.trainer", "argparse"])
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["/bin/nnlite", "info"], ONE_LINE),
+        (["-m", "info"], ONE_LINE),
+        (["/home/me/train.py"], None),
+        (["-c"], None),
+    ],
+)
+def test_ctrl_c_while_importing(name: str, argv: list[str], expected: tuple[int, str] | None) -> None:
+    original = ["python", "-X", "dev", "-m", "nnlite", "info"] if argv[0] == "-m" else ["python", *argv]
+    code = IMPORTING.format(argv=(argv, original), name=name)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    if expected:
+        assert (done.returncode, done.stderr) == expected
+    else:
+        assert done.returncode != 130 and "Traceback" in done.stderr, "another program's Ctrl-C is its own"
+
+
+def test_what_starts_the_command_line() -> None:
+    for argv, original in ((["-m"], ["python", "-m", "pytest"]), (["/x/nnlite.py"], ["python", "nnlite.py"]), ([], [])):
+        assert not startup.is_command(argv, original)
+    for argv, original in ((["-m"], ["python", "-mnnlite"]), (["nnlite"], ["python", "/bin/nnlite"])):
+        assert startup.is_command(argv, original)
