@@ -441,6 +441,23 @@ def test_a_file_that_cannot_be_written_is_named(name: str, capsys: pytest.Captur
     assert mistake_last(capsys, *argv) == f"nnlite: {path}: Is a directory"
 
 
+def test_a_full_disk_is_told_with_the_name_of_the_file() -> None:
+    def limited(*argv: str) -> str:
+        """stderr of a command that may write files of up to 8 KiB."""
+        code = "import resource, sys\nresource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))\n"
+        code += "from nnlite.cli import main\nsys.exit(main())"
+        done = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True)
+        assert done.returncode == 2
+        return done.stderr
+
+    answer = limited("train", "sine", "--epochs", "1", "--device", "numpy", "--quiet")
+    assert answer == "nnlite: out/learning_curve.png: File too large\n"
+    assert sorted(path.name for path in Path("out").iterdir()) == ["history.csv", "model.safetensors"]
+    rows = write("x.csv", "1\n" * 5000)
+    answer = limited("predict", "out/model.safetensors", rows, "--device", "numpy", "--out", "p.csv")
+    assert answer == "nnlite: p.csv: File too large\n" and not Path("p.csv").exists()
+
+
 def mistake_last(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     """The last line on stderr, below the progress, of a command that fails."""
     assert cli.main(list(argv)) == 2
