@@ -252,9 +252,10 @@ def _parsed(path: str, text: bytes | str, what: str) -> Any:
 
 
 def _no_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len({key for key, _ in pairs}) != len(pairs):
+    found = dict(pairs)
+    if len(found) != len(pairs):
         raise ValueError("a name stands twice")
-    return dict(pairs)
+    return found
 
 
 def _no_constant(text: str) -> float:
@@ -268,7 +269,7 @@ def _no_infinity(text: str) -> float:
 
 
 def _short(digits: str) -> int:
-    if len(digits.lstrip("-")) > MOST_DIGITS:
+    if len(digits) > MOST_DIGITS and len(digits.lstrip("-")) > MOST_DIGITS:
         raise ValueError(f"a number of more than {MOST_DIGITS} digits")
     if digits == "-0":
         raise ValueError("-0 is no whole number")
