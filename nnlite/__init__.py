@@ -7,6 +7,9 @@ trainer = nl.Trainer(net, loss="cce", optimizer=nl.SGD(lr=0.1), metrics=["accura
 history = trainer.fit(x, y, epochs=20, batch_size=32)
 """
 
+from . import startup as startup  # before all that takes long to import
+
+# isort: split
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 

@@ -1,103 +1,191 @@
 """Arrays and a description to one file and back, safely. The format is safetensors: any program can read it.
 
     8 bytes      length of the header, little-endian
-    header       JSON: name -> dtype, shape, place; under "__metadata__" the description, as JSON in a string
+    header       JSON: name -> dtype, shape, place; under "__metadata__" the checksum and, as JSON in a string, the
+                 description
     data         the arrays one after the other, no hole, no overlap
 
-A file from elsewhere is refused before memory is reserved for what it promises.
+The checksum is the SHA-256 of the whole file in which its own 64 digits are 0. A file from elsewhere is refused before
+memory is reserved for what it promises, and one without a checksum, as earlier versions wrote them, is read without.
+What `write` accepts, `read` reads.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import math
+import numbers
 import os
 import stat
-import tempfile
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from .atomic import replacing
+
 VERSION = 1
 LARGEST_HEADER = 10_000_000  # bytes
-DTYPES: dict[str, np.dtype] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
+MOST_AXES = 32  # of a tensor
+MOST_DIGITS = 20  # of a whole number
+MOST_LEVELS = 100  # of lists and dicts within each other, in notes
+PIECE = 1 << 20  # bytes that are read and checked in one go
+DTYPES: dict[str, np.dtype] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8")}
+NOTHING: Mapping[str, np.ndarray] = MappingProxyType({})
+BEFORE_CHECKSUM = b'{"__metadata__": {"sha256": "'  # how a header with a checksum begins
+NO_CHECKSUM = "0" * 64
 
 
 class CorruptFileError(ValueError):
     """The file is not one that nnlite wrote, or it was damaged since; nothing was read from it."""
 
 
-def write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> None:
-    """Write to a temporary file beside `path`, then move it into place: a reader never sees half a file."""
-    path = os.fspath(path)
-    header: dict[str, Any] = {"__metadata__": {"nnlite": json.dumps({"version": VERSION, **config}, allow_nan=False)}}
+# ---- writing ----------------------------------------------------------------------------------------------------
+
+
+def write(
+    path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], config: Mapping[str, Any], notes: Any = None
+) -> None:
+    """Write arrays, a config and a user's notes; an old file stays whole until the new one is.
+
+    TypeError or ValueError, which names the entry, for notes that JSON cannot hold and for numbers that are not
+    finite: before anything is written.
+    """
+    described = {"version": VERSION, "checksum": "sha256", **config, "notes": _plain(notes or {}, "notes")}
+    metadata = {"sha256": NO_CHECKSUM, "nnlite": json.dumps(described, allow_nan=False)}
+    header: dict[str, Any] = {"__metadata__": metadata}
     start = 0
     for name, array in arrays.items():
+        if not _finite(array):
+            raise ValueError(f"parameter {name!r} contains NaN or infinity; only finite numbers can be saved")
         code = next(code for code, dtype in DTYPES.items() if dtype == array.dtype.newbyteorder("<"))
         header[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": [start, start + array.nbytes]}
         start += array.nbytes
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)  # the data starts aligned
-    folder, base = os.path.split(os.path.abspath(path))
-    for left_over in (n for n in os.listdir(folder) if n.startswith(f".{base}.") and n.endswith(".part")):
-        with contextlib.suppress(OSError):  # of a save that was killed
-            os.unlink(os.path.join(folder, left_over))
-    handle, part = tempfile.mkstemp(prefix=f".{base}.", suffix=".part", dir=folder)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(len(text).to_bytes(8, "little") + text)
-            for array in arrays.values():
-                file.write(np.ascontiguousarray(array, DTYPES[f"F{8 * array.itemsize}"]).tobytes())
-            file.flush()
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(part, 0o666 & ~mask)  # as any new file; mkstemp's own is for its user only
-        os.replace(part, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(part)
-        raise
+    if len(text) > LARGEST_HEADER:
+        noted = len(json.dumps(described["notes"]))
+        raise ValueError(
+            f"notes take {noted:,} bytes and the description of the network {max(0, len(text) - noted):,}; together "
+            f"they may take {LARGEST_HEADER:,}: keep what is large in a file of its own"
+        )
+    digest = hashlib.sha256()
+    with replacing(path) as file:
+        for piece in (len(text).to_bytes(8, "little") + text, *map(_bytes, arrays.values())):
+            digest.update(piece)
+            file.write(piece)
+        file.seek(8 + len(BEFORE_CHECKSUM))
+        file.write(digest.hexdigest().encode())
+
+
+def _bytes(array: np.ndarray) -> Any:
+    """The numbers of an array as they lie in the file."""
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data
+
+
+def _plain(value: Any, name: str, level: int = 0) -> Any:
+    """The value as JSON has it: NumPy's numbers and arrays as Python's. TypeError or ValueError that names it."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        value = value.tolist()
+    if level > MOST_LEVELS:
+        raise ValueError(f"{_cut(name)} lies more than {MOST_LEVELS} lists and dicts deep; make it flatter")
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise TypeError(f"{_cut(name)} has the key {key!r}; keys must be text, such as {str(key)!r}")
+        return {str(key): _plain(each, f"{name}[{key!r}]", level + 1) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each, f"{name}[{i}]", level + 1) for i, each in enumerate(value)]
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, numbers.Integral):
+        if abs(int(value)) >= 10**MOST_DIGITS:
+            raise ValueError(f"{_cut(name)} is a whole number of more than {MOST_DIGITS} digits; note it as text")
+        return int(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{_cut(name)} is {value}, which JSON does not have; note None or text instead")
+        return float(value)
+    raise TypeError(
+        f"{_cut(name)} is a {type(value).__name__}; notes are text, numbers, True, False, None, and lists and dicts of "
+        "them: note it as one of these"
+    )
+
+
+# ---- reading ----------------------------------------------------------------------------------------------------
 
 
 class File:
-    """An open file whose header has been read and found whole."""
+    """An open file whose header has been read and found whole; its data have not been read yet."""
 
-    def __init__(self, path: str, file: BinaryIO, header: dict[str, Any], start: int) -> None:
-        self.path, self._file, self._start = path, file, start
-        self.config = _config(path, header.pop("__metadata__", None))
-        self.tensors = _tensors(path, header, os.fstat(file.fileno()).st_size - start)
-        self.numbers = sum(math.prod(shape) for _, shape, _ in self.tensors.values())
+    def __init__(self, path: str, file: BinaryIO, text: bytes) -> None:
+        self.path, self._file, self._start = path, file, 8 + len(text)
+        header = _parsed(path, text, "the header")
+        if not isinstance(header, dict):
+            raise CorruptFileError(f"{path}: the header is not a JSON object")
+        metadata = header.pop("__metadata__", None)
+        self.config = _config(path, metadata)
+        self.tensors = _tensors(path, header, os.fstat(file.fileno()).st_size - self._start)
+        self._digest, self._wanted = hashlib.sha256(len(text).to_bytes(8, "little")), metadata.get("sha256")
+        if self._wanted is None and self.config.get("checksum") is not None:
+            raise CorruptFileError(f"{path}: the checksum is missing")
+        first, last = len(BEFORE_CHECKSUM), len(BEFORE_CHECKSUM) + len(NO_CHECKSUM)
+        self._digest.update(text[:first] + NO_CHECKSUM.encode() + text[last:])
 
-    def arrays(self, shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype) -> dict[str, np.ndarray]:
-        """All arrays, if they have these names, shapes and this dtype; CorruptFileError naming one that has not."""
-        for name in [*shapes, *self.tensors]:
-            if name not in self.tensors or name not in shapes:
-                raise CorruptFileError(
-                    f"{self.path}: tensor {name!r} is {'missing' if name in shapes else 'not expected'}"
-                )
+    def numbers(
+        self, shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype, others: Mapping[str, np.ndarray] = NOTHING
+    ) -> np.ndarray:
+        """All arrays of these shapes and this dtype one after the other (P,); `others` are filled, name -> array.
+
+        CorruptFileError that names the tensor if the file has others, or of other shapes or dtype, which is found
+        before memory is reserved, or if a number is not finite; and if the file does not match its checksum.
+        """
+        wanted = {name: (np.dtype(dtype), shape) for name, shape in shapes.items()}
+        wanted |= {name: (array.dtype, array.shape) for name, array in others.items()}
+        for name in [*wanted, *self.tensors]:
+            if name not in self.tensors or name not in wanted:
+                what = "missing" if name in wanted else "not expected"
+                raise CorruptFileError(f"{self.path}: tensor {_cut(name)!r} is {what}")
             found, shape, _ = self.tensors[name]
-            if shape != shapes[name] or found != dtype:
-                wanted = f"{dtype} {shapes[name]}"
-                raise CorruptFileError(f"{self.path}: tensor {name!r} is {found} {shape}, expected {wanted}")
-        arrays = {}
-        for name, (found, shape, start) in self.tensors.items():
-            array = np.empty(shape, found)
-            self._file.seek(self._start + start)
-            if self._file.readinto(array.reshape(-1).view(np.uint8).data) != array.nbytes:  # type: ignore[attr-defined]
+            if (found, shape) != wanted[name]:
+                text = " ".join(map(str, wanted[name]))
+                raise CorruptFileError(f"{self.path}: tensor {name!r} is {found} {shape}, expected {text}")
+        flat = np.empty(sum(map(math.prod, shapes.values())), dtype)
+        places, start = {name: array.reshape(-1) for name, array in others.items()}, 0
+        for name, shape in shapes.items():
+            places[name] = flat[start : start + math.prod(shape)]
+            start += math.prod(shape)
+        self._file.seek(self._start)
+        for name in self.tensors:  # in the order of the data
+            self._read_into(places[name], name)
+        if self._wanted is not None and self._digest.hexdigest() != self._wanted:
+            raise CorruptFileError(
+                f"{self.path}: the file does not match its checksum: it was damaged, or changed by another program"
+            )
+        return flat
+
+    def _read_into(self, array: np.ndarray, name: str) -> None:
+        """The next numbers of the file into the array (n,), a piece at a time, while they are in the core's cache."""
+        step = PIECE // array.itemsize
+        for start in range(0, len(array), step):
+            piece = array[start : start + step]
+            raw = piece.view(np.uint8).data
+            if self._file.readinto(raw) != len(raw):  # type: ignore[attr-defined]
                 raise CorruptFileError(f"{self.path}: tensor {name!r} is cut short")
-            if not np.isfinite(array).all():
+            self._digest.update(raw)
+            if not _finite(piece):
                 raise CorruptFileError(f"{self.path}: tensor {name!r} contains NaN or infinity")
-            arrays[name] = array
-        return arrays
 
 
 @contextlib.contextmanager
 def read(path: str | os.PathLike[str]) -> Iterator[File]:
     """Open a file that `write` wrote; CorruptFileError if its header is damaged, OSError if there is none to open."""
-    path = os.fspath(path)
+    path = os.fsdecode(path)
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode):
         raise CorruptFileError(f"{path}: not a file but a {'folder' if stat.S_ISDIR(mode) else 'device or pipe'}")
@@ -106,28 +194,18 @@ def read(path: str | os.PathLike[str]) -> Iterator[File]:
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or not 2 <= length <= min(size - 8, LARGEST_HEADER):
             raise CorruptFileError(f"{path}: not a model file: its first 8 bytes give no header that it could hold")
-        try:
-            header = json.loads(
-                file.read(length).decode(), object_pairs_hook=_no_doubles, parse_constant=_no_constant, parse_int=_short
-            )
-        except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
-            raise CorruptFileError(f"{path}: the header cannot be read: {error}") from error
-        if not isinstance(header, dict):
-            raise CorruptFileError(f"{path}: the header is not a JSON object")
-        yield File(path, file, header, 8 + length)
+        yield File(path, file, file.read(length))
 
 
 def _config(path: str, metadata: Any) -> dict[str, Any]:
     text = metadata.get("nnlite") if isinstance(metadata, dict) else None
-    try:
-        if not isinstance(text, str):
-            raise ValueError("there is none")
-        config = json.loads(text, object_pairs_hook=_no_doubles, parse_constant=_no_constant, parse_int=_short)
-        version = config["version"] if isinstance(config, dict) else None
-    except (ValueError, KeyError, RecursionError) as error:
-        raise CorruptFileError(f"{path}: nnlite's description of the network cannot be read: {error}") from error
+    what = "nnlite's description of the network"
+    if not isinstance(text, str):
+        raise CorruptFileError(f"{path}: {what} cannot be read: there is none")
+    config = _parsed(path, text, what)
+    version = config.get("version") if isinstance(config, dict) else None
     if not isinstance(version, int) or isinstance(version, bool):
-        raise CorruptFileError(f"{path}: nnlite's description of the network has no version")
+        raise CorruptFileError(f"{path}: {what} has no version")
     if version != VERSION:
         raise CorruptFileError(
             f"{path}: written in format {version}; this nnlite reads format {VERSION}, try a newer one"
@@ -142,35 +220,74 @@ def _tensors(path: str, header: dict[str, Any], size: int) -> dict[str, tuple[np
         try:
             dtype, shape, (start, stop) = DTYPES[entry["dtype"]], tuple(entry["shape"]), entry["data_offsets"]
             whole = all(type(n) is int and n >= 0 for n in (*shape, start, stop))
-            if not whole or set(entry) != {"dtype", "shape", "data_offsets"}:
+            if not whole or set(entry) != {"dtype", "shape", "data_offsets"} or len(shape) > MOST_AXES:
                 raise ValueError
         except (KeyError, TypeError, ValueError) as error:
-            raise CorruptFileError(f"{path}: tensor {name!r} is not described by dtype, shape and offsets") from error
+            what = "is not described by dtype, shape and offsets"
+            raise CorruptFileError(f"{path}: tensor {_cut(name)!r} {what}") from error
         if stop - start != math.prod(shape) * dtype.itemsize or stop > size:
-            raise CorruptFileError(f"{path}: tensor {name!r} of shape {shape} does not fit its place {start} … {stop}")
+            place = f"of shape {shape} does not fit its place {start} … {stop}"
+            raise CorruptFileError(f"{path}: tensor {_cut(name)!r} {place}")
         tensors[name] = dtype, shape, start
     tensors = dict(sorted(tensors.items(), key=lambda item: item[1][2]))
     end = 0
     for name, (dtype, shape, start) in tensors.items():
         if start != end:
-            raise CorruptFileError(f"{path}: tensor {name!r} starts at byte {start}, expected {end}")
+            raise CorruptFileError(f"{path}: tensor {_cut(name)!r} starts at byte {start}, expected {end}")
         end += math.prod(shape) * dtype.itemsize
     if end != size:
         raise CorruptFileError(f"{path}: {size} bytes of data, but the tensors need {end}")
     return tensors
 
 
+# ---- what both need -----------------------------------------------------------------------------------------------
+
+
+def _parsed(path: str, text: bytes | str, what: str) -> Any:
+    """JSON, in its narrowest sense; CorruptFileError if it is not."""
+    try:
+        return json.loads(
+            text.decode() if isinstance(text, bytes) else text,
+            object_pairs_hook=_no_doubles,
+            parse_constant=_no_constant,
+            parse_int=_short,
+            parse_float=_no_infinity,
+        )
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        raise CorruptFileError(f"{path}: {what} cannot be read: {error}") from error
+
+
 def _no_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len({key for key, _ in pairs}) != len(pairs):
+    found = dict(pairs)
+    if len(found) != len(pairs):
         raise ValueError("a name stands twice")
-    return dict(pairs)
+    return found
 
 
 def _no_constant(text: str) -> float:
     raise ValueError(f"{text} is not a number")
 
 
+def _no_infinity(text: str) -> float:
+    if math.isinf(float(text)):
+        raise ValueError(f"{_cut(text)} is too large a number")
+    return float(text)
+
+
 def _short(digits: str) -> int:
-    if len(digits) > 20:
-        raise ValueError("a number of more than 20 digits")
+    if len(digits) > MOST_DIGITS and len(digits.lstrip("-")) > MOST_DIGITS:
+        raise ValueError(f"a number of more than {MOST_DIGITS} digits")
+    if digits == "-0":
+        raise ValueError("-0 is no whole number")
     return int(digits)
+
+
+def _finite(array: np.ndarray) -> bool:
+    """Whether all numbers are finite: their sum is, or else, since it may overflow, each of them."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(array.sum())) or bool(np.isfinite(array).all())
+
+
+def _cut(text: str) -> str:
+    """Text from a file or a user that may be too long to be shown."""
+    return text if len(text) <= 100 else text[:99] + "…"

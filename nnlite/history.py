@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 
-class History(Mapping[str, list[float]]):
-    """What fit saw: name -> one float an epoch, such as history["loss"] and history["val_accuracy"]."""
+class History(dict[str, list[float]]):
+    """What fit saw: name -> one float an epoch, such as history["loss"] and history["val_accuracy"].
 
-    def __init__(self) -> None:
-        self._columns: dict[str, list[float]] = {}
+    It is a dict, so that other libraries take it as columns: `pandas.DataFrame(history)` has a row for each epoch.
+    """
 
     def extend(self, columns: Mapping[str, list[float]]) -> None:
         """Add epochs: name -> one value for each."""
         for name, values in columns.items():
-            self._columns.setdefault(name, []).extend(values)
+            self.setdefault(name, []).extend(values)
 
     def last(self) -> dict[str, float]:
         """The values of the last epoch."""
@@ -31,14 +31,9 @@ class History(Mapping[str, list[float]]):
             figure.savefig(path, dpi=150)
         return axes
 
-    def __getitem__(self, name: str) -> list[float]:
-        return self._columns[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._columns)
-
-    def __len__(self) -> int:
-        return len(self._columns)
+    def __missing__(self, name: str) -> NoReturn:
+        there = f"it has {', '.join(map(repr, self))}" if self else "no epoch has ended yet"
+        raise KeyError(f"the history has no {name!r}: {there}")
 
     def __repr__(self) -> str:
         last = ", ".join(f"{name}={value:.4g}" for name, value in self.last().items())

@@ -111,12 +111,17 @@ class Layer:
     def state_on(self, device: Device, dtype: Any) -> dict[str, Any]:
         """The state as arrays on this device, where it goes on from what it is; floats in this dtype."""
         arrays = {}
-        for name, first in self.state.items():
-            value = vars(self).get(name, first)
-            value = np.asarray(value.get() if hasattr(value, "get") else value)
-            arrays[name] = device.zeros(value.shape, dtype if value.dtype.kind == "f" else np.int64)
-            arrays[name][...] = device.asarray(value, arrays[name].dtype)
+        for name in self.state:
+            value = self.first(name, dtype)
+            arrays[name] = device.zeros(value.shape, value.dtype)
+            arrays[name][...] = device.asarray(value)
         return arrays
+
+    def first(self, name: str, dtype: Any) -> np.ndarray:
+        """A copy of this state in main memory as it is, or as it is at first; floats in this dtype."""
+        value = vars(self).get(name, self.state[name])
+        value = np.array(value.get() if hasattr(value, "get") else value)
+        return value.astype(dtype if value.dtype.kind == "f" else np.int64)
 
     @property
     def attached(self) -> bool:

@@ -188,24 +188,37 @@ class Sequential:
             place[...] = gate.parameter(values, place.shape, self.backend, self.dtype, name)
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of all parameters in main memory: {"0.W": (inputs, outputs), "0.b": (outputs,), …}."""
+        """Copies of all parameters and of the layers' state in main memory: {"0.W": (inputs, outputs), …}."""
         flat = np.array(self.backend.to_numpy(self.parameters))
-        return {name: flat[start : start + size].reshape(shape) for name, start, size, shape in self.segments()}
+        parameters = {name: flat[start : start + size].reshape(shape) for name, start, size, shape in self.segments()}
+        return parameters | {name: np.array(self.backend.to_numpy(array)) for name, array in self._state().items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over parameters by name; ValueError, and nothing changed, if a name or a shape is not this network's."""
-        wanted = {name: shape for name, _, _, shape in self.segments()}
-        if set(state) != set(wanted):
-            missing, extra = sorted(set(wanted) - set(state)), sorted(map(str, set(state) - set(wanted)))
-            raise ValueError(f"state has not this network's names: missing {missing}, unknown {extra}")
-        flat = np.empty(len(self.parameters), self.dtype)
+        """Take over parameters and state by name; ValueError, and nothing changed, if a name or a shape is not its own.
+
+        State that is not given, such as a Dropout's counter, stays as it is.
+        """
+        shapes = {name: shape for name, _, _, shape in self.segments()}
+        missing, unknown = (
+            sorted(set(shapes) - set(state)),
+            sorted(map(str, set(state) - set(shapes) - set(self._state()))),
+        )
+        if missing or unknown:
+            raise ValueError(f"state has not this network's names: missing {missing}, unknown {unknown}")
+        flat, others = np.empty(len(self.parameters), self.dtype), {}
         for name, start, size, shape in self.segments():
-            value = gate.numeric(state[name], self.backend, f"state[{name!r}]")
-            if value.shape != shape:
-                raise ValueError(f"state[{name!r}] has shape {value.shape}, expected {shape}")
-            value = gate.finite(value, self.backend, self.dtype, f"state[{name!r}]")
+            value = gate.parameter(state[name], shape, self.backend, self.dtype, f"state[{name!r}]")
             flat[start : start + size] = self.backend.to_numpy(value).ravel()
+        for name, array in self._state().items():
+            if name in state:
+                others[name] = gate.parameter(state[name], array.shape, self.backend, array.dtype, f"state[{name!r}]")
         self.parameters[...] = self.backend.asarray(flat)
+        for name, value in others.items():
+            self._arrays[name][...] = value
+
+    def _state(self) -> dict[str, Any]:
+        """What the layers keep from step to step beside parameters, by name."""
+        return {name: array for name, array in self._arrays.items() if name not in ("parameters", "gradients")}
 
     def to(self, device: str | None = None, dtype: Any = None) -> Sequential:
         """Move to another device, or change to another dtype; returns the network itself."""
@@ -250,7 +263,8 @@ class Sequential:
     def save(self, path: str | os.PathLike[str], notes: Mapping[str, Any] | None = None) -> None:
         """Write architecture and parameters to one safetensors file; an old file stays whole until the new one is.
 
-        `notes` is anything JSON can hold; `load` puts it into `net.notes`. TypeError for layers that are not nnlite's.
+        `notes` is anything JSON can hold, with text as keys; `load` puts it into `net.notes`, NumPy's arrays as lists.
+        TypeError for layers that are not nnlite's, ValueError for weights that are NaN or infinite.
         """
         strange = [type(layer).__name__ for layer in self.layers if LAYERS.get(type(layer).__name__) is not type(layer)]
         if strange:
@@ -259,8 +273,7 @@ class Sequential:
             )
         layers = [{"layer": type(layer).__name__, **layer.config()} for layer in self.layers]
         named = {"columns": list(self.columns)} if self.columns else {}
-        config = {"layers": layers, "dtype": str(self.dtype), **named, "notes": dict(notes or {})}
-        files.write(path, self.state_dict(), config)
+        files.write(path, self.state_dict(), {"layers": layers, "dtype": str(self.dtype), **named}, notes)
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -306,7 +319,7 @@ class Sequential:
         self.backend, self.dtype = device, dtype  # where the arrays are, and what they hold
         self.ops = device.ops
         self._arrays = {"parameters": device.zeros(len(flat), dtype), "gradients": device.zeros(len(flat), dtype)}
-        self._arrays["parameters"][...] = device.asarray(flat.astype(dtype), dtype)
+        self._arrays["parameters"][...] = device.asarray(flat, dtype)
         for i, layer in enumerate(self.layers):
             self._arrays |= {f"{i}.{name}": array for name, array in layer.state_on(device, dtype).items()}
         self._shape, self._sweep = None, None
@@ -383,18 +396,24 @@ LAYERS: dict[str, type[Layer]] = {"Dense": Dense, "Dropout": Dropout} | {
 
 def load(path: str | os.PathLike[str], device: str = "cpu") -> Sequential:
     """The network that `net.save(path)` wrote; CorruptFileError if the file is not one."""
-    get_device(device)  # what is wrong with the device is said before the file is read
+    backend = get_device(device)  # what is wrong with the device is said before the file is read
     with files.read(path) as file:
-        net = _from_config(file, device)
-        shapes = {name: shape for name, _, _, shape in net.segments()}
-        net.load_state_dict(file.arrays(shapes, net.dtype))
-        net.notes = file.config.get("notes", {})
-        net.columns = _columns(file, net.inputs)
+        layers, dtype = _from_config(file)
+        shapes = {f"{i}.{name}": shape for i, layer in enumerate(layers) for name, shape in layer.shapes.items()}
+        kept = {f"{i}.{name}": (layer, name) for i, layer in enumerate(layers) for name in layer.state}
+        state = {name: layer.first(own, dtype) for name, (layer, own) in kept.items()}
+        flat, notes = file.numbers(shapes, dtype, state), file.config.get("notes", {})
+        for name, (layer, own) in kept.items():
+            vars(layer)[own] = state[name]
+        columns = _columns(file, layers)
+    net = Sequential.__new__(Sequential)  # nothing is drawn that would be written over
+    described = {"layers": layers, "seed": 0, "notes": notes, "threads": None, "columns": columns}
+    net.__setstate__(described | {"flat": flat, "device": backend})
     return net
 
 
-def _columns(file: files.File, inputs: int | None) -> tuple[str, ...] | None:
-    names = file.config.get("columns")
+def _columns(file: files.File, layers: Sequence[Layer]) -> tuple[str, ...] | None:
+    names, (inputs, _) = file.config.get("columns"), _widths(layers)
     if names is None:
         return None
     fits = isinstance(names, list) and len(names) == inputs and all(isinstance(name, str) for name in names)
@@ -403,19 +422,26 @@ def _columns(file: files.File, inputs: int | None) -> tuple[str, ...] | None:
     return tuple(names)
 
 
-def _from_config(file: files.File, device: str) -> Sequential:
+def _from_config(file: files.File) -> tuple[list[Layer], np.dtype]:
+    """The layers, not yet in a network, and the dtype that the file describes."""
+    rng = np.random.Generator(np.random.PCG64(0))
     try:
-        layers = []
+        layers: list[Layer] = []
         for entry in file.config["layers"]:
             arguments = {key: value for key, value in entry.items() if key != "layer"}
-            layers.append(gate.choose(LAYERS, entry["layer"], "layer")(**arguments))
+            layer = gate.choose(LAYERS, entry["layer"], "layer")(**arguments)
+            if not arguments.keys() <= layer.config().keys():
+                raise ValueError(f"{entry['layer']} has no such arguments: {', '.join(arguments)}")
+            if not layer.shapes:
+                layer.initial(rng)  # what else it draws, such as the key of a Dropout
+            layers.append(layer)
         _check_layers(layers)
-        needed = sum(int(np.prod(shape)) for layer in layers for shape in layer.shapes.values())
-        if needed != file.numbers:  # before memory is reserved for it
-            raise ValueError(f"the layers have {needed} parameters, the file holds {file.numbers}")
-        return Sequential(*layers, device=device, dtype=file.config["dtype"], seed=0)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise files.CorruptFileError(f"{file.path}: the description of the network is damaged: {error}") from error
+        return layers, gate.float_type(file.config["dtype"])
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        why = str(error)
+        why = why if len(why) < 500 else f"{why[:100]} … {why[-300:]}"  # it may quote a megabyte of the file
+        what = "the description of the network is damaged"
+        raise files.CorruptFileError(f"{file.path}: {what}: {why}") from error
 
 
 def _widths(layers: Sequence[Layer]) -> tuple[int | None, int | None]:
@@ -435,11 +461,13 @@ def _check_layers(layers: Sequence[Any]) -> None:
     if not layers:
         raise ValueError("a network needs at least one layer, such as nl.Dense(2, 1)")
     width: int | None = None
+    met: set[int] = set()
     for i, layer in enumerate(layers):
         if not isinstance(layer, Layer):
             raise TypeError(f"layer {i} is {layer!r}, expected a layer such as nl.Dense(2, 1) or nl.ReLU()")
-        if layer.taken or any(layer is other for other in layers[:i]):
+        if layer.taken or id(layer) in met:
             raise ValueError(f"layer {i}, {layer!r}, is already in use; make a new one for each place")
+        met.add(id(layer))
         if width is None:
             width = getattr(layer, "inputs", None)
         if width is not None:

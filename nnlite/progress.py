@@ -1,43 +1,59 @@
-"""The progress bar of a fit: rows, epochs and the last values, on stderr."""
+"""The progress of a fit on stderr: a bar in a terminal or a notebook, plain lines in a file or a pipe."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+EACH = 20  # epochs, of which each has its line; of more, there is a line every PAUSE seconds
+PAUSE = 5.0
+
 
 class Bar:
-    """A tqdm bar over all rows of all epochs, drawn at most ten times a second; does nothing if not wanted."""
+    """A tqdm bar over all rows of all epochs, drawn at most ten times a second, or lines; nothing if not wanted."""
 
     def __init__(self, epochs: int, rows: int | None, wanted: bool) -> None:
-        self.bar, self.epochs, self.drawn, self.rows = None, epochs, 0.0, 0
+        self.bar, self.lines, self.epochs, self.rows = None, False, epochs, 0
+        self.drawn = -PAUSE  # when the last line or bar was, by the monotonic clock
         self.text = f"epoch 1/{epochs}"
         if wanted and epochs and sys.stderr is not None:
-            from tqdm.auto import tqdm
+            with contextlib.suppress(OSError, ValueError):  # there is no terminal any more; it is closed
+                sys.stderr.flush()
+                self.lines = not _can_draw(sys.stderr)
+                if not self.lines:
+                    self._start(rows)
 
-            # With a delay the bar is not drawn while it is being made: half a bar cannot be closed.
-            options = {"unit": " rows", "unit_scale": True, "mininterval": 0.1, "dynamic_ncols": True, "delay": 1e-9}
-            with contextlib.suppress(OSError):
-                sys.stderr.flush()  # fails where there is no terminal any more
-                self.bar = tqdm(total=None if rows is None else epochs * rows, **options)
-                self.bar.set_description(self.text, refresh=False)
-            self._draw(lambda bar: bar.refresh())
+    def _start(self, rows: int | None) -> None:
+        # With a delay the bar is not drawn while it is being made: half a bar cannot be closed.
+        options = {"unit": " rows", "unit_scale": True, "mininterval": 0.1, "dynamic_ncols": True, "delay": 1e-9}
+        self.bar = _quiet_tqdm()(total=None if rows is None else self.epochs * rows, **options)
+        self._draw(lambda bar: bar.set_description(self.text, refresh=False))
+        self._draw(lambda bar: bar.refresh())
 
     @contextlib.contextmanager
     def waiting(self, why: str) -> Iterator[None]:
         """Say why nothing happens, if that takes longer than a second."""
-        note = threading.Timer(1.0, lambda: self._draw(lambda bar: bar.set_description(why)))
+
+        def say() -> None:
+            self._draw(lambda bar: bar.set_description(why))
+            self._print(why)
+
+        note = threading.Timer(1.0, say)
         note.daemon = True
-        if self.bar is not None:
+        wanted = self.bar is not None or self.lines
+        if wanted:
             note.start()
         try:
             yield
         finally:
             note.cancel()
+            if wanted:
+                note.join()  # no thread outlives the fit
             self._draw(lambda bar: bar.set_description(self.text, refresh=False))
 
     def advance(self, rows: int) -> None:
@@ -48,9 +64,12 @@ class Bar:
     def show(self, epoch: int, values: Mapping[str, float]) -> None:
         """So many epochs have ended, the last with these values."""
         now, last = time.monotonic(), epoch == self.epochs
+        text = {name: f"{value:.4f}" for name, value in values.items()}
+        if self.lines and (last or self.epochs <= EACH or now - self.drawn >= PAUSE):
+            self.drawn = now
+            self._print(f"epoch {epoch}/{self.epochs}: {', '.join(f'{name}={value}' for name, value in text.items())}")
         if self.bar is not None and (last or now - self.drawn >= 0.1):
             self.drawn = now
-            text = {name: f"{value:.4f}" for name, value in values.items()}
             self.text = f"epoch {min(epoch + 1, self.epochs)}/{self.epochs}"
             self._draw(lambda bar: bar.set_description(self.text, refresh=False))
             self._draw(lambda bar: bar.set_postfix(text, refresh=last))
@@ -65,6 +84,65 @@ class Bar:
         if self.bar is not None:
             try:
                 draw(self.bar)
-            except OSError:  # the terminal is gone, or whoever read the pipe; training goes on
+            except (OSError, ValueError):  # the terminal is gone or closed; training goes on
                 self.bar.disable = True
                 self.bar = None
+
+    def _print(self, line: str) -> None:
+        if self.lines:
+            try:
+                sys.stderr.write(line + "\n")
+                sys.stderr.flush()
+            except (OSError, ValueError, AttributeError):  # whoever read the pipe is gone, the file closed, stderr None
+                self.lines = False
+
+
+def _can_draw(stream: Any) -> bool:
+    """Whether a line written to this stream can be written over: in a terminal, and in a notebook, by a widget."""
+    return bool(hasattr(stream, "isatty") and stream.isatty()) or "ipykernel" in sys.modules
+
+
+def _quiet_tqdm() -> Any:
+    """tqdm's own bar for a terminal or a notebook, but with no thread that outlives it, and safe to be forked.
+
+    A tqdm bar draws under two locks, one among threads and one among processes. A child that is forked while another
+    thread draws would wait for ever for the first, whose owner it does not have. Here the second is not used, and
+    whoever forks holds the first, and gives it back on both sides.
+    """
+    from tqdm.auto import tqdm
+    from tqdm.std import TqdmDefaultWriteLock
+
+    class Quiet(tqdm):
+        monitor_interval = 0  # no thread that watches over bars
+        _lock = TqdmDefaultWriteLock.th_lock  # which any other tqdm bar takes too
+
+    return Quiet
+
+
+# ---- fork -------------------------------------------------------------------------------------------------------
+
+_held = threading.local()  # the lock that this thread holds while it forks
+
+
+def _before_fork() -> None:
+    std = sys.modules.get("tqdm.std")
+    lock = std.TqdmDefaultWriteLock.th_lock if std else None
+    # A thread draws within a moment, unless nobody reads what it writes: then the child gets a lock of its own.
+    _held.lock = lock if lock is not None and lock.acquire(timeout=1.0) else None
+
+
+def _in_parent() -> None:
+    if _held.lock is not None:
+        _held.lock.release()
+
+
+def _in_child() -> None:
+    std = sys.modules.get("tqdm.std")
+    if _held.lock is not None:
+        _held.lock.release()
+    elif std is not None:
+        std.TqdmDefaultWriteLock.th_lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)

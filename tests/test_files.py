@@ -2,12 +2,14 @@
 
 import json
 import os
+import sys
+import tracemalloc
 
 import numpy as np
 import pytest
 
 import nnlite as nl
-from nnlite import files
+from nnlite import files, network
 
 
 @pytest.fixture
@@ -62,25 +64,6 @@ def test_saving_onto_the_file_just_loaded(path):
     assert path.read_bytes() == before
 
 
-def test_a_failed_save_leaves_the_old_file(path, monkeypatch):
-    make().save(path)
-    before = path.read_bytes()
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        make().save(path)
-    assert path.read_bytes() == before and os.listdir(path.parent) == ["model.safetensors"]
-
-
-def test_left_overs_of_a_killed_save_are_removed(path):
-    (path.parent / f".{path.name}.abc.part").write_bytes(b"half")
-    make().save(path)
-    assert os.listdir(path.parent) == [path.name]
-
-
 def test_a_cut_at_every_byte_is_found(path):
     make().save(path)
     whole = path.read_bytes()
@@ -90,21 +73,28 @@ def test_a_cut_at_every_byte_is_found(path):
             nl.load(path, "numpy")
 
 
-def test_a_flipped_byte_is_found_or_is_a_number(path):
-    """A flip in the numbers gives other finite numbers; one in the description must never load as something else."""
-    net = make()
-    net.save(path)
+def test_every_flipped_byte_is_found(path):
+    make().save(path, notes={"classes": ["a", "b"], "text": "any"})
     whole = path.read_bytes()
-    header = 8 + int.from_bytes(whole[:8], "little")
     for place in range(len(whole)):
-        damaged = bytearray(whole)
-        damaged[place] ^= 0x11
-        path.write_bytes(damaged)
-        try:
-            other = nl.load(path, "numpy")
-        except nl.CorruptFileError:
-            continue
-        assert place >= header or [type(a) for a in other.layers] == [type(a) for a in net.layers]
+        for flip in (1 << place % 8, 0x11):
+            damaged = bytearray(whole)
+            damaged[place] ^= flip
+            path.write_bytes(damaged)
+            with pytest.raises(nl.CorruptFileError):
+                nl.load(path, "numpy")
+
+
+def test_a_checksum_that_is_gone_or_of_another_file(path):
+    make().save(path)
+    whole = path.read_bytes()
+    assert whole[8:].startswith(files.BEFORE_CHECKSUM)
+    path.write_bytes(whole.replace(b"sha256", b"sha512", 1))
+    with pytest.raises(nl.CorruptFileError, match="the checksum is missing"):
+        nl.load(path, "numpy")
+    path.write_bytes(whole[:-4] + np.float32([1.5]).tobytes())
+    with pytest.raises(nl.CorruptFileError, match="does not match its checksum"):
+        nl.load(path, "numpy")
 
 
 def write_header(path, header, data=b"", length=None):
@@ -150,6 +140,8 @@ def test_what_is_no_model_file(path, content, message):
         (b'{"a": 1, "a": 2}', "stands twice"),
         (b'{"a": NaN}', "NaN is not a number"),
         (b'{"a": ' + b"9" * 5000 + b"}", "more than 20 digits"),
+        (b'{"a": -0}', "-0 is no whole number"),
+        (b'{"a": 1e999}', "1e999 is too large a number"),
         (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "header cannot be read"),
     ],
 )
@@ -169,6 +161,11 @@ def test_headers_made_to_hurt(path, text, message):
         ({"dtype": "F32", "shape": [1, 1]}, {}, "tensor '0.W' is not described"),
         ({"dtype": "F32", "shape": [1, 1], "data_offsets": [4, 8]}, {}, "tensor '0.W' of shape"),
         ({"dtype": "F32", "shape": [1, 0], "data_offsets": [0, 0]}, {}, "4 bytes of data, but the tensors need 0"),
+        (
+            {"dtype": "F32", "shape": [9] * 40_000 + [0], "data_offsets": [0, 0]},
+            {},
+            "tensor '0.W' is not described",
+        ),
         (None, {"1.W": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, "starts at byte 0, expected 4"),
         (None, {"1.W": {"dtype": "F32", "shape": [0], "data_offsets": [4, 4]}}, "tensor '1.W' is not expected"),
         ({"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}, {}, r"tensor '0.W' is float32 \(1,\), expected"),
@@ -186,10 +183,12 @@ def test_tensors_that_do_not_fit(path, tensor, others, message):
         ([{"layer": "os.system", "inputs": 1}], "layer='os.system' is not known"),
         (
             [{"layer": "Dense", "inputs": 1, "outputs": 10**9}],
-            "the layers have 2000000000 parameters, the file holds 1",
+            r"tensor '0.W' is float32 \(1, 1\), expected float32 \(1, 1000000000\)",
         ),
         ([{"layer": "Dense", "inputs": 1, "outputs": 1, "device": "gpu", "x": 1}], "damaged"),
-        ([{"layer": "ReLU"}] * 1000, "the layers have 0 parameters"),
+        ([{"layer": "Dense", "inputs": 2**70, "outputs": 1}], "more than 20 digits"),
+        ([{"layer": "Dense", "inputs": 1, "outputs": 1, "device": "gpu"}], "Dense has no such arguments"),
+        ([{"layer": "ReLU"}] * 1000, "tensor '0.W' is not expected"),
         ([], "at least one layer"),
         ("Dense", "damaged"),
         (None, "damaged"),
@@ -208,6 +207,153 @@ def test_other_versions_and_numbers_that_are_none(path):
     write_header(path, header(), np.float32([np.nan]).tobytes())
     with pytest.raises(nl.CorruptFileError, match=r"tensor '0\.W' contains NaN"):
         nl.load(path, "numpy")
+
+
+def test_a_short_error_for_a_long_name(path):
+    write_header(path, header(**{"W" * 10**6: {"dtype": "F32", "shape": [0], "data_offsets": [4, 4]}}), b"\0" * 4)
+    with pytest.raises(nl.CorruptFileError, match="W…' is not expected") as found:
+        nl.load(path, "numpy")
+    write_header(path, header(config=CONFIG | {"layers": [{"layer": "W" * 10**6}]}), b"\0" * 4)
+    with pytest.raises(nl.CorruptFileError, match="is not known") as also:
+        nl.load(path, "numpy")
+    assert max(len(str(found.value)), len(str(also.value))) < 1000
+
+
+# ---- what it costs to refuse a file -------------------------------------------------------------------------------
+
+
+def peak_of_load(path):
+    """Bytes reserved at most while a file is loaded, or refused."""
+    tracemalloc.start()
+    try:
+        nl.load(path, "numpy")
+    except nl.CorruptFileError as error:
+        return tracemalloc.get_traced_memory()[1], str(error)
+    finally:
+        tracemalloc.stop()
+    raise AssertionError("the file was loaded")
+
+
+def large(path, shape=(1000, 2000), name="0.W", dtype="F32", last=1.0):
+    """A file of 8 MB, without a checksum, that says it holds a Dense(1000, 2000) without bias."""
+    config = CONFIG | {"layers": [{"layer": "Dense", "inputs": 1000, "outputs": 2000, "bias": False}]}
+    data = np.zeros(2_000_000, np.float32)
+    data[-1] = last
+    tensor = {"dtype": dtype, "shape": list(shape), "data_offsets": [0, data.nbytes]}
+    described = header(config=config)
+    del described["0.W"]
+    write_header(path, described | {name: tensor}, data.tobytes())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "0.V"}, "'0.W' is missing"),
+        ({"shape": (2000, 1000)}, "expected float32 (1000, 2000)"),
+        ({"shape": (1000, 1000), "dtype": "F64"}, "expected float32 (1000, 2000)"),
+    ],
+)
+def test_a_tensor_that_does_not_fit_is_found_before_memory_is_reserved(path, change, message):
+    peak, error = peak_of_load(large(path, **change))
+    assert message in error and peak < 1_000_000
+
+
+def test_numbers_that_are_none_are_found_in_less_memory_than_two_files(path):
+    peak, error = peak_of_load(large(path, last=np.nan))
+    assert "'0.W' contains NaN" in error and peak < 1.5 * path.stat().st_size
+
+
+def test_nothing_is_drawn_for_a_network_that_is_loaded(path, monkeypatch):
+    net = make()
+    net.save(path)
+
+    def drawn(*_):
+        raise AssertionError("weights are drawn")
+
+    monkeypatch.setattr(nl.Dense, "initial", drawn)
+    np.testing.assert_array_equal(nl.load(path, "numpy").parameters, net.parameters)
+
+
+def test_the_work_of_checking_layers_grows_as_their_number():
+    """30,000 layers, each compared with all before it, would make 450 million comparisons."""
+
+    def calls(count):
+        made = []
+        layers = [nl.ReLU() for _ in range(count)]
+        sys.setprofile(lambda frame, event, argument: made.append(event))
+        try:
+            network._check_layers(layers)
+        finally:
+            sys.setprofile(None)
+        return len(made)
+
+    assert calls(400) < 3 * calls(200)
+
+
+# ---- what may be saved --------------------------------------------------------------------------------------------
+
+DEEP: list = []
+for _ in range(200):
+    DEEP = [DEEP]
+ENDLESS: list = []
+ENDLESS.append(ENDLESS)
+
+
+@pytest.mark.parametrize(
+    ("notes", "kind", "message"),
+    [
+        ({"id": 2**70}, ValueError, r"notes\['id'\] is a whole number of more than 20 digits"),
+        ({"id": np.array([1.0, np.nan])}, ValueError, r"notes\['id'\]\[1\] is nan"),
+        ({"a": {"b": float("inf")}}, ValueError, r"notes\['a'\]\['b'\] is inf"),
+        ({1: "a", "1": "b"}, TypeError, "notes has the key 1; keys must be text, such as '1'"),
+        ({"a": {2.5: 0}}, TypeError, r"notes\['a'\] has the key 2.5"),
+        ({"a": {"b": 1j}}, TypeError, r"notes\['a'\]\['b'\] is a complex"),
+        ({"a": {1, 2}}, TypeError, r"notes\['a'\] is a set"),
+        ({"when": np.datetime64("2020-01-01")}, TypeError, r"notes\['when'\] is a date"),
+        ({"x": b"raw"}, TypeError, r"notes\['x'\] is a bytes"),
+        ({"x": DEEP}, ValueError, "more than 100 lists and dicts deep"),
+        ({"x": ENDLESS}, ValueError, "more than 100 lists and dicts deep"),
+        ({"x": "y" * 10_000_000}, ValueError, "notes take 10,000,009 bytes"),
+    ],
+)
+def test_notes_that_could_not_be_loaded_are_refused_before_anything_is_written(path, notes, kind, message):
+    make().save(path)
+    before = path.read_bytes()
+    with pytest.raises(kind, match=message):
+        make("float64").save(path, notes)
+    assert path.read_bytes() == before and os.listdir(path.parent) == [path.name]
+
+
+def test_what_numpy_makes_can_be_noted(path):
+    notes = {
+        "f": np.float32(0.5),
+        "i": np.int64(-(10**18)),
+        "b": np.bool_(True),
+        "s": np.str_("ä"),
+        "a": np.arange(4).reshape(2, 2),
+        "t": (1, None, {"x": 99999999999999999999}),
+        "n": -99999999999999999999,
+        "\ud800": "\ud800",
+    }
+    make().save(path, notes)
+    found = nl.load(path, "numpy").notes
+    assert found == notes | {"a": [[0, 1], [2, 3]], "t": [1, None, {"x": 99999999999999999999}]}
+    assert [type(found[name]) for name in "fibs"] == [float, int, bool, str]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_refused(path, value):
+    make().save(path)
+    before = path.read_bytes()
+    net = make()
+    net.layers[2].W[0, 0] = value
+    with pytest.raises(ValueError, match=r"parameter '2\.W' contains NaN or infinity"):
+        net.save(path)
+    assert path.read_bytes() == before
+
+
+# ---- files that are no files --------------------------------------------------------------------------------------
 
 
 def test_what_is_not_a_file(tmp_path):

@@ -190,10 +190,10 @@ def test_history_is_a_mapping_and_draws_itself(data, tmp_path):
     matplotlib.pyplot.close("all")
 
 
-def test_the_bar_shows_loss_and_metrics(data, capsys):
+def test_the_progress_shows_loss_and_metrics(data, capsys):
     make(metrics=["r2"]).fit(*data, epochs=2, progress=True)
     shown = capsys.readouterr().err
-    assert "epoch 2/2" in shown and "loss=" in shown and "r2=" in shown and "100%" in shown
+    assert "epoch 2/2" in shown and "loss=" in shown and "r2=" in shown
     make().fit(*data, epochs=2, progress=False)
     captured = capsys.readouterr()
     assert captured.err == captured.out == ""

@@ -12,22 +12,23 @@ import numpy as np
 import pytest
 
 import nnlite as nl
-from nnlite import bench, cli
+from nnlite import cli
+from nnlite.cli import comparison
 from nnlite.devices.numpy import replay as numpy_replay
 
-REAL = (*bench.NETS, *bench.SWEEP, *bench.BATCHES)  # before the tests put smaller ones in their place
-TINY = (bench.Net("small", (6, 5, 3), 4, rows=12), bench.Net("medium", (8, 7, 3), 5, rows=15))
-SHORT = tuple(bench.Net("batches", (8, 4, 3), batch, rows=12) for batch in (2, 4, 12))
-NARROW = tuple(bench.Net("sweep", (8, width, 3), 4, rows=12) for width in (2, 3, 5))
+REAL = (*comparison.NETS, *comparison.SWEEP, *comparison.BATCHES)  # before the tests put smaller ones in their place
+TINY = (comparison.Net("small", (6, 5, 3), 4, rows=12), comparison.Net("medium", (8, 7, 3), 5, rows=15))
+SHORT = tuple(comparison.Net("batches", (8, 4, 3), batch, rows=12) for batch in (2, 4, 12))
+NARROW = tuple(comparison.Net("sweep", (8, width, 3), 4, rows=12) for width in (2, 3, 5))
 HEADER = "net,sizes,batch,device,us_per_step,samples_per_s,ratio_to_slowest,first_use_s"
 
 
 @pytest.fixture(autouse=True)
 def small_and_in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(bench, "NETS", TINY)
-    monkeypatch.setattr(bench, "SWEEP", NARROW)
-    monkeypatch.setattr(bench, "BATCHES", SHORT)
+    monkeypatch.setattr(comparison, "NETS", TINY)
+    monkeypatch.setattr(comparison, "SWEEP", NARROW)
+    monkeypatch.setattr(comparison, "BATCHES", SHORT)
 
 
 def run(capsys: pytest.CaptureFixture[str], *argv: str, status: int = 0) -> str:
@@ -45,9 +46,9 @@ def written(folder: str = "out") -> list[dict[str, str]]:
     return list(csv.DictReader(text.splitlines()))
 
 
-def made(net: bench.Net, **micro: float) -> list[bench.Measured]:
+def made(net: comparison.Net, **micro: float) -> list[comparison.Measured]:
     """Device -> µs for one step, in three runs that differ by 1 %."""
-    return [bench.Measured(net, name, (t * 0.99e-6, t * 1e-6, t * 1.01e-6), 1.0) for name, t in micro.items()]
+    return [comparison.Measured(net, name, (t * 0.99e-6, t * 1e-6, t * 1.01e-6), 1.0) for name, t in micro.items()]
 
 
 # ---- the command ------------------------------------------------------------------------------------------------
@@ -94,12 +95,12 @@ def test_a_gpu_is_named_and_swept_without_being_asked(
     runtime = SimpleNamespace(**properties, CUDARuntimeError=OSError)
     cuda = SimpleNamespace(runtime=runtime, Device=lambda: SimpleNamespace(id=0))  # what a machine with a GPU has
 
-    def measure(net: bench.Net, names: list[str], seconds: float) -> list[bench.Measured]:
+    def measure(net: comparison.Net, names: list[str], seconds: float) -> list[comparison.Measured]:
         return made(net, **{name: 100.0 if name == "cupy" else 40.0 * net.width for name in names})
 
     monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda))
-    monkeypatch.setattr(bench, "chosen", lambda names: ["numpy", "numba", "cupy"])
-    monkeypatch.setattr(bench, "measure", measure)
+    monkeypatch.setattr(comparison, "chosen", lambda names: ["numpy", "numba", "cupy"])
+    monkeypatch.setattr(comparison, "measure", measure)
     out = run(capsys)
     assert "; GPU 3000\n" in out
     assert (
@@ -159,16 +160,16 @@ def test_a_device_that_computes_something_else(
 
 
 def test_the_same_to_rounding_only() -> None:
-    bench._alike(TINY[0], {"a": [2.0, 1.0], "b": [2.0, 1.00009], "c": [2.0, 0.99991]})
+    comparison._alike(TINY[0], {"a": [2.0, 1.0], "b": [2.0, 1.00009], "c": [2.0, 0.99991]})
     for losses in ([2.0, 1.0002], [2.01, 1.0], [2.0, np.nan], [np.nan]):
         with pytest.raises(nl.DeviceError, match="devices 'a' and 'b' do not compute the same"):
-            bench._alike(TINY[0], {"a": [2.0, 1.0], "b": losses})
+            comparison._alike(TINY[0], {"a": [2.0, 1.0], "b": losses})
 
 
 def test_the_pair() -> None:
-    assert bench.pair(["numpy", "numba", "cupy"]) == ["numba", "cupy"]
-    assert bench.pair(["numpy", "numba"]) == ["numba", "numpy"]
-    assert bench.pair(["numpy", "cupy"]) == ["numpy", "cupy"]
+    assert comparison.pair(["numpy", "numba", "cupy"]) == ["numba", "cupy"]
+    assert comparison.pair(["numpy", "numba"]) == ["numba", "numpy"]
+    assert comparison.pair(["numpy", "cupy"]) == ["numpy", "cupy"]
 
 
 # ---- the words --------------------------------------------------------------------------------------------------
@@ -176,7 +177,7 @@ def test_the_pair() -> None:
 
 def test_the_verdict_on_three_devices() -> None:
     measured = made(TINY[0], numpy=50, numba=5, cupy=100) + made(TINY[1], numpy=3000, numba=1000, cupy=10)
-    assert bench.verdict(measured) == [
+    assert comparison.verdict(measured) == [
         "small 6-5-3: numba is fastest, 10 times as fast as numpy, 20 times as fast as cupy",
         "medium 8-7-3: cupy is fastest, 100 times as fast as numba, 300 times as fast as numpy",
         "take numba for small nets, cupy for medium nets",
@@ -185,7 +186,7 @@ def test_the_verdict_on_three_devices() -> None:
 
 def test_a_tie_goes_to_the_device_that_wins_elsewhere() -> None:
     measured = made(TINY[0], numpy=50, numba=5) + made(TINY[1], numpy=100, numba=104)
-    assert bench.verdict(measured)[1:] == [
+    assert comparison.verdict(measured)[1:] == [
         "medium 8-7-3: numpy and numba are too close to tell apart",
         "take numba, at every size",
     ]
@@ -213,7 +214,7 @@ SWEEPS = {
 
 def test_the_verdict_on_the_batch_size() -> None:
     batches = [each for net, (a, b) in zip(SHORT, [(5, 10), (9, 10), (40, 10)]) for each in made(net, numba=a, cupy=b)]
-    lines = bench.verdict(made(TINY[0], numba=5, cupy=10), batches=batches)
+    lines = comparison.verdict(made(TINY[0], numba=5, cupy=10), batches=batches)
     told = "cupy wins from 12 on, 4 times as fast as numba at 12; below, numba is up to 2 times as fast"
     assert lines[1:] == [f"batch size, hidden width 4: {told}", "take numba, at every size"]
 
@@ -221,5 +222,5 @@ def test_the_verdict_on_the_batch_size() -> None:
 @pytest.mark.parametrize(("micro", "sentence", "advice"), SWEEPS.values(), ids=SWEEPS)
 def test_the_verdict_on_the_width(micro: list[tuple[float, float]], sentence: str, advice: str | None) -> None:
     sweep = [each for net, (a, b) in zip(NARROW, micro) for each in made(net, numba=a, cupy=b)]
-    lines = bench.verdict(made(TINY[0], numba=5, cupy=10), sweep)
+    lines = comparison.verdict(made(TINY[0], numba=5, cupy=10), sweep)
     assert lines[1:] == [f"hidden width, batch 4: {sentence}", advice or "take numba, at every size"]

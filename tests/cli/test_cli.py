@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,8 @@ import numpy as np
 import pytest
 
 import nnlite as nl
-from nnlite import cli, tables
+from nnlite import cli, startup
+from nnlite.cli import tables
 
 PNG = b"\x89PNG"
 
@@ -174,79 +177,6 @@ def test_a_table_of_numbers_is_predicted_in_its_own_unit(capsys: pytest.CaptureF
     assert nl.metrics.metric("r2")(prediction, np.array(table.y, dtype=float)) > 0.98
 
 
-@pytest.mark.parametrize("sizes", [[4, 1], [4, 6, 1], [4, 6, 5, 1]])
-def test_folding_changes_no_prediction(sizes: list[int], tmp_path: Path) -> None:
-    rng = np.random.Generator(np.random.PCG64(1))
-    x = rng.normal([0, 1e6, 5, -3], [1, 1, 1e-4, 1e3], (50, 4))
-    x[:, 2] = 0.1  # constant, and 0.1 has rounding in its mean
-    y = rng.normal(300, 20, (50, 1))
-    x_scale, y_scale = tables.Scale.of(x), tables.Scale.of(y)
-    assert x_scale.deviation[2] == 1
-    net = nl.mlp(sizes, "tanh", device="numpy", dtype="float64")
-    nl.Trainer(net, optimizer=nl.Adam(0.01)).fit(x_scale.apply(x), y_scale.apply(y), epochs=3, progress=False)
-    before = net.predict(x_scale.apply(x)) * y_scale.deviation + y_scale.mean
-    tables.fold(net, x_scale, y_scale)
-    net.save(tmp_path / "m.safetensors")
-    after = nl.load(tmp_path / "m.safetensors", device="numpy").predict(x)
-    np.testing.assert_allclose(after, before, rtol=1e-9)
-
-
-def test_folding_leaves_a_softmax_alone() -> None:
-    rng = np.random.Generator(np.random.PCG64(1))
-    x = rng.normal([0, 1e3], [1, 9], (20, 2))
-    scale = tables.Scale.of(x)
-    net = nl.mlp([2, 5, 3], output="softmax", device="numpy", dtype="float64")
-    before = net.predict(scale.apply(x))
-    tables.fold(net, scale)
-    np.testing.assert_allclose(net.predict(x), before, rtol=1e-9)
-
-
-def test_a_scale_keeps_its_digits_where_the_spread_is_small_beside_the_mean() -> None:
-    rng = np.random.Generator(np.random.PCG64(1))
-    x = rng.normal([1.7e9, -1e6, 0.0], [1e-3, 1e-6, 1.0], (300_000, 3))
-    exact = (x - x.mean(axis=0, dtype=np.longdouble)).astype(np.longdouble)
-    scale = tables.Scale.of(x)
-    np.testing.assert_allclose(scale.deviation, np.sqrt((exact * exact).mean(axis=0)).astype(float), rtol=1e-6)
-    assert (np.abs(scale.apply(x).mean(axis=0)) < 1e-3).all()
-
-
-def test_numbers_too_large_to_be_squared() -> None:
-    with pytest.raises(ValueError, match="column 2 has numbers too large"):
-        tables.Scale.of(np.array([[1.0, 1e300], [2.0, -1e300]]))
-
-
-# ---- reading CSV --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "a,b,c\n1,2,0\n3,4,1\n",
-        "\ufeffa,b,c\n1,2,0\n3,4,1\n",
-        "a,b,c\r\n1,2,0\r\n3,4,1\r\n",
-        '"a",b,"c"\n" 1",2.0,"0"\n3,4e0,1',
-        "a,b,c\n1, 2 ,0\n3,4,1\n\n\n",
-    ],
-)
-def test_the_same_table_written_in_many_ways(text: str) -> None:
-    table = tables.read_csv(write("t.csv", text))
-    assert table.x.tolist() == [[1, 2], [3, 4]] and table.y == ["0", "1"]
-    assert (table.features, table.target, table.lines[0]) == (["a", "b"], "c", 2)
-
-
-def test_a_header_is_told_by_text_over_the_features() -> None:
-    assert tables.read_csv(write("t.csv", "1,2,yes\n3,4,no\n")).features is None
-    assert tables.read_csv(write("t.csv", "1,x,yes\n3,4,no\n")).features == ["1", "x"]
-    assert tables.read_csv(write("t.csv", "yes,1\nno,2\n"), target="0").y == ["yes", "no"]
-
-
-def test_a_newline_in_quotes_is_part_of_the_cell_and_of_the_line_count() -> None:
-    table = tables.read_csv(write("t.csv", 'a,kind\n1,"two\nlines"\n2,one\n'))
-    assert table.y == ["two\nlines", "one"] and table.lines == [2, 4]
-    with pytest.raises(ValueError, match=r"^t\.csv:4:1: the text 'x'"):
-        tables.read_csv(write("t.csv", 'a,kind\n1,"two\nlines"\nx,one\n'))
-
-
 WRONG = {
     "empty": ("", "1:1: the file is empty"),
     "blank": ("\n\n", "1:1: the file is empty"),
@@ -291,22 +221,6 @@ def test_a_missing_file_and_a_folder(capsys: pytest.CaptureFixture[str]) -> None
     assert mistake(capsys, "train", "no.csv").startswith("no.csv:1:1: there is no such file")
     Path("folder").mkdir()
     assert mistake(capsys, "train", "folder").startswith("folder:1:1: this is a folder")
-
-
-def test_what_a_target_is() -> None:
-    def target(cells: list[str], loss: str | None = None) -> tuple[list[float], list[str] | None]:
-        text = "x,y\n" + "".join(f"{i},{cell}\n" for i, cell in enumerate(cells))
-        y, names = tables.target(tables.read_csv(write("t.csv", text)), loss)
-        return y.ravel().tolist(), names
-
-    assert target(["b", "a", "b"]) == ([1, 0, 1], ["a", "b"])
-    assert target(["10", "9", "10", "9"]) == ([1, 0, 1, 0], ["9", "10"])
-    assert target(["1", "2", "3", "4"]) == ([1, 2, 3, 4], None)
-    assert target(["1", "2", "3", "4"], "cce") == ([0, 1, 2, 3], ["1", "2", "3", "4"])
-    assert target(["0.5", "1.5", "0.5", "1.5"]) == ([0.5, 1.5, 0.5, 1.5], None)
-    assert target([str(i) for i in range(50)] * 2)[1] is None
-    with pytest.raises(ValueError, match=r"^t\.csv:3:2: loss 'bce' is for classes"):
-        target(["1", "1.5", "2"], "bce")
 
 
 # ---- predict ------------------------------------------------------------------------------------------------------
@@ -466,3 +380,128 @@ def test_a_reader_that_leaves_does_not_stop_the_training() -> None:
         err = process.stderr.read()
     assert process.returncode == 0 and b"Error" not in err
     assert Path("out/model.safetensors").exists() and Path("out/learning_curve.png").exists()
+
+
+TRAINING = [sys.executable, "-m", "nnlite", "train", "moons", "--device", "numpy"]
+
+
+def test_sigterm_leaves_the_model_of_the_finished_epochs() -> None:
+    argv = [*TRAINING, "--epochs", "1000000"]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("epoch 1/1000000: loss=")
+        process.terminate()
+        *_, last = process.stderr.read().splitlines()
+    assert process.returncode == 143
+    assert last.startswith("nnlite: stopped by SIGTERM after ") and "of 1000000 epochs; wrote out/model" in last
+    epochs = int(last.split()[5])
+    header, *rows = Path("out/history.csv").read_text().splitlines()
+    assert header.startswith("epoch,loss") and len(rows) == epochs >= 1
+    assert nl.load("out/model.safetensors", device="numpy").notes["data"] == "moons"
+
+
+def test_sigterm_before_the_first_epoch_writes_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(nl.Trainer, "fit", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    assert cli.main(["train", "xor", "--quiet", "--device", "numpy"]) == 143
+    told = "nnlite: stopped by SIGTERM before the first epoch had ended; nothing was written\n"
+    assert capsys.readouterr().err == told and not list(Path("out").iterdir())
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_full_stdout_loses_no_model_but_is_told() -> None:
+    for command in (TRAINING[2:] + ["--epochs", "2"], ["nnlite", "info"], ["nnlite", "--version"]):
+        with open("/dev/full", "w") as full:
+            argv = [sys.executable, "-m", *command]
+            done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True)
+        assert done.returncode == 2
+        assert done.stderr.splitlines()[-1] == "nnlite: standard output: No space left on device"
+        assert "Traceback" not in done.stderr
+    assert Path("out/model.safetensors").exists() and Path("out/learning_curve.png").exists()
+
+
+def test_a_picture_that_cannot_be_drawn_is_told_before_the_training() -> None:
+    environment = os.environ | {"MPLBACKEND": "bogus"}
+    done = subprocess.run(TRAINING, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1 and "'bogus'" in done.stderr
+    assert not list(Path("out").iterdir())
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "history.csv", "learning_curve.png", "p.csv"])
+def test_a_file_that_cannot_be_written_is_named(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("out").mkdir()
+    path = Path("out") / name
+    path.mkdir()
+    argv = ["train", "sine", "--epochs", "1", "--device", "numpy"]
+    if name == "p.csv":
+        nl.mlp([1, 1], device="numpy").save("m.safetensors")
+        argv = ["predict", "m.safetensors", write("x.csv", "1\n"), "--out", str(path)]
+    assert mistake_last(capsys, *argv) == f"nnlite: {path}: Is a directory"
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_file() -> None:
+    def limited(*argv: str) -> str:
+        """stderr of a command that may write files of up to 8 KiB."""
+        code = "import resource, sys\nresource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))\n"
+        code += "from nnlite.cli import main\nsys.exit(main())"
+        done = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True)
+        assert done.returncode == 2
+        return done.stderr
+
+    answer = limited("train", "sine", "--epochs", "1", "--device", "numpy", "--quiet")
+    assert answer == "nnlite: out/learning_curve.png: File too large\n"
+    assert sorted(path.name for path in Path("out").iterdir()) == ["history.csv", "model.safetensors"]
+    rows = write("x.csv", "1\n" * 5000)
+    answer = limited("predict", "out/model.safetensors", rows, "--device", "numpy", "--out", "p.csv")
+    assert answer == "nnlite: p.csv: File too large\n" and not Path("p.csv").exists()
+
+
+def mistake_last(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """The last line on stderr, below the progress, of a command that fails."""
+    assert cli.main(list(argv)) == 2
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+# ---- Ctrl-C while everything is imported ----------------------------------------------------------------------------
+
+IMPORTING = """
+import os, signal, sys
+sys.argv, sys.orig_argv = {argv}
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == {name!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background would ignore
+sys.meta_path.insert(0, Finder())
+import nnlite.cli
+"""
+ONE_LINE = (130, "nnlite: stopped by Ctrl-C\n")
+
+
+@pytest.mark.parametrize("name", ["numpy", "nnlite.trainer", "argparse"])
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["/bin/nnlite", "info"], ONE_LINE),
+        (["-m", "info"], ONE_LINE),
+        (["/home/me/train.py"], None),
+        (["-c"], None),
+    ],
+)
+def test_ctrl_c_while_importing(name: str, argv: list[str], expected: tuple[int, str] | None) -> None:
+    original = ["python", "-X", "dev", "-m", "nnlite", "info"] if argv[0] == "-m" else ["python", *argv]
+    code = IMPORTING.format(argv=(argv, original), name=name)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    if expected:
+        assert (done.returncode, done.stderr) == expected
+    else:
+        assert done.returncode != 130 and "Traceback" in done.stderr, "another program's Ctrl-C is its own"
+
+
+def test_what_starts_the_command_line() -> None:
+    for argv, original in ((["-m"], ["python", "-m", "pytest"]), (["/x/nnlite.py"], ["python", "nnlite.py"]), ([], [])):
+        assert not startup.is_command(argv, original)
+    for argv, original in ((["-m"], ["python", "-mnnlite"]), (["nnlite"], ["python", "/bin/nnlite"])):
+        assert startup.is_command(argv, original)

@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .devices import ALIASES, DeviceError, devices, get_device
-from .network import mlp
-from .optimizers import SGD
-from .trainer import DivergedError, Trainer
+from ..devices import ALIASES, DeviceError, devices, get_device
+from ..network import mlp
+from ..optimizers import SGD
+from ..trainer import DivergedError, Trainer
 
 REPEATS = 3  # of every measurement, the devices taking turns, so that a slow moment of the machine meets all of them
 PAUSE = 0.1  # seconds before each: a BLAS's threads keep a core for some 30 ms after they were last needed

@@ -9,16 +9,20 @@ import contextlib
 import csv
 import io
 import math
+import os
 import re
+import stat
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from .network import Sequential
+from ..network import Sequential
 
 MOST_CLASSES = 20  # a column of whole numbers with more different values is a quantity
+MISSING = ("na", "n/a", "#n/a", "null", "nil", "none", "missing", "?", "-", "--", ".")  # what stands for no value
 
 
 class Table(NamedTuple):
@@ -36,21 +40,26 @@ class Table(NamedTuple):
 # ---- reading ----------------------------------------------------------------------------------------------------
 
 
-def read_csv(path: str, target: str | int | None = -1, needed: bool = True) -> Table:
+def read_csv(
+    path: str, target: str | int | None = -1, needed: bool = True, features: Sequence[str] | None = None
+) -> Table:
     """The table in a UTF-8 file with commas; ValueError `file:line:column: …` for the first thing wrong in it.
 
     target: a column's name, or its number (also as text) from 0, negative from the end; None: all are features. A name
-    that the header does not have is an error if it is `needed`. The first row is a header if it names the target, or
-    has text in a column of features.
+    that the header does not have is an error if it is `needed`. The first row is a header if it names the target or
+    all these `features`, or has text in a column of features that does not stand for a missing value.
     """
-    if isinstance(target, str) and needed:
-        with contextlib.suppress(ValueError):  # of a name
-            target = int(target)
     rows = _cells(path)
     first_line, first = rows[0]
+    if isinstance(target, str) and needed:
+        with contextlib.suppress(ValueError):  # of a name
+            number = int(target)
+            if target not in first or -len(first) <= number < len(first):  # or else a name such as 2024
+                target = number
     column = _target_column(path, first_line, first, target, needed)
-    named = isinstance(target, str) and column >= 0
-    header = named or any(_number(cell) is None for i, cell in enumerate(first) if cell and i != column)
+    named = (isinstance(target, str) and column >= 0) or (bool(features) and set(features or ()) <= set(first))
+    texts = [cell for i, cell in enumerate(first) if cell and i != column and _number(cell) is None]
+    header = named or any(cell.lower() not in MISSING for cell in texts)
     if header:
         _check_names(path, first_line, first)
         rows = rows[1:]
@@ -75,15 +84,18 @@ def select(table: Table, features: Sequence[str] | None, columns: int) -> np.nda
     line = 1 if table.features else table.lines[0]
     found = table.x.shape[1]
     if found != columns:
-        names = f": {', '.join(features)}" if features else ""
+        names = f": {_listed(features)}" if features else ""
         where = min(found, columns) + 1
         _fail(table.path, line, where, f"{_count(found, 'column')} of features, but the model reads {columns}{names}")
     if features is None or table.features is None:
         return table.x
+    known, place = set(features), {name: i for i, name in enumerate(table.features)}
     for i, name in enumerate(table.features):
-        if name not in features:
-            _fail(table.path, line, i + 1, f"the model knows no feature {name!r}; it reads {', '.join(features)}")
-    return table.x[:, [table.features.index(name) for name in features]]
+        if name not in known:
+            _fail(table.path, line, i + 1, f"the model knows no feature {_shown(name)}; it reads {_listed(features)}")
+    if len(known) < len(features):
+        raise ValueError(f"the model names a feature twice: {_listed(features)}")
+    return table.x[:, [place[name] for name in features]]
 
 
 def to_csv(rows: Sequence[Sequence[Any]]) -> str:
@@ -125,7 +137,7 @@ def _cells(path: str) -> list[tuple[int, list[str]]]:
 
 def _text(path: str) -> str:
     try:
-        data = Path(path).read_bytes()
+        data = _bytes(path)
     except FileNotFoundError:
         _fail(path, 1, 1, "there is no such file; check the name and the folder")
     except IsADirectoryError:
@@ -136,6 +148,22 @@ def _text(path: str) -> str:
         before = data[: error.start]
         line, column = before.count(b"\n") + 1, before.rpartition(b"\n")[2].count(b",") + 1
         _fail(path, line, column, f"the byte 0x{data[error.start]:02x} is not UTF-8; save the file in UTF-8")
+
+
+def _bytes(path: str) -> bytes:
+    """All that the file holds; a pipe is read where somebody writes into it, which nobody may ever do."""
+    kind = os.stat(path).st_mode
+    if stat.S_ISREG(kind) or stat.S_ISDIR(kind):  # of a folder, reading is an error that says so
+        return Path(path).read_bytes()
+    if not stat.S_ISFIFO(kind):
+        _fail(path, 1, 1, "this is a device and not a file; give a CSV file")
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # blocking, it would wait for somebody who writes
+    with open(handle, "rb", buffering=0) as pipe:
+        start = pipe.read(1)  # None where somebody may still write, nothing where nobody does
+        if start == b"":
+            _fail(path, 1, 1, "nobody writes into this pipe; give a CSV file")
+        os.set_blocking(handle, True)
+        return (start or b"") + pipe.readall()
 
 
 def _target_column(path: str, line: int, first: list[str], target: str | int | None, needed: bool) -> int:
@@ -150,11 +178,12 @@ def _target_column(path: str, line: int, first: list[str], target: str | int | N
     if target is None or (target not in first and not needed):
         return -1
     if target not in first:
-        _fail(path, line, 1, f"no column is called {target!r}; the first row has {', '.join(map(_shown, first))}")
+        _fail(path, line, 1, f"no column is called {target!r}; the first row has {_listed([*map(_shown, first[:11])])}")
     return first.index(target)
 
 
 def _check_names(path: str, line: int, names: list[str]) -> None:
+    met: dict[str, int] = {}
     for i, name in enumerate(names):
         if not name:
             _fail(
@@ -163,8 +192,9 @@ def _check_names(path: str, line: int, names: list[str]) -> None:
                 i + 1,
                 "the header names no column here; give it a name, or remove it if it only counts rows",
             )
-        if name in names[:i]:
-            _fail(path, line, i + 1, f"column {names.index(name) + 1} is called {name!r} too; give each its own name")
+        if name in met:
+            _fail(path, line, i + 1, f"column {met[name] + 1} is called {_shown(name)} too; give each its own name")
+        met[name] = i
 
 
 def _feature(path: str, line: int, cells: list[str], i: int) -> float:
@@ -186,8 +216,25 @@ def _number(cell: str) -> float | None:
         return None
 
 
+def _whole(cell: str) -> int:
+    """The whole number that a cell holds, exactly: as a float, 2⁵³ + 1 would be 2⁵³."""
+    try:
+        return int(cell)
+    except ValueError:  # 2.0, 1e3
+        return int(float(cell))
+
+
 def _shown(cell: str) -> str:
-    return repr(cell if len(cell) <= 30 else cell[:29] + "…")
+    return repr(_cut(cell))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 40 else text[:39] + "…"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names in a row, of many the first few."""
+    return ", ".join([*map(_cut, names[:10]), *(["…"] if len(names) > 10 else [])])
 
 
 def _count(number: int, noun: str) -> str:
@@ -215,8 +262,8 @@ def target(table: Table, loss: str | None = None) -> tuple[np.ndarray, list[str]
             _fail(table.path, line, table.column + 1, f"{what} for the target; fill it in or remove the row")
     values = np.array([number for number in numbers if number is not None])
     if len(values) == len(numbers):
-        distinct = np.unique(values)
-        whole = bool((distinct == np.floor(distinct)).all())
+        whole = bool((values == np.floor(values)).all())
+        distinct = sorted({_whole(cell) for cell in table.y} if whole else set(values.tolist()))
         few = whole and len(distinct) <= max(2, min(MOST_CLASSES, len(values) // 2))
         if loss in ("bce", "cce") and not whole:
             first = table.lines[int(np.argmax(values != np.floor(values)))]
@@ -225,13 +272,19 @@ def target(table: Table, loss: str | None = None) -> tuple[np.ndarray, list[str]
             )
         if not few and loss not in ("bce", "cce"):
             return values[:, None], None
-        names = [f"{value:.0f}" for value in distinct]
-        labels = np.searchsorted(distinct, values)
+        names = [str(value) for value in distinct]
+        number_of = {value: i for i, value in enumerate(distinct)}
+        labels = np.array([number_of[_whole(cell)] for cell in table.y])
     else:
         first = next(i for i, number in enumerate(numbers) if number is None)
         if len(values) > len(numbers) / 2:
             what = f"the text {_shown(table.y[first])} in a column of numbers; expected a number"
             _fail(table.path, table.lines[first], table.column + 1, what)
+        counts = Counter(table.y)
+        if table.features is None and counts[table.y[0]] == 1 and all(counts[y] > 1 for y in table.y[1:]):
+            what = f"this may be a header of numbers, or the only row of the class {_shown(table.y[0])}"
+            remedy = "if it is a header, name a column of features by text; if not, put a header above it"
+            _fail(table.path, table.lines[0], table.column + 1, f"{what}: {remedy}")
         names = sorted(set(table.y))
         place = {name: i for i, name in enumerate(names)}
         labels = np.array([place[cell] for cell in table.y])

@@ -1,0 +1,116 @@
+"""The command line: train on a data set or a CSV file, predict with what came out, compare devices, say what there is.
+
+Each command has a file of its own; this one reads what was typed and answers mistakes. Results go to stdout, the
+progress bar and errors to stderr. What the user got wrong is one line and exit status 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import nnlite as nl
+
+from .. import startup
+from ..activations import ACTIVATIONS
+from ..datasets import LOADERS
+from ..losses import LOSSES
+from ..optimizers import OPTIMIZERS
+from . import bench, info, output, predict, train
+from .output import complain, say
+
+USER_ERRORS = (ValueError, TypeError, OSError, ImportError, MemoryError, nl.DeviceError, nl.DivergedError)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status: 0, 2 for what the user got wrong, 130 for Ctrl-C, 143 for SIGTERM."""
+    output.lost = None
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without × is no reason to stop
+    try:
+        startup.over()
+        options = _parser().parse_args(argv)
+        options.run(options)
+    except USER_ERRORS as error:
+        complain(error)
+        return 2
+    except train.Terminated as stop:
+        complain(stop)
+        return 143
+    except KeyboardInterrupt:
+        complain("stopped by Ctrl-C")
+        return startup.INTERRUPTED
+    except SystemExit:  # of --help and --version
+        if output.lost is None:
+            raise
+    if output.lost is not None:
+        complain(OSError(output.lost.errno, output.lost.strerror, "standard output"))
+        return 2
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, but a mistake is an error like any other, and text for a reader who has left is dropped."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message} (see {self.prog} --help)")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        say(message, end="")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="nnlite", description="Train small neural networks.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"nnlite {nl.__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
+
+    def command(run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(run.__name__, help=text, description=run.__doc__, allow_abbrev=False)
+        added.set_defaults(run=run)
+        return added
+
+    new = command(train.train, "train a network on a data set or a CSV file")
+    new.add_argument("data", metavar="NAME|FILE.csv", help=f"a CSV file, or one of {', '.join(LOADERS)}")
+    new.add_argument("--target", metavar="COLUMN", help="of the CSV: name, or number from 0 (default: -1, the last)")
+    new.add_argument("--layers", type=_layers, metavar="64,32", help="units of each hidden layer, or none")
+    new.add_argument("--activation", choices=ACTIVATIONS, help="of the hidden layers")
+    new.add_argument("--loss", choices=LOSSES, help="default: cce for classes, bce for logic gates, mse for numbers")
+    new.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help="default: %(default)s")
+    new.add_argument("--lr", type=float, help="learning rate")
+    new.add_argument("--epochs", type=int, help="how often every row is seen")
+    new.add_argument("--batch-size", type=int, help="rows in a step")
+    new.add_argument("--seed", type=int, default=0, help="of split, first weights and shuffles (default: %(default)s)")
+    new.add_argument("--out", default="out", metavar="DIR", help="folder for the results (default: %(default)s)")
+    new.add_argument("--quiet", action="store_true", help="print nothing but the last line")
+
+    use = command(predict.predict, "predict the rows of a CSV file")
+    use.add_argument("model", metavar="MODEL", help="a model.safetensors written by nnlite")
+    use.add_argument("data", metavar="FILE.csv", help="the features; a target that the header names is left out")
+    use.add_argument("--out", metavar="FILE", help="write there instead of to the screen")
+    for each in (new, use):
+        each.add_argument("--device", default="auto", help="numpy, numba (cpu), cupy (gpu) or auto (default)")
+
+    compare = command(bench.bench, "the devices of this machine side by side")
+    compare.add_argument("--devices", nargs="+", metavar="NAME", help="numpy, numba, cupy (default: all there are)")
+    compare.add_argument("--seconds", type=float, default=0.3, help="of each measurement (default: %(default)s)")
+    compare.add_argument(
+        "--sweep", action="store_true", help="two devices by hidden width and by batch size; always done with cupy"
+    )
+    compare.add_argument("--out", default="out", metavar="DIR", help="folder for the results (default: %(default)s)")
+    compare.add_argument("--quiet", action="store_true", help="print nothing but the last line")
+
+    command(info.info, "versions, devices, threads and BLAS of this machine")
+    return parser
+
+
+def _layers(text: str) -> list[int]:
+    try:
+        sizes = [] if text == "none" else [int(size) for size in text.split(",")]
+    except ValueError:
+        sizes = [0]
+    if min(sizes, default=1) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be whole numbers of at least 1, such as 64,32, or none")
+    return sizes

@@ -1,0 +1,233 @@
+"""`nnlite train`: a network for a data set or a CSV file, tested on rows held back, with its history and pictures."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import itertools
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+
+import nnlite as nl
+
+from .. import gate
+from ..datasets import LOADERS, Split
+from ..optimizers import OPTIMIZERS
+from . import output, tables
+from .output import say
+
+
+class Recipe(NamedTuple):
+    """What a network is made of and trained by where the user does not say."""
+
+    layers: Sequence[int] = (32,)
+    activation: str = "tanh"
+    epochs: int = 60
+    batch_size: int = 16
+    lr: float = 0.01  # Adam's
+
+
+MEASUREMENTS = ("breast_cancer", "iris", "wine")  # in centimetres, grams, …: each column of another size
+GATE = Recipe(layers=(8,), epochs=300, batch_size=4, lr=0.05)
+IMAGES = Recipe((256,), "relu", epochs=10, batch_size=128, lr=0.001)
+RECIPES = {
+    **dict.fromkeys(("and", "nand", "nor", "or", "xnor", "xor"), GATE),
+    **dict.fromkeys(("mnist", "fashion_mnist"), IMAGES),
+    "circles": Recipe((8, 8), batch_size=32),
+    "moons": Recipe((16, 16), epochs=100),
+    "digits": Recipe((64,), "relu", epochs=40, batch_size=32, lr=0.003),
+    "sine": Recipe(epochs=200),
+    "spirals": Recipe((32, 32), epochs=200),
+}
+
+
+class Data(NamedTuple):
+    """Rows to learn from and rows held back, and what they mean: labels (N,) of K classes, or numbers (N, 1)."""
+
+    name: str
+    split: Split
+    recipe: Recipe
+    loss: str
+    classes: list[str] | None  # K names; None for numbers
+    table: tables.Table | None = None
+    raw: bool = False  # columns of any size, which training scales, and the saved model takes as they are
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train a network, test it on rows held back, and write the model, its history and pictures into a folder."""
+    tell: Callable[[str], None] = (lambda text: None) if options.quiet else say
+    data = _data(options)
+    if data.classes is None and data.loss in ("bce", "cce"):
+        raise ValueError(f"--loss {data.loss} is for classes, but {data.name} has numbers to predict; try --loss mse")
+    given = {name: value for name in Recipe._fields if (value := getattr(options, name)) is not None}
+    usual = {"lr": 0.1} if options.optimizer == "sgd" else {}  # the recipes' own is Adam's
+    recipe = Recipe(**(data.recipe._asdict() | usual | given))
+    gate.integer(recipe.epochs, "--epochs")
+    gate.integer(recipe.batch_size, "--batch-size")
+    net = _network(data, recipe, options)
+    optimizer = OPTIMIZERS[options.optimizer](lr=recipe.lr)
+    trainer = nl.Trainer(net, data.loss, optimizer, metrics=[_metric(data)])
+    folder = output.folder(options.out)
+    import matplotlib.figure  # noqa: F401  (what is wrong with it is said now, and not after the training)
+
+    tell(f"{_description(data)}\n\n{net.summary()}\n")
+
+    x, y, x_test, y_test = data.split
+    x_scale = tables.Scale.of(x) if data.raw else None
+    y_scale = tables.Scale.of(y) if data.raw and data.classes is None else None
+    x, x_test = (x_scale.apply(part) if x_scale else part for part in (x, x_test))
+    y, y_test = (y_scale.apply(part) if y_scale else part for part in (y, y_test))
+    bar, seen = not options.quiet and sys.stderr is not None, (x_test, y_test)  # to look at: nothing is chosen by it
+    try:
+        with _sigterm_stops():
+            trainer.fit(x, y, recipe.epochs, recipe.batch_size, validation_data=seen, progress=bar)
+    except Terminated as stop:
+        epochs = min(map(len, trainer.history.values()), default=0)
+        if not epochs:
+            raise Terminated(f"{stop} before the first epoch had ended; nothing was written") from None
+        _save(folder, net, data, trainer.history, x_scale, y_scale)
+        what = f"after {epochs} of {recipe.epochs} epochs; wrote {folder / 'model.safetensors'} and history.csv"
+        raise Terminated(f"{stop} {what}") from None
+    _save(folder, net, data, trainer.history, x_scale, y_scale)
+    for name in ("model.safetensors", "history.csv"):
+        tell(f"wrote {folder / name}")
+    prediction = net.predict(data.split.x_test)  # (N, K)
+    for name in _draw(folder, net, data, trainer.history, prediction):
+        tell(f"wrote {folder / name}")
+    say(_result(data, prediction))
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: whoever runs this process wants it to end. What stops for Ctrl-C stops for it, too."""
+
+
+@contextlib.contextmanager
+def _sigterm_stops() -> Iterator[None]:
+    """With this, SIGTERM raises Terminated, where Python allows that: in the main thread."""
+
+    def stop(number: int, frame: Any) -> NoReturn:
+        raise Terminated("stopped by SIGTERM")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+
+
+def _save(
+    folder: Path,
+    net: nl.Sequential,
+    data: Data,
+    history: nl.History,
+    x_scale: tables.Scale | None,
+    y_scale: tables.Scale | None,
+) -> None:
+    """Write the model, which from here on reads raw columns, and its history."""
+    if x_scale:
+        tables.fold(net, x_scale, y_scale)
+    features, target = (data.table.features, data.table.target) if data.table else (None, None)
+    notes = {"data": data.name, "classes": data.classes, "features": features, "target": target}
+    net.save(folder / "model.safetensors", notes)
+    rows = [["epoch", *history], *zip(itertools.count(1), *history.values())]
+    output.write(folder / "history.csv", tables.to_csv(rows))
+
+
+def _metric(data: Data) -> str | nl.Metric:
+    if data.classes is None:
+        return "r2"
+    return nl.metrics.Accuracy("class" if len(data.classes) > 2 else None)  # also where bce asks for each class apart
+
+
+def _data(options: argparse.Namespace) -> Data:
+    """The data set of this name, or the table in this file."""
+    name, seed = options.data, gate.integer(options.seed, "--seed", least=0)
+    if name not in LOADERS:
+        if not (os.path.exists(name) or Path(name).suffix or os.sep in name):
+            raise ValueError(f"{name!r} is neither a CSV file here nor a data set; these are {', '.join(LOADERS)}")
+        table = tables.read_csv(name, -1 if options.target is None else options.target)
+        y, classes = tables.target(table, options.loss)
+        epochs = min(200, max(5, 320_000 // len(y)))  # some 10,000 steps
+        recipe = Recipe((64, 32), "relu", epochs, batch_size=32, lr=0.003)
+        loss = options.loss or ("mse" if classes is None else "cce")
+        return Data(name, nl.datasets.split(table.x, y, seed=seed), recipe, loss, classes, table, raw=True)
+    if options.target is not None:
+        raise ValueError(f"--target is for CSV files; the data set {name!r} has its own target")
+    recipe = RECIPES.get(name, Recipe())
+    raw = {"standardise": False} if name in MEASUREMENTS else {}
+    split = LOADERS[name]() if recipe in (GATE, IMAGES) else LOADERS[name](seed=seed, **raw)
+    if recipe is GATE:
+        split = split._replace(y_train=split.y_train[:, 0].astype(int), y_test=split.y_test[:, 0].astype(int))
+    if split.y_train.dtype.kind != "i":
+        return Data(name, split, recipe, options.loss or "mse", None)
+    classes = [str(k) for k in range(int(split.y_train.max()) + 1)]
+    return Data(name, split, recipe, options.loss or ("bce" if recipe is GATE else "cce"), classes, raw=bool(raw))
+
+
+def _network(data: Data, recipe: Recipe, options: argparse.Namespace) -> nl.Sequential:
+    outputs, output = 1, "identity"
+    if data.classes is not None:
+        outputs = 1 if data.loss == "bce" and len(data.classes) == 2 else len(data.classes)
+        output = "sigmoid" if data.loss == "bce" else "softmax"
+    init = "he_normal" if recipe.activation == "relu" else "glorot_uniform"
+    dtype = "float64" if data.raw else "float32"  # raw columns may be 1e6 ± 1: float32 could not tell them apart
+    sizes = [data.split.x_train.shape[1], *recipe.layers, outputs]
+    return nl.mlp(sizes, recipe.activation, output, init, options.device, dtype, options.seed)
+
+
+def _description(data: Data) -> str:
+    def some(number: int, noun: str, names: Sequence[str] | None) -> str:
+        return f"{number:,} {noun}" + (f" ({', '.join(names[:10])}{', …' if len(names) > 10 else ''})" if names else "")
+
+    x, x_test, features = data.split.x_train, data.split.x_test, data.table.features if data.table else None
+    answer = some(len(data.classes), "classes", data.classes) if data.classes else "a number"
+    target = f" of {data.table.target!r}" if data.table and data.table.target else ""
+    rows = f"{len(x):,} rows to learn from, {len(x_test):,} to test with"
+    return f"{data.name}: {rows}; {some(x.shape[1], 'columns', features)} -> {answer}{target}"
+
+
+def _result(data: Data, prediction: np.ndarray) -> str:
+    y = data.split.y_test
+    if data.classes is None:
+        rmse, r2 = (nl.metrics.metric(name)(prediction, y) for name in ("rmse", "r2"))
+        return f"test: RMSE {rmse:.4g}, R² {r2:.4f} ({len(y):,} rows)"
+    hits = int((nl.metrics.classes(prediction) == y).sum())
+    return f"test accuracy: {100 * hits / len(y):.2f} % ({hits:,} of {len(y):,} rows)"
+
+
+def _draw(folder: Path, net: nl.Sequential, data: Data, history: nl.History, prediction: np.ndarray) -> Iterator[str]:
+    """Write the pictures that this kind of data has; the name of each when it is written."""
+    from matplotlib.figure import Figure  # drawn on without pyplot, which might look for a screen
+
+    pictures: dict[str, Callable[..., Any]] = {"learning_curve.png": partial(nl.plots.history, history)}
+    if data.classes and len(data.classes) <= 50:  # more could not be read
+        # Not as mathematics between $, and not longer than the picture.
+        names = [(name if len(name) <= 20 else name[:19] + "…").replace("$", r"\$") for name in data.classes]
+        counts = nl.metrics.confusion_matrix(prediction, data.split.y_test)
+        pictures["confusion_matrix.png"] = partial(nl.plots.confusion_matrix, counts, names)
+        if data.split.x_train.shape[1] == 2:
+            x, y, x_test, y_test = data.split
+            points, labels = np.concatenate([x_test, x])[:2000], np.concatenate([y_test, y])[:2000]
+            pictures["decision_boundary.png"] = partial(nl.plots.decision_boundary, net, points, labels)
+    for name, draw in pictures.items():
+        figure = Figure(figsize=(6.4, 4.8), dpi=150, layout="constrained")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a class name in letters that the font has not
+            draw(ax=figure.subplots())
+            picture = io.BytesIO()
+            figure.savefig(picture)
+        output.write(folder / name, picture.getvalue())
+        yield name

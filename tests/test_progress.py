@@ -1,0 +1,177 @@
+"""The progress of a fit: a bar in a terminal, plain lines elsewhere; nothing is left behind, and no child hangs."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import nnlite as nl
+from nnlite import progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def terminal(monkeypatch):
+    """A terminal as stderr: for the test's own time, since pytest sets stderr again after the fixtures."""
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    return stream
+
+
+def fit(epochs=2, **options):
+    x = np.linspace(0, 1, 12).reshape(6, 2)
+    return nl.Trainer(nl.mlp([2, 3, 1], device="numpy"), metrics=["r2"]).fit(x, x[:, 0], epochs=epochs, **options)
+
+
+def test_a_terminal_has_a_bar(monkeypatch):
+    stream = terminal(monkeypatch)
+    fit()
+    shown = stream.getvalue()
+    assert "epoch 2/2" in shown and "loss=" in shown and "r2=" in shown and "100%" in shown
+    assert shown.count("\r") > 1 and shown.endswith("\n")
+
+
+def test_a_file_has_a_line_for_each_epoch_and_tqdm_is_not_needed(tmp_path):
+    code = "import sys, numpy as np, nnlite as nl\nx = np.ones((6, 2))\n"
+    code += "nl.Trainer(nl.mlp([2, 1], device='numpy')).fit(x, x[:, 0], epochs=3, validation_data=(x, x[:, 0]))\n"
+    code += "assert 'tqdm' not in sys.modules"
+    with open(tmp_path / "log", "w") as log:
+        subprocess.run([sys.executable, "-c", code], stderr=log, check=True)
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+    assert all(line.count("loss=") == 2 and "\r" not in line for line in lines)
+
+
+def test_many_epochs_have_a_line_now_and_then(capsys, monkeypatch):
+    clock = iter(range(10**6))  # a second at every look
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    with progress.Bar(1000, 10, wanted=True) as bar:
+        for epoch in range(1, 1001):
+            bar.advance(10 * epoch)
+            bar.show(epoch, {"loss": 1.0})
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:2] == ["epoch 1/1000: loss=1.0000", "epoch 6/1000: loss=1.0000"]
+    assert lines[-1] == "epoch 1000/1000: loss=1.0000" and len(lines) == 201
+
+
+@pytest.mark.parametrize("stream", ["terminal", "file"])
+def test_waiting_is_explained(stream, monkeypatch):
+    shown = Terminal() if stream == "terminal" else io.StringIO()
+    monkeypatch.setattr(sys, "stderr", shown)
+    with progress.Bar(1, 1, wanted=True) as bar, bar.waiting("compiling"):
+        for _ in range(100):
+            if "compiling" in shown.getvalue():
+                break
+            time.sleep(0.1)
+    assert "compiling" in shown.getvalue()
+
+
+def test_a_closed_stderr_stops_nothing(monkeypatch):
+    for stream in (Terminal(), io.StringIO(), None):
+        if stream is not None:
+            stream.close()
+        monkeypatch.setattr(sys, "stderr", stream)
+        assert len(fit()["loss"]) == 2
+
+
+def test_no_thread_is_left(monkeypatch):
+    terminal(monkeypatch)
+    before = set(threading.enumerate())
+    fit()
+    assert set(threading.enumerate()) <= before
+
+
+def test_a_users_own_bars_keep_their_monitor_and_their_place(monkeypatch):
+    terminal(monkeypatch)
+    from tqdm import tqdm
+
+    interval = tqdm.monitor_interval
+    with tqdm(total=3) as outer:
+        with progress.Bar(1, 1, wanted=True) as bar:
+            assert (outer.pos, bar.bar.pos) == (0, 1), "the inner bar stands below"
+            assert isinstance(bar.bar, tqdm)
+        assert tqdm.monitor_interval == interval and type(outer).monitor is not None
+    type(outer).monitor.exit()
+    type(outer).monitor = None
+
+
+def test_a_notebook_has_a_bar(monkeypatch):
+    """There stderr is no terminal, and tqdm.auto gives a widget, or, as here without one, its own bar."""
+    monkeypatch.setitem(sys.modules, "ipykernel", SimpleNamespace())
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    fit()
+    assert "100%" in sys.stderr.getvalue()
+
+
+# ---- fork -------------------------------------------------------------------------------------------------------
+
+
+def in_a_child(work):
+    """The exit status of a forked child that does this; 14 if it hangs."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(10)
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitpid(child, 0)[1]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # of Python 3.12, where there are threads
+@pytest.mark.parametrize("drawn", ["within a moment", "for ever"])
+def test_a_child_that_is_forked_while_another_thread_draws(drawn, monkeypatch):
+    terminal(monkeypatch)
+    fit()
+    from tqdm.std import TqdmDefaultWriteLock
+
+    lock, drawing, done = TqdmDefaultWriteLock.th_lock, threading.Event(), threading.Event()
+
+    def draw():
+        with lock:
+            drawing.set()
+            done.wait(0.2 if drawn == "within a moment" else None)
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    drawing.wait()
+    try:
+        assert in_a_child(fit) == 0
+    finally:
+        done.set()
+        thread.join()
+    fit()  # the parent can draw as before
+    assert TqdmDefaultWriteLock.th_lock is lock
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_children_that_are_forked_beside_a_fit_with_a_bar(monkeypatch):
+    terminal(monkeypatch)
+    stop = threading.Event()
+
+    def draw():
+        while not stop.is_set():
+            fit(epochs=5)
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    try:
+        assert [in_a_child(fit) for _ in range(30)] == [0] * 30
+    finally:
+        stop.set()
+        thread.join()
