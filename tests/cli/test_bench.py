@@ -146,14 +146,13 @@ def test_every_net_has_whole_batches_only() -> None:
 def test_a_device_that_computes_something_else(
     factor: float, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = numpy_replay.Replay.run
+    right = numpy_replay.PythonReplay.run
 
-    def wrong(self: numpy_replay.Replay, *arguments: Any) -> int:
-        if type(self) is numpy_replay.Replay:
-            self.arena.segments["parameters"][...] *= factor
+    def wrong(self: numpy_replay.PythonReplay, *arguments: Any) -> int:
+        self.arena.segments["parameters"][...] *= factor
         return right(self, *arguments)
 
-    monkeypatch.setattr(numpy_replay.Replay, "run", wrong)
+    monkeypatch.setattr(numpy_replay.PythonReplay, "run", wrong)
     answer = run(capsys, "--devices", "numpy", "numba", status=2)
     assert answer.startswith("devices 'numpy' and 'numba' do not compute the same")
     assert not Path("out/bench.csv").exists()
