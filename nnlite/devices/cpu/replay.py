@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
+from _thread import start_new_thread
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -39,6 +40,7 @@ class CompiledReplay(Replay):
 
     def __init__(self, full: Tape, short: Tape | None, arena: Arena, threads: int) -> None:
         self.arena = arena
+        self.own = list(dict.fromkeys(row.name for row in full.rows if row.name not in LOOPS))
         self.threads = threads if sum(map(work, full.rows)) > WORTH_THREADS else 1
         plans = [self._planned(tape) for tape in (full, short) if tape]
         size = f", in tiles of {plans[0][1].size} rows" if plans[0][1] else ""
@@ -57,29 +59,56 @@ class CompiledReplay(Replay):
         full_shares[:, table.MARK] = short_shares[:, table.MARK] = 0
         together = (full_shares, short_shares) if self.threads > 1 else None
         sums, marks = self.arena.segments["sums"], self.arena.device.zeros((3, table.ROW), np.int64)
-        stopped, over = [first] * self.threads, False
+        stopped, errors = [first] * self.threads, list[BaseException]()
+        entering, over = threading.Lock(), False
+        begun: list[list[int]] = []  # of each thread that has: its number, as long as it is at work
+        ended = [threading.Lock() for _ in range(self.threads)]
 
         def share(thread: int) -> None:
-            if over:
-                return
             settings = (first, last, per_epoch, sums, history, marks, thread, together)
             stopped[thread] = table.replay(full, short, *settings)
 
-        others = [threading.Thread(target=share, args=(thread,), daemon=True) for thread in range(1, self.threads)]
+        def help(thread: int) -> None:
+            working = [thread]
+            try:
+                with entering:
+                    if over:
+                        return
+                    begun.append(working)
+                share(thread)
+            except BaseException as error:
+                errors.append(error)
+            finally:
+                working.clear()
+                ended[thread].release()
+
+        interrupt: BaseException | None = None
         try:
-            with contextlib.suppress(RuntimeError):  # no more threads can be had: those that there are do the work
-                for other in others if first < last else ():
-                    other.start()
+            # A threading.Thread would be waited for until it has begun, which it never has where memory has run out.
+            with contextlib.suppress(RuntimeError, MemoryError):  # those that there are do the work
+                for thread in range(1, self.threads if first < last else 1):
+                    ended[thread].acquire()
+                    start_new_thread(help, (thread,))
             share(0)
         finally:  # after Ctrl-C too: those that have begun make whole steps, others none
-            over = True
-            for other in others:
-                if other.ident:
-                    other.join()
+            while True:
+                try:  # however often it is pressed
+                    with entering:
+                        over = True
+                    for working in begun:
+                        while working:
+                            ended[working[0]].acquire(timeout=0.1)
+                    break
+                except BaseException as error:
+                    interrupt = error
+        if interrupt or errors:
+            raise interrupt or errors[0]
+        if marks[0, 0] and not self.own:
+            raise MemoryError("memory ran out in a step of training; a smaller batch_size= or smaller layers take less")
         if marks[0, 0]:
             raise RuntimeError(
-                "a kernel of your own raised an error in compiled code, where it cannot be shown, or memory ran out; "
-                'Trainer(…, replay="eager") runs every step in Python and shows it'
+                f"a kernel of your own raised an error in compiled code ({' or '.join(self.own)}), where it cannot be "
+                'shown, or memory ran out; Trainer(…, replay="eager") runs every step in Python and shows it'
             )
         return int(max(stopped))
 
@@ -149,7 +178,8 @@ class CompiledReplay(Replay):
         if row.name in COLUMNS and len({kind.split("_")[0] for kind in kinds if "_" in kind}) > 1:
             raise NotRecordableError(f"{row.name} is compiled for arrays of one dtype, not for {', '.join(kinds)}")
         try:
-            function = table.function_for(LOOPS.get(row.name) or own_loop(row.kernel), row.name, kinds)
+            loop, key = (LOOPS[row.name], None) if row.name in LOOPS else own_loop(row.kernel)
+            function = table.function_for(loop, row.name, kinds, key)
         except NumbaError as error:
             told = (text for text in str(error).splitlines() if text and not text.startswith("Failed in nopython"))
             raise NotRecordableError(f"Numba cannot compile the kernel {row.name}: {next(told, error)}") from error

@@ -1,6 +1,8 @@
 """Planning: fused rows and shared-out rows give what the rows gave, on any number of threads."""
 
+import _thread
 import contextlib
+import signal
 import threading
 import time
 
@@ -190,11 +192,16 @@ def late(monkeypatch):
     run = compiled_replay.table.replay
 
     def make(threads, seconds):
+        begun = {}  # id of the marks of a call -> whether a thread that makes its steps has begun; and the marks
+
         def replay(*arguments):
+            event = begun.setdefault(id(arguments[7]), (threading.Event(), arguments[7]))[0]
             if arguments[8] in threads and arguments[9] and arguments[3] > arguments[2]:
                 if seconds is None:
+                    assert event.wait(60)
                     return arguments[2]  # none of its steps
                 time.sleep(seconds)
+            event.set()
             return run(*arguments)
 
         monkeypatch.setattr(compiled_replay.table, "replay", replay)
@@ -232,17 +239,49 @@ def test_divergence_is_seen_at_its_step_whoever_is_late(threads, row, batch, dat
 def test_threads_that_cannot_be_had_are_done_without(data, monkeypatch):
     monkeypatch.setattr(compiled_replay, "WORTH_THREADS", 0)
     together, _, _ = train(data, 3)
-    start, started = threading.Thread.start, []
+    start, started = compiled_replay.start_new_thread, []
 
-    def one_only(thread):
+    def one_only(*arguments):
         if started:
             raise RuntimeError("can't start new thread")
-        started.append(thread)
-        start(thread)
+        started.append(start(*arguments))
 
-    monkeypatch.setattr(threading.Thread, "start", one_only)
+    monkeypatch.setattr(compiled_replay, "start_new_thread", one_only)
     np.testing.assert_array_equal(train(data, 3)[0], together)
     assert len(started) == 1
+
+
+def test_nobody_waits_for_a_thread_that_never_begins(data, monkeypatch):
+    """One that was started, but found no memory for its first call."""
+    monkeypatch.setattr(compiled_replay, "WORTH_THREADS", 0)
+    together, _, _ = train(data, 3)
+    monkeypatch.setattr(compiled_replay, "start_new_thread", lambda *arguments: 0)
+    np.testing.assert_array_equal(train(data, 3)[0], together)
+
+
+def test_an_error_of_a_thread_is_raised(data, monkeypatch):
+    monkeypatch.setattr(compiled_replay, "WORTH_THREADS", 0)
+    run, begun = compiled_replay.table.replay, threading.Event()
+
+    def replay(*arguments):
+        if arguments[8] == 1:
+            begun.set()
+            raise LookupError("of the second thread")
+        assert arguments[2] == arguments[3] or begun.wait(60)
+        return run(*arguments)
+
+    monkeypatch.setattr(compiled_replay.table, "replay", replay)
+    with pytest.raises(LookupError, match="of the second thread"):
+        train(data, 2)
+
+
+def ended_soon(there):
+    """Whether as many threads are left as there were: one that comes to nothing may take a moment to end."""
+    for _ in range(1000):
+        if _thread._count() <= there:
+            return True
+        time.sleep(0.01)
+    return False
 
 
 @pytest.mark.parametrize("where", ["while threads start", "before the first begins"])
@@ -253,26 +292,63 @@ def test_an_interrupt_leaves_whole_steps_and_no_thread_behind(where, data, monke
         _, _, trainer = train(data, 3)
         steps = nl.steps.Steps(trainer, *trainer._data(*data), 100, 1)
         steps.start(1, None)
-        before, there = trainer.network.parameters.copy(), threading.active_count()
-        run, start = compiled_replay.table.replay, threading.Thread.start
+        before, there = trainer.network.parameters.copy(), _thread._count()
+        run, start = compiled_replay.table.replay, compiled_replay.start_new_thread
 
         def replay(*arguments, run=run):
             if arguments[8] == 0:
                 raise KeyboardInterrupt
             return run(*arguments)
 
-        def start_and_stop(thread, start=start):
-            start(thread)
+        def start_and_stop(*arguments, start=start):
+            start(*arguments)
             raise KeyboardInterrupt
 
         if interrupt:
             if where == "while threads start":
-                monkeypatch.setattr(threading.Thread, "start", start_and_stop)
+                monkeypatch.setattr(compiled_replay, "start_new_thread", start_and_stop)
             else:
                 monkeypatch.setattr(compiled_replay.table, "replay", replay)
         with pytest.raises(KeyboardInterrupt) if interrupt else contextlib.nullcontext():
             steps.replay.run(0, 3, steps.per_epoch, steps.history)
-        assert threading.active_count() == there
         parameters.append(trainer.network.parameters.copy())
+        assert ended_soon(there)
+        np.testing.assert_array_equal(trainer.network.parameters, parameters[-1])  # nobody has moved them since
     whole, found = parameters
-    assert np.array_equal(found, whole) or (where == "while threads start" and np.array_equal(found, before))
+    # Threads that began made all steps; where none had begun, there is none.
+    assert np.array_equal(found, whole) or np.array_equal(found, before)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timer that interrupts")
+def test_many_interrupts_at_once_leave_no_thread_behind(data, monkeypatch):
+    monkeypatch.setattr(compiled_replay, "WORTH_THREADS", 0)
+    _, _, trainer = train(data, 3)
+    steps = nl.steps.Steps(trainer, *trainer._data(*data), 100, 1)
+    run = compiled_replay.table.replay
+
+    def late(*arguments):
+        if arguments[8] > 0:
+            time.sleep(0.1)  # so that there is somebody to wait for
+        return run(*arguments)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compiled_replay.table, "replay", late)
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for _ in range(10):
+            steps.start(1, None)
+            there = _thread._count()
+            with contextlib.suppress(KeyboardInterrupt):  # one more may come while the first is on its way
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, 0.02, 0.01)
+                    steps.replay.run(0, 3, steps.per_epoch, steps.history)
+                finally:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+            found = trainer.network.parameters.copy()
+            assert ended_soon(there)
+            np.testing.assert_array_equal(trainer.network.parameters, found)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
