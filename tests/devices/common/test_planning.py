@@ -3,6 +3,8 @@
 import _thread
 import contextlib
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -169,6 +171,8 @@ def test_python_threads_may_train_side_by_side(data):
 
 def test_number_of_threads(monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1, 2}, raising=False)
+    monkeypatch.setattr("nnlite.gate.cpu_quota", lambda: float("inf"))
+    monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
     monkeypatch.delenv("NNLITE_NUM_THREADS", raising=False)
     assert nl.mlp([2, 1], device="numpy").threads == 3
     assert nl.mlp([2, 1], device="numpy", threads=2).threads == 2
@@ -180,6 +184,59 @@ def test_number_of_threads(monkeypatch):
     monkeypatch.setenv("NNLITE_NUM_THREADS", "many")
     with pytest.raises(ValueError, match="NNLITE_NUM_THREADS='many' must be a whole number"):
         nl.mlp([2, 1], device="numpy")
+
+
+@pytest.mark.parametrize(
+    ("numba", "quota", "cpus"),
+    [
+        ("", 99, 8),
+        ("3", 99, 3),
+        ("64", 99, 8),
+        ("0", 99, 1),
+        ("no number", 99, 8),
+        ("", 2.5, 3),
+        ("2", 2.5, 2),
+        ("", 0.1, 1),
+    ],
+)
+def test_cpus_that_may_be_used(numba, quota, cpus, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    monkeypatch.setattr("nnlite.gate.cpu_quota", lambda: quota)
+    monkeypatch.setenv("NUMBA_NUM_THREADS", numba)
+    assert nl.gate.usable_cpus() == cpus
+    assert nl.mlp([2, 1], device="numpy", threads=64).threads == cpus
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "quota"),
+    [
+        ("0::/", {"cpu.max": "150000 100000"}, 1.5),
+        ("0::/a/b", {"cpu.max": "max 100000", "a/cpu.max": "50000 100000", "a/b/cpu.max": "200000 100000"}, 0.5),
+        ("0::/a/b", {"a/b/cpu.max": "max 100000"}, np.inf),
+        (
+            "3:cpu,cpuacct:/a",
+            {"cpu,cpuacct/a/cpu.cfs_quota_us": "300000", "cpu,cpuacct/a/cpu.cfs_period_us": "100000"},
+            3,
+        ),
+        ("3:cpu:/a", {"cpu/a/cpu.cfs_quota_us": "-1", "cpu/a/cpu.cfs_period_us": "100000"}, np.inf),
+        # in a container: the path is that of the host, which is not there, and the root is the container's own
+        ("3:cpu:/docker/f00\n1:memory:/", {"cpu/cpu.cfs_quota_us": "20000", "cpu/cpu.cfs_period_us": "10000"}, 2),
+        ("", {}, np.inf),
+    ],
+)
+def test_share_of_a_container(groups, files, quota, tmp_path):
+    for name, text in {"proc/self/cgroup": groups, **{f"sys/fs/cgroup/{n}": text for n, text in files.items()}}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text + "\n" if text else "")
+    assert nl.gate.cpu_quota(str(tmp_path)) == quota
+
+
+def test_joblib_shares_out_the_cpus_among_its_workers(monkeypatch):
+    joblib = pytest.importorskip("joblib")
+    monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
+    with joblib.parallel_config("loky", n_jobs=2, inner_max_num_threads=1):
+        found = joblib.Parallel()(joblib.delayed(nl.gate.thread_count)(8) for _ in range(2))
+    assert found == [1, 1]
 
 
 # ---- threads that are late -----------------------------------------------------------------------------------------
@@ -257,6 +314,29 @@ def test_nobody_waits_for_a_thread_that_never_begins(data, monkeypatch):
     together, _, _ = train(data, 3)
     monkeypatch.setattr(compiled_replay, "start_new_thread", lambda *arguments: 0)
     np.testing.assert_array_equal(train(data, 3)[0], together)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited, and measured, as on Linux")
+def test_without_memory_a_step_is_made_or_refused():
+    """A thread that gets no memory for its first call never begins; Python's own threads are waited for then, for ever."""
+    code = """
+import resource, numpy as np, nnlite as nl
+net = nl.mlp([784, 512, 512, 10], device="numba", threads=1)
+net.threads = 2
+trainer = nl.Trainer(net)
+data = trainer._data(np.ones((256, 784)), np.ones((256, 10)))
+steps = nl.steps.Steps(trainer, *data, 256, 1)
+assert steps.replay.threads == 2
+steps.start(1, None)
+there = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (there, -1))
+try:
+    print(steps.replay.run(0, 1, 1, steps.history))
+except MemoryError:
+    print(1)
+"""
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert process.stdout == "1\n", process.stderr
 
 
 def test_an_error_of_a_thread_is_raised(data, monkeypatch):
