@@ -318,7 +318,7 @@ def test_nobody_waits_for_a_thread_that_never_begins(data, monkeypatch):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited, and measured, as on Linux")
 def test_without_memory_a_step_is_made_or_refused():
-    """A thread that gets no memory for its first call never begins; Python's own threads are waited for then, for ever."""
+    """A thread that gets no memory for its first call never begins; a threading.Thread is then waited for for ever."""
     code = """
 import resource, numpy as np, nnlite as nl
 net = nl.mlp([784, 512, 512, 10], device="numba", threads=1)
