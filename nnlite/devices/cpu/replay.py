@@ -40,7 +40,8 @@ class CompiledReplay(Replay):
 
     def __init__(self, full: Tape, short: Tape | None, arena: Arena, threads: int) -> None:
         self.arena = arena
-        self.own = list(dict.fromkeys(row.name for row in full.rows if row.name not in LOOPS))
+        own = (row for row in full.rows if row.name not in LOOPS and row.kernel.__module__ != reference.__name__)
+        self.own = list(dict.fromkeys(row.name for row in own))
         self.threads = threads if sum(map(work, full.rows)) > WORTH_THREADS else 1
         plans = [self._planned(tape) for tape in (full, short) if tape]
         size = f", in tiles of {plans[0][1].size} rows" if plans[0][1] else ""
@@ -61,25 +62,25 @@ class CompiledReplay(Replay):
         sums, marks = self.arena.segments["sums"], self.arena.device.zeros((3, table.ROW), np.int64)
         stopped, errors = [first] * self.threads, list[BaseException]()
         entering, over = threading.Lock(), False
-        begun: list[list[int]] = []  # of each thread that has: its number, as long as it is at work
-        ended = [threading.Lock() for _ in range(self.threads)]
+        begun: list[int] = []  # threads that have; those at work are not `idle`
+        idle, ended = [True] * self.threads, [threading.Lock() for _ in range(self.threads)]
 
         def share(thread: int) -> None:
             settings = (first, last, per_epoch, sums, history, marks, thread, together)
             stopped[thread] = table.replay(full, short, *settings)
 
         def help(thread: int) -> None:
-            working = [thread]
             try:
                 with entering:
                     if over:
                         return
-                    begun.append(working)
+                    idle[thread] = False
+                    begun.append(thread)
                 share(thread)
             except BaseException as error:
                 errors.append(error)
             finally:
-                working.clear()
+                idle[thread] = True
                 ended[thread].release()
 
         interrupt: BaseException | None = None
@@ -95,12 +96,14 @@ class CompiledReplay(Replay):
                 try:  # however often it is pressed
                     with entering:
                         over = True
-                    for working in begun:
-                        while working:
-                            ended[working[0]].acquire(timeout=0.1)
+                    for thread in begun:
+                        while not idle[thread]:
+                            ended[thread].acquire(timeout=0.1)
                     break
                 except BaseException as error:
                     interrupt = error
+        if max(stopped) == last:  # whoever had no memory was not needed
+            errors = [error for error in errors if not isinstance(error, MemoryError)]
         if interrupt or errors:
             raise interrupt or errors[0]
         if marks[0, 0] and not self.own:

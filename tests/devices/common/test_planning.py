@@ -339,18 +339,23 @@ except MemoryError:
     assert process.stdout == "1\n", process.stderr
 
 
-def test_an_error_of_a_thread_is_raised(data, monkeypatch):
+@pytest.mark.parametrize("error", [LookupError, MemoryError])
+def test_an_error_of_a_thread_is_raised_but_where_it_only_had_no_memory_for_its_work(error, data, monkeypatch):
     monkeypatch.setattr(compiled_replay, "WORTH_THREADS", 0)
+    together = train(data, 2)[0]
     run, begun = compiled_replay.table.replay, threading.Event()
 
     def replay(*arguments):
         if arguments[8] == 1:
             begun.set()
-            raise LookupError("of the second thread")
+            raise error("of the second thread")
         assert arguments[2] == arguments[3] or begun.wait(60)
         return run(*arguments)
 
     monkeypatch.setattr(compiled_replay.table, "replay", replay)
+    if error is MemoryError:
+        np.testing.assert_array_equal(train(data, 2)[0], together)
+        return
     with pytest.raises(LookupError, match="of the second thread"):
         train(data, 2)
 
