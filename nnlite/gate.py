@@ -70,14 +70,46 @@ def number(
 
 
 def usable_cpus() -> int:
-    """How many CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many CPUs this process may use: those that it is bound to, but no more than its container's share of time
+    comes to, nor than NUMBA_NUM_THREADS, by which joblib shares out the CPUs among its workers."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    asked = os.environ.get("NUMBA_NUM_THREADS", "").strip()
+    most = int(asked) if asked.isdecimal() else bound
+    return max(1, math.ceil(min(bound, most, cpu_quota())))
+
+
+def cpu_quota(root: str = "/") -> float:
+    """How many CPUs' time the Linux control groups of this process give it; infinity without a limit."""
+    least = math.inf
+    for line in _lines(f"{root}/proc/self/cgroup"):
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        base = f"{root}/sys/fs/cgroup/{controllers}"  # of version 1, or, without a name, of version 2
+        parts = [part for part in path.split("/") if part]
+        for folder in ("/".join([base, *parts[:depth]]) for depth in range(len(parts) + 1)):
+            if controllers:
+                words = [*_lines(f"{folder}/cpu.cfs_quota_us"), *_lines(f"{folder}/cpu.cfs_period_us")]
+            else:
+                words = " ".join(_lines(f"{folder}/cpu.max")).split()
+            if len(words) == 2 and words[0].isdecimal() and words[1].isdecimal() and int(words[1]) > 0:
+                least = min(least, int(words[0]) / int(words[1]))
+    return least
+
+
+def _lines(path: str) -> list[str]:
+    """The lines of a small file of the system's; none if it is not there."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read().splitlines()
+    except OSError:
+        return []
 
 
 def thread_count(threads: int | None) -> int:
     """How many threads to use: as many as asked for, by the argument or by NNLITE_NUM_THREADS, or as there are CPUs.
 
-    Never more than the CPUs that this process may use.
+    Never more than `usable_cpus`.
     """
     there = usable_cpus()
     asked = os.environ.get("NNLITE_NUM_THREADS")

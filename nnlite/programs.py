@@ -8,9 +8,7 @@ recorded, because something in it is no kernel, is done by Python step by step: 
 
 from __future__ import annotations
 
-import contextlib
 import math
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -19,6 +17,7 @@ import numpy as np
 from .devices.common.arena import Arena
 from .devices.common.planning import work
 from .devices.common.recording import NotRecordableError, Recorder, Tape
+from .devices.common.threads import together
 from .devices.device import Device, Replay
 
 Make = Callable[[Any, Mapping[str, Any]], Callable[[int], None]]
@@ -168,32 +167,21 @@ class Sweep:
                 parts.append((start + done * size, size, min(some, times - done), []))
             start += size * times
         left = iter(parts)  # an iterator of a list gives each part to one thread only
-        ended: list[BaseException | None] = []
+        bad: list[Any] = []
 
-        def share() -> None:
-            try:
-                for part in left:
-                    if ended:
-                        return
-                    if not self._run(data, *part):
-                        ended.append(None)
-            except BaseException as error:  # raised again below, by the thread that was called
-                ended.append(error)
+        def share(thread: int) -> None:
+            for part in left:
+                if bad:
+                    return
+                if not self._run(data, *part):
+                    bad.append(part)
 
-        others = [threading.Thread(target=share, daemon=True) for _ in range(min(self.threads, len(parts)) - 1)]
-        with contextlib.suppress(RuntimeError):  # no more threads can be had: those that there are do the work
-            for other in others:
-                other.start()
-        share()
-        for other in others:
-            if other.ident:
-                other.join()
-        for error in filter(None, ended):
+        for error in together(share, min(self.threads, len(parts))):
             raise error
         if sums is not None:
             for *_, found in parts:
                 sums += found
-        return not ended
+        return not bad
 
     def _work(self, size: int, data: Mapping[str, Any]) -> float:
         """How much a row computes, in units of `work`; 0 where Python does it."""

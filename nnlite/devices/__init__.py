@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -72,7 +73,11 @@ def _availability(name: str) -> Availability:
 
 
 def _no_numba() -> str:
-    return "" if importlib.util.find_spec("numba") else "Numba is not installed: pip install numba"
+    if not importlib.util.find_spec("numba"):
+        return "Numba is not installed: pip install numba"
+    if os.environ.get("NUMBA_DISABLE_JIT", "").strip() not in ("", "0"):
+        return "it needs Numba's compiler, which NUMBA_DISABLE_JIT switches off: unset that, or take device 'numpy'"
+    return ""
 
 
 def _no_cupy() -> str:

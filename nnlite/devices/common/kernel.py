@@ -36,8 +36,18 @@ class Signature:
         left, arrow, right = text.partition("->")
         if not arrow:
             raise ValueError(f"a kernel's signature needs '->' between operands and results, not {text!r}")
-        operands = _terms(left)
-        results = {name: letters or operands.get(name) for name, letters in _terms(right).items()}
+        operands = _terms(left, text)
+        results = {name: letters or operands.get(name) for name, letters in _terms(right, text).items()}
+        known = {letter for letters in operands.values() for letter in letters or ()}
+        known |= {name for name, letters in operands.items() if letters is None}
+        for name, letters in results.items():
+            if letters is None:
+                raise ValueError(f"the result {name} of {text!r} needs a shape, such as {name} (N)")
+            if name in operands and letters != operands[name]:
+                raise ValueError(f"{name} is written in place, so it cannot have two shapes in {text!r}")
+            for letter in letters:
+                if letter not in known:
+                    raise ValueError(f"the result {name} of {text!r} has the size {letter}, which no operand has")
         return cls(text, operands, results)
 
     @cached_property
@@ -71,22 +81,46 @@ class Signature:
         return sizes
 
 
-def _terms(text: str) -> dict[str, tuple[str, ...] | None]:
+def _terms(text: str, signature: str) -> dict[str, tuple[str, ...] | None]:
     """`"x (N,K), scale"` -> {"x": ("N", "K"), "scale": None}."""
     terms: dict[str, tuple[str, ...] | None] = {}
-    for name, shape in _TERM.findall(text):
-        terms[name] = tuple(letter.strip() for letter in shape.split(",")) if shape else None
+    place = 0
+    while text[place:].strip():
+        found = _TERM.match(text, place)
+        name, shape = found.groups() if found else ("", None)
+        letters = None if shape is None else tuple(letter.strip() for letter in shape.split(","))
+        if not found or not name.isidentifier() or not all(a.isidentifier() or a.isdigit() for a in letters or ()):
+            raise ValueError(
+                f"{text[place:].strip()!r} in the signature {signature!r} is not understood; write names, and "
+                "for arrays their sizes as letters or numbers: 'x (N,K), b (K), scale -> y (N,K)'"
+            )
+        if name in terms:
+            raise ValueError(f"{name} stands twice on one side of the signature {signature!r}")
+        terms[name] = letters
+        place = found.end()
     return terms
 
 
 def kernel(signature: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Declare a function as a kernel; its operands must be the function's parameters, in order."""
+    """Declare a function as a kernel; its operands must be the function's parameters, in order.
+
+    On numba a kernel is compiled, and what it takes from outside, such as a number of its module, is then a constant;
+    a later fit sees that it has changed, and compiles the kernel again. Compiled code does not look whether an index
+    lies within an array: Trainer(…, replay="eager") runs the formula in Python, which does, and NNLITE_CHECK_BOUNDS=1
+    in the environment compiles it with such checks. ValueError for a function that does not fit the signature, or that
+    was not written with def.
+    """
     parsed = Signature.parse(signature)
 
     def declare(function: Callable[..., Any]) -> Callable[..., Any]:
-        parameters = list(inspect.signature(function).parameters)
-        if parameters != list(parsed.operands):
+        if not inspect.isfunction(function):
+            raise ValueError(f"a kernel is a function written with def, not {function!r}")
+        parameters = inspect.signature(function).parameters
+        by_place = all(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters.values())
+        if list(parameters) != list(parsed.operands) or not by_place:
             raise ValueError(f"kernel {function.__name__}{tuple(parameters)} does not match {signature!r}")
+        if not function.__name__.isidentifier():
+            raise ValueError(f"a kernel is a function written with def, which gives it a name, not {function!r}")
         function.signature = parsed  # type: ignore[attr-defined]
         return function
 
@@ -106,8 +140,17 @@ class Kernels:
             vars(self).update(table)
 
     def call(self, kernel: Callable[..., Any], *operands: Any) -> Any:
-        """Call a kernel that is in no table: a user's own."""
-        return kernel(*operands)
+        """Call a kernel that is in no table: a user's own. ValueError where shapes are not as its signature says."""
+        signature, name = kernel.signature, getattr(kernel, "__name__", "kernel")  # type: ignore[attr-defined]
+        sizes = signature.sizes(operands, name)
+        answer = kernel(*operands)
+        results = answer if len(signature.fresh) > 1 else (answer,) * len(signature.fresh)
+        for result, value in zip(signature.fresh, results, strict=True):
+            wanted = tuple(sizes[letter] for letter in signature.results[result])
+            if getattr(value, "shape", None) != wanted:
+                found = getattr(value, "shape", type(value).__name__)
+                raise ValueError(f"{name} gives {result} of shape {found}, its signature says {wanted}")
+        return answer
 
     def __getattr__(self, name: str) -> Any:  # only reached when there is no such kernel; typed for mypy
         raise AttributeError(f"there is no kernel {name!r}; known are {', '.join(sorted(vars(self)))}")

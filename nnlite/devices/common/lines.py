@@ -7,15 +7,17 @@ of their work take, last, from where to where; those that must know where in the
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .planning import Planned, part_of
-from .recording import Row
+from .recording import NotRecordableError, Row
 
 ROW_NUMBERED = {"dropout"}  # what is drawn depends on the place
+WHOLE = {"N", "key"}  # operands of nnlite's own kernels that are whole numbers
 
 
 class Line(NamedTuple):
@@ -50,12 +52,14 @@ def line(
     kinds: list[str] = []
     places: dict[str, int] = {}
     for name, operand in operands(row).items():
-        kinds.append(kind(operand, 1 if length else None))
         if is_array(operand):
+            kinds.append(f"{operand.dtype.str[1:]}_{1 if length else operand.ndim}")
             places[name] = 1 + len(words)
             words += [address(operand), *([length] if length else operand.shape)]
         else:
-            words.append(int(np.float64(operand).view(np.int64)) if kinds[-1] == "number" else int(operand))
+            value = number(row, name, operand)
+            kinds.append("number" if isinstance(value, float) else "size")
+            words.append(int(np.float64(value).view(np.int64)) if isinstance(value, float) else value)
     if row.name in letters:
         words += part or (0, sizes(row)[letters[row.name]])
         kinds += ["size", "size"]
@@ -83,11 +87,22 @@ def is_array(operand: Any) -> bool:
     return getattr(operand, "ndim", 0) > 0
 
 
-def kind(operand: Any, axes: int | None = None) -> str:
-    """What an operand is in a line: an array's dtype and number of axes, "number" or "size"."""
-    if is_array(operand):
-        return f"{operand.dtype.str[1:]}_{axes or operand.ndim}"
-    return "number" if isinstance(operand, (bool, float)) else "size"
+def number(row: Row, name: str, given: Any) -> int | float:
+    """A plain number of any type as what compiled code gets: an int for a whole number, else a float.
+
+    Kernels of nnlite's own know what to expect: a float, if it is no size and no key. NotRecordableError for what is no
+    real number, and for a whole one of more than 64 bits.
+    """
+    ours = str(getattr(row.kernel, "__module__", "")).startswith("nnlite.")
+    value: Any = given.item() if isinstance(given, (np.generic, np.ndarray)) and given.ndim == 0 else given
+    if not isinstance(value, numbers.Real):
+        raise NotRecordableError(f"{row.name}: {name} is {given!r}, where a real number is expected")
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool) and (not ours or name in WHOLE)
+    try:
+        return int(np.int64(int(value))) if whole else float(value)  # type: ignore[call-overload]
+    except OverflowError as error:
+        text = f"{row.name}: {name} is {given!r}, which 64 bits do not hold"
+        raise NotRecordableError(f"{text}: hand over a float" if whole else text) from error
 
 
 def share_of(step: Planned, worker: int, workers: int) -> Share | None:

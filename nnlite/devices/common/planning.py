@@ -129,7 +129,9 @@ def _split(row: Row, columns: Mapping[str, str]) -> str:
     signature = row.kernel.signature  # type: ignore[attr-defined]
     written = [name for name in signature.in_place if name != FURTHER_ON.get(row.name)]
     letters = [signature.results[name] or ("",) for name in signature.fresh]
-    if not written and all(shape[0] == "N" for shape in letters):
+    shapes = (*signature.operands.values(), *signature.results.values())
+    across = any("N" in (shape or ())[1:] for shape in shapes)  # a share of such an array would lie in pieces
+    if not written and not across and all(shape[0] == "N" for shape in letters):
         sizes = signature.sizes(row.operands)
         # Weights larger than the batch's arrays: to read each of them on one thread only is worth a meeting more.
         wide = row.name in columns and sizes["N"] < min(sizes["K"], sizes["M"])

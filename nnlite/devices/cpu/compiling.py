@@ -126,18 +126,26 @@ class _Cache(FunctionCache):
     Each processor has files of its own, so that unlike ones may share a folder. RuntimeError if there is no folder.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], key: str = "") -> None:
         super().__init__(function)
+        self.key = key  # of what the function calls and this folder does not have
         if not only_ours(self._cache_path):
             raise RuntimeError(f"others may write to {self._cache_path}")
         stamp = (self._cache_file._source_stamp, STAMP)
         target = hashlib.sha256(repr(TARGET).encode()).hexdigest()[:8]
         self._cache_file = _Files(self._cache_path, f"{self._impl.filename_base}-{target}", stamp)
 
+    def _index_key(self, signature: Any, codegen: Any) -> Any:
+        return (*super()._index_key(signature, codegen), self.key)
 
-def _keep(compiler: Any, function: Callable[..., Any]) -> None:
+    def _save_overload(self, signature: Any, data: Any) -> None:
+        if not data.library.has_dynamic_globals:  # such as a large array: its address is good for this process alone
+            super()._save_overload(signature, data)
+
+
+def _keep(compiler: Any, function: Callable[..., Any], key: str = "") -> None:
     with contextlib.suppress(RuntimeError, OSError):  # there is no folder: compiled anew by every process
-        compiler._cache = _Cache(function)
+        compiler._cache = _Cache(function, key)
 
 
 ZERO = np.int64(0)  # for a bare 0 Numba compiles whatever is called with it once more
@@ -170,10 +178,10 @@ class MachineCode(CFunc):
         return found
 
 
-def machine_code(function: Callable[..., Any], signature: Any, kept: bool = True) -> MachineCode:
-    """Compile at once, for this signature."""
+def machine_code(function: Callable[..., Any], signature: Any, kept: bool = True, key: str = "") -> MachineCode:
+    """Compile at once, for this signature. key: of what it is made of that is not in this folder."""
     made = MachineCode(function, (signature.args, signature.return_type), {}, OPTIONS)
     if kept:
-        _keep(made, function)
+        _keep(made, function, key)
     made.compile()
     return made

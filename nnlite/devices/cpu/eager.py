@@ -120,6 +120,7 @@ def call({operands}):
         "others": others,
         "ready": ready,
         "empty": np.empty,
+        "__name__": __name__,
         "F4": F4,
         "F8": F8,
     }

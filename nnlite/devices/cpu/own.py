@@ -1,35 +1,134 @@
-"""Kernels of a user's own: a formula on arrays, compiled as it stands."""
+"""Kernels of a user's own: a formula on arrays, compiled as it stands, and kept on disk as nnlite's own loops are.
+
+What a formula takes from outside is a constant in its machine code. So that is made, and kept, for the formula's code
+together with the values of these constants; a formula that is defined once more, and is the same, costs nothing.
+"""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from typing import Any
+import hashlib
+import os
+import sys
+import types
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
+PLAIN = (type(None), bool, int, float, complex, str, bytes)
+LIBRARIES = {"numpy", "math", "cmath", "operator", "builtins", "numba"}  # what these have is known by its name
 
-@functools.cache
-def own_loop(kernel: Callable[..., Any]) -> Callable[..., Any]:
+
+class OwnLoop(NamedTuple):
     """The formula of a kernel with its results written to where they belong, results first, as the loops have it."""
+
+    loop: Callable[..., Any]
+    key: str  # of what it was made of; empty where it has to be compiled anew by every process
+
+
+_MADE: dict[Any, tuple[OwnLoop, list[Any]]] = {}  # and what else it is made of, of which the key has the place
+
+
+def own_loop(kernel: Callable[..., Any]) -> OwnLoop:
+    """The loop of a kernel, made anew where something has changed that the formula takes from outside.
+
+    With NNLITE_CHECK_BOUNDS=1 in the environment an index outside of an array is an error.
+    """
     signature = kernel.signature  # type: ignore[attr-defined]
-    fresh = [f"to_{name}" for name in signature.fresh]
-    made = [f"made_{name}" for name in signature.fresh]
+    checked = os.environ.get("NNLITE_CHECK_BOUNDS", "") not in ("", "0")
+    strange: list[Any] = []
+    facts = repr((signature.text, checked, np.__version__, list(_facts(kernel, strange))))
+    known = facts, tuple(map(id, strange))
+    if known not in _MADE:
+        key = "" if strange else hashlib.sha256(facts.encode()).hexdigest()
+        _MADE[known] = OwnLoop(_written(kernel, signature, checked, key), key), strange
+    return _MADE[known][0]
+
+
+def _written(kernel: Any, signature: Any, checked: bool, key: str) -> Callable[..., Any]:
+    apart = "_"  # before the names that are made here, so that no operand has one of them
+    while any(name.startswith(apart) for name in (*signature.operands, *signature.results)):
+        apart += "_"
+    to = [f"{apart}to_{name}" for name in signature.fresh]
+    made = [f"{apart}made_{name}" for name in signature.fresh]
+    formula, copy = f"{apart}formula", f"{apart}copy"
     lines = [
-        f"def loop({', '.join([*fresh, *signature.in_place, *signature.inputs])}):",
-        f"    {', '.join(made) + ' = ' if made else ''}formula({', '.join(signature.operands)})",
-        *(f"    copy({to}, {what})" for to, what in zip(fresh, made)),
+        f"def loop({', '.join([*to, *signature.in_place, *signature.inputs])}):",
+        f"    {', '.join(made) + ' = ' if made else ''}{formula}({', '.join(signature.operands)})",
+        *(f"    {copy}({place}, {what})" for place, what in zip(to, made)),
     ]
-    names: dict[str, Any] = {"formula": njit(error_model="numpy", nogil=True)(kernel), "copy": copy}
-    names["__name__"] = kernel.__module__
+    options: dict[str, Any] = {"error_model": "numpy", "nogil": True}
+    # Machine code from the disk is found by its name, which must not be that of another kernel's.
+    function: Any = types.FunctionType(kernel.__code__, kernel.__globals__, None, None, kernel.__closure__)
+    function.__qualname__ = f"{kernel.__qualname__}_{key[:16]}"
+    names: dict[str, Any] = {formula: njit(boundscheck=checked, **options)(function), copy: _copy, "__name__": __name__}
     exec("\n".join(lines), names)
-    return njit(error_model="numpy", nogil=True)(names["loop"])
+    names["loop"].__qualname__ = f"loop_of_{kernel.__name__}_{key[:16]}"
+    return njit(**options)(names["loop"])
 
 
 @njit(error_model="numpy", nogil=True)
-def copy(to, values):
+def _copy(to, values):
     if to.shape != values.shape:
         raise ValueError("a kernel gives another shape than its signature says")
     for place, value in np.ndenumerate(values):
         to[place] = value
+
+
+# ---- what a formula is made of ---------------------------------------------------------------------------------------
+
+
+def _facts(function: Any, strange: list[Any]) -> Iterator[Any]:
+    """A function's code, and the values of all that it takes from outside; what no text can stand for is `strange`."""
+    code = function.__code__
+    yield from _code(code)
+    names = set(_names(code))
+    for name in sorted(names & function.__globals__.keys()):
+        yield name, list(_value(function.__globals__[name], names, strange, ()))
+    for name, cell in zip(code.co_freevars, function.__closure__ or ()):
+        try:
+            yield name, list(_value(cell.cell_contents, names, strange, ()))
+        except ValueError:  # nothing has been put there
+            strange.append(cell)
+
+
+def _code(code: types.CodeType) -> Iterator[Any]:
+    """What the instructions are: not where they stand."""
+    yield code.co_code.hex(), code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, code.co_flags
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield list(_code(constant))
+        else:
+            yield sorted(map(repr, constant)) if isinstance(constant, frozenset) else repr(constant)
+
+
+def _names(code: types.CodeType) -> Iterator[str]:
+    """All names of globals and attributes, those in functions within it too."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names(constant)
+
+
+def _value(value: Any, names: set[str], strange: list[Any], within: tuple[Any, ...]) -> Iterator[Any]:
+    """What stands for a value: equal for values that give equal machine code."""
+    home = str(getattr(value, "__module__", "") or type(value).__module__).partition(".")[0]
+    home = home if home in LIBRARIES else ""
+    if type(value) in PLAIN:
+        yield type(value).__name__, repr(value)
+    elif isinstance(value, np.generic) or (isinstance(value, np.ndarray) and not value.dtype.hasobject):
+        yield value.dtype.str, value.shape, str(value.flags), hashlib.sha256(value.tobytes()).hexdigest()
+    elif type(value) is tuple:
+        yield [list(_value(each, names, strange, within)) for each in value]
+    elif isinstance(value, types.ModuleType):
+        yield value.__name__
+        if value.__name__.partition(".")[0] not in LIBRARIES and value not in within:
+            for name in sorted(names & vars(value).keys()):  # such as a number of a module of settings
+                yield name, list(_value(vars(value)[name], names, strange, (*within, value)))
+    elif isinstance(value, np.dtype):
+        yield value.str
+    elif getattr(sys.modules.get(home), name := str(getattr(value, "__name__", "")), None) is value:
+        yield home, name  # np.exp, math.exp, np.float32
+    else:  # another compiled function, an object
+        strange.append(value)

@@ -5,9 +5,7 @@ Before that its rows are fused, shared out among threads and cut into tiles (dev
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
@@ -20,6 +18,7 @@ from ..common.kernel import kernels_in
 from ..common.lines import line, operands, share, share_of
 from ..common.planning import Planned, fuse, plan, symbols, work
 from ..common.recording import NotRecordableError, Row, Symbol, Tape
+from ..common.threads import together
 from ..common.tiles import Tiles, tile
 from ..device import Replay
 from . import table
@@ -57,6 +56,8 @@ class CompiledReplay(Replay):
 
     def __init__(self, full: Tape, short: Tape | None, arena: Arena, threads: int) -> None:
         self.arena = arena
+        own = (row for row in full.rows if row.name not in LOOPS and row.kernel.__module__ != reference.__name__)
+        self.own = list(dict.fromkeys(row.name for row in own))
         self.threads = threads if sum(map(work, full.rows)) > WORTH_THREADS else 1
         plans = [self._planned(tape) for tape in (full, short) if tape]
         size = f", in tiles of {plans[0][1].size} rows" if plans[0][1] else ""
@@ -69,6 +70,7 @@ class CompiledReplay(Replay):
                 tiles.place(arena, self.threads)
         self.pointers: dict[str, list[Pointers]] = {name: [] for name in DATA}
         self.tables = [self._table(*each) for each in plans] + ([] if short else [table.as_table(arena.device.zeros)])
+        self.no_marks = np.zeros((3, table.ROW), np.int64)  # of one thread, which has only errors to mark
         self.swept: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None  # pointers, position, sums
         self.run(0, 0, 1, np.zeros((1, len(arena.segments["sums"]))))  # compiles it
 
@@ -94,35 +96,35 @@ class CompiledReplay(Replay):
     def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
         (full, full_shares), (short, short_shares) = self.tables
         full_shares[:, table.MARK] = short_shares[:, table.MARK] = 0
-        together = (full_shares, short_shares) if self.threads > 1 else None
-        sums, marks = self.arena.segments["sums"], self.arena.device.zeros((3, table.ROW), np.int64)
-        stopped, over = [first] * self.threads, False
+        shares = (full_shares, short_shares) if self.threads > 1 else None
+        sums = self.arena.segments["sums"]
+        marks = self.arena.device.zeros((3, table.ROW), np.int64) if shares else self.no_marks
+        self.no_marks[0, 0] = 0
+        stopped = [first] * self.threads
 
         def share(thread: int) -> None:
-            if over:
-                return
-            settings = (first, last, per_epoch, sums, history, marks, thread, together)
+            settings = (first, last, per_epoch, sums, history, marks, thread, shares)
             stopped[thread] = table.replay(full, short, *settings)
 
-        others = [threading.Thread(target=share, args=(thread,), daemon=True) for thread in range(1, self.threads)]
-        try:
-            with contextlib.suppress(RuntimeError):  # no more threads can be had: those that there are do the work
-                for other in others if first < last else ():
-                    other.start()
+        if self.threads == 1 or first == last:
             share(0)
-        finally:  # after Ctrl-C too: those that have begun make whole steps, others none
-            over = True
-            for other in others:
-                if other.ident:
-                    other.join()
+        else:
+            errors = together(share, self.threads)
+            if max(stopped) == last:  # whoever had no memory was not needed
+                errors = [error for error in errors if not isinstance(error, MemoryError)]
+            if errors:
+                raise errors[0]
         if marks[0, 0]:
             self._raise()
         return int(max(stopped))
 
     def _raise(self) -> NoReturn:
+        """Say why compiled code has ended with an error."""
+        if not self.own:
+            raise MemoryError("memory ran out in a step; a smaller batch_size= or smaller layers take less")
         raise RuntimeError(
-            "a kernel of your own raised an error in compiled code, where it cannot be shown, or memory ran out; "
-            'Trainer(…, replay="eager") runs every step in Python and shows it'
+            f"a kernel of your own raised an error in compiled code ({' or '.join(self.own)}), where it cannot be "
+            'shown, or memory ran out; Trainer(…, replay="eager") runs every step in Python and shows it'
         )
 
     # ---- from rows to lines ----------------------------------------------------------------------------------------
@@ -187,7 +189,8 @@ class CompiledReplay(Replay):
         if row.name in COLUMNS and len({kind.split("_")[0] for kind in kinds if "_" in kind}) > 1:
             raise NotRecordableError(f"{row.name} is compiled for arrays of one dtype, not for {', '.join(kinds)}")
         try:
-            function = table.function_for(LOOPS.get(row.name) or own_loop(row.kernel), row.name, kinds)
+            loop, key = (LOOPS[row.name], None) if row.name in LOOPS else own_loop(row.kernel)
+            function = table.function_for(loop, row.name, kinds, key)
         except NumbaError as error:
             told = (text for text in str(error).splitlines() if text and not text.startswith("Failed in nopython"))
             raise NotRecordableError(f"Numba cannot compile the kernel {row.name}: {next(told, error)}") from error

@@ -53,10 +53,11 @@ class Table(NamedTuple):
 
 
 @functools.cache
-def function_for(loop: Callable[..., Any], name: str, kinds: tuple[str, ...]) -> int:
+def function_for(loop: Callable[..., Any], name: str, kinds: tuple[str, ...], key: str | None = None) -> int:
     """The address of a function that unpacks a line of the table and calls this loop.
 
     `kinds` says what follows the address, in the words of `reader`. Written as text, since nothing but this differs.
+    key: what the loop was made of, where it is not one of this folder; empty where that cannot be said.
     """
     if name in COLUMNS:  # these are made of matrix products
         ready(np.dtype(kinds[0].split("_")[0]))
@@ -66,10 +67,9 @@ def function_for(loop: Callable[..., Any], name: str, kinds: tuple[str, ...]) ->
         names[f"read_{kind}"] = reader(kind)
         unpacked.append(f"read_{kind}(line + {8 * word})")
         word += 1 if kind in ("number", "size") else 1 + int(kind[-1])
-    function = f"run_{name}_{'_'.join(kinds)}"
+    function = f"run_{name}_{'_'.join(kinds)}{f'_{key[:16]}' if key else ''}"
     exec(compile(f"def {function}(line):\n    loop({', '.join(unpacked)})\n", __file__, "exec"), names)
-    ours = getattr(loop, "__module__", "").startswith(__package__ or "nnlite")
-    made = machine_code(names[function], types.void(types.int64), kept=ours)
+    made = machine_code(names[function], types.void(types.int64), kept=key != "", key=key or "")
     MADE.append(made)  # or the machine code would be freed
     return int(made.address)
 

@@ -1,6 +1,10 @@
 """Planning: fused rows and shared-out rows give what the rows gave, on any number of threads."""
 
+import _thread
 import contextlib
+import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -9,6 +13,7 @@ import pytest
 
 import nnlite as nl
 from nnlite.devices.common import reference
+from nnlite.devices.common import threads as threads_of_a_call
 from nnlite.devices.common import tiles as tiling
 from nnlite.devices.common.kernel import kernels_in
 from nnlite.devices.common.planning import fuse, plan
@@ -167,6 +172,8 @@ def test_python_threads_may_train_side_by_side(data):
 
 def test_number_of_threads(monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1, 2}, raising=False)
+    monkeypatch.setattr("nnlite.gate.cpu_quota", lambda: float("inf"))
+    monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
     monkeypatch.delenv("NNLITE_NUM_THREADS", raising=False)
     assert nl.mlp([2, 1], device="numpy").threads == 3
     assert nl.mlp([2, 1], device="numpy", threads=2).threads == 2
@@ -180,6 +187,59 @@ def test_number_of_threads(monkeypatch):
         nl.mlp([2, 1], device="numpy")
 
 
+@pytest.mark.parametrize(
+    ("numba", "quota", "cpus"),
+    [
+        ("", 99, 8),
+        ("3", 99, 3),
+        ("64", 99, 8),
+        ("0", 99, 1),
+        ("no number", 99, 8),
+        ("", 2.5, 3),
+        ("2", 2.5, 2),
+        ("", 0.1, 1),
+    ],
+)
+def test_cpus_that_may_be_used(numba, quota, cpus, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    monkeypatch.setattr("nnlite.gate.cpu_quota", lambda: quota)
+    monkeypatch.setenv("NUMBA_NUM_THREADS", numba)
+    assert nl.gate.usable_cpus() == cpus
+    assert nl.mlp([2, 1], device="numpy", threads=64).threads == cpus
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "quota"),
+    [
+        ("0::/", {"cpu.max": "150000 100000"}, 1.5),
+        ("0::/a/b", {"cpu.max": "max 100000", "a/cpu.max": "50000 100000", "a/b/cpu.max": "200000 100000"}, 0.5),
+        ("0::/a/b", {"a/b/cpu.max": "max 100000"}, np.inf),
+        (
+            "3:cpu,cpuacct:/a",
+            {"cpu,cpuacct/a/cpu.cfs_quota_us": "300000", "cpu,cpuacct/a/cpu.cfs_period_us": "100000"},
+            3,
+        ),
+        ("3:cpu:/a", {"cpu/a/cpu.cfs_quota_us": "-1", "cpu/a/cpu.cfs_period_us": "100000"}, np.inf),
+        # in a container: the path is that of the host, which is not there, and the root is the container's own
+        ("3:cpu:/docker/f00\n1:memory:/", {"cpu/cpu.cfs_quota_us": "20000", "cpu/cpu.cfs_period_us": "10000"}, 2),
+        ("", {}, np.inf),
+    ],
+)
+def test_share_of_a_container(groups, files, quota, tmp_path):
+    for name, text in {"proc/self/cgroup": groups, **{f"sys/fs/cgroup/{n}": text for n, text in files.items()}}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text + "\n" if text else "")
+    assert nl.gate.cpu_quota(str(tmp_path)) == quota
+
+
+def test_joblib_shares_out_the_cpus_among_its_workers(monkeypatch):
+    joblib = pytest.importorskip("joblib")
+    monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
+    with joblib.parallel_config("loky", n_jobs=2, inner_max_num_threads=1):
+        found = joblib.Parallel()(joblib.delayed(nl.gate.thread_count)(8) for _ in range(2))
+    assert found == [1, 1]
+
+
 # ---- threads that are late -----------------------------------------------------------------------------------------
 
 
@@ -190,11 +250,16 @@ def late(monkeypatch):
     run = compiled_replay.table.replay
 
     def make(threads, seconds):
+        begun = {}  # id of the marks of a call -> whether a thread that makes its steps has begun; and the marks
+
         def replay(*arguments):
+            event = begun.setdefault(id(arguments[7]), (threading.Event(), arguments[7]))[0]
             if arguments[8] in threads and arguments[9] and arguments[3] > arguments[2]:
                 if seconds is None:
+                    assert event.wait(60)
                     return arguments[2]  # none of its steps
                 time.sleep(seconds)
+            event.set()
             return run(*arguments)
 
         monkeypatch.setattr(compiled_replay.table, "replay", replay)
@@ -232,17 +297,77 @@ def test_divergence_is_seen_at_its_step_whoever_is_late(threads, row, batch, dat
 def test_threads_that_cannot_be_had_are_done_without(data, monkeypatch):
     monkeypatch.setattr(compiled_replay, "WORTH_THREADS", 0)
     together, _, _ = train(data, 3)
-    start, started = threading.Thread.start, []
+    start, started = threads_of_a_call.start_new_thread, []
 
-    def one_only(thread):
+    def one_only(*arguments):
         if started:
             raise RuntimeError("can't start new thread")
-        started.append(thread)
-        start(thread)
+        started.append(start(*arguments))
 
-    monkeypatch.setattr(threading.Thread, "start", one_only)
+    monkeypatch.setattr(threads_of_a_call, "start_new_thread", one_only)
     np.testing.assert_array_equal(train(data, 3)[0], together)
     assert len(started) == 1
+
+
+def test_nobody_waits_for_a_thread_that_never_begins(data, monkeypatch):
+    """One that was started, but found no memory for its first call."""
+    monkeypatch.setattr(compiled_replay, "WORTH_THREADS", 0)
+    together, _, _ = train(data, 3)
+    monkeypatch.setattr(threads_of_a_call, "start_new_thread", lambda *arguments: 0)
+    np.testing.assert_array_equal(train(data, 3)[0], together)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited, and measured, as on Linux")
+def test_without_memory_a_step_is_made_or_refused():
+    """A thread that gets no memory for its first call never begins; a threading.Thread is then waited for for ever."""
+    code = """
+import resource, numpy as np, nnlite as nl
+net = nl.mlp([784, 512, 512, 10], device="numba", threads=1)
+net.threads = 2
+trainer = nl.Trainer(net)
+data = trainer._data(np.ones((256, 784)), np.ones((256, 10)))
+steps = nl.steps.Steps(trainer._step(), *data, 256, 1)
+assert steps.program.replay.threads == 2
+steps.start(1, None)
+there = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (there, -1))
+try:
+    print(steps.program.replay.run(0, 1, 1, steps.history))
+except MemoryError:
+    print(1)
+"""
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert process.stdout == "1\n", process.stderr
+
+
+@pytest.mark.parametrize("error", [LookupError, MemoryError])
+def test_an_error_of_a_thread_is_raised_but_where_it_only_had_no_memory_for_its_work(error, data, monkeypatch):
+    monkeypatch.setattr(compiled_replay, "WORTH_THREADS", 0)
+    together = train(data, 2)[0]
+    run, begun = compiled_replay.table.replay, threading.Event()
+
+    def replay(*arguments):
+        if arguments[8] == 1:
+            begun.set()
+            raise error("of the second thread")
+        assert arguments[2] == arguments[3] or begun.wait(60)
+        return run(*arguments)
+
+    monkeypatch.setattr(compiled_replay.table, "replay", replay)
+    if error is MemoryError:
+        np.testing.assert_array_equal(train(data, 2)[0], together)
+        return
+    with pytest.raises(LookupError, match="of the second thread"):
+        train(data, 2)
+
+
+def ended_soon(there):
+    """Whether as many threads are left as there were: one that comes to nothing may take a moment to end."""
+    for _ in range(1000):
+        if _thread._count() <= there:
+            return True
+        time.sleep(0.01)
+    return False
 
 
 @pytest.mark.parametrize("where", ["while threads start", "before the first begins"])
@@ -253,26 +378,66 @@ def test_an_interrupt_leaves_whole_steps_and_no_thread_behind(where, data, monke
         _, _, trainer = train(data, 3)
         steps = nl.steps.Steps(trainer._step(), *trainer._data(*data), 100, 1)
         steps.start(1, None)
-        before, there = trainer.network.parameters.copy(), threading.active_count()
-        run, start = compiled_replay.table.replay, threading.Thread.start
+        before, there = trainer.network.parameters.copy(), _thread._count()
+        run, start = compiled_replay.table.replay, threads_of_a_call.start_new_thread
 
         def replay(*arguments, run=run):
             if arguments[8] == 0:
                 raise KeyboardInterrupt
             return run(*arguments)
 
-        def start_and_stop(thread, start=start):
-            start(thread)
+        def start_and_stop(*arguments, start=start):
+            start(*arguments)
             raise KeyboardInterrupt
 
         if interrupt:
             if where == "while threads start":
-                monkeypatch.setattr(threading.Thread, "start", start_and_stop)
+                monkeypatch.setattr(threads_of_a_call, "start_new_thread", start_and_stop)
             else:
                 monkeypatch.setattr(compiled_replay.table, "replay", replay)
         with pytest.raises(KeyboardInterrupt) if interrupt else contextlib.nullcontext():
             steps.program.replay.run(0, 3, steps.per_epoch, steps.history)
-        assert threading.active_count() == there
         parameters.append(trainer.network.parameters.copy())
+        assert ended_soon(there)
+        np.testing.assert_array_equal(trainer.network.parameters, parameters[-1])  # nobody has moved them since
     whole, found = parameters
-    assert np.array_equal(found, whole) or (where == "while threads start" and np.array_equal(found, before))
+    # Threads that began made all steps; where none had begun, there is none.
+    assert np.array_equal(found, whole) or np.array_equal(found, before)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timer that interrupts")
+def test_many_interrupts_at_once_leave_no_thread_behind(data, monkeypatch):
+    monkeypatch.setattr(compiled_replay, "WORTH_THREADS", 0)
+    _, _, trainer = train(data, 3)
+    steps = nl.steps.Steps(trainer._step(), *trainer._data(*data), 100, 1)
+    run, at_work, waited_for = compiled_replay.table.replay, set(), set()
+
+    def late(*arguments):
+        if arguments[8] == 0:
+            return run(*arguments)
+        at_work.add(arguments[8])
+        time.sleep(0.1)  # so that there is somebody to wait for
+        waited_for.add(arguments[8])
+        stopped = run(*arguments)
+        at_work.remove(arguments[8])
+        return stopped
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compiled_replay.table, "replay", late)
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for _ in range(10):
+            steps.start(1, None)
+            with contextlib.suppress(KeyboardInterrupt):  # one more may come while the first is on its way
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, 0.02, 0.01)
+                    steps.program.replay.run(0, 3, steps.per_epoch, steps.history)
+                finally:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+            assert not at_work
+        assert waited_for
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -134,6 +134,8 @@ class Net:
         self.many = bool(rng.integers(2))  # whether even a small net is worth two threads
         self.tile = int(rng.choice([64, 8, 16, 24])), int(rng.choice([48_000, 4_000]))
         metrics = rng.permutation(["accuracy", "mae", "rmse", "r2"])
+        if self.loss not in ("bce", "cce"):
+            metrics = metrics[metrics != "accuracy"]  # of numbers it is refused
         self.metrics = [str(name) for name in metrics[: rng.integers(0, 3)] if name != "r2" or self.rows > 2]
         self.decay = float(rng.choice([0, 0, 0.01]))
         self.optimizer = str(rng.choice(["plain", "plain", "momentum", "adam"]))

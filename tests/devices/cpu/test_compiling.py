@@ -173,6 +173,22 @@ def test_eight_processes_at_once(tmp_path, filled):
     assert {result(process) for process in processes} == {filled[1]}
 
 
+def test_without_the_compiler_the_device_says_so(tmp_path):
+    code = """
+import nnlite as nl
+assert nl.get_device("auto").name == "numpy" and not nl.devices()["numba"].available
+for name in ("numba", "cpu"):
+    try:
+        nl.mlp([2, 1], device=name)
+    except nl.DeviceError as error:
+        assert "NUMBA_DISABLE_JIT switches off" in str(error)
+    else:
+        raise AssertionError(name)
+print(1)
+"""
+    assert result(start(tmp_path, code=code, NUMBA_DISABLE_JIT="1")) == 1
+
+
 def test_scipy_is_imported_by_nobody_but_who_needs_it():
     """Numba would do so to see whether it is there, for 0.2 s and 30 MB; np.dot in somebody's function still works."""
     pytest.importorskip("scipy")
