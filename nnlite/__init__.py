@@ -8,6 +8,7 @@ history = trainer.fit(x, y, epochs=20, batch_size=32)
 """
 
 from . import startup as startup  # before all that takes long to import
+from .devices import DeviceError, get_device, kernel
 
 # isort: split
 from importlib.metadata import PackageNotFoundError, version
@@ -16,8 +17,6 @@ from typing import TYPE_CHECKING
 from . import activations, datasets, gate, initializers, losses, metrics, optimizers, plots
 from .activations import Identity, ReLU, Sigmoid, Softmax, Softplus, Tanh, TanhOffset
 from .descent import Descent, gradient_descent
-from .devices import DeviceError, get_device
-from .devices.common.kernel import kernel
 from .files import CorruptFileError
 from .gradcheck import GradientReport, check_gradients
 from .layers import Dense, Dropout, Layer

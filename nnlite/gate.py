@@ -17,8 +17,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .devices import get_device
-from .devices.device import Device
+from .devices import Device, get_device, kernel_of
 
 T = TypeVar("T")
 HOST = get_device("numpy")  # where arrays are that no network has asked for
@@ -429,7 +428,7 @@ class Checked:
 
     def __getattr__(self, kernel_name: str) -> Any:
         kernel = getattr(self.device.ops, kernel_name)
-        signature = kernel.signature
+        signature = kernel_of(kernel).signature
 
         def call(*operands: Any) -> Any:
             arrays = {
@@ -446,8 +445,8 @@ class Checked:
                 dtype = np.dtype(np.float64)
             lead = next(iter(arrays.values())).shape[:-1]
             for name, array in arrays.items():
-                letters = signature.operands[name]
-                if letters[0] == "N" and len(letters) == 2:
+                letters = signature.operands[name] or ()
+                if letters[:1] == ("N",) and len(letters) == 2:
                     arrays[name] = array = array.reshape(-1, array.shape[-1] if array.ndim else 1)
                 if name not in signature.results and name not in counters:
                     arrays[name] = _brought(array, self.device, dtype)

@@ -12,8 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .devices import get_device
-from .devices.device import Device
+from .devices import Device, get_device
 from .gate import Checked, integer, number, parameter
 from .initializers import Initializer, initializer
 

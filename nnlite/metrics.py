@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from . import gate
-from .devices.numpy.device import NumpyDevice
+from .devices import get_device
 from .losses import Loss
 from .network import Sequential
 
-HOST = NumpyDevice()
+HOST = get_device("numpy")
 
 
 class Metric:

@@ -17,9 +17,7 @@ import numpy as np
 
 from . import files, gate
 from .activations import ACTIVATIONS, activation
-from .devices import get_device
-from .devices.common.recording import view
-from .devices.device import Device
+from .devices import Device, get_device, view
 from .initializers import Initializer
 from .layers import Dense, Dropout, Layer
 from .programs import Sweep, settings

@@ -14,11 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .devices.common.arena import Arena
-from .devices.common.planning import work
-from .devices.common.recording import NotRecordableError, Recorder, Tape
-from .devices.common.threads import together
-from .devices.device import Device, Replay
+from .devices import Arena, Device, NotRecordableError, Recorder, Replay, Tape, together, work
 
 Make = Callable[[Any, Mapping[str, Any]], Callable[[int], None]]
 

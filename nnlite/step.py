@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .devices.common.recording import view
+from .devices import view
 from .losses import Loss
 from .metrics import Metric
 from .network import Sequential

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .devices.common.arena import Arena
-from .devices.common.recording import Recorder, Symbol
+from .devices import Arena, Recorder, Symbol
 from .programs import NOT_RECORDED, Kept, Program
 from .step import Step
 

@@ -13,7 +13,7 @@ import numpy as np
 from . import gate
 from .activations import Identity, ReLU, Sigmoid, Softmax, Softplus, Tanh, TanhOffset
 from .chunks import Chunks
-from .devices.common.recording import Tape
+from .devices import Tape
 from .history import History
 from .layers import Dense
 from .losses import BinaryCrossEntropy, CategoricalCrossEntropy, Loss

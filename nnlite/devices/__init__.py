@@ -1,4 +1,7 @@
-"""Devices: where arrays live and which kernels work on them. The only place that knows the devices' names."""
+"""Devices: where arrays live and which kernels work on them. The only place that knows the devices' names.
+
+What stands above uses what is imported here, and nothing further within.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,25 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import NamedTuple
 
-from .device import Device
+from .common.arena import Arena as Arena
+from .common.kernel import Kernel as Kernel
+from .common.kernel import kernel as kernel
+from .common.kernel import kernel_of as kernel_of
+from .common.ops import Array as Array
+from .common.ops import Ops as Ops
+from .common.planning import work as work
+from .common.recording import NotRecordableError as NotRecordableError
+from .common.recording import Recorder as Recorder
+from .common.recording import Symbol as Symbol
+from .common.recording import Tape as Tape
+from .common.recording import view as view
+from .common.threads import together as together
+from .device import Device as Device
+from .device import DeviceError as DeviceError
+from .device import Replay as Replay
 from .numpy.device import NumpyDevice
 
 ALIASES = {"cpu": "numba", "gpu": "cupy", "cuda": "cupy"}
-
-
-class DeviceError(RuntimeError):
-    """The device asked for cannot be used on this machine; the message says why and what to do."""
 
 
 class Availability(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,11 @@ import numpy as np
 from .common.arena import DATA, Arena
 from .common.kernel import Kernels
 from .common.recording import Tape
+
+
+class DeviceError(RuntimeError):
+    """The device asked for cannot be used on this machine; the message says why and what to do."""
+
 
 NO_HISTORY = np.zeros((0, 0))  # of a run in which no epoch ends
 
@@ -108,9 +114,13 @@ class Device(ABC):
         return contextlib.nullcontext()
 
     def __reduce__(self) -> Any:
-        from . import get_device
-
-        return get_device, (self.name, self.precision)
+        return same_device, (self.name, self.precision)
 
     def __repr__(self) -> str:
         return f"<nnlite device {self.name!r}>"
+
+
+def same_device(name: str, precision: str) -> Device:
+    """The device of this name in another process, by the folder, which knows the names and imports this file."""
+    folder: Any = importlib.import_module(__package__ or "")
+    return folder.get_device(name, precision)

@@ -1,12 +1,12 @@
 """What a kernel is: a small pure function on arrays, with one line that names the shapes going in and coming out.
 
-    @kernel("x (N,K), W (K,M), b (M) -> y (N,M)")
+    @kernel("x (N,K), W (K,M), b (M) -> y (N,M)", product="x W", columns="M")
     def linear(x, W, b): ...
 
 Equal letters are equal sizes. N stands for rows each of which is computed without a look at the others, so that threads
 may share them out; rows that meet have another letter. A name without parentheses is a plain number; if it is a letter,
 it is that size. A result with the name of an operand is that operand, written in place. Shapes are checked, results
-reserved and kernels tested from this one line.
+reserved and kernels tested from this one line. What else a device has to know of a kernel follows it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from types import ModuleType
 from typing import Any
 
 _TERM = re.compile(r"\s*(\w+)\s*(?:\(([^)]*)\))?\s*(?:,|$)")
@@ -28,7 +27,7 @@ class Signature:
 
     text: str
     operands: Mapping[str, tuple[str, ...] | None]
-    results: Mapping[str, tuple[str, ...] | None]
+    results: Mapping[str, tuple[str, ...]]
 
     @classmethod
     def parse(cls, text: str) -> Signature:
@@ -37,12 +36,14 @@ class Signature:
         if not arrow:
             raise ValueError(f"a kernel's signature needs '->' between operands and results, not {text!r}")
         operands = _terms(left, text)
-        results = {name: letters or operands.get(name) for name, letters in _terms(right, text).items()}
+        given = {name: letters or operands.get(name) for name, letters in _terms(right, text).items()}
         known = {letter for letters in operands.values() for letter in letters or ()}
         known |= {name for name, letters in operands.items() if letters is None}
-        for name, letters in results.items():
+        results = {}
+        for name, letters in given.items():
             if letters is None:
                 raise ValueError(f"the result {name} of {text!r} needs a shape, such as {name} (N)")
+            results[name] = letters
             if name in operands and letters != operands[name]:
                 raise ValueError(f"{name} is written in place, so it cannot have two shapes in {text!r}")
             for letter in letters:
@@ -101,18 +102,72 @@ def _terms(text: str, signature: str) -> dict[str, tuple[str, ...] | None]:
     return terms
 
 
-def kernel(signature: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """A formula, its signature, and what a device may make of it."""
+
+    formula: Callable[..., Any]
+    signature: Signature
+    elementwise: bool = False  # number by number: loops see flat arrays, and may run on to the end of a vector
+    product: str = ""  # the matrix product in it, such as "x W" or "dy Wᵀ"
+    columns: str = ""  # the size that threads may share out although rows meet
+    begins: str = ""  # the operand of which a batch is some rows, from a place on that only a step knows
+    numbered: bool = False  # whether what it makes depends on which row of the batch it is
+    with_sgd: str = ""  # the name of the kernel that does this and the step of plain gradient descent at once
+
+    def __post_init__(self) -> None:
+        named = ("__module__", "__name__", "__qualname__", "__doc__")
+        vars(self).update({name: getattr(self.formula, name) for name in named}, __wrapped__=self.formula)
+
+    def __call__(self, *operands: Any) -> Any:
+        return self.formula(*operands)
+
+    def __reduce__(self) -> str:
+        return self.formula.__qualname__  # a copy, also in another process, is what has this name in its module
+
+    @property
+    def name(self) -> str:
+        return self.formula.__name__
+
+    @property
+    def own(self) -> bool:
+        """Whether it is a user's own, and not one of nnlite's."""
+        return not self.formula.__module__.startswith(f"{__package__}.")
+
+    @property
+    def sums(self) -> bool:
+        """Whether it adds up something over the rows, in place: a bias's gradient, a loss, a metric."""
+        letters = self.signature.operands
+        read = {letter for name in self.signature.inputs for letter in letters[name] or ()}
+        written = {letter for name in self.signature.in_place for letter in letters[name] or ()}
+        return bool(written) and "N" in read and not self.product and not self.begins
+
+    @property
+    def counts(self) -> bool:
+        """Whether all its arrays hold one number: it counts, in whole numbers too."""
+        return all(letters in (None, ("1",)) for letters in self.signature.operands.values())
+
+
+def kernel_of(function: Any) -> Kernel:
+    """The kernel that a function of a device's table does: itself, or what is noted at it."""
+    found = function if isinstance(function, Kernel) else getattr(function, "kernel", None)
+    if not isinstance(found, Kernel):
+        raise TypeError(f'{function!r} is no kernel: declare it with @nl.kernel("x (N,K) -> y (N,K)")')
+    return found
+
+
+def kernel(signature: str, **facts: Any) -> Callable[[Callable[..., Any]], Kernel]:
     """Declare a function as a kernel; its operands must be the function's parameters, in order.
 
     On numba a kernel is compiled, and what it takes from outside, such as a number of its module, is then a constant;
     a later fit sees that it has changed, and compiles the kernel again. Compiled code does not look whether an index
     lies within an array: Trainer(…, replay="eager") runs the formula in Python, which does, and NNLITE_CHECK_BOUNDS=1
     in the environment compiles it with such checks. ValueError for a function that does not fit the signature, or that
-    was not written with def.
+    was not written with def. facts: as the attributes of `Kernel`.
     """
     parsed = Signature.parse(signature)
 
-    def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+    def declare(function: Callable[..., Any]) -> Kernel:
         if not inspect.isfunction(function):
             raise ValueError(f"a kernel is a function written with def, not {function!r}")
         parameters = inspect.signature(function).parameters
@@ -121,15 +176,14 @@ def kernel(signature: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]
             raise ValueError(f"kernel {function.__name__}{tuple(parameters)} does not match {signature!r}")
         if not function.__name__.isidentifier():
             raise ValueError(f"a kernel is a function written with def, which gives it a name, not {function!r}")
-        function.signature = parsed  # type: ignore[attr-defined]
-        return function
+        return Kernel(function, parsed, **facts)
 
     return declare
 
 
-def kernels_in(module: ModuleType) -> dict[str, Any]:
-    """Every kernel of a module by name, in the order in which it is written."""
-    return {name: f for name, f in vars(module).items() if hasattr(f, "signature")}
+def kernels_in(module: Mapping[str, Any]) -> dict[str, Kernel]:
+    """Every kernel among the names of a module, in the order in which it is written."""
+    return {name: kernel for name, kernel in module.items() if isinstance(kernel, Kernel)}
 
 
 class Kernels:
@@ -139,9 +193,14 @@ class Kernels:
         for table in tables:
             vars(self).update(table)
 
-    def call(self, kernel: Callable[..., Any], *operands: Any) -> Any:
+    def of(self, kernel: Kernel) -> Callable[..., Any]:
+        """What this device calls for a kernel: its own function where it has one, else the formula."""
+        found = vars(self).get(kernel.name)
+        return found if found is not None and kernel_of(found) is kernel else kernel
+
+    def call(self, kernel: Kernel, *operands: Any) -> Any:
         """Call a kernel that is in no table: a user's own. ValueError where shapes are not as its signature says."""
-        signature, name = kernel.signature, getattr(kernel, "__name__", "kernel")  # type: ignore[attr-defined]
+        signature, name = kernel_of(kernel).signature, kernel.name
         sizes = signature.sizes(operands, name)
         answer = kernel(*operands)
         results = answer if len(signature.fresh) > 1 else (answer,) * len(signature.fresh)

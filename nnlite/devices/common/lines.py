@@ -16,7 +16,6 @@ import numpy as np
 from .planning import Planned, part_of
 from .recording import NotRecordableError, Row
 
-ROW_NUMBERED = {"dropout"}  # what is drawn depends on the place
 WHOLE = {"N", "key"}  # operands of nnlite's own kernels that are whole numbers
 
 
@@ -63,7 +62,7 @@ def line(
     if row.name in letters:
         words += part or (0, sizes(row)[letters[row.name]])
         kinds += ["size", "size"]
-    elif row.name in ROW_NUMBERED:
+    elif row.kernel.numbered:
         places["first"] = 1 + len(words)
         words.append(first)
         kinds.append("size")
@@ -72,14 +71,14 @@ def line(
 
 def operands(row: Row) -> dict[str, Any]:
     """Name -> operand in the order of a line."""
-    signature = row.kernel.signature  # type: ignore[attr-defined]
+    signature = row.kernel.signature
     named = dict(zip(signature.operands, row.operands)) | dict(zip(signature.fresh, row.results))
     return {name: named[name] for name in (*signature.fresh, *signature.in_place, *signature.inputs)}
 
 
 def sizes(row: Row) -> Mapping[str, int]:
     """Letter -> size of a row's operands."""
-    return row.kernel.signature.sizes(row.operands)  # type: ignore[attr-defined]
+    return row.kernel.signature.sizes(row.operands)
 
 
 def is_array(operand: Any) -> bool:
@@ -93,11 +92,10 @@ def number(row: Row, name: str, given: Any) -> int | float:
     Kernels of nnlite's own know what to expect: a float, if it is no size and no key. NotRecordableError for what is no
     real number, and for a whole one of more than 64 bits.
     """
-    ours = str(getattr(row.kernel, "__module__", "")).startswith("nnlite.")
     value: Any = given.item() if isinstance(given, (np.generic, np.ndarray)) and given.ndim == 0 else given
     if not isinstance(value, numbers.Real):
         raise NotRecordableError(f"{row.name}: {name} is {given!r}, where a real number is expected")
-    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool) and (not ours or name in WHOLE)
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool) and (row.kernel.own or name in WHOLE)
     try:
         return int(np.int64(int(value))) if whole else float(value)  # type: ignore[call-overload]
     except OverflowError as error:
@@ -113,7 +111,7 @@ def share_of(step: Planned, worker: int, workers: int) -> Share | None:
         return None
     if step.split not in ("N", "P"):
         return Share(row, (first, stop) if step.split else None, 0)
-    signature = row.kernel.signature  # type: ignore[attr-defined]
+    signature = row.kernel.signature
 
     def mine(names: Sequence[str], values: Sequence[Any]) -> tuple[Any, ...]:
         return tuple(part_of(row, name, value, step.split, first, stop) for name, value in zip(names, values))

@@ -8,20 +8,12 @@ rows, of the parameters each moves a share. What need not wait for each other is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .recording import Row, Symbol
-
-# What a fused row is called, by what it was made of.
-FUSED_WITH_SGD = {
-    "linear_backward_weights": "linear_backward_weights_sgd",
-    "linear_backward_bias": "linear_backward_bias_sgd",
-}
-
-# The operand of which a batch is some rows, from a place on that only a step knows; a part of it begins further on.
-FURTHER_ON = {"take_rows": "order", "read_rows": "x", "write_rows": "answer"}
+from .reference import KERNELS
 
 
 @dataclass(frozen=True)
@@ -33,14 +25,14 @@ class Planned:
     phase: int
 
 
-def fuse(rows: Sequence[Row], kernels: Mapping[str, Callable[..., Any]]) -> list[Row]:
+def fuse(rows: Sequence[Row]) -> list[Row]:
     """Plain gradient descent where the gradient is made: W ← W − lr xᵀ dy in one product, and the gradient in no array.
 
     Done where `sgd_step` is all that reads the gradients, and each of them is made by a row that has a fused form.
     """
     steps = [row for row in rows if row.name == "sgd_step"]
-    makers = [row for row in rows if row.name in FUSED_WITH_SGD]
-    others = [row for row in rows if row.name != "sgd_step" and row.name not in FUSED_WITH_SGD]
+    makers = [row for row in rows if row.kernel.with_sgd]
+    others = [row for row in rows if row.name != "sgd_step" and not row.kernel.with_sgd]
     if len(steps) != 1 or any(_touches(row, "gradients") for row in others):
         return list(rows)
     parameters, gradients, rate = steps[0].operands
@@ -50,11 +42,11 @@ def fuse(rows: Sequence[Row], kernels: Mapping[str, Callable[..., Any]]) -> list
     for row in makers:
         *operands, gradient = row.operands
         moved = parameters.part(gradient.name.replace(".d", "."), gradient.offset, gradient.shape)
-        name = FUSED_WITH_SGD[row.name]
-        fused.append(Row(name, kernels[name], (*operands, moved, rate), ()))
+        name = row.kernel.with_sgd
+        fused.append(Row(name, KERNELS[name], (*operands, moved, rate), ()))
     # Only where the step was, since until then the old parameters are still read.
     end = next(i for i, row in enumerate(rows) if row is steps[0])
-    return [row for row in rows[:end] if row.name not in FUSED_WITH_SGD] + fused + list(rows[end + 1 :])
+    return [row for row in rows[:end] if not row.kernel.with_sgd] + fused + list(rows[end + 1 :])
 
 
 def plan(rows: Sequence[Row], columns: Mapping[str, str], least: float = 0.0) -> list[Planned]:
@@ -88,10 +80,10 @@ def part_of(row: Row, name: str, operand: Any, letter: str, start: int, stop: in
         return stop - start
     if not isinstance(operand, Symbol):
         return operand
-    if FURTHER_ON.get(row.name) == name:
+    if row.kernel.begins == name:
         return operand.rows(start, len(operand))
-    signature = row.kernel.signature  # type: ignore[attr-defined]
-    letters = (signature.operands | signature.results)[name]
+    signature = row.kernel.signature
+    letters = {**signature.operands, **signature.results}[name]
     if not letters or letters[0] != letter or (start, stop) == (0, len(operand)):
         return operand
     return operand.rows(start, stop)
@@ -102,12 +94,12 @@ def part_of(row: Row, name: str, operand: Any, letter: str, start: int, stop: in
 
 def is_product(row: Row) -> bool:
     """Whether the row is a matrix product."""
-    return {"N", "K", "M"} <= set("".join(map(str, row.kernel.signature.operands.values())))  # type: ignore[attr-defined]
+    return {"N", "K", "M"} <= set("".join(map(str, row.kernel.signature.operands.values())))
 
 
 def work(row: Row) -> float:
     """Roughly how much a row computes: elements written, and multiplications by the dozen."""
-    sizes = row.kernel.signature.sizes(row.operands)  # type: ignore[attr-defined]
+    sizes = row.kernel.signature.sizes(row.operands)
     if is_product(row):
         return sizes["N"] * sizes["K"] * sizes["M"] / 12
     return max((symbol.size for symbol in _writes(row)), default=0)
@@ -126,8 +118,8 @@ def _overlap(places: Sequence[tuple[Any, int, int]], others: Sequence[tuple[Any,
 
 def _split(row: Row, columns: Mapping[str, str]) -> str:
     """Which size is shared out: the batch's rows if they can be, the parameters, or what `columns` says."""
-    signature = row.kernel.signature  # type: ignore[attr-defined]
-    written = [name for name in signature.in_place if name != FURTHER_ON.get(row.name)]
+    signature = row.kernel.signature
+    written = [name for name in signature.in_place if name != row.kernel.begins]
     letters = [signature.results[name] or ("",) for name in signature.fresh]
     shapes = (*signature.operands.values(), *signature.results.values())
     across = any("N" in (shape or ())[1:] for shape in shapes)  # a share of such an array would lie in pieces
@@ -142,7 +134,7 @@ def _split(row: Row, columns: Mapping[str, str]) -> str:
 
 
 def _writes(row: Row) -> list[Symbol]:
-    signature = row.kernel.signature  # type: ignore[attr-defined]
+    signature = row.kernel.signature
     named = dict(zip(signature.operands, row.operands))
     return [*row.results, *(named[name] for name in signature.in_place)]
 

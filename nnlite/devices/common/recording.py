@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from .kernel import Kernels
+from .kernel import Kernel, Kernels, kernel_of
 
 
 class NotRecordableError(TypeError):
@@ -69,12 +69,12 @@ class Row:
     """One call of a kernel: operands in the order of its signature, symbols or plain numbers; the fresh results."""
 
     name: str
-    kernel: Callable[..., Any]
+    kernel: Kernel
     operands: tuple[Any, ...]
     results: tuple[Symbol, ...]
 
     def __str__(self) -> str:
-        signature = self.kernel.signature  # type: ignore[attr-defined]
+        signature = self.kernel.signature
         named = dict(zip(signature.operands, self.operands))
         written = [*self.results, *(named[name] for name in signature.in_place)]
         read = [
@@ -107,16 +107,16 @@ class Recorder:
         self.tape = Tape()
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        kernel = getattr(self._kernels, name)
+        kernel = kernel_of(getattr(self._kernels, name))
         return lambda *operands: self._record(name, kernel, operands)
 
-    def call(self, kernel: Callable[..., Any], *operands: Any) -> Any:
+    def call(self, kernel: Kernel, *operands: Any) -> Any:
         """Record a kernel that is in no table: a user's own, by a name that no kernel of the table has."""
-        name = getattr(kernel, "__name__", "kernel")
+        name = kernel_of(kernel).name
         return self._record(f"own_{name}" if name in vars(self._kernels) else name, kernel, operands)
 
-    def _record(self, name: str, kernel: Callable[..., Any], operands: tuple[Any, ...]) -> Any:
-        signature = kernel.signature  # type: ignore[attr-defined]
+    def _record(self, name: str, kernel: Kernel, operands: tuple[Any, ...]) -> Any:
+        signature = kernel.signature
         for (operand, letters), value in zip(signature.operands.items(), operands, strict=True):
             if (letters is not None) != isinstance(value, Symbol):
                 raise NotRecordableError(f"{name}: {operand} is {value!r}, which is not part of what is being recorded")

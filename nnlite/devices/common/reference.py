@@ -13,26 +13,26 @@ import math
 
 import numpy as np
 
-from .kernel import kernel
+from .kernel import kernel, kernels_in
 
 # ---- rows -----------------------------------------------------------------------------------------------------
 
 
-@kernel("x (A,K), order (E), position (1), N -> y (N,K)")
+@kernel("x (A,K), order (E), position (1), N -> y (N,K)", begins="order")
 def take_rows(x, order, position, N):
     """The next N rows: those of the indices order[position : position + N]."""
     start = int(position[0])
     return np.take(x, order[start : start + N], axis=0)
 
 
-@kernel("x (A,K), position (1), N -> y (N,K)")
+@kernel("x (A,K), position (1), N -> y (N,K)", begins="x")
 def read_rows(x, position, N):
     """The next N rows in the order in which they lie: x[position : position + N]."""
     start = int(position[0])
     return x[start : start + N].copy()
 
 
-@kernel("y (N,K), position (1), answer (A,K) -> answer")
+@kernel("y (N,K), position (1), answer (A,K) -> answer", begins="answer")
 def write_rows(y, position, answer):
     """answer[position : position + N] ← y, in place."""
     start = int(position[0])
@@ -54,7 +54,7 @@ def advance(position, N):
 # ---- linear ---------------------------------------------------------------------------------------------------
 
 
-@kernel("x (N,K), W (K,M), b (M) -> y (N,M)")
+@kernel("x (N,K), W (K,M), b (M) -> y (N,M)", product="x W", columns="M")
 def linear(x, W, b):
     """y = x W + b."""
     y = x @ W
@@ -62,25 +62,25 @@ def linear(x, W, b):
     return y
 
 
-@kernel("x (N,K), W (K,M) -> y (N,M)")
+@kernel("x (N,K), W (K,M) -> y (N,M)", product="x W", columns="M")
 def matmul(x, W):
     """y = x W: a linear layer without bias."""
     return x @ W
 
 
-@kernel("dy (N,M), W (K,M) -> dx (N,K)")
+@kernel("dy (N,M), W (K,M) -> dx (N,K)", product="dy Wᵀ", columns="K")
 def linear_backward(dy, W):
     """dx = dy Wᵀ."""
     return dy @ W.T
 
 
-@kernel("dy (N,M), x (N,K), dW (K,M) -> dW")
+@kernel("dy (N,M), x (N,K), dW (K,M) -> dW", product="xᵀ dy", columns="M", with_sgd="linear_backward_weights_sgd")
 def linear_backward_weights(dy, x, dW):
     """dW = xᵀ dy, written in place."""
     np.matmul(x.T, dy, out=dW)
 
 
-@kernel("dy (N,M), db (M) -> db")
+@kernel("dy (N,M), db (M) -> db", columns="M", with_sgd="linear_backward_bias_sgd")
 def linear_backward_bias(dy, db):
     """db = Σₙ dyₙ, written in place; summed in float64, since a long float32 sum loses digits."""
     db[...] = dy.sum(axis=0, dtype=np.float64)
@@ -89,62 +89,62 @@ def linear_backward_bias(dy, db):
 # ---- activations ----------------------------------------------------------------------------------------------
 
 
-@kernel("x (N,K) -> y (N,K)")
+@kernel("x (N,K) -> y (N,K)", elementwise=True)
 def sigmoid(x):
     """y = 1 / (1 + e⁻ˣ), with the exponent never positive, so that nothing overflows."""
     e = np.exp(-np.abs(x))
     return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
 
 
-@kernel("dy (N,K), y (N,K) -> dx (N,K)")
+@kernel("dy (N,K), y (N,K) -> dx (N,K)", elementwise=True)
 def sigmoid_backward(dy, y):
     """dx = dy y (1 − y)."""
     return dy * y * (1 - y)
 
 
-@kernel("x (N,K) -> y (N,K)")
+@kernel("x (N,K) -> y (N,K)", elementwise=True)
 def tanh(x):
     """y = tanh x."""
     return np.tanh(x)
 
 
-@kernel("dy (N,K), y (N,K) -> dx (N,K)")
+@kernel("dy (N,K), y (N,K) -> dx (N,K)", elementwise=True)
 def tanh_backward(dy, y):
     """dx = dy (1 − y²)."""
     return dy * (1 - y * y)
 
 
-@kernel("x (N,K) -> y (N,K)")
+@kernel("x (N,K) -> y (N,K)", elementwise=True)
 def tanh_offset(x):
     """y = ½ (1 + tanh x), which is sigmoid(2x)."""
     return sigmoid(2 * x)
 
 
-@kernel("dy (N,K), y (N,K) -> dx (N,K)")
+@kernel("dy (N,K), y (N,K) -> dx (N,K)", elementwise=True)
 def tanh_offset_backward(dy, y):
     """dx = 2 dy y (1 − y)."""
     return 2 * dy * y * (1 - y)
 
 
-@kernel("x (N,K) -> y (N,K)")
+@kernel("x (N,K) -> y (N,K)", elementwise=True)
 def relu(x):
     """y = max(x, 0); NaN stays NaN."""
     return np.maximum(x, 0)
 
 
-@kernel("dy (N,K), y (N,K) -> dx (N,K)")
+@kernel("dy (N,K), y (N,K) -> dx (N,K)", elementwise=True)
 def relu_backward(dy, y):
     """dx = dy where y > 0, else 0; the derivative at 0 is taken as 0."""
     return np.where(y > 0, dy, 0)
 
 
-@kernel("x (N,K) -> y (N,K)")
+@kernel("x (N,K) -> y (N,K)", elementwise=True)
 def softplus(x):
     """y = ln(1 + eˣ) = max(x, 0) + ln(1 + e^−|x|)."""
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
-@kernel("dy (N,K), y (N,K) -> dx (N,K)")
+@kernel("dy (N,K), y (N,K) -> dx (N,K)", elementwise=True)
 def softplus_backward(dy, y):
     """dx = dy sigmoid(x), and sigmoid(x) = 1 − e^−y."""
     return dy * -np.expm1(-y)
@@ -166,7 +166,7 @@ def softmax_backward(dy, y):
 # ---- dropout ---------------------------------------------------------------------------------------------------
 
 
-@kernel("x (N,K), draws (1), key, rate -> y (N,K), mask (N,K)")
+@kernel("x (N,K), draws (1), key, rate -> y (N,K), mask (N,K)", numbered=True)
 def dropout(x, draws, key, rate):
     """y = x · mask: 0 with probability `rate`, else 1 / (1 − rate); the mask of the draw number `draws` under this key.
 
@@ -178,7 +178,7 @@ def dropout(x, draws, key, rate):
     return x * mask, mask
 
 
-@kernel("dy (N,K), mask (N,K) -> dx (N,K)")
+@kernel("dy (N,K), mask (N,K) -> dx (N,K)", elementwise=True)
 def dropout_backward(dy, mask):
     """dx = dy · mask."""
     return dy * mask
@@ -319,13 +319,13 @@ def sgd_step(w, dw, lr):
     w -= lr * dw
 
 
-@kernel("dy (N,M), x (N,K), W (K,M), lr (1) -> W")
+@kernel("dy (N,M), x (N,K), W (K,M), lr (1) -> W", product="xᵀ dy", columns="M")
 def linear_backward_weights_sgd(dy, x, W, lr):
     """W ← W − lr xᵀ dy: the gradient and the step of plain gradient descent at once."""
     W -= lr * (x.T @ dy)
 
 
-@kernel("dy (N,M), b (M), lr (1) -> b")
+@kernel("dy (N,M), b (M), lr (1) -> b", columns="M")
 def linear_backward_bias_sgd(dy, b, lr):
     """b ← b − lr Σₙ dyₙ."""
     b -= lr * dy.sum(axis=0, dtype=np.float64).astype(b.dtype)
@@ -358,3 +358,6 @@ def adam_step(w, dw, m, v, steps, lr, beta1, beta2, epsilon):
 def log_beta(beta: float) -> float:
     """ln β for a decay rate 0 ≤ β < 1."""
     return math.log(beta) if beta > 0 else -math.inf
+
+
+KERNELS = kernels_in(globals())

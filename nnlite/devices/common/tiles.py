@@ -6,13 +6,14 @@ every thread sums up on its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .arena import Arena
-from .planning import FUSED_WITH_SGD, part_of, plan, symbols
+from .planning import part_of, plan, symbols
 from .recording import Row, Symbol
+from .reference import KERNELS
 
 TILE_BYTES = 48_000  # of results that a tile may have: what fits near a core beside the weights
 SMALLEST_TILE = 64  # rows: with fewer, products are slower, since each reads the weights once more
@@ -30,7 +31,6 @@ class Tiles:
     after: list[Row]
     own: dict[int, Symbol]  # id of a result that nobody needs after its tile -> its place in the thread's own memory
     gradients: int  # how many
-    kernels: Mapping[str, Callable[..., Any]]
     apart: int = 0  # from one thread's own memory to the next's
 
     def place(self, arena: Arena, threads: int) -> None:
@@ -74,29 +74,27 @@ class Tiles:
                     steps[name] = operand.size // len(operand) * operand.dtype.itemsize
                 return part
 
-            signature = row.kernel.signature  # type: ignore[attr-defined]
+            signature = row.kernel.signature
             operands = tuple(map(mine, signature.operands, row.operands))
             results = tuple(map(mine, signature.fresh, row.results))
-            if adding and row.name in FUSED_WITH_SGD:
-                name = FUSED_WITH_SGD[row.name]
+            if adding and row.kernel.with_sgd:
+                name = row.kernel.with_sgd
                 minus_one = Symbol("minus one", (1,), operands[-1].dtype, "minus one", 0)
-                yield Row(name, self.kernels[name], (*operands, minus_one), results), steps
+                yield Row(name, KERNELS[name], (*operands, minus_one), results), steps
             else:
                 yield Row(row.name, row.kernel, operands, results), steps
 
 
-def tile(
-    rows: Sequence[Row], threads: int, kernels: Mapping[str, Callable[..., Any]], columns: Mapping[str, str]
-) -> Tiles | None:
+def tile(rows: Sequence[Row], threads: int, columns: Mapping[str, str]) -> Tiles | None:
     """The tape cut into tiles, or None where the batch is too small for it or the weights too large."""
     planned = plan(rows, columns)
     batch = [p.row for p in planned if p.split == "N"]
     if any(p.phase for p in planned if p.split == "N"):
         return None
     shared = {id(row) for row in batch}
-    inside = [row for row in rows if id(row) in shared or row.name in FUSED_WITH_SGD]
-    after = [row for row in rows if id(row) not in shared and row.name not in FUSED_WITH_SGD]
-    makers = [row.operands[-1] for row in inside if row.name in FUSED_WITH_SGD]
+    inside = [row for row in rows if id(row) in shared or row.kernel.with_sgd]
+    after = [row for row in rows if id(row) not in shared and not row.kernel.with_sgd]
+    makers = [row.operands[-1] for row in inside if row.kernel.with_sgd]
     results = [result for row in batch for result in row.results]
     if not makers or not results:
         return None
@@ -118,10 +116,10 @@ def tile(
     whole = Symbol("gradients", (total,), makers[0].dtype, "gradients", 0)
     minus_one = Symbol("minus one", (1,), whole.dtype, "minus one", 0)
     sums = [
-        Row("sgd_step", kernels["sgd_step"], (whole, _share_of_gradients(whole, thread, total), minus_one), ())
+        Row("sgd_step", KERNELS["sgd_step"], (whole, _share_of_gradients(whole, thread, total), minus_one), ())
         for thread in range(1, threads)
     ]
-    return Tiles(len(results[0]), size, inside, sums + after, own, total, kernels)
+    return Tiles(len(results[0]), size, inside, sums + after, own, total)
 
 
 def _share_of_gradients(symbol: Symbol, thread: int, total: int) -> Symbol:

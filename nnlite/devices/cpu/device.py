@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..common import reference
 from ..common.arena import Arena
-from ..common.kernel import Kernels, kernels_in
+from ..common.kernel import Kernels
 from ..common.recording import Tape
+from ..common.reference import KERNELS
 from ..device import Replay
 from ..numpy.device import NumpyDevice
 from .eager import LOOPS, REPLAY_ONLY, eager
@@ -20,9 +20,7 @@ class NumbaDevice(NumpyDevice):
     rows_at_once = 128
 
     def __init__(self) -> None:
-        kernels = kernels_in(reference)
-        fused = {name: eager(name, kernels[name].signature) for name in LOOPS if name not in REPLAY_ONLY}
-        self.ops = Kernels(kernels, fused)
+        self.ops = Kernels(KERNELS, {name: eager(KERNELS[name]) for name in LOOPS if name not in REPLAY_ONLY})
 
     def replay(self, full: Tape, short: Tape | None, arena: Arena, threads: int = 1, how: str = "auto") -> Replay:
         self.refuse(how)

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from ..common import reference
-from ..common.kernel import Signature, kernels_in
-from ..common.lines import ROW_NUMBERED
+from ..common.kernel import Kernel
+from ..common.reference import KERNELS
 from . import loops
 from .compiling import compiled
-from .loops import COLUMNS, ELEMENTWISE
 from .products import ready
 
+# Kernel -> the size that threads may share out, which its loop then is told: of which column, and up to which.
+COLUMNS = {name: kernel.columns for name, kernel in KERNELS.items() if kernel.columns}
 LOOPS: dict[str, Callable[..., Any]] = {
-    name: compiled(getattr(loops, name), inlined=True) for name in kernels_in(reference) if hasattr(loops, name)
+    name: compiled(getattr(loops, name), inlined=True) for name in KERNELS if hasattr(loops, name)
 }
 
 # Called from Python, one at a time, NumPy's own loops are as fast as these: they are for the replay only.
@@ -37,10 +37,10 @@ REPLAY_ONLY = {
 }
 
 F4, F8 = np.dtype(np.float32), np.dtype(np.float64)
-APART = {"E", "1", "2", "4"}  # what begins with these sizes is of its own dtype: an order of rows, a counter, a sum
+APART = {"E", *"123456789"}  # what begins with these sizes is of its own dtype: an order of rows, a counter, a sum
 
 
-def eager(name: str, signature: Signature) -> Callable[..., Any]:
+def eager(kernel: Kernel) -> Callable[..., Any]:
     """Call a compiled loop as the reference is called: reserve the results, run the loop, hand them over.
 
     The loops are made for arrays in C order of one dtype, float32 or float64, and trust their sizes. What else a layer
@@ -62,6 +62,7 @@ def eager(name: str, signature: Signature) -> Callable[..., Any]:
             loop(y, x, W, b, 0, M)
             return y
     """
+    name, signature = kernel.name, kernel.signature
     arrays = {operand: letters for operand, letters in signature.operands.items() if letters is not None}
     reals = [operand for operand, letters in arrays.items() if letters[0] not in APART]
     known, shapes, checks = {n for n, letters in signature.operands.items() if letters is None}, [], []
@@ -76,8 +77,8 @@ def eager(name: str, signature: Signature) -> Callable[..., Any]:
         checks.append(f"({reals[0]}.dtype == F4 or {reals[0]}.dtype == F8)")
     operands = ", ".join(signature.operands)
     given = [*signature.fresh, *signature.in_place, *signature.inputs]
-    given = [f"{each}.reshape(-1)" for each in given] if name in ELEMENTWISE else given
-    given += ["0", COLUMNS[name]] if name in COLUMNS else ["0"] if name in ROW_NUMBERED else []  # one thread has all
+    given = [f"{each}.reshape(-1)" for each in given] if kernel.elementwise else given
+    given += ["0", kernel.columns] if kernel.columns else ["0"] if kernel.numbered else []  # one thread has all
     made = [
         f"{result} = empty(({', '.join(signature.results[result] or ())},), {reals[0]}.dtype)"
         for result in signature.fresh
@@ -90,7 +91,7 @@ def call({operands}):
         return others({operands})
     if not ({" and ".join(checks)}):
         return others({operands})
-    {f"ready({reals[0]}.dtype)" if name in COLUMNS else ""}
+    {f"ready({reals[0]}.dtype)" if kernel.columns else ""}
     {"; ".join(made)}
     loop({", ".join(given)})
     return {", ".join(signature.fresh) or None}
@@ -126,5 +127,5 @@ def call({operands}):
     }
     exec(compile(text, __file__, "exec"), names)
     call = names["call"]
-    call.signature = signature
+    call.kernel = kernel
     return call

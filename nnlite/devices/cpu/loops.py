@@ -59,16 +59,6 @@ def advance(position, N):
 # Each makes those from `first` to `stop` of y, dx, dW or db. A thread then moves the same columns of W that it reads in
 # `linear`, and they stay in its core's cache. (The batch's rows can be shared out as well where there are N of them.)
 
-COLUMNS = {
-    "linear": "M",
-    "matmul": "M",
-    "linear_backward": "K",
-    "linear_backward_weights": "M",
-    "linear_backward_weights_sgd": "M",
-    "linear_backward_bias": "M",
-    "linear_backward_bias_sgd": "M",
-}
-
 
 @partial(compiled, inlined=True)
 def forward_product(y, x, W, start, apart, first, stop):
@@ -166,12 +156,6 @@ def linear_backward_bias_sgd(b, dy, lr, first, stop):
 
 # ---- activations ------------------------------------------------------------------------------------------------
 # Number by number, on flat arrays: so a replay may let them run on to the end of a vector, if nothing else is there.
-
-ELEMENTWISE = {
-    f"{name}{direction}"
-    for name in ("sigmoid", "tanh", "tanh_offset", "relu", "softplus")
-    for direction in ("", "_backward")
-} | {"dropout_backward"}
 
 
 def sigmoid(y, x):

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from ..common.kernel import Kernel
+
 PLAIN = (type(None), bool, int, float, complex, str, bytes)
 LIBRARIES = {"numpy", "math", "cmath", "operator", "builtins", "numba"}  # what these have is known by its name
 
@@ -30,23 +32,23 @@ class OwnLoop(NamedTuple):
 _MADE: dict[Any, tuple[OwnLoop, list[Any]]] = {}  # and what else it is made of, of which the key has the place
 
 
-def own_loop(kernel: Callable[..., Any]) -> OwnLoop:
+def own_loop(kernel: Kernel) -> OwnLoop:
     """The loop of a kernel, made anew where something has changed that the formula takes from outside.
 
     With NNLITE_CHECK_BOUNDS=1 in the environment an index outside of an array is an error.
     """
-    signature = kernel.signature  # type: ignore[attr-defined]
+    signature, formula = kernel.signature, kernel.formula
     checked = os.environ.get("NNLITE_CHECK_BOUNDS", "") not in ("", "0")
     strange: list[Any] = []
-    facts = repr((signature.text, checked, np.__version__, list(_facts(kernel, strange))))
+    facts = repr((signature.text, checked, np.__version__, list(_facts(formula, strange))))
     known = facts, tuple(map(id, strange))
     if known not in _MADE:
         key = "" if strange else hashlib.sha256(facts.encode()).hexdigest()
-        _MADE[known] = OwnLoop(_written(kernel, signature, checked, key), key), strange
+        _MADE[known] = OwnLoop(_written(formula, signature, checked, key), key), strange
     return _MADE[known][0]
 
 
-def _written(kernel: Any, signature: Any, checked: bool, key: str) -> Callable[..., Any]:
+def _written(function: Any, signature: Any, checked: bool, key: str) -> Callable[..., Any]:
     apart = "_"  # before the names that are made here, so that no operand has one of them
     while any(name.startswith(apart) for name in (*signature.operands, *signature.results)):
         apart += "_"
@@ -60,11 +62,11 @@ def _written(kernel: Any, signature: Any, checked: bool, key: str) -> Callable[.
     ]
     options: dict[str, Any] = {"error_model": "numpy", "nogil": True}
     # Machine code from the disk is found by its name, which must not be that of another kernel's.
-    function: Any = types.FunctionType(kernel.__code__, kernel.__globals__, None, None, kernel.__closure__)
-    function.__qualname__ = f"{kernel.__qualname__}_{key[:16]}"
-    names: dict[str, Any] = {formula: njit(boundscheck=checked, **options)(function), copy: _copy, "__name__": __name__}
+    named: Any = types.FunctionType(function.__code__, function.__globals__, None, None, function.__closure__)
+    named.__qualname__ = f"{function.__qualname__}_{key[:16]}"
+    names: dict[str, Any] = {formula: njit(boundscheck=checked, **options)(named), copy: _copy, "__name__": __name__}
     exec("\n".join(lines), names)
-    names["loop"].__qualname__ = f"loop_of_{kernel.__name__}_{key[:16]}"
+    names["loop"].__qualname__ = f"loop_of_{function.__name__}_{key[:16]}"
     return njit(**options)(names["loop"])
 
 

@@ -12,9 +12,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from numba.core.errors import NumbaError
 
-from ..common import reference
 from ..common.arena import ALIGNMENT, DATA, Arena
-from ..common.kernel import kernels_in
 from ..common.lines import line, operands, share, share_of
 from ..common.planning import Planned, fuse, plan, symbols, work
 from ..common.recording import NotRecordableError, Row, Symbol, Tape
@@ -22,8 +20,7 @@ from ..common.threads import together
 from ..common.tiles import Tiles, tile
 from ..device import Replay
 from . import table
-from .eager import LOOPS
-from .loops import COLUMNS, ELEMENTWISE
+from .eager import COLUMNS, LOOPS
 from .own import own_loop
 
 # In units of `work`, of which a core does about eight in a nanosecond; a phase costs 200 ns.
@@ -56,8 +53,7 @@ class CompiledReplay(Replay):
 
     def __init__(self, full: Tape, short: Tape | None, arena: Arena, threads: int) -> None:
         self.arena = arena
-        own = (row for row in full.rows if row.name not in LOOPS and row.kernel.__module__ != reference.__name__)
-        self.own = list(dict.fromkeys(row.name for row in own))
+        self.own = list(dict.fromkeys(row.name for row in full.rows if row.kernel.own))
         self.threads = threads if sum(map(work, full.rows)) > WORTH_THREADS else 1
         plans = [self._planned(tape) for tape in (full, short) if tape]
         size = f", in tiles of {plans[0][1].size} rows" if plans[0][1] else ""
@@ -131,8 +127,8 @@ class CompiledReplay(Replay):
 
     def _planned(self, tape: Tape) -> tuple[list[Planned], Tiles | None]:
         """The rows in phases, and those that run before them, tile by tile, where there are any."""
-        tiles = tile(tape.rows, self.threads, kernels_in(reference), COLUMNS)
-        rows = tiles.after if tiles else fuse(tape.rows, kernels_in(reference))
+        tiles = tile(tape.rows, self.threads, COLUMNS)
+        rows = tiles.after if tiles else fuse(tape.rows)
         return plan(rows, COLUMNS, SMALLEST_SHARED), tiles
 
     def _table(self, planned: Sequence[Planned], tiles: Tiles | None) -> table.Table:
@@ -186,7 +182,7 @@ class CompiledReplay(Replay):
     def _line(self, lines: Lines, row: Row, part: tuple[int, int] | None = None, first: int = 0) -> Mapping[str, int]:
         """Add a row as a line of the table -> which of its words is the address of each operand."""
         words, kinds, places = line(row, self.arena.address, COLUMNS, part, first, self._length(row))
-        if row.name in COLUMNS and len({kind.split("_")[0] for kind in kinds if "_" in kind}) > 1:
+        if row.kernel.columns and len({kind.split("_")[0] for kind in kinds if "_" in kind}) > 1:
             raise NotRecordableError(f"{row.name} is compiled for arrays of one dtype, not for {', '.join(kinds)}")
         try:
             loop, key = (LOOPS[row.name], None) if row.name in LOOPS else own_loop(row.kernel)
@@ -206,7 +202,7 @@ class CompiledReplay(Replay):
 
         A part of an array has none: where it ends, another part or another array begins.
         """
-        if row.name not in ELEMENTWISE:
+        if not row.kernel.elementwise:
             return 0
         size, unit = row.results[0].size, ALIGNMENT // row.results[0].dtype.itemsize
         padded = -(-size // unit) * unit

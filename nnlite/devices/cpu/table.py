@@ -28,8 +28,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from ..common.reference import KERNELS
 from .compiling import ZERO, compiled, machine_code
-from .loops import COLUMNS
 from .memory import address, reader
 from .products import ready
 
@@ -59,7 +59,7 @@ def function_for(loop: Callable[..., Any], name: str, kinds: tuple[str, ...], ke
     `kinds` says what follows the address, in the words of `reader`. Written as text, since nothing but this differs.
     key: what the loop was made of, where it is not one of this folder; empty where that cannot be said.
     """
-    if name in COLUMNS:  # these are made of matrix products
+    if name in KERNELS and KERNELS[name].columns:  # these are made of matrix products
         ready(np.dtype(kinds[0].split("_")[0]))
     unpacked, word = [], 1
     names: dict[str, Any] = {"loop": loop, "__name__": __name__}

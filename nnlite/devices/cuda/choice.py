@@ -27,8 +27,7 @@ def choose(machine: Machine, tapes: Sequence[Tape], arena: Arena, how: str) -> R
 
     how: "auto", "graph", "persistent". ValueError where the persistent replay is asked for and cannot be had.
     """
-    known = set(vars(arena.device.ops).values())
-    own = [row.name for tape in tapes for row in tape.rows if row.kernel not in known]
+    own = [row.name for tape in tapes for row in tape.rows if row.kernel.own]
     if own:
         if how != "auto":
             raise ValueError(

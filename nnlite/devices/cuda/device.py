@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ..common import reference
 from ..common.arena import Arena
-from ..common.kernel import Kernels, kernels_in
+from ..common.kernel import Kernel, Kernels
 from ..common.lines import is_array
 from ..common.recording import Row, Tape
-from ..device import Device, Replay
+from ..common.reference import KERNELS
+from ..device import Device, DeviceError, Replay
 from .machine import Machine
 
 ON_CUDA = (2, 13)  # DLPack's numbers for memory of a GPU, and memory that it shares with the CPU
@@ -69,22 +69,21 @@ class CupyDevice(Device):
         self.cupy = cupy
         self.precision, self.process = precision, os.getpid()
         self.machine = Machine(cupy, precision)
-        formulas = kernels_in(reference)
-        self.ops = Kernels({name: self._eager(name, formulas[name]) for name in formulas})
+        self.ops = Kernels({name: self._eager(kernel) for name, kernel in KERNELS.items()})
 
-    def _eager(self, name: str, formula: Callable[..., Any]) -> Callable[..., Any]:
+    def _eager(self, kernel: Kernel) -> Callable[..., Any]:
         """Call a CUDA kernel as the reference is called: reserve the results, launch, hand them over."""
-        signature = formula.signature  # type: ignore[attr-defined]
+        signature, name = kernel.signature, kernel.name
 
         def call(*operands: Any) -> Any:
             sizes = signature.sizes(operands, name)
             arrays = [operand for operand in operands if is_array(operand)]
             shapes = (tuple(sizes[letter] for letter in signature.results[result] or ()) for result in signature.fresh)
             results = tuple(self.cupy.empty(shape, arrays[0].dtype) for shape in shapes)
-            self.machine.run(Row(name, formula, operands, results))
+            self.machine.run(Row(name, kernel, operands, results))
             return results[0] if len(results) == 1 else results or None
 
-        call.signature = signature  # type: ignore[attr-defined]
+        call.kernel = kernel  # type: ignore[attr-defined]
         return call
 
     def asarray(self, array: Any, dtype: Any = None) -> Any:
@@ -128,8 +127,6 @@ class CupyDevice(Device):
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
         if os.getpid() != self.process:
-            from .. import DeviceError
-
             raise DeviceError(f"device 'cupy' cannot be used: {FORKED}")
         try:
             yield

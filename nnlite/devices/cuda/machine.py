@@ -12,10 +12,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..common import reference
-from ..common.kernel import kernels_in
 from ..common.lines import is_array, line, operands
 from ..common.recording import Row
+from ..common.reference import KERNELS
 from . import cublas
 
 OPTIONS = ("-std=c++17", "-diag-suppress=177")  # 177: a part of the sources that this kernel does not use
@@ -25,26 +24,16 @@ LONGEST = 15  # words that a launch takes
 TYPES = {"f4": "float", "f8": "double", "i8": "Word"}
 
 # Kernels that can make a part: of which size. Weights by rows, so that a block reads few columns of x.
-PARTS = {
-    "linear": "M",
-    "matmul": "M",
-    "linear_backward": "K",
-    "linear_backward_weights": "K",
-    "linear_backward_weights_sgd": "K",
-    "linear_backward_bias": "M",
-    "linear_backward_bias_sgd": "M",
+PARTS = {name: "K" if k.product == "xᵀ dy" else k.columns for name, k in KERNELS.items() if k.columns}
+# Products that cuBLAS can make: its two operands, such as "dy" and "Wᵀ".
+BY_CUBLAS = {name: k.product.split() for name, k in KERNELS.items() if k.product and "lr" not in k.signature.operands}
+# An activation, and its backward, together with the bias: kernels that the reference does not have.
+WITH_BIAS = {
+    name: f"bias_{name}" for name, k in KERNELS.items() if k.elementwise and list(k.signature.operands) == ["x"]
 }
-# Product -> which operands are A and B, and which of them are transposed.
-BY_CUBLAS = {
-    "linear": ("x", "W", False, False),
-    "matmul": ("x", "W", False, False),
-    "linear_backward": ("dy", "W", False, True),
-    "linear_backward_weights": ("x", "dy", True, False),
-}
-WITH_BIAS = {name: f"bias_{name}" for name in ("sigmoid", "tanh", "tanh_offset", "relu", "softplus")}
 BACK_WITH_BIAS = {f"{name}_backward": f"{name}_backward_bias" for name in WITH_BIAS}
-EXTRA = ("add_bias", *WITH_BIAS.values(), *BACK_WITH_BIAS.values())  # those that the reference does not have
-COUNTERS = ("advance", "count_step")  # work on whole numbers too
+EXTRA = ("add_bias", *WITH_BIAS.values(), *BACK_WITH_BIAS.values())
+COUNTERS = [name for name, k in KERNELS.items() if k.counts]  # work on whole numbers too
 
 
 def source(*files: str, **settings: str) -> str:
@@ -56,7 +45,7 @@ def source(*files: str, **settings: str) -> str:
 
 def launches(real: str) -> str:
     """The source of all kernels for one type."""
-    kinds = [(name, real) for name in (*kernels_in(reference), *EXTRA)] + [(name, "Word") for name in COUNTERS]
+    kinds = [(name, real) for name in (*KERNELS, *EXTRA)] + [(name, "Word") for name in COUNTERS]
     return source("kernels", "products", "launch", LAUNCHES=" ".join(f"LAUNCH({n}, {kind})" for n, kind in kinds))
 
 
@@ -123,7 +112,13 @@ class Machine:
 
     def run(self, row: Row) -> None:
         """Do a row of arrays, on the current stream."""
-        if self.cublas and row.name in BY_CUBLAS:
+        if (
+            self.cublas
+            and row.kernel.product
+            and not row.kernel.own
+            and row.name in KERNELS
+            and "lr" not in row.kernel.signature.operands
+        ):
             self._product(row)
             return
         self._launch(row.name, real_of(row), self._blocks(row), line(row, self.address, PARTS).words)
@@ -151,9 +146,9 @@ class Machine:
         """A product by cuBLAS, and the bias after it."""
         assert self.cublas is not None
         named = operands(row)
-        a, b, a_transposed, b_transposed = BY_CUBLAS[row.name]
+        a, b = BY_CUBLAS[row.name]
         c = next(iter(named.values()))
-        self.cublas.product(c, named[a], named[b], a_transposed, b_transposed)
+        self.cublas.product(c, named[a.strip("ᵀ")], named[b.strip("ᵀ")], a.endswith("ᵀ"), b.endswith("ᵀ"))
         if row.name == "linear":
             self._launch("add_bias", real_of(row), self._enough(c.size), self._words(c, named["b"]))
 

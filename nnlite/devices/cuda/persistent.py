@@ -11,23 +11,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..common import reference
 from ..common.arena import DATA, Arena
-from ..common.kernel import kernels_in
 from ..common.lines import is_array, line, operands, share_of
 from ..common.planning import Planned, fuse, meets, plan
 from ..common.recording import Row, Symbol, Tape
+from ..common.reference import KERNELS
 from .machine import OPTIONS, PARTS, WARP, Machine, numbered, real_of, replays
 from .replay import CudaReplay
 
 BARRIER, SYNC = 0, 1  # as in replay.cu
 LINE = 18  # words
-SPLIT = {name: letter for name, letter in PARTS.items() if name.startswith("linear_backward_")}
+SPLIT = {name: letter for name, letter in PARTS.items() if KERNELS[name].signature.in_place}
 THREADS = 512  # of a block, at most
 EACH = 2  # numbers that a thread of a single block makes of the largest array: fewer threads meet sooner
-# In these all threads of a block meet: after them, all rows before are done.
-MEETING = {"linear_backward_bias", "linear_backward_bias_sgd", "add_losses", "add_hits", "add_spreads"}
-MEETING |= {"add_absolute_errors", "add_squared_errors", "add_sides"}
 
 
 class _Placed(NamedTuple):
@@ -100,7 +96,7 @@ class PersistentReplay(CudaReplay):
     # ---- from rows to tables -----------------------------------------------------------------------------------------
 
     def _planned(self, tape: Tape) -> list[Planned]:
-        rows = fuse(tape.rows, kernels_in(reference))
+        rows = fuse(tape.rows)
         if self.blocks > 1:
             return plan(rows, SPLIT)
         return [Planned(row, "", time) for time, row in enumerate(rows)]
@@ -136,7 +132,9 @@ class PersistentReplay(CudaReplay):
             if any(meets(step.row, other) for other in open_rows):
                 lines.append([SYNC])
                 open_rows = []
-            open_rows = [*([] if step.row.name in MEETING else open_rows), step.row]
+            if step.row.kernel.sums:  # in these all threads of a block meet: after them, all rows before are done
+                open_rows = []
+            open_rows.append(step.row)
             lines.append(self._line(mine.row, mine.part, mine.first))
         lines.append([BARRIER])
         return [[*words, *[0] * (LINE - len(words))] for words in lines]

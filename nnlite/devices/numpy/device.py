@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..common import reference
 from ..common.arena import ALIGNMENT, Arena
-from ..common.kernel import Kernels, kernels_in
+from ..common.kernel import Kernels
 from ..common.recording import Tape
+from ..common.reference import KERNELS
 from ..device import Device, Replay
 from .replay import PythonReplay
 
@@ -21,7 +21,7 @@ class NumpyDevice(Device):
     name = "numpy"
 
     def __init__(self) -> None:
-        self.ops = Kernels(kernels_in(reference))
+        self.ops = Kernels(KERNELS)
 
     def asarray(self, array: Any, dtype: Any = None) -> Any:
         if hasattr(array, "__cuda_array_interface__"):  # CuPy's never become NumPy's unasked

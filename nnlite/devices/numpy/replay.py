@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,24 +21,24 @@ class PythonReplay(Replay):
         self.arena, self.tapes = arena, [tape for tape in (full, short) if tape]
         self.plan = f"every row of the tape called from Python{': ' if why else ''}{why}"
         arena.place("results", *([(row, time) for time, row in enumerate(tape.rows)] for tape in self.tapes))
-        self.rows: Any = None  # of the tapes, with arrays in the places of symbols
+        self.calls: list[list[Any]] = []  # of the tapes, once the data are known
 
     def point(self, data: Mapping[str, Any]) -> None:
         super().point(data)
-        self.rows = None
+        self.calls = []
 
     def release(self) -> None:
         super().release()
-        self.rows = None
+        self.calls = []
 
     def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
-        self.rows = self.rows or [[placed(row, self.arena) for row in tape.rows] for tape in self.tapes]
+        calls = self.calls = self.calls or [[called(row, self.arena) for row in tape.rows] for tape in self.tapes]
         sums = self.arena.segments["sums"]  # (S,)
         for step in range(first, last):
             end_of_epoch = (step + 1) % per_epoch == 0
-            for row in self.rows[-1] if end_of_epoch else self.rows[0]:
-                answer = row.kernel(*row.operands)
-                for place, value in zip(row.results, answer if len(row.results) > 1 else (answer,)):
+            for kernel, operands, results in calls[-1] if end_of_epoch else calls[0]:
+                answer = kernel(*operands)
+                for place, value in zip(results, answer if len(results) > 1 else (answer,)):
                     place[...] = value
             if not math.isfinite(sums[0]):
                 return step
@@ -45,6 +46,12 @@ class PythonReplay(Replay):
                 history[step // per_epoch] = self.arena.device.to_numpy(sums)
                 sums[...] = 0
         return last
+
+
+def called(row: Row, arena: Arena) -> tuple[Callable[..., Any], tuple[Any, ...], tuple[Any, ...]]:
+    """What does a row on this device, its operands, and where its results go; a kernel of one's own is looked after."""
+    ops, row = arena.device.ops, placed(row, arena)
+    return partial(ops.call, row.kernel) if row.kernel.own else ops.of(row.kernel), row.operands, row.results
 
 
 def placed(row: Row, arena: Arena) -> Row:

@@ -8,14 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnlite.devices import get_device
-from nnlite.devices.common import reference
-from nnlite.devices.common.kernel import Kernels, Signature, kernel, kernels_in
-from nnlite.devices.common.lines import ROW_NUMBERED
-from nnlite.devices.cpu.eager import LOOPS, REPLAY_ONLY, eager
-from nnlite.devices.cpu.loops import COLUMNS
+from nnlite.devices.common.kernel import Kernels, Signature, kernel
+from nnlite.devices.common.ops import Ops
+from nnlite.devices.common.reference import KERNELS
+from nnlite.devices.cpu.eager import COLUMNS, LOOPS, REPLAY_ONLY, eager
 from nnlite.devices.cpu.products import ready
 
-KERNELS = kernels_in(reference)
 NUMBERS = {
     "scale": 0.37,
     "momentum": 0.9,
@@ -71,6 +69,18 @@ def run(function, operands, device):
     return [device.to_numpy(a) for a in [*results, *operands] if not np.isscalar(a)]
 
 
+def test_what_a_type_checker_is_told_is_what_there_is():
+    told = {name: f for name, f in vars(Ops).items() if inspect.isfunction(f) and not name.startswith("_")}
+    assert list(told) == ["call", *KERNELS]
+    for name, known in KERNELS.items():
+        function = inspect.signature(told[name])
+        assert list(function.parameters)[1:] == list(known.signature.operands), name
+        arrays = [o for o, p in function.parameters.items() if p.annotation == "Array"]
+        assert arrays == [o for o, letters in known.signature.operands.items() if letters], name
+        results = function.return_annotation.count("Array")
+        assert results == len(known.signature.fresh), name
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", KERNELS)
 def test_kernel_equals_reference(name, dtype, device, rng):
@@ -103,7 +113,7 @@ def test_compiled_loops_have_the_references_parameters():
     for name, loop in LOOPS.items():
         signature = KERNELS[name].signature
         in_place = [n for n in signature.results if n in signature.operands]
-        whole = ["first", "stop"] if name in COLUMNS else ["first"] if name in ROW_NUMBERED else []  # of the share
+        whole = ["first", "stop"] if name in COLUMNS else ["first"] if KERNELS[name].numbered else []  # of the share
         expected = [*signature.fresh, *in_place, *signature.inputs, *whole]
         assert list(inspect.signature(loop.py_func).parameters) == expected, name
 
@@ -116,7 +126,7 @@ def test_loops_that_only_the_replay_calls_equal_the_reference(dtype, rng):
         for sizes in [*SHAPES, large]:
             operands = make_operands(KERNELS[name].signature, sizes, dtype, rng)
             expected = run(KERNELS[name], operands, numpy)
-            found = run(eager(name, KERNELS[name].signature), operands, numpy)
+            found = run(eager(KERNELS[name]), operands, numpy)
             for e, f in zip(expected, found, strict=True):
                 np.testing.assert_allclose(f, e, rtol=tolerance, atol=tolerance * np.abs(e).max(), err_msg=name)
 

@@ -12,15 +12,11 @@ import numpy as np
 import pytest
 
 import nnlite as nl
-from nnlite.devices.common import reference
 from nnlite.devices.common import threads as threads_of_a_call
 from nnlite.devices.common import tiles as tiling
-from nnlite.devices.common.kernel import kernels_in
 from nnlite.devices.common.planning import fuse, plan
 from nnlite.devices.common.tiles import tile
 from nnlite.devices.cpu import replay as compiled_replay
-
-KERNELS = kernels_in(reference)
 
 
 @pytest.fixture
@@ -61,18 +57,18 @@ def test_more_threads_than_rows(batch_size, data, monkeypatch):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_fused_rows_equal_the_rows_they_are_made_of(threads, data, monkeypatch):
     fused, _, _ = train(data, threads)
-    monkeypatch.setattr(compiled_replay, "fuse", lambda rows, kernels: list(rows))
+    monkeypatch.setattr(compiled_replay, "fuse", list)
     np.testing.assert_allclose(train(data, threads)[0], fused, rtol=1e-11, atol=1e-14)
 
 
 def test_what_is_fused(data):
     rows = train(data, 1)[2].tape.rows
-    names = [row.name for row in fuse(rows, KERNELS)]
+    names = [row.name for row in fuse(rows)]
     assert names.count("linear_backward_weights_sgd") == names.count("linear_backward_bias_sgd") == 3
     assert "sgd_step" not in names and "linear_backward_weights" not in names
     for options in ({"optimizer": nl.Adam}, {"weight_decay": 0.1}, {"momentum": 0.9}):
         rows = train(data, 1, **options)[2].tape.rows
-        assert fuse(rows, KERNELS) == rows
+        assert fuse(rows) == rows
 
 
 @pytest.mark.parametrize("optimizer", [nl.SGD, nl.Adam, lambda lr: nl.SGD(lr, momentum=0.9, weight_decay=0.01)])
@@ -85,7 +81,7 @@ def test_tiles_equal_the_whole_batch(batch_size, threads, optimizer, data, monke
     monkeypatch.setattr(tiling, "SMALLEST_TILE", 16)
     monkeypatch.setattr(tiling, "TILE_BYTES", 16_000)
     cut, found, trainer = train(data, threads, optimizer=optimizer, batch_size=batch_size)
-    tiles = tile(trainer.tape.rows, threads, KERNELS, compiled_replay.COLUMNS)
+    tiles = tile(trainer.tape.rows, threads, compiled_replay.COLUMNS)
     assert tiles is not None and tiles.size < batch_size // threads
     np.testing.assert_allclose(cut, whole, rtol=1e-10, atol=1e-13)
     for name, values in history.items():
@@ -125,16 +121,16 @@ def test_tiles_draw_the_same_dropout(threads, data, monkeypatch):
 
 def test_no_tiles_for_small_batches_large_weights_or_rows_that_meet(data):
     rows = train(data, 1)[2].tape.rows
-    assert tile(rows, 1, KERNELS, compiled_replay.COLUMNS) is None
+    assert tile(rows, 1, compiled_replay.COLUMNS) is None
     x, y = np.zeros((4000, 700)), np.zeros(4000, int)
     net = nl.mlp([700, 500, 7], output="softmax", device="numba", dtype="float64")
     steps = nl.steps.Steps((trainer := nl.Trainer(net, "cce"))._step(), *trainer._data(x, y), 4000, 1)
     assert net.gradients.nbytes > tiling.MOST_GRADIENTS
-    assert tile(steps.program.tape.rows, 1, KERNELS, compiled_replay.COLUMNS) is None
+    assert tile(steps.program.tape.rows, 1, compiled_replay.COLUMNS) is None
 
 
 def test_phases_keep_what_depends_on_each_other_apart(data):
-    rows = fuse(train(data, 1)[2].tape.rows, KERNELS)
+    rows = fuse(train(data, 1)[2].tape.rows)
     planned = plan(rows, compiled_replay.COLUMNS)
     phase = {id(p.row): p.phase for p in planned}
     for row in rows:

@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 
 import nnlite as nl
-from nnlite.devices.common import reference
 from nnlite.devices.common.arena import Arena
-from nnlite.devices.common.kernel import kernels_in
+from nnlite.devices.common.kernel import kernel_of
+from nnlite.devices.common.reference import KERNELS
 
 pytest.importorskip("numba")
 from nnlite.devices.cpu.eager import APART, LOOPS, eager
 
-KERNELS = kernels_in(reference)
 SIZES = {"N": 6, "K": 19, "M": 5, "P": 40, "A": 8, "E": 9, "1": 1, "2": 2, "4": 4}
 CALLED = [name for name in LOOPS if not name.endswith("_sgd")]  # these are made by planning, for arrays of the net
 NUMBERS = {"key": 3, "nesterov": True}
@@ -83,7 +82,7 @@ def outcome(function, operands):
     with np.errstate(all="ignore"):
         result = function(*operands.values())
     results = list(result) if isinstance(result, tuple) else [] if result is None else [result]
-    return results + [operands[name] for name in function.signature.in_place]
+    return results + [operands[name] for name in kernel_of(function).signature.in_place]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -91,7 +90,7 @@ def outcome(function, operands):
 @pytest.mark.parametrize("name", CALLED)
 def test_a_compiled_loop_takes_any_form_of_its_operands(name, form, dtype, rng):
     signature = KERNELS[name].signature
-    call = eager(name, signature)
+    call = eager(KERNELS[name])
     for changed in [name for name, letters in signature.operands.items() if letters and letters[0] not in APART]:
         if form in INPUTS and changed in signature.in_place:
             continue
@@ -117,7 +116,7 @@ def test_a_compiled_loop_takes_any_form_of_its_operands(name, form, dtype, rng):
 @pytest.mark.parametrize("name", LOOPS)
 def test_what_does_not_fit_is_refused(name, rng):
     signature = KERNELS[name].signature
-    call = eager(name, signature)
+    call = eager(KERNELS[name])
     for operand, letters in signature.operands.items():
         if letters is None or len(signature.operands) == 1:
             continue
