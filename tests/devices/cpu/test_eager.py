@@ -68,11 +68,11 @@ def operands_of(signature, rng, dtype):
         if letters is None:
             made[name] = SIZES.get(name, NUMBERS.get(name, 0.4))
         elif name in ("order", "position", "draws"):
-            made[name] = rng.integers(0, 3, [SIZES[a] for a in letters])
+            made[name] = rng.integers(0, 3, [SIZES.get(a) or int(a) for a in letters])
         elif name == "target":
             made[name] = np.eye(SIZES["K"], dtype=dtype)[rng.integers(0, SIZES["K"], SIZES["N"])]
         else:
-            made[name] = rng.uniform(0.1, 0.9, [SIZES[a] for a in letters]).astype(dtype)
+            made[name] = rng.uniform(0.1, 0.9, [SIZES.get(a) or int(a) for a in letters]).astype(dtype)
             if name in ("sums", "total"):
                 made[name] = made[name].astype(np.float64)
     return made
