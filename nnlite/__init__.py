@@ -8,7 +8,7 @@ history = trainer.fit(x, y, epochs=20, batch_size=32)
 """
 
 from . import startup as startup  # before all that takes long to import
-from .devices import DeviceError, get_device, kernel
+from .devices import DeviceError, OutOfGPUMemoryError, get_device, kernel
 
 # isort: split
 from importlib.metadata import PackageNotFoundError, version
@@ -18,13 +18,16 @@ from . import activations, datasets, gate, initializers, losses, metrics, optimi
 from .activations import Identity, ReLU, Sigmoid, Softmax, Softplus, Tanh, TanhOffset
 from .descent import Descent, gradient_descent
 from .files import CorruptFileError
+from .gate import PrecisionWarning
 from .gradcheck import GradientReport, check_gradients
+from .history import History
 from .layers import Dense, Dropout, Layer
 from .losses import MAE, MSE, BinaryCrossEntropy, CategoricalCrossEntropy, HalfMSE, Loss
 from .metrics import Metric
 from .network import Sequential, load, mlp
 from .optimizers import SGD, Adam, Optimizer
-from .trainer import DivergedError, History, Trainer
+from .steps import EagerWarning
+from .trainer import DivergedError, Trainer
 
 if TYPE_CHECKING:
     from .devices import devices  # a type checker takes no module for a function
@@ -44,7 +47,7 @@ __all__ = [  # noqa: RUF022  (in the order in which a user meets them)
     "Loss", "MSE", "HalfMSE", "MAE", "BinaryCrossEntropy", "CategoricalCrossEntropy",
     "Optimizer", "SGD", "Adam", "Trainer", "History", "Metric",
     "check_gradients", "GradientReport", "devices", "get_device", "kernel",
-    "DeviceError", "DivergedError", "CorruptFileError",
+    "DeviceError", "DivergedError", "CorruptFileError", "OutOfGPUMemoryError", "EagerWarning", "PrecisionWarning",
     "activations", "datasets", "gate", "initializers", "losses", "metrics", "optimizers", "plots",
 ]
 # fmt: on

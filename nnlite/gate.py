@@ -315,11 +315,11 @@ def _tell_what_is_lost(array: Any, dtype: np.dtype, device: Device, name: str) -
                 f"{len(values)} different values: subtract its mean and divide by its standard deviation, or make a "
                 'float32 network with dtype="float64"',
                 PrecisionWarning,
-                stacklevel=_level_of_caller(),
+                stacklevel=level_of_caller(),
             )
 
 
-def _level_of_caller() -> int:
+def level_of_caller() -> int:
     """The stacklevel at which warnings.warn, called from here, names the line of the user."""
     level, frame = 1, sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == __package__:

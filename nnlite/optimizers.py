@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import gate
+from .devices import view
 from .network import Sequential
 
 
@@ -24,9 +25,10 @@ class Optimizer:
     rate: Any  # (1,), the learning rate on the device
     steps: Any  # (1,), how many steps were made, for the rules that count them
 
-    def __init__(self, lr: float, weight_decay: float = 0.0) -> None:
+    def __init__(self, lr: float, weight_decay: float = 0.0, decay_biases: bool = True) -> None:
         self._lr = gate.number(lr, "lr", above=0)
         self.weight_decay = gate.number(weight_decay, "weight_decay", least=0)
+        self.decay_biases = bool(decay_biases)
         self.network: Sequential | None = None
 
     def rule(self, ops: Any, w: Any, dw: Any) -> None:
@@ -39,8 +41,19 @@ class Optimizer:
             raise RuntimeError("the optimizer has no network yet: hand it to a Trainer, or call bind(network)")
         ops, w, dw = self.network.ops, self.network.parameters, self.network.gradients
         if self.weight_decay:
-            ops.add_decay(dw, w, self.weight_decay)
+            for dw_part, w_part in [(dw, w)] if self.decay_biases else self._without_biases(self.network):
+                ops.add_decay(dw_part, w_part, self.weight_decay)
         self.rule(ops, w, dw)
+
+    @staticmethod
+    def _without_biases(network: Sequential) -> list[tuple[Any, Any]]:
+        """Gradient and numbers (size,) of each parameter that is a matrix."""
+        w, dw = network.parameters, network.gradients
+        return [
+            (view(dw, name.replace(".", ".d"), start, (size,)), view(w, name, start, (size,)))
+            for name, start, size, shape in network.segments()
+            if len(shape) > 1
+        ]
 
     def bind(self, network: Sequential) -> None:
         """Work on this network's parameters; again after it has moved to another device or dtype."""
@@ -107,15 +120,20 @@ class SGD(Optimizer):
     """Gradient descent: w ← w − lr dw (Robbins and Monro 1951, on a batch at a time).
 
     With momentum μ: v ← μ v + dw, w ← w − lr v (Polyak 1964); nesterov looks ahead, w ← w − lr (dw + μ v) (Nesterov
-    1983). weight_decay λ adds λ w to dw.
+    1983). weight_decay λ adds λ w to dw, that of biases too, as PyTorch does; decay_biases=False leaves biases out.
     """
 
     velocity: Any  # (P,)
 
     def __init__(
-        self, lr: float = 0.01, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0
+        self,
+        lr: float = 0.01,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+        decay_biases: bool = True,
     ) -> None:
-        super().__init__(lr, weight_decay)
+        super().__init__(lr, weight_decay, decay_biases)
         self._nesterov = bool(nesterov)
         self.momentum = momentum
 
@@ -158,7 +176,10 @@ def _refuse_nesterov(nesterov: bool, momentum: float) -> None:
 
 
 class Adam(Optimizer):
-    """Steps scaled by running means of dw and dw²: w ← w − lr m̂ / (√v̂ + ε) (Kingma and Ba 2015, algorithm 1)."""
+    """Steps scaled by running means of dw and dw²: w ← w − lr m̂ / (√v̂ + ε) (Kingma and Ba 2015, algorithm 1).
+
+    weight_decay λ adds λ w to dw before that, that of biases too; decay_biases=False leaves biases out.
+    """
 
     slots = ("m", "v")
     m: Any  # (P,), running mean of dw
@@ -171,8 +192,9 @@ class Adam(Optimizer):
         beta2: float = 0.999,
         epsilon: float = 1e-8,
         weight_decay: float = 0.0,
+        decay_biases: bool = True,
     ) -> None:
-        super().__init__(lr, weight_decay)
+        super().__init__(lr, weight_decay, decay_biases)
         self.beta1 = gate.number(beta1, "beta1", least=0, below=1)
         self.beta2 = gate.number(beta2, "beta2", least=0, below=1)
         self.epsilon = gate.number(epsilon, "epsilon", above=0)

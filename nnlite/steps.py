@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from . import gate
 from .devices import Arena, Recorder, Symbol
 from .programs import NOT_RECORDED, Kept, Program
 from .step import Step
@@ -58,7 +59,7 @@ class Steps:
         program = Program(step.training, arena, self.batch, self.rest, step.network.threads, how)
         if program.error is not None:
             warning = f"{culprit(step, arena)} cannot be recorded, so every step is made in Python: {program.error}"
-            warnings.warn(warning, EagerWarning, stacklevel=5)
+            warnings.warn(warning, EagerWarning, stacklevel=gate.level_of_caller())
         step.network.recorded = (self.batch, arena.bytes) if program.tape else None
         return program
 

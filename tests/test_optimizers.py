@@ -5,9 +5,23 @@ import pytest
 
 import nnlite as nl
 
+
+def without_biases(parameters, decay):
+    """PyTorch's groups of parameters, of which only the matrices decay."""
+    all_of_them = list(parameters)
+    return [
+        {"params": [p for p in all_of_them if p.ndim > 1], "weight_decay": decay},
+        {"params": [p for p in all_of_them if p.ndim == 1]},
+    ]
+
+
 OPTIMIZERS = {
     "sgd": (lambda: nl.SGD(lr=0.1), lambda t, p: t.optim.SGD(p, lr=0.1)),
     "decay": (lambda: nl.SGD(lr=0.1, weight_decay=0.02), lambda t, p: t.optim.SGD(p, lr=0.1, weight_decay=0.02)),
+    "decay without biases": (
+        lambda: nl.SGD(lr=0.1, weight_decay=0.02, decay_biases=False),
+        lambda t, p: t.optim.SGD(without_biases(p, 0.02), lr=0.1),
+    ),
     "momentum": (lambda: nl.SGD(lr=0.05, momentum=0.9), lambda t, p: t.optim.SGD(p, lr=0.05, momentum=0.9)),
     "nesterov": (
         lambda: nl.SGD(lr=0.05, momentum=0.8, nesterov=True, weight_decay=0.01),
@@ -27,7 +41,7 @@ def make_network(device, dtype="float64"):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_trajectory_equals_pytorch(name, device, rng):
-    """DESIGN.md, section 6: a float64 run equals PyTorch's to 1e-10."""
+    """A float64 run equals PyTorch's to 1e-10."""
     torch = pytest.importorskip("torch")
     x, y = rng.standard_normal((12, 3)), rng.standard_normal((12, 2))
     net = make_network(device)

@@ -28,6 +28,7 @@ from .common.recording import view as view
 from .common.threads import together as together
 from .device import Device as Device
 from .device import DeviceError as DeviceError
+from .device import OutOfGPUMemoryError as OutOfGPUMemoryError
 from .device import Replay as Replay
 from .numpy.device import NumpyDevice
 

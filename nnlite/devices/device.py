@@ -19,6 +19,10 @@ class DeviceError(RuntimeError):
     """The device asked for cannot be used on this machine; the message says why and what to do."""
 
 
+class OutOfGPUMemoryError(MemoryError):
+    """The GPU's memory does not suffice; the message says how much was wanted and what to try."""
+
+
 NO_HISTORY = np.zeros((0, 0))  # of a run in which no epoch ends
 
 

@@ -66,7 +66,8 @@ def plan(rows: Sequence[Row], columns: Mapping[str, str], least: float = 0.0) ->
         for segment, start, stop, written in places:
             for other_start, other_stop, other_written, earlier in touched.get(segment, ()):
                 if (written or other_written) and start < other_stop and other_start < stop:
-                    together = alone and split == earlier.split
+                    same = split != "P" or (start, stop) == (other_start, other_stop)  # or shares would not be the same
+                    together = alone and split == earlier.split and same
                     phase = max(phase, earlier.phase + (not together))
         planned.append(Planned(row, split, phase))
         for segment, start, stop, written in places:

@@ -14,7 +14,7 @@ from ..common.kernel import Kernel, Kernels
 from ..common.lines import is_array
 from ..common.recording import Row, Tape
 from ..common.reference import KERNELS
-from ..device import Device, DeviceError, Replay
+from ..device import Device, DeviceError, OutOfGPUMemoryError, Replay
 from .machine import Machine
 
 ON_CUDA = (2, 13)  # DLPack's numbers for memory of a GPU, and memory that it shares with the CPU
@@ -49,10 +49,6 @@ def why_not() -> str:
     except Exception as error:  # whatever a missing library raises
         return f"CUDA's compiler NVRTC cannot be loaded ({error}): pip install 'nnlite[gpu]', which brings it"
     return ""
-
-
-class OutOfGPUMemoryError(MemoryError):
-    """The GPU's memory does not suffice; the message says how much was wanted and what to try."""
 
 
 class CupyDevice(Device):

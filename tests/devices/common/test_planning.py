@@ -35,7 +35,12 @@ def train(
     return net.parameters.copy(), history, trainer
 
 
-@pytest.mark.parametrize("optimizer", [nl.SGD, nl.Adam, lambda lr: nl.SGD(lr, momentum=0.9, weight_decay=0.01)])
+def decaying(lr):
+    """The decay is added to parts of the gradients, whose shares are not those of all."""
+    return nl.SGD(lr, weight_decay=0.5, decay_biases=False)
+
+
+@pytest.mark.parametrize("optimizer", [nl.SGD, nl.Adam, lambda lr: nl.SGD(lr, 0.9, False, 0.01), decaying])
 @pytest.mark.parametrize("threads", [2, 3, 5])
 def test_threads_change_nothing_but_the_order_of_sums(threads, optimizer, data, monkeypatch):
     alone, history, _ = train(data, 1, optimizer=optimizer)
@@ -45,6 +50,13 @@ def test_threads_change_nothing_but_the_order_of_sums(threads, optimizer, data, 
     for name, values in history.items():
         np.testing.assert_allclose(shared_history[name], values, rtol=1e-10)
     np.testing.assert_array_equal(train(data, threads, optimizer=optimizer)[0], shared)  # the same bits each time
+
+
+def test_a_part_is_not_in_the_phase_of_the_whole(data):
+    """Threads would go on with other numbers than they had."""
+    planned = plan(train(data, 1, optimizer=decaying)[2].tape.rows, compiled_replay.COLUMNS)
+    phases = {p.row.name: p.phase for p in planned}
+    assert phases["add_decay"] < phases["sgd_step"]
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 333])
