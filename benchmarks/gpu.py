@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 import peers as on_cpu
-from measure import seconds_each
+from processes import seconds_each
 from workloads import WORKLOADS, Problem, Workload, mnist
 
 NETS = {name: load for name, load in WORKLOADS.items() if name != "chain"}
@@ -64,7 +64,7 @@ def pytorch(problem: Problem, precision: str, way: str, device: str = "cuda") ->
     import torch
 
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
-    net, loss_of = on_cpu._torch_net(problem)
+    net, loss_of = on_cpu.torch_net(problem)
     net = net.to(device)
     x, y = torch.from_numpy(problem.x).to(device), torch.from_numpy(problem.y).to(device)
     optimizer = torch.optim.SGD(net.parameters(), problem.lr, fused=True)

@@ -18,9 +18,8 @@ from timeit import Timer
 from typing import Any
 
 import numpy as np
-from measure import seconds_each
+from processes import answer, child, seconds_each
 from report import facts, number, save, table
-from train import child
 
 SIZES = {
     "small": {"N": 32, "K": 32, "M": 32, "P": 1056},
@@ -131,14 +130,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.02, help="how long each time is taken for")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="also write kernels.md and kernels.csv there")
     arguments = parser.parse_args()
-    runs = [child("kernels", threads=1, seconds=arguments.seconds) for _ in range(arguments.repeats)]
+    runs = [child("kernels.py", "times", threads=1, seconds=arguments.seconds) for _ in range(arguments.repeats)]
     rows: list[dict[str, Any]] = [
         {"size": size, "kernel": name} | {key: statistics.median(run[size][name][key] for run in runs) for key in first}
         for size in SIZES
         for name, first in runs[0][size].items()
     ]
     peak = max(m["flops"] / min(m["numba"], m["numpy"]) for m in rows)
-    sections = ["# Kernels, one thread", "\n".join(f"- {name}: {value}" for name, value in facts().items()), REMARK]
+    sections = ["# Kernels, one thread", "\n".join(f"- {name}: {value}" for name, value in facts({}).items()), REMARK]
     for size, letters in SIZES.items():
         sections.append(f"## {size}: {', '.join(f'{letter} = {value:,}' for letter, value in letters.items())}")
         sections.append(table(HEAD, [cells(m, peak) for m in rows if m["size"] == size]))
@@ -147,5 +146,5 @@ def main() -> None:
         save(arguments.out, "kernels", "\n\n".join(sections), rows)
 
 
-if __name__ == "__main__":
+if __name__ == "__main__" and not answer({"times": times}):
     main()

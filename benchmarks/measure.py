@@ -1,22 +1,20 @@
-"""One measurement in a process of its own: `python measure.py '{"job": …}'` writes one line of JSON.
+"""The jobs of train.py, each in a process of its own: `python measure.py '{"job": …}'` writes one line of JSON.
 
 Jobs: "prove" trains all peers on the same rows in the same order and compares their losses; "time" takes the time of
-one peer; "machine" says what libraries use here; "kernels" is of kernels.py, "scaling" of scaling.py.
+one peer; "machine" says what libraries use here.
 """
 
 from __future__ import annotations
 
 import ctypes
-import json
 import math
 import resource
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from peers import PEERS
+from processes import answer, seconds_each
 from workloads import WORKLOADS
 
 TOLERANCES = {"float32": 1e-4, "float64": 1e-9}  # relative, of the mean loss of every epoch
@@ -82,19 +80,6 @@ def timing(workload: str, peer: str, seconds: float) -> dict[str, float]:
     return result | {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
-def seconds_each(run: Callable[[int], Any], seconds: float) -> tuple[float, float]:
-    """Seconds a turn, by the wall and of processors, over as many turns as fill the time; shorter runs warm up."""
-    turns = 1
-    run(1)
-    while True:
-        start, processor = time.perf_counter(), time.process_time()
-        run(turns)
-        took, processor = time.perf_counter() - start, time.process_time() - processor
-        if took >= seconds * 0.7:
-            return took / turns, processor / turns
-        turns = math.ceil(turns * min(100.0, seconds / max(took, 1e-9)))
-
-
 def machine() -> dict[str, str]:
     """The BLAS that NumPy brought, the kernels it picked for this CPU, and its threads; the same of PyTorch."""
     found = {"NumPy's BLAS": openblas()}
@@ -122,20 +107,5 @@ def openblas() -> str:
     return "not the OpenBLAS of NumPy's wheel"
 
 
-def kernels(**request: Any) -> Any:
-    from kernels import times
-
-    return times(**request)
-
-
-def scaling(**request: Any) -> Any:
-    from scaling import times
-
-    return times(**request)
-
-
-JOBS = {"prove": prove, "time": timing, "machine": machine, "kernels": kernels, "scaling": scaling}
-
 if __name__ == "__main__":
-    request = json.loads(sys.argv[1])
-    print(json.dumps(JOBS[request.pop("job")](**request)))
+    answer({"prove": prove, "time": timing, "machine": machine})

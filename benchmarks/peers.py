@@ -11,8 +11,9 @@ import contextlib
 import importlib.util
 import io
 import shutil
+import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -25,11 +26,11 @@ Train = Callable[[int, bool], list[float]]  # (epochs, shuffle) -> mean loss of 
 
 @dataclass(frozen=True)
 class Peer:
-    """A way to train, with the numbers of threads to try (None: its own default), of which the best counts."""
+    """A way to train or to predict, with the numbers of threads to try (None: its own default); the best counts."""
 
     title: str
-    build: Callable[[Problem], Train]
-    module: str  # what must be installed
+    build: Callable[[Problem], Any]  # what trains is a Train, what predicts a Run (predictors.py)
+    modules: tuple[str, ...]  # what must be installed
     threads: tuple[int | None, ...] = (None, 1)
     program: str = ""  # one that it needs beside its module
     cannot: Callable[[Problem], str] = lambda problem: ""  # why it cannot train this; nothing if it can
@@ -39,14 +40,28 @@ class Peer:
     @property
     def missing(self) -> str:
         """What has to be installed for it; nothing if all is there."""
-        if importlib.util.find_spec(self.module) is None:
-            return self.module
-        return "" if not self.program or shutil.which(self.program) else self.program
+        modules = [module for module in self.modules if importlib.util.find_spec(module) is None]
+        return " and no ".join(modules + [self.program] * bool(self.program and not shutil.which(self.program)))
 
     def given(self, problem: Problem) -> Problem:
         """The problem, with no more rows than it trains on."""
         rows = len(problem.x)
         return problem.head(rows - rows % problem.batch_size) if self.whole_batches else problem
+
+
+def available(peers: Mapping[str, Peer], wanted: Iterable[str]) -> dict[str, Peer]:
+    """Those of the wanted peers that can run here, in that order; the others are named on stderr.
+
+    Ends the process where none is left.
+    """
+    found = {name: peers[name] for name in wanted}
+    for name, peer in list(found.items()):
+        if peer.missing:
+            print(f"{peer.title} is left out: there is no {peer.missing} here", file=sys.stderr)
+            del found[name]
+    if not found:
+        raise SystemExit("none of these peers can run here")
+    return found
 
 
 def nnlite(problem: Problem, device: str, replay: str = "auto") -> Train:
@@ -69,7 +84,7 @@ def pytorch(problem: Problem) -> Train:
     """Eager, without DataLoader: tensors in memory, index_select for the batch, the fused optimizer."""
     import torch
 
-    net, loss_of = _torch_net(problem)
+    net, loss_of = torch_net(problem)
     optimizer = _torch_sgd(net, problem.lr)
     x, y = torch.from_numpy(problem.x), torch.from_numpy(problem.y)  # (N, inputs); (N, outputs) or labels (N,)
     rows = len(x)
@@ -99,7 +114,7 @@ def compiled_pytorch(problem: Problem) -> Train:
     import torch
 
     torch._dynamo.reset()  # or it would give up compiling after a number of problems in one process
-    net, loss_of = _torch_net(problem)
+    net, loss_of = torch_net(problem)
     x, y = torch.from_numpy(problem.x), torch.from_numpy(problem.y)
     weights = {name: weight.detach() for name, weight in net.named_parameters()}
     rows, total = len(x), torch.zeros(1, dtype=x.dtype)  # without an axis, a float64 would be a copy in compiled code
@@ -128,24 +143,28 @@ def compiled_pytorch(problem: Problem) -> Train:
     return train
 
 
-def _torch_net(problem: Problem) -> tuple[Any, Any]:
+def torch_net(problem: Problem) -> tuple[Any, Any]:
     """The net with the first weights, without the softmax, which PyTorch's cross_entropy has inside; the loss."""
     import torch
     from torch import nn
 
     kinds = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
     layers: list[Any] = []
-    for i, name in enumerate(_activations(problem)):  # nnlite's W is (inputs, outputs), PyTorch's (outputs, inputs)
-        W, b = problem.weights[f"{2 * i}.W"], problem.weights[f"{2 * i}.b"]
+    for name, (W, b) in zip(activations_of(problem), layers_of(problem)):  # PyTorch's weight is (outputs, inputs)
         linear = nn.Linear(*W.shape)
         linear.weight, linear.bias = (nn.Parameter(torch.from_numpy(array)) for array in (W.T.copy(), b.copy()))
         layers += [linear] + ([kinds[name]()] if name in kinds else [])
     return nn.Sequential(*layers), nn.functional.cross_entropy if problem.loss == "cce" else nn.functional.mse_loss
 
 
-def _activations(problem: Problem) -> list[str]:
+def activations_of(problem: Problem) -> list[str]:
     """The name of each layer's activation."""
     return [problem.hidden] * (len(problem.sizes) - 2) + [problem.output]
+
+
+def layers_of(problem: Problem) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The first W (inputs, outputs) and b (outputs,) of each layer."""
+    return [(problem.weights[f"{2 * i}.W"], problem.weights[f"{2 * i}.b"]) for i in range(len(problem.sizes) - 1)]
 
 
 def _torch_batches(problem: Problem, shuffle: bool) -> Any:
@@ -174,16 +193,11 @@ def jax(problem: Problem) -> Train:
     from jax import lax
 
     jax.config.update("jax_enable_x64", True)  # float32 stays float32
-    activations = {"relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh, "identity": lambda z: z}
-    names = _activations(problem)
     dtype, rows, batch_size = problem.x.dtype, len(problem.x), min(problem.batch_size, len(problem.x))
-    weights = [(problem.weights[f"{2 * i}.W"], problem.weights[f"{2 * i}.b"]) for i in range(len(names))]
     x, y = jnp.asarray(problem.x), jnp.asarray(problem.y)
 
     def loss_of(weights: Any, x: Any, y: Any) -> Any:
-        for (W, b), name in zip(weights, names):
-            z = x @ W + b
-            x = z if name == "softmax" else activations[name](z)
+        x = jax_forward(problem, weights, x)
         if problem.loss == "mse":
             return jnp.mean((x - y) ** 2)
         return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(x), y[:, None], axis=1))
@@ -215,7 +229,7 @@ def jax(problem: Problem) -> Train:
 
         return lax.fori_loop(0, epochs, one, (weights, losses))
 
-    state = jax.tree.map(jnp.asarray, weights)
+    state = jax.tree.map(jnp.asarray, layers_of(problem))
     shuffles = np.random.default_rng(0)
 
     def train(epochs: int, shuffle: bool) -> list[float]:
@@ -237,8 +251,43 @@ def jax(problem: Problem) -> Train:
     return train
 
 
+def jax_forward(problem: Problem, weights: Any, x: Any) -> Any:
+    """The net's output without the softmax, which is inside of the loss."""
+    import jax
+
+    activations = {"relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid, "tanh": jax.numpy.tanh}
+    for (W, b), name in zip(weights, activations_of(problem)):
+        z = x @ W + b
+        x = activations[name](z) if name in activations else z
+    return x
+
+
 def scikit_learn(problem: Problem) -> Train:
-    """MLPClassifier or MLPRegressor with solver="sgd", every extra switched off."""
+    """MLPClassifier.fit or MLPRegressor.fit, which go on from the weights that are there."""
+    net, y = scikit_learn_net(problem), _scikit_learn_target(problem)
+
+    def train(epochs: int, shuffle: bool) -> list[float]:
+        net.set_params(max_iter=epochs, shuffle=shuffle).fit(problem.x, y)
+        return _scikit_learn_losses(problem, net, epochs)
+
+    return train
+
+
+def scikit_learn_partial(problem: Problem) -> Train:
+    """The same by partial_fit, an epoch a call."""
+    net, y = scikit_learn_net(problem), _scikit_learn_target(problem)
+
+    def train(epochs: int, shuffle: bool) -> list[float]:
+        net.shuffle = shuffle  # set_params looks at every parameter first
+        for _ in range(epochs):
+            net.partial_fit(problem.x, y)
+        return _scikit_learn_losses(problem, net, epochs)
+
+    return train
+
+
+def scikit_learn_net(problem: Problem) -> Any:
+    """MLPClassifier or MLPRegressor with the first weights, solver="sgd", every extra switched off."""
     from sklearn.neural_network import MLPClassifier, MLPRegressor
 
     warnings.simplefilter("ignore")  # that so few epochs do not converge
@@ -259,16 +308,18 @@ def scikit_learn(problem: Problem) -> Train:
         warm_start=True,
         random_state=0,
     )
-    y = problem.y.ravel() if problem.sizes[-1] == 1 else problem.y
-    net.fit(problem.x, y)  # makes the arrays, which are then filled
-    for i, (W, b) in enumerate(zip(net.coefs_, net.intercepts_)):
-        W[...], b[...] = problem.weights[f"{2 * i}.W"], problem.weights[f"{2 * i}.b"]
+    net.fit(problem.x, _scikit_learn_target(problem))  # makes the arrays, which are then filled
+    for W, b, (first_W, first_b) in zip(net.coefs_, net.intercepts_, layers_of(problem)):
+        W[...], b[...] = first_W, first_b
+    return net
 
-    def train(epochs: int, shuffle: bool) -> list[float]:
-        net.set_params(max_iter=epochs, shuffle=shuffle).fit(problem.x, y)
-        return [float(loss) * (1 if problem.loss == "cce" else 2) for loss in net.loss_curve_[-epochs:]]
 
-    return train
+def _scikit_learn_target(problem: Problem) -> np.ndarray:
+    return problem.y.ravel() if problem.sizes[-1] == 1 else problem.y
+
+
+def _scikit_learn_losses(problem: Problem, net: Any, epochs: int) -> list[float]:
+    return [float(loss) * (1 if problem.loss == "cce" else 2) for loss in net.loss_curve_[-epochs:]]
 
 
 def _scikit_learn_cannot(problem: Problem) -> str:
@@ -281,11 +332,11 @@ def crysx(problem: Problem) -> Train:
     with _silence():
         from crysx_nn import network
 
-        names = [{"relu": "ReLU"}.get(name, name.title()) for name in _activations(problem)]
+        names = [{"relu": "ReLU"}.get(name, name.title()) for name in activations_of(problem)]
         batch_size = min(problem.batch_size, len(problem.x))
         net = network.nn_model(problem.sizes[0], list(problem.sizes[1:]), names, batch_size, device="CPU")
-    net.weights = [problem.weights[f"{2 * i}.W"].T.copy() for i in range(len(names))]
-    net.biases = [problem.weights[f"{2 * i}.b"].copy() for i in range(len(names))]
+    net.weights = [W.T.copy() for W, _ in layers_of(problem)]
+    net.biases = [b.copy() for _, b in layers_of(problem)]
     y = np.eye(problem.sizes[-1], dtype=problem.x.dtype)[problem.y] if problem.loss == "cce" else problem.y
 
     def train(epochs: int, shuffle: bool) -> list[float]:
@@ -310,20 +361,23 @@ def _silence() -> Iterator[None]:
         yield
 
 
-# A library reads its number of threads from the environment, where train.py puts it: OMP_NUM_THREADS and its like.
+# A library reads its number of threads from the environment, where processes.py puts it: OMP_NUM_THREADS and its like.
 PEERS: dict[str, Peer] = {
-    "numba": Peer("nnlite numba", partial(nnlite, device="numba"), "numba", threads=(None,)),
-    "eager": Peer("nnlite numba eager", partial(nnlite, device="numba", replay="eager"), "numba"),
-    "numpy": Peer("nnlite numpy", partial(nnlite, device="numpy"), "numpy"),
-    "torch": Peer("PyTorch eager", pytorch, "torch"),
-    "compile": Peer("torch.compile", compiled_pytorch, "torch", program="c++"),
-    "jax": Peer("JAX scan", jax, "jax", threads=(None,)),
-    "sklearn": Peer("scikit-learn", scikit_learn, "sklearn", cannot=_scikit_learn_cannot),
+    "numba": Peer("nnlite numba", partial(nnlite, device="numba"), ("numba",), threads=(None,)),
+    "eager": Peer("nnlite numba eager", partial(nnlite, device="numba", replay="eager"), ("numba",)),
+    "numpy": Peer("nnlite numpy", partial(nnlite, device="numpy"), ("numpy",)),
+    "torch": Peer("PyTorch eager", pytorch, ("torch",)),
+    "compile": Peer("torch.compile", compiled_pytorch, ("torch",), program="c++"),
+    "jax": Peer("JAX scan", jax, ("jax",)),
+    "sklearn": Peer("scikit-learn", scikit_learn, ("sklearn",), cannot=_scikit_learn_cannot),
+    "sklearn-partial": Peer(
+        "scikit-learn partial_fit", scikit_learn_partial, ("sklearn",), cannot=_scikit_learn_cannot
+    ),
     "crysx": Peer(
-        *("crysx_nn", crysx, "crysx_nn"),
+        *("crysx_nn", crysx, ("crysx_nn",)),
         cannot=_crysx_cannot,
         whole_batches=True,
         note="does not shuffle, and leaves out a short last batch, which is not counted as a step of it",
     ),
 }
-USUAL = [name for name in PEERS if name not in ("eager", "numpy")]
+USUAL = [name for name in PEERS if name not in ("eager", "numpy", "sklearn-partial")]

@@ -7,14 +7,16 @@ import math
 import os
 import platform
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 from typing import Any
 
-from peers import PEERS
+from peers import Peer
+
+Peers = Mapping[str, Peer]  # those that were asked for, by name; the first is what others are held against
 
 
 @dataclass
@@ -26,23 +28,26 @@ class Result:
     proof: dict[str, Any] = field(default_factory=dict)
     runs: list[dict[str, Any]] = field(default_factory=list)  # one a process
     cold_s: float | None = None  # seconds until nnlite's first step where nothing is compiled yet
+    key: str = "us_per_step"  # what counts of a run
+
+    def variants(self, peer: str) -> list[list[dict[str, Any]]]:
+        """The runs of a peer with each number of threads that was tried, in order."""
+        runs = [run for run in self.runs if run["peer"] == peer]
+        return [[run for run in runs if run["threads"] == n] for n in dict.fromkeys(run["threads"] for run in runs)]
 
     def best(self, peer: str) -> list[dict[str, Any]]:
         """The runs of a peer with the number of threads that suits it best here, in order."""
-        variants = [
-            [run for run in self.runs if (run["peer"], run["threads"]) == (peer, n)] for n in PEERS[peer].threads
-        ]
-        return min((runs for runs in variants if runs), key=lambda runs: median(runs, "us_per_step"), default=[])
+        return min(self.variants(peer), key=lambda runs: median(runs, self.key), default=[])
 
     def ratios(self, peer: str, base: str) -> list[float]:
         """How many times longer than `base` the peer takes, one ratio a turn: both saw the same noise."""
-        return [a["us_per_step"] / b["us_per_step"] for a, b in zip(self.best(peer), self.best(base))]
+        return [a[self.key] / b[self.key] for a, b in zip(self.best(peer), self.best(base))]
 
-    def line(self) -> str:
+    def line(self, peers: Peers) -> str:
         """One line to watch a long run by."""
-        peers = dict.fromkeys(run["peer"] for run in self.runs)
-        times = (f"{PEERS[peer].title} {number(median(self.best(peer), 'us_per_step'))} µs" for peer in peers)
-        return f"{self.name}: same losses after {self.proof['steps']} steps; {', '.join(times) or 'not timed'}"
+        timed = dict.fromkeys(run["peer"] for run in self.runs)
+        times = ", ".join(f"{peers[peer].title} {number(median(self.best(peer), self.key))} µs" for peer in timed)
+        return f"{self.name}: {times or 'not timed'}"
 
 
 def median(runs: Iterable[dict[str, Any]], key: str) -> float:
@@ -57,6 +62,11 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def spread(values: list[float]) -> str:
+    """The median, with the lowest and the highest in brackets; a dash for no values."""
+    return f"{number(statistics.median(values))} ({number(min(values))} … {number(max(values))})" if values else "–"
+
+
 def table(head: list[str], rows: list[list[str]]) -> str:
     """Markdown with straight columns; all but the first are numbers."""
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
@@ -68,47 +78,52 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def by_peer(results: list[Result], peers: list[str], cell: Callable[[Result, str], str]) -> str:
+def by_peer(results: list[Result], peers: Peers, cell: Callable[[Result, str], str]) -> str:
     """A row for each workload, a column for each peer."""
-    head = ["workload", *(PEERS[peer].title for peer in peers)]
+    head = ["workload", *(peer.title for peer in peers.values())]
     return table(head, [[result.name, *(cell(result, peer) for peer in peers)] for result in results])
 
 
-def speed(results: list[Result], peers: list[str]) -> str:
-    """µs per training step."""
+def speed(results: list[Result], peers: Peers) -> str:
+    """µs per training step, or per whatever was timed."""
 
     def cell(result: Result, peer: str) -> str:
         runs = result.best(peer)
-        return number(median(runs, "us_per_step")) + (" ¹" if runs and runs[0]["threads"] == 1 else "")
+        return number(median(runs, result.key)) + (" ¹" if runs and runs[0]["threads"] == 1 else "")
 
     return by_peer(results, peers, cell)
 
 
-def ratios(results: list[Result], peers: list[str]) -> str:
+def ratios(results: list[Result], peers: Peers) -> str:
     """Every other peer's time as a multiple of the first peer's."""
     base, *others = peers
 
     def cell(result: Result, peer: str) -> str:
-        found = result.ratios(peer, base)
-        return f"{number(statistics.median(found))} ({number(min(found))} … {number(max(found))})" if found else "–"
+        return spread(result.ratios(peer, base))
 
-    return by_peer(results, others, cell)
+    return by_peer(results, {peer: peers[peer] for peer in others}, cell)
 
 
-def threads(results: list[Result], peers: list[str], key: str) -> str:
-    """µs per training step with each number of threads that was tried."""
+def comparison(results: list[Result], peers: Peers) -> list[str]:
+    """The ratios with the words that say what they are; nothing where there is nobody to compare with."""
+    base, *others = peers
+    remark = (
+        f"Times as long as {peers[base].title}, above 1 where the peer is slower: the median of the turns' ratios "
+        "(lowest … highest)."
+    )
+    return [remark, ratios(results, peers)] if others else []
+
+
+def threads(results: list[Result], peers: Peers, key: str) -> str:
+    """What a key of the runs says, with each number of threads that was tried."""
 
     def cell(result: Result, peer: str) -> str:
-        times = [
-            median([run for run in result.runs if (run["peer"], run["threads"]) == (peer, n)], key)
-            for n in PEERS[peer].threads
-        ]
-        return "–" if all(map(math.isnan, times)) else " / ".join(map(number, times))
+        return " / ".join(number(median(runs, key)) for runs in result.variants(peer)) or "–"
 
     return by_peer(results, peers, cell)
 
 
-def start(results: list[Result], peers: list[str]) -> str:
+def start(results: list[Result], peers: Peers) -> str:
     """Seconds until the first step is done."""
     return by_peer(results, peers, lambda result, peer: number(median(result.best(peer), "first_step_s")))
 
@@ -119,19 +134,19 @@ def cold(results: list[Result]) -> str:
     return f"With nothing compiled nnlite numba takes {min(found):.0f} to {max(found):.0f} s." if found else ""
 
 
-def memory(results: list[Result], peers: list[str]) -> str:
+def memory(results: list[Result], peers: Peers) -> str:
     """The most memory, in MB."""
     return by_peer(results, peers, lambda result, peer: number(median(result.best(peer), "peak_mb")))
 
 
-def remarks(results: list[Result], peers: list[str]) -> str:
+def remarks(results: list[Result], peers: Peers) -> str:
     """Why there is no time of a peer, and what is different about one."""
     reasons: dict[str, list[str]] = {}
     for result in results:
         for peer, reason in result.proof["reasons"].items():
-            reasons.setdefault(f"{PEERS[peer].title} {reason}", []).append(result.name)
+            reasons.setdefault(f"{peers[peer].title} {reason}", []).append(result.name)
     lines = [f"–: {reason} ({', '.join(names)})." for reason, names in reasons.items()]
-    lines += [f"{PEERS[peer].title} {PEERS[peer].note}." for peer in peers if PEERS[peer].note]
+    lines += [f"{peer.title} {peer.note}." for peer in peers.values() if peer.note]
     return "\n".join(f"- {line}" for line in lines)
 
 
@@ -147,15 +162,10 @@ def proofs(results: list[Result]) -> str:
     return table(head, rows)
 
 
-def text(results: list[Result], peers: list[str], facts: dict[str, str]) -> str:
+def text(results: list[Result], peers: Peers, facts: dict[str, str]) -> str:
     """Everything, as Markdown."""
     timed = [result for result in results if result.runs]
     repeats = 1 + max((run["repeat"] for result in timed for run in result.runs), default=0)
-    comparison = [
-        f"Times as long as {PEERS[peers[0]].title}, above 1 where the peer is slower: the median of the turns' ratios "
-        "(lowest … highest).",
-        ratios(timed, peers),
-    ]
     sections = [
         f"# Training speed, {date.today():%Y-%m-%d}",
         "\n".join(f"- {name}: {value}" for name, value in facts.items()),
@@ -166,7 +176,7 @@ def text(results: list[Result], peers: list[str], facts: dict[str, str]) -> str:
         "\n".join(f"- {result.name}: {result.title}" for result in timed),
         speed(timed, peers),
         remarks(timed, peers),
-        *(comparison if len(peers) > 1 else []),
+        *comparison(timed, peers),
         "With each number of threads, default / one:",
         threads(timed, peers, "us_per_step"),
         "The same in processor time, summed over threads: other programs on the machine disturb it less, so that "
@@ -186,11 +196,11 @@ def text(results: list[Result], peers: list[str], facts: dict[str, str]) -> str:
     return "\n\n".join(section for section in sections if section)
 
 
-def write(results: list[Result], peers: list[str], facts: dict[str, str], folder: Path, stem: str) -> None:
+def write(results: list[Result], peers: Peers, facts: dict[str, str], folder: Path, stem: str) -> None:
     """STEM.md, STEM.csv (every run) and STEM.png into the folder."""
     picture = f"\n\n![µs per training step]({stem}.png)"
     save(folder, stem, text(results, peers, facts) + picture, [run for result in results for run in result.runs])
-    draw([result for result in results if result.runs], peers, folder / f"{stem}.png")
+    draw([result for result in results if result.runs], peers, "training step", folder / f"{stem}.png")
 
 
 def save(folder: Path, stem: str, markdown: str, rows: list[dict[str, Any]]) -> None:
@@ -198,14 +208,15 @@ def save(folder: Path, stem: str, markdown: str, rows: list[dict[str, Any]]) -> 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{stem}.md").write_text(markdown + "\n", encoding="utf-8")
     with (folder / f"{stem}.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        names = dict.fromkeys(name for row in rows for name in row)  # a cell stays empty where a row lacks one
+        writer = csv.DictWriter(file, list(names), lineterminator="\n")
         writer.writeheader()
         writer.writerows(
             {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()} for row in rows
         )
 
 
-def draw(results: list[Result], peers: list[str], path: Path) -> None:
+def draw(results: list[Result], peers: Peers, what: str, path: Path) -> None:
     """Bars beside each other for each workload, on a logarithmic axis."""
     import matplotlib
 
@@ -216,29 +227,27 @@ def draw(results: list[Result], peers: list[str], path: Path) -> None:
     width = 0.85 / len(peers)
     for i, peer in enumerate(peers):
         places = [place + (i - (len(peers) - 1) / 2) * width for place in range(len(results))]
-        times = [median(result.best(peer), "us_per_step") for result in results]
-        bars = axes.bar(places, times, width * 0.92, label=PEERS[peer].title)
+        times = [median(result.best(peer), result.key) for result in results]
+        bars = axes.bar(places, times, width * 0.92, label=peers[peer].title)
         labels = ["" if math.isnan(time) else number(time) for time in times]
         axes.bar_label(bars, labels, fontsize=8, rotation=90, padding=3)
     axes.set_yscale("log")
     axes.margins(x=0.01, y=0.15)
     axes.set_xticks(range(len(results)), [result.name for result in results])
-    axes.set_ylabel("µs per training step (lower is better)")
+    axes.set_ylabel(f"µs per {what} (lower is better)")
     axes.legend(frameon=False, loc="upper left")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
 
-def facts() -> dict[str, str]:
+def facts(peers: Peers) -> dict[str, str]:
     """The machine and the versions, found without importing anything large."""
-    cpu = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), cpu)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     found = packages_distributions()  # a module's name may differ from that of what is installed
-    modules = dict.fromkeys(["nnlite", "numpy", "numba", *(peer.module for peer in PEERS.values())])
+    modules = dict.fromkeys(
+        ["nnlite", "numpy", "numba", *(module for peer in peers.values() for module in peer.modules)]
+    )
     versions = []
     for module in modules:
         name = found.get(module, [module])[0]
@@ -247,7 +256,31 @@ def facts() -> dict[str, str]:
         except PackageNotFoundError:
             versions.append(f"{name} not installed")
     return {
-        "machine": f"{cpu}, {cores} cores, {platform.system()}",
+        "machine": f"{processor()}, {cores} cores, {platform.system()}",
         "versions": f"Python {platform.python_version()}, {', '.join(versions)}",
         "dtype": "float32",
     }
+
+
+def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Its name, family and model, and how wide its vectors are, as far as the system says.
+
+    The name alone does not tell: a virtual machine may call a Zen 3 and a Zen 5 both "AMD EPYC".
+    """
+    found: dict[str, str] = {}  # of the first core
+    for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else ():
+        name, _, value = line.partition(":")
+        found.setdefault(name.strip(), value.strip())
+    said = [found.get("model name") or platform.processor() or platform.machine()]
+    if {"cpu family", "model"} <= set(found):
+        said.append(f"family {found['cpu family']} model {found['model']}")
+    flags = (found.get("flags") or found.get("Features") or "").split()
+    widths = {"avx512f": "AVX-512", "avx2": "AVX2", "avx": "AVX", "sve": "SVE", "asimd": "NEON"}
+    return ", ".join(said + [width for flag, width in widths.items() if flag in flags][:1])
+
+
+def load() -> dict[str, str]:
+    """How busy the machine was, as far as the system says: a fact of a long run, asked for at its end."""
+    if not hasattr(os, "getloadavg"):
+        return {}
+    return {"load": f"{os.getloadavg()[2]:.1f} programs at work on average over the last 15 minutes, this one included"}

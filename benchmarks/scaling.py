@@ -9,17 +9,15 @@ there the time is that of the calls.
 from __future__ import annotations
 
 import argparse
-import math
 import statistics
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from peers import PEERS, Train
+from peers import PEERS, available
+from processes import answer, child, seconds_more, wait_for_quiet
 from report import facts, number, save, table
-from train import child, wait_for_quiet
 from workloads import Problem
 
 FIXED = {"rows": 8192, "width": 64, "depth": 2, "batch": 32}
@@ -54,24 +52,9 @@ def times(peer: str, sweep: str, values: list[int], seconds: float) -> list[floa
     found = []
     for value in values:
         given = problem(**(FIXED | {sweep: value}))
-        found.append(epoch_seconds(PEERS[peer].build(given), seconds) / given.steps * 1e6)
+        train = PEERS[peer].build(given)
+        found.append(seconds_more(lambda epochs, train=train: train(epochs, True), seconds) / given.steps * 1e6)
     return found
-
-
-def epoch_seconds(train: Train, seconds: float) -> float:
-    """What an epoch more adds to a run, so that what a run does before its first step does not count."""
-
-    def clock(epochs: int) -> float:
-        start = time.perf_counter()
-        train(epochs, True)
-        return time.perf_counter() - start
-
-    one, more = min(clock(1) for _ in range(3)), 1
-    while True:
-        took = clock(1 + more) - one
-        if took >= seconds * 0.7:
-            return took / more
-        more = math.ceil(more * min(10.0, seconds / max(took, 1e-9)))
 
 
 def exponent(values: Sequence[float], micros: Sequence[float]) -> float:
@@ -108,7 +91,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="also write scaling.md, .csv and .png there")
     parser.add_argument("--quick", action="store_true", help="once, shortly, and without the largest")
     arguments = parser.parse_args()
-    peers = [peer for peer in arguments.peers if not PEERS[peer].missing]
+    peers = available(PEERS, arguments.peers)
     repeats, seconds = (1, 0.03) if arguments.quick else (arguments.repeats, arguments.seconds)
     sweeps = {sweep: values[:-2] if arguments.quick else values for sweep, values in SWEEPS.items()}
 
@@ -118,7 +101,7 @@ def main() -> None:
         for _ in range(repeats):
             for peer in peers:
                 wait_for_quiet(0.0 if arguments.quick else 2.0)
-                runs[peer].append(child("scaling", peer=peer, sweep=sweep, values=values, seconds=seconds))
+                runs[peer].append(child("scaling.py", "times", peer=peer, sweep=sweep, values=values, seconds=seconds))
         found[sweep] = {peer: [statistics.median(each) for each in zip(*runs[peer])] for peer in peers}
 
     net = (
@@ -126,7 +109,7 @@ def main() -> None:
     )
     sections = [
         "# How the time of a training step grows",
-        "\n".join(f"- {name}: {value}" for name, value in facts().items()),
+        "\n".join(f"- {name}: {value}" for name, value in facts(PEERS).items()),
         f"Where nothing else is said: {net}; batches of {FIXED['batch']} of {FIXED['rows']:,} rows. µs per step, the "
         f"median of {repeats} processes. The exponent is that of the last three values: time ~ sizeᵉ.",
     ]
@@ -146,5 +129,5 @@ def main() -> None:
         draw(sweeps, found, arguments.out / "scaling.png")
 
 
-if __name__ == "__main__":
+if __name__ == "__main__" and not answer({"times": times}):
     main()

@@ -1,0 +1,237 @@
+"""What the benchmarks stand on: one direction of imports, jobs in processes of their own, proofs that can fail.
+
+No time is judged here.
+"""
+
+import ast
+import graphlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("*.py"))
+
+
+needs_digits = pytest.mark.skipif(
+    importlib.util.find_spec("sklearn") is None,
+    reason="its data are files of scikit-learn, which is not installed",
+)
+
+
+@pytest.fixture(scope="module")
+def bench():
+    """The modules of the benchmarks, which lie in no package, by name."""
+    before = set(sys.modules)
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        yield SimpleNamespace(**{name: importlib.import_module(name) for name in SCRIPTS})
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+        for name in (set(sys.modules) - before) & set(SCRIPTS):
+            del sys.modules[name]
+
+
+def run(script, *options):
+    """A benchmark as its user starts it."""
+    command = [sys.executable, str(BENCHMARKS / script), *options]
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=300)
+
+
+def test_imports_run_one_way():
+    imports = {}
+    for name in SCRIPTS:
+        tree = ast.parse((BENCHMARKS / f"{name}.py").read_text(encoding="utf-8"))
+        found = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        found |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        imports[name] = found & set(SCRIPTS)
+    assert imports["kernels"] and imports["train"], "none was found"
+    graphlib.TopologicalSorter(imports).prepare()  # raises where imports run in a circle
+    assert not imports["processes"]
+
+
+@pytest.fixture
+def script(tmp_path):
+    """A script that answers what its environment says, or fails."""
+    path = tmp_path / "script.py"
+    path.write_text(
+        f"import os, sys\nsys.path.insert(0, {str(BENCHMARKS)!r})\n"
+        "from processes import answer\n"
+        "def environment(names):\n    print('a line of some library')\n    return [os.environ.get(n) for n in names]\n"
+        "def fails():\n    raise SystemExit('wrong')\n"
+        "if not answer({'environment': environment, 'fails': fails}):\n    print('started by hand')\n"
+    )
+    return path
+
+
+def test_a_job_runs_in_a_process_of_its_own(bench, script, monkeypatch):
+    child, names = bench.processes.child, ["OPENBLAS_CORETYPE", "OMP_NUM_THREADS", "NUMBA_CACHE_DIR"]
+    for name in names:
+        monkeypatch.setenv(name, "from outside")
+    assert child(script, "environment", names=names) == [None, "from outside", "from outside"]
+    assert child(script, "environment", threads=1, cache="there", names=names) == [None, "1", "there"]
+    assert os.environ["OPENBLAS_CORETYPE"] == "from outside"
+    threads = [name for name in bench.processes.THREADS if name.endswith("THREADS")]
+    assert child(script, "environment", threads=2, names=threads) == ["2"] * len(threads)
+
+
+def test_a_job_that_fails_ends_it(bench, script, capfd):
+    with pytest.raises(SystemExit, match="fails"):
+        bench.processes.child(script, "fails")
+    assert "wrong" in capfd.readouterr().err
+
+
+def test_a_script_started_by_hand_does_no_job(script):
+    done = subprocess.run([sys.executable, str(script), "--quick"], capture_output=True, text=True)
+    assert done.stdout == "started by hand\n"
+
+
+def test_the_clock_counts_turns(bench, monkeypatch):
+    now = SimpleNamespace(seconds=0.0)
+    monkeypatch.setattr(bench.processes.time, "perf_counter", lambda: now.seconds)
+    monkeypatch.setattr(bench.processes.time, "process_time", lambda: now.seconds / 2)
+
+    def turns(n):
+        now.seconds += 3.0 + 0.25 * n  # 3 seconds before the first turn
+
+    assert bench.processes.seconds_more(turns, 100.0) == pytest.approx(0.25)
+    wall, processor = bench.processes.seconds_each(turns, 100.0)
+    assert 0.25 < wall < 0.27
+    assert processor == pytest.approx(wall / 2)
+
+
+@pytest.mark.parametrize("net", [pytest.param("digits", marks=needs_digits), "tabular"])
+def test_predictors_give_what_the_formula_gives(bench, net):
+    for name, peer in bench.predictors.PREDICTORS.items():
+        if peer.missing or name == "compile":  # which compiles for half a minute
+            continue
+        for rows in (1, 5):
+            given = bench.predict.problem(net, rows)
+            run = peer.build(given)
+            for times in (1, 3):
+                assert bench.predict.apart(given, run(times)) <= bench.predict.TOLERANCE, name
+
+
+@pytest.mark.parametrize("net", [pytest.param("digits", marks=needs_digits), "tabular"])
+@pytest.mark.parametrize("wrong", ["0.b", "0.W", "2.b", "nan"])
+def test_a_predictor_that_computes_something_else_gets_no_time(bench, monkeypatch, net, wrong):
+    peer = bench.predictors.PREDICTORS["numpy"]
+
+    def other(problem):
+        if wrong == "nan":
+            return lambda times: np.full((len(problem.x), problem.sizes[-1]), np.nan, np.float32)
+        return peer.build(bench.predict.replace(problem, weights=problem.weights | {wrong: problem.weights[wrong] * 0}))
+
+    monkeypatch.setitem(bench.predict.PREDICTORS, "numpy", bench.predict.replace(peer, build=other))
+    with pytest.raises(SystemExit, match=f"{net}, 5 rows: nnlite numpy is .* from the formula"):
+        bench.predict.proven(net, 5, "numpy")
+
+
+@needs_digits
+def test_an_answer_of_another_shape_is_no_answer(bench):
+    given = bench.predict.problem("digits", 5)
+    with pytest.raises(ValueError, match=r"predicted \(10, 5\) instead of \(5, 10\)"):
+        bench.predict.apart(given, bench.predict.formula(given).T)
+
+
+def test_a_peer_that_is_not_installed_is_left_out_with_a_word(bench, capsys):
+    peers = bench.peers.PEERS
+    absent = bench.predict.replace(peers["numpy"], title="Other", modules=("numpy", "no_such_module"))
+    assert list(bench.peers.available({"a": absent, "b": peers["numpy"]}, ["b", "a"])) == ["b"]
+    assert capsys.readouterr().err == "Other is left out: there is no no_such_module here\n"
+    with pytest.raises(SystemExit, match="none of these peers"):
+        bench.peers.available({"a": absent}, ["a"])
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        (
+            "cpu family\t: 25\nmodel\t\t: 1\nmodel name\t: AMD EPYC\nflags\t\t: avx avx2\n\nmodel\t\t: 9\n",
+            "family 25 model 1, AVX2",
+        ),
+        (
+            "cpu family\t: 26\nmodel\t\t: 2\nmodel name\t: AMD EPYC\nflags\t\t: avx2 avx512f\n",
+            "family 26 model 2, AVX-512",
+        ),
+        ("Features\t: fp asimd\n\nFeatures\t: sve\n", "NEON"),
+        ("", ""),
+    ],
+)
+def test_what_is_said_of_the_processor(bench, tmp_path, text, said):
+    (tmp_path / "cpuinfo").write_text(text)
+    found = bench.report.processor(tmp_path / "cpuinfo")
+    assert found.endswith(said)
+    assert found.startswith("AMD EPYC, ") == ("AMD EPYC" in text)
+
+
+def test_the_best_number_of_threads_counts(bench):
+    runs = [
+        {"peer": peer, "threads": threads, "repeat": repeat, "us_per_call": us}
+        for peer, threads, times in [
+            ("a", None, (4, 5, 9)),
+            ("a", 1, (8, 8, 8)),
+            ("b", None, (20, 20, 20)),
+            ("b", 1, (8, 15, 18)),
+        ]
+        for repeat, us in enumerate(times)
+    ]
+    result = bench.report.Result("net", "title", runs=runs, key="us_per_call")
+    assert [run["threads"] for run in result.best("a")] == [None] * 3
+    assert result.ratios("b", "a") == [2, 3, 2]
+    peers = {"a": SimpleNamespace(title="A"), "b": SimpleNamespace(title="B")}
+    assert bench.report.comparison([result], {"a": peers["a"]}) == []
+    assert "2 (2 … 3)" in bench.report.comparison([result], peers)[1]
+    assert "15 ¹" in bench.report.speed([result], peers)
+    assert "20 / 15" in bench.report.threads([result], peers, "us_per_call")
+    assert result.best("c") == [] and "–" in bench.report.threads([result], {"c": peers["a"]}, "us_per_call")
+
+
+def test_rows_of_results_may_differ(bench, tmp_path):
+    bench.report.save(tmp_path / "new", "some", "text", [{"a": 1, "b": 2.0}, {"a": 3, "c": 4}])
+    assert (tmp_path / "new" / "some.csv").read_text() == "a,b,c\n1,2,\n3,,4\n"
+
+
+@needs_digits
+def test_any_few_digits_hold_every_class(bench):
+    x, y, _ = bench.workloads.digits()
+    for start in range(0, 500, 10):
+        assert sorted(y[start : start + 10]) == list(range(10))
+    assert x.shape == (len(y), 64)
+
+
+@needs_digits
+def test_predict_runs(tmp_path):
+    done = run("predict.py", "--quick", "--peers", "numba", "sklearn", "--out", str(tmp_path), "--stem", "some")
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"some.md", "some.csv", "some.png"}
+    for rows in ("1", "32", "10,000"):
+        assert f"digits, {rows} " in done.stdout
+    assert "partial_fit" in done.stdout and "validation adds" in done.stdout
+    assert (tmp_path / "some.csv").read_text().startswith("workload,peer,threads,repeat,us_per_call,")
+
+
+@needs_digits
+def test_train_runs():
+    done = run("train.py", "--quick", "--only", "xor", "digits", "--peers", "numba", "numpy", "sklearn")
+    assert done.returncode == 0, done.stderr
+    assert "| digits " in done.stdout and "\n| xor " in done.stdout
+
+
+@pytest.mark.parametrize("name", ["kernels", "scaling"])
+def test_others_answer_their_own_jobs(name, bench):
+    arguments = {
+        "kernels": {"seconds": 0.0},
+        "scaling": {"peer": "numpy", "sweep": "depth", "values": [1, 2], "seconds": 0.01},
+    }[name]
+    done = run(f"{name}.py", json.dumps({"job": "times", **arguments}))
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert set(found) == set(bench.kernels.SIZES) if name == "kernels" else len(found) == 2 and min(found) > 0
