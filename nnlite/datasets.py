@@ -66,10 +66,15 @@ def split(x: Any, y: Any, test: float = 0.2, seed: int = 0, stratify: bool | Non
     held = round(_fraction(test, "test") * len(x))
     if not 0 < held < len(x):
         raise ValueError(f"test must leave rows on both sides, got {test!r}, which holds {held} of {len(x)} back")
-    order = _generator(seed).permutation(len(x))
+    rng = _generator(seed)
+    order = rng.permutation(len(x))
     groups = None if stratify is False else _groups(y, bool(stratify))
-    back = np.arange(len(x)) < held if groups is None else _shares(groups[order], held)  # (N,), of the rows in order
-    return Split(x[order[~back]], y[order[~back]], x[order[back]], y[order[back]])
+    if groups is None:
+        test_rows, train_rows = order[:held], order[held:]
+    else:  # the first rows of every class are held back, so that both sides have to be shuffled once more
+        back = _shares(groups[order], held)
+        test_rows, train_rows = rng.permutation(order[back]), rng.permutation(order[~back])
+    return Split(x[train_rows], y[train_rows], x[test_rows], y[test_rows])
 
 
 def _groups(y: Array, asked: bool) -> Array | None:

@@ -174,8 +174,15 @@ def test_split_keeps_the_shares_of_classes(counts: list[int], test: float, rng: 
     plain = datasets.split(x, y, test=test, seed=3, stratify=False)
     order = np.random.Generator(np.random.PCG64(3)).permutation(len(y))
     np.testing.assert_array_equal(plain.x_test[:, 0], order[: held.sum()])
-    # The rows keep the order in which they were shuffled.
-    np.testing.assert_array_equal(part.x_test[:, 0], [row for row in order if row in part.x_test])
+
+
+def test_split_mixes_the_classes_on_both_sides(rng: np.random.Generator) -> None:
+    """Whoever takes the first rows only, or does not shuffle, must not get the classes one after the other."""
+    x, y = imbalanced(rng, [200] * 10)
+    for part in (datasets.split(x, y, test=0.5, seed=seed) for seed in range(5)):
+        for labels in (part.y_train, part.y_test):
+            for quarter in np.split(labels, 4):  # 25 rows of each class are expected, give or take 4.3
+                assert (np.abs(np.bincount(quarter, minlength=10) - 25) < 5 * 4.3).all()
 
 
 def test_split_against_scikit_learn(rng: np.random.Generator) -> None:
