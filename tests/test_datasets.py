@@ -179,10 +179,10 @@ def test_split_keeps_the_shares_of_classes(counts: list[int], test: float, rng: 
 def test_split_mixes_the_classes_on_both_sides(rng: np.random.Generator) -> None:
     """Whoever takes the first rows only, or does not shuffle, must not get the classes one after the other."""
     x, y = imbalanced(rng, [200] * 10)
-    for part in (datasets.split(x, y, test=0.5, seed=seed) for seed in range(5)):
+    for part in (datasets.split(x, y, test=0.2, seed=seed) for seed in range(5)):
         for labels in (part.y_train, part.y_test):
-            for quarter in np.split(labels, 4):  # 25 rows of each class are expected, give or take 4.3
-                assert (np.abs(np.bincount(quarter, minlength=10) - 25) < 5 * 4.3).all()
+            for end in (labels[:40], labels[-40:]):  # that three of ten classes are missing is one in 100,000
+                assert len(set(end.tolist())) >= 8
 
 
 def test_split_against_scikit_learn(rng: np.random.Generator) -> None:

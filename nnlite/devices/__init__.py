@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .common.arena import Arena as Arena
 from .common.kernel import Kernel as Kernel
@@ -74,12 +74,21 @@ def get_device(name: str | Device, precision: str = "float32") -> Device:
     return _make(name, precision)
 
 
+def made(name: str, precision: str, limits: Any) -> Device:
+    """The device with this name, this precision and these limits; DeviceError where it cannot be used here.
+
+    It is the one that `get_device` gives, where that has the same limits.
+    """
+    device = _make(name, precision)
+    return device if device.limits == limits else _DEVICES[name][1](precision, limits)
+
+
 @functools.cache
 def _make(name: str, precision: str) -> Device:
     found = _availability(name)
     if not found.available:
         raise DeviceError(f"device {name!r} cannot be used: {found.detail}")
-    return _DEVICES[name][1](precision)
+    return _DEVICES[name][1](precision, None)
 
 
 def _availability(name: str) -> Availability:
@@ -101,24 +110,24 @@ def _no_cupy() -> str:
     return why_not()
 
 
-def _make_numpy(precision: str) -> Device:
+def _make_numpy(precision: str, limits: Any) -> Device:
     return NumpyDevice()
 
 
-def _make_numba(precision: str) -> Device:
+def _make_numba(precision: str, limits: Any) -> Device:
     from .cpu.device import NumbaDevice
 
-    return NumbaDevice()
+    return NumbaDevice(limits)
 
 
-def _make_cupy(precision: str) -> Device:
+def _make_cupy(precision: str, limits: Any) -> Device:
     from .cuda.device import CupyDevice
 
-    return CupyDevice(precision)
+    return CupyDevice(precision, limits)
 
 
 # name -> (why not, make it); Numba and CuPy are imported only when they are asked for
-_DEVICES: dict[str, tuple[Callable[[], str], Callable[[str], Device]]] = {
+_DEVICES: dict[str, tuple[Callable[[], str], Callable[[str, Any], Device]]] = {
     "numpy": (lambda: "", _make_numpy),
     "numba": (_no_numba, _make_numba),
     "cupy": (_no_cupy, _make_cupy),

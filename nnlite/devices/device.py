@@ -66,6 +66,7 @@ class Device(ABC):
 
     name: str
     precision = "float32"  # in which products of float32 are made: "float32" or "tf32"
+    limits: Any = None  # what is worth how much: a frozen dataclass of this device's own, where it has a choice
     ops: Kernels  # `ops.linear(x, W, b)` computes at once
     in_main_memory = True  # whether NumPy arrays are its own
     runs_on_threads = False  # whether programs can run side by side on threads of one process
@@ -117,14 +118,17 @@ class Device(ABC):
         """With this, an error of the device's own that a user may meet says what to do."""
         return contextlib.nullcontext()
 
+    def __deepcopy__(self, memo: Any) -> Device:
+        return self  # a copy of a network is on the same device
+
     def __reduce__(self) -> Any:
-        return same_device, (self.name, self.precision)
+        return same_device, (self.name, self.precision, self.limits)
 
     def __repr__(self) -> str:
         return f"<nnlite device {self.name!r}>"
 
 
-def same_device(name: str, precision: str) -> Device:
-    """The device of this name in another process, by the folder, which knows the names and imports this file."""
+def same_device(name: str, precision: str, limits: Any) -> Device:
+    """Such a device in another process, by the folder, which knows the names and imports this file."""
     folder: Any = importlib.import_module(__package__ or "")
-    return folder.get_device(name, precision)
+    return folder.made(name, precision, limits)

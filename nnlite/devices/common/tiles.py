@@ -15,10 +15,15 @@ from .planning import part_of, plan, symbols
 from .recording import Row, Symbol
 from .reference import KERNELS
 
-TILE_BYTES = 48_000  # of results that a tile may have: what fits near a core beside the weights
-SMALLEST_TILE = 64  # rows: with fewer, products are slower, since each reads the weights once more
-MOST_GRADIENTS = 1_000_000  # bytes; more than that is not worth adding up for every tile
-LEAST_TILES = 2  # for each thread
+
+@dataclass(frozen=True)
+class TileLimits:
+    """Which batches are cut into tiles, and how large these are."""
+
+    tile_bytes: int = 48_000  # of results that a tile may have: what fits near a core beside the weights
+    smallest_tile: int = 64  # rows: with fewer, products are slower, since each reads the weights once more
+    most_gradients: int = 1_000_000  # bytes; more than that is not worth adding up for every tile
+    least_tiles: int = 2  # for each thread
 
 
 @dataclass
@@ -85,7 +90,7 @@ class Tiles:
                 yield Row(row.name, row.kernel, operands, results), steps
 
 
-def tile(rows: Sequence[Row], threads: int, columns: Mapping[str, str]) -> Tiles | None:
+def tile(rows: Sequence[Row], threads: int, columns: Mapping[str, str], limits: TileLimits) -> Tiles | None:
     """The tape cut into tiles, or None where the batch is too small for it or the weights too large."""
     planned = plan(rows, columns)
     batch = [p.row for p in planned if p.split == "N"]
@@ -106,8 +111,8 @@ def tile(rows: Sequence[Row], threads: int, columns: Mapping[str, str]) -> Tiles
     }
     share, width = len(results[0]) // threads, sum(symbol.size // len(symbol) for symbol in own.values())
     itemsize = makers[0].dtype.itemsize
-    size = max(SMALLEST_TILE, TILE_BYTES // max(1, width * itemsize) // 8 * 8)
-    if share < LEAST_TILES * size or sum(maker.size for maker in makers) * itemsize > MOST_GRADIENTS:
+    size = max(limits.smallest_tile, limits.tile_bytes // max(1, width * itemsize) // 8 * 8)
+    if share < limits.least_tiles * size or sum(maker.size for maker in makers) * itemsize > limits.most_gradients:
         return None
     size = -(-share // -(-share // size) // 8) * 8  # tiles of one size, as far as that goes
     for symbol in own.values():

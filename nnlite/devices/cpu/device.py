@@ -9,6 +9,7 @@ from ..common.reference import KERNELS
 from ..device import Replay
 from ..numpy.device import NumpyDevice
 from .eager import LOOPS, REPLAY_ONLY, eager
+from .limits import CpuLimits
 from .replay import CompiledReplay
 
 
@@ -19,9 +20,10 @@ class NumbaDevice(NumpyDevice):
     runs_on_threads = True
     rows_at_once = 128
 
-    def __init__(self) -> None:
+    def __init__(self, limits: CpuLimits | None = None) -> None:
+        self.limits = limits or CpuLimits()
         self.ops = Kernels(KERNELS, {name: eager(KERNELS[name]) for name in LOOPS if name not in REPLAY_ONLY})
 
     def replay(self, full: Tape, short: Tape | None, arena: Arena, threads: int = 1, how: str = "auto") -> Replay:
         self.refuse(how)
-        return CompiledReplay(full, short, arena, threads)
+        return CompiledReplay(full, short, arena, threads, self.limits)

@@ -21,11 +21,8 @@ from ..common.tiles import Tiles, tile
 from ..device import Replay
 from . import table
 from .eager import COLUMNS, LOOPS
+from .limits import CpuLimits
 from .own import own_loop
-
-# In units of `work`, of which a core does about eight in a nanosecond; a phase costs 200 ns.
-WORTH_THREADS = 150_000  # of a whole step: some 50 µs
-SMALLEST_SHARED = 10_000  # of a product
 
 
 class Lines(list[list[int]]):
@@ -51,10 +48,10 @@ class CompiledReplay(Replay):
     Threads are started for a call and end with it, so there is no pool that a fork could lose.
     """
 
-    def __init__(self, full: Tape, short: Tape | None, arena: Arena, threads: int) -> None:
-        self.arena = arena
+    def __init__(self, full: Tape, short: Tape | None, arena: Arena, threads: int, limits: CpuLimits) -> None:
+        self.arena, self.limits = arena, limits
         self.own = list(dict.fromkeys(row.name for row in full.rows if row.kernel.own))
-        self.threads = threads if sum(map(work, full.rows)) > WORTH_THREADS else 1
+        self.threads = threads if sum(map(work, full.rows)) > limits.worth_threads else 1
         plans = [self._planned(tape) for tape in (full, short) if tape]
         size = f", in tiles of {plans[0][1].size} rows" if plans[0][1] else ""
         self.plan = f"compiled loop on {self.threads} thread{'s' if self.threads > 1 else ''}{size}"
@@ -127,9 +124,9 @@ class CompiledReplay(Replay):
 
     def _planned(self, tape: Tape) -> tuple[list[Planned], Tiles | None]:
         """The rows in phases, and those that run before them, tile by tile, where there are any."""
-        tiles = tile(tape.rows, self.threads, COLUMNS)
+        tiles = tile(tape.rows, self.threads, COLUMNS, self.limits)
         rows = tiles.after if tiles else fuse(tape.rows)
-        return plan(rows, COLUMNS, SMALLEST_SHARED), tiles
+        return plan(rows, COLUMNS, self.limits.smallest_shared), tiles
 
     def _table(self, planned: Sequence[Planned], tiles: Tiles | None) -> table.Table:
         lines = Lines()

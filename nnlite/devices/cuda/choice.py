@@ -10,19 +10,14 @@ from ..common.recording import Tape
 from ..device import Replay
 from ..numpy.replay import PythonReplay
 from .graph import GraphReplay
+from .limits import CudaLimits
 from .machine import Machine
 from .persistent import PersistentReplay
 
 STATIC_BYTES = 24 * 1024  # of shared memory, which the persistent kernel has beside what it is given: at most
 
-# In units of `work`. None of these is measured yet: they are where a launch of 1 µs a row, a barrier of all blocks of
-# 1.5 µs, and some 30 units a nanosecond for a block of its own, or ten times that for all, would make them equal.
-ONE_BLOCK = 150_000  # up to here one block makes a step
-PERSISTENT = 4_000_000  # up to here several blocks do; beyond, cuBLAS in a graph
-MOST_BLOCKS = 64
 
-
-def choose(machine: Machine, tapes: Sequence[Tape], arena: Arena, how: str) -> Replay:
+def choose(machine: Machine, tapes: Sequence[Tape], arena: Arena, how: str, limits: CudaLimits) -> Replay:
     """The replay of these tapes that is likely the fastest, or what `how` says; the second tape is for a short batch.
 
     how: "auto", "graph", "persistent". ValueError where the persistent replay is asked for and cannot be had.
@@ -37,21 +32,20 @@ def choose(machine: Machine, tapes: Sequence[Tape], arena: Arena, how: str) -> R
     amount = sum(map(work, tapes[0].rows))
     batch = max(result.shape[0] for row in tapes[0].rows for result in row.results)
     size = f"a step's work is {amount:,.0f}"
-    if how == "graph" or (how == "auto" and amount > PERSISTENT):
-        why = "as asked" if how == "graph" else f"{size}, more than {PERSISTENT:,}"
-        return GraphReplay(machine, tapes, arena, why)
-    why = "as asked" if how == "persistent" else f"{size}, at most {PERSISTENT:,}"
-    if amount <= ONE_BLOCK:
-        one = PersistentReplay(machine, tapes, arena, 1, why)
+    if how == "graph" or (how == "auto" and amount > limits.persistent):
+        why = "as asked" if how == "graph" else f"{size}, more than {limits.persistent:,}"
+        return GraphReplay(machine, tapes, arena, why, limits.steps)
+    why = "as asked" if how == "persistent" else f"{size}, at most {limits.persistent:,}"
+    if amount <= limits.one_block:
+        one = PersistentReplay(machine, tapes, arena, 1, why, limits)
         if one.shared_bytes + STATIC_BYTES <= machine.shared_bytes:
             return one
-    blocks = min(MOST_BLOCKS, batch, machine.processors)
+    blocks = min(limits.most_blocks, batch, machine.processors)
     if machine.cooperates and blocks > 1:
-        return PersistentReplay(machine, tapes, arena, blocks, why)
+        return PersistentReplay(machine, tapes, arena, blocks, why, limits)
     if how == "persistent":
         raise ValueError(
             'replay="persistent" needs a GPU that can launch cooperatively, or a smaller net; use replay="graph"'
         )
-    return GraphReplay(
-        machine, tapes, arena, "the net is too large for one block, and this GPU cannot hold more together"
-    )
+    why = "the net is too large for one block, and this GPU cannot hold more together"
+    return GraphReplay(machine, tapes, arena, why, limits.steps)

@@ -15,6 +15,7 @@ from ..common.lines import is_array
 from ..common.recording import Row, Tape
 from ..common.reference import KERNELS
 from ..device import Device, DeviceError, OutOfGPUMemoryError, Replay
+from .limits import CudaLimits
 from .machine import Machine
 
 ON_CUDA = (2, 13)  # DLPack's numbers for memory of a GPU, and memory that it shares with the CPU
@@ -59,11 +60,11 @@ class CupyDevice(Device):
     in_main_memory = False
     sweeps_by = "graph"  # a persistent kernel would have to be compiled for each kind of net
 
-    def __init__(self, precision: str = "float32") -> None:
+    def __init__(self, precision: str = "float32", limits: CudaLimits | None = None) -> None:
         import cupy
 
         self.cupy = cupy
-        self.precision, self.process = precision, os.getpid()
+        self.precision, self.limits, self.process = precision, limits or CudaLimits(), os.getpid()
         self.machine = Machine(cupy, precision)
         self.ops = Kernels({name: self._eager(kernel) for name, kernel in KERNELS.items()})
 
@@ -115,7 +116,7 @@ class CupyDevice(Device):
     def replay(self, full: Tape, short: Tape | None, arena: Arena, threads: int = 1, how: str = "auto") -> Replay:
         from .choice import choose
 
-        return choose(self.machine, [tape for tape in (full, short) if tape], arena, how)
+        return choose(self.machine, [tape for tape in (full, short) if tape], arena, how, self.limits)
 
     def refuse(self, how: str) -> None:
         """It has all ways to replay."""

@@ -14,14 +14,12 @@ from ..numpy.replay import placed
 from .machine import BACK_WITH_BIAS, WARP, WITH_BIAS, Machine
 from .replay import CudaReplay
 
-STEPS = 16  # of a graph: so that launching it costs little a step
-
 
 class GraphReplay(CudaReplay):
     """Every row as a node of a CUDA graph; a graph of many steps, one of a single step, one that ends an epoch."""
 
-    def __init__(self, machine: Machine, tapes: Sequence[Tape], arena: Arena, why: str) -> None:
-        self.machine, self.arena, self.cupy = machine, arena, machine.cupy
+    def __init__(self, machine: Machine, tapes: Sequence[Tape], arena: Arena, why: str, steps: int) -> None:
+        self.machine, self.arena, self.cupy, self.steps = machine, arena, machine.cupy, steps
         arena.place("results", *([(row, time) for time, row in enumerate(tape.rows)] for tape in tapes))
         self.tapes = tapes
         self.rows: list[list[Row]] = []  # of the tapes, with arrays in the places of symbols
@@ -31,7 +29,7 @@ class GraphReplay(CudaReplay):
         self.state = machine.cupy.zeros(2, np.int64)  # steps that went well, epochs that ended
         self.stream = machine.cupy.cuda.Stream(non_blocking=True)
         self.graphs: tuple[Any, Any, Any] | None = None
-        self.plan = f"CUDA graph of {STEPS} steps of {len(tapes[0])} rows: {why}; products by " + (
+        self.plan = f"CUDA graph of {steps} steps of {len(tapes[0])} rows: {why}; products by " + (
             f"cuBLAS in {machine.precision}" if machine.cublas else "a kernel of our own, since there is no cuBLAS"
         )
 
@@ -48,9 +46,9 @@ class GraphReplay(CudaReplay):
         while step < last:
             end = min(last, (step // per_epoch + 1) * per_epoch)  # of the epoch, or of the call
             closes = end % per_epoch == 0
-            for _ in range((end - step - closes) // STEPS):
+            for _ in range((end - step - closes) // self.steps):
                 many.launch(self.stream)
-            for _ in range((end - step - closes) % STEPS):
+            for _ in range((end - step - closes) % self.steps):
                 one.launch(self.stream)
             if closes:
                 closing.launch(self.stream)
@@ -77,7 +75,7 @@ class GraphReplay(CudaReplay):
         for name, array in kept.items():
             self.arena.segments[name][...] = array
         closing = len(self.rows) - 1
-        self.graphs = self._capture(0, STEPS, False), self._capture(0, 1, False), self._capture(closing, 1, True)
+        self.graphs = self._capture(0, self.steps, False), self._capture(0, 1, False), self._capture(closing, 1, True)
 
     def _capture(self, which: int, steps: int, end_of_epoch: bool) -> Any:
         with self.stream:

@@ -16,14 +16,13 @@ from ..common.lines import is_array, line, operands, share_of
 from ..common.planning import Planned, fuse, meets, plan
 from ..common.recording import Row, Symbol, Tape
 from ..common.reference import KERNELS
+from .limits import CudaLimits
 from .machine import OPTIONS, PARTS, WARP, Machine, numbered, real_of, replays
 from .replay import CudaReplay
 
 BARRIER, SYNC = 0, 1  # as in replay.cu
 LINE = 18  # words
 SPLIT = {name: letter for name, letter in PARTS.items() if KERNELS[name].signature.in_place}
-THREADS = 512  # of a block, at most
-EACH = 2  # numbers that a thread of a single block makes of the largest array: fewer threads meet sooner
 
 
 class _Placed(NamedTuple):
@@ -36,7 +35,9 @@ class _Placed(NamedTuple):
 class PersistentReplay(CudaReplay):
     """One launch runs many steps, by one block or by several that share out each step as threads do on a CPU."""
 
-    def __init__(self, machine: Machine, tapes: Sequence[Tape], arena: Arena, blocks: int, why: str) -> None:
+    def __init__(
+        self, machine: Machine, tapes: Sequence[Tape], arena: Arena, blocks: int, why: str, limits: CudaLimits
+    ) -> None:
         self.machine, self.arena, self.cupy, self.blocks = machine, arena, machine.cupy, blocks
         plans = [self._planned(tape) for tape in tapes]
         arena.place("results", *([(step.row, step.phase) for step in steps] for steps in plans))
@@ -49,7 +50,8 @@ class PersistentReplay(CudaReplay):
         largest = max(
             value.size for values in named for value in values if is_array(value) and value.segment not in DATA
         )
-        self.threads = min(THREADS, max(64, -(-largest // (EACH * WARP)) * WARP)) if blocks == 1 else THREADS
+        enough = max(64, -(-largest // (limits.each * WARP)) * WARP)
+        self.threads = min(limits.threads, enough) if blocks == 1 else limits.threads
         entries = [[machine.address(arena.segments[name]), *placed] for name, placed in self.kept.items()]
         self.entries = machine.cupy.asarray(np.array(entries, np.int64).reshape(-1, 3))
         self.gate = machine.cupy.zeros(1, np.uint32)

@@ -10,12 +10,12 @@ import time
 
 import numpy as np
 import pytest
+from helpers import on_threads
 
 import nnlite as nl
 from nnlite.devices.common import threads as threads_of_a_call
-from nnlite.devices.common import tiles as tiling
 from nnlite.devices.common.planning import fuse, plan
-from nnlite.devices.common.tiles import tile
+from nnlite.devices.common.tiles import TileLimits, tile
 from nnlite.devices.cpu import replay as compiled_replay
 
 
@@ -25,10 +25,9 @@ def data(rng):
     return rng.standard_normal((333, 50)), rng.integers(0, 7, 333)
 
 
-def train(
-    data, threads, monkeypatch=None, optimizer=nl.SGD, metrics=("accuracy", "mae", "r2"), batch_size=100, **options
-):
-    net = nl.mlp([50, 64, 40, 7], hidden="tanh", output="softmax", device="numba", dtype="float64", seed=2)
+def train(data, threads, optimizer=nl.SGD, batch_size=100, device=None, **options):
+    device, metrics = device or on_threads(), ("accuracy", "mae", "r2")
+    net = nl.mlp([50, 64, 40, 7], hidden="tanh", output="softmax", device=device, dtype="float64", seed=2)
     net.threads = threads  # more than the machine has, too
     trainer = nl.Trainer(net, "cce", optimizer(lr=0.05, **options), metrics)
     history = trainer.fit(*data, epochs=3, batch_size=batch_size, progress=False)
@@ -42,9 +41,8 @@ def decaying(lr):
 
 @pytest.mark.parametrize("optimizer", [nl.SGD, nl.Adam, lambda lr: nl.SGD(lr, 0.9, False, 0.01), decaying])
 @pytest.mark.parametrize("threads", [2, 3, 5])
-def test_threads_change_nothing_but_the_order_of_sums(threads, optimizer, data, monkeypatch):
+def test_threads_change_nothing_but_the_order_of_sums(threads, optimizer, data):
     alone, history, _ = train(data, 1, optimizer=optimizer)
-    monkeypatch.setattr(compiled_replay, "WORTH_THREADS", 0)
     shared, shared_history, _ = train(data, threads, optimizer=optimizer)
     np.testing.assert_allclose(shared, alone, rtol=1e-10, atol=1e-13)
     for name, values in history.items():
@@ -60,9 +58,8 @@ def test_a_part_is_not_in_the_phase_of_the_whole(data):
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 333])
-def test_more_threads_than_rows(batch_size, data, monkeypatch):
+def test_more_threads_than_rows(batch_size, data):
     alone, _, _ = train(data, 1, batch_size=batch_size)
-    monkeypatch.setattr(compiled_replay, "WORTH_THREADS", 0)
     np.testing.assert_allclose(train(data, 4, batch_size=batch_size)[0], alone, rtol=1e-9, atol=1e-12)
 
 
@@ -86,19 +83,17 @@ def test_what_is_fused(data):
 @pytest.mark.parametrize("optimizer", [nl.SGD, nl.Adam, lambda lr: nl.SGD(lr, momentum=0.9, weight_decay=0.01)])
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("batch_size", [100, 333])
-def test_tiles_equal_the_whole_batch(batch_size, threads, optimizer, data, monkeypatch):
+def test_tiles_equal_the_whole_batch(batch_size, threads, optimizer, data):
     """A batch cut into tiles, with rows left over, gives what it gives in one piece; so do its metrics."""
     whole, history, _ = train(data, 1, optimizer=optimizer, batch_size=batch_size)
-    monkeypatch.setattr(compiled_replay, "WORTH_THREADS", 0)
-    monkeypatch.setattr(tiling, "SMALLEST_TILE", 16)
-    monkeypatch.setattr(tiling, "TILE_BYTES", 16_000)
-    cut, found, trainer = train(data, threads, optimizer=optimizer, batch_size=batch_size)
-    tiles = tile(trainer.tape.rows, threads, compiled_replay.COLUMNS)
+    small = {"device": on_threads(smallest_tile=16, tile_bytes=16_000)}
+    cut, found, trainer = train(data, threads, optimizer=optimizer, batch_size=batch_size, **small)
+    tiles = tile(trainer.tape.rows, threads, compiled_replay.COLUMNS, small["device"].limits)
     assert tiles is not None and tiles.size < batch_size // threads
     np.testing.assert_allclose(cut, whole, rtol=1e-10, atol=1e-13)
     for name, values in history.items():
         np.testing.assert_allclose(found[name], values, rtol=1e-10)
-    again = train(data, threads, optimizer=optimizer, batch_size=batch_size)[0]
+    again = train(data, threads, optimizer=optimizer, batch_size=batch_size, **small)[0]
     np.testing.assert_array_equal(again, cut)  # the same bits each time
 
 
@@ -117,14 +112,12 @@ def test_a_tile_writes_nothing_beside_its_part_of_the_outputs(output, rng, rows=
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_tiles_draw_the_same_dropout(threads, data, monkeypatch):
+def test_tiles_draw_the_same_dropout(threads, data):
     runs = []
     for bytes_of_a_tile in (10**9, 16_000):
-        monkeypatch.setattr(tiling, "SMALLEST_TILE", 16)
-        monkeypatch.setattr(tiling, "TILE_BYTES", bytes_of_a_tile)
-        monkeypatch.setattr(compiled_replay, "WORTH_THREADS", 0)
+        device = on_threads(smallest_tile=16, tile_bytes=bytes_of_a_tile)
         layers = nl.Dense(50, 30), nl.ReLU(), nl.Dropout(0.5), nl.Dense(30, 7)
-        net = nl.Sequential(*layers, device="numba", dtype="float64", seed=2)
+        net = nl.Sequential(*layers, device=device, dtype="float64", seed=2)
         net.threads = threads
         nl.Trainer(net, nl.CategoricalCrossEntropy(from_logits=True)).fit(*data, 2, 300, progress=False)
         runs.append(net.parameters.copy())
@@ -133,12 +126,12 @@ def test_tiles_draw_the_same_dropout(threads, data, monkeypatch):
 
 def test_no_tiles_for_small_batches_large_weights_or_rows_that_meet(data):
     rows = train(data, 1)[2].tape.rows
-    assert tile(rows, 1, compiled_replay.COLUMNS) is None
+    assert tile(rows, 1, compiled_replay.COLUMNS, TileLimits()) is None
     x, y = np.zeros((4000, 700)), np.zeros(4000, int)
     net = nl.mlp([700, 500, 7], output="softmax", device="numba", dtype="float64")
     steps = nl.steps.Steps((trainer := nl.Trainer(net, "cce"))._step(), *trainer._data(x, y), 4000, 1)
-    assert net.gradients.nbytes > tiling.MOST_GRADIENTS
-    assert tile(steps.program.tape.rows, 1, compiled_replay.COLUMNS) is None
+    assert net.gradients.nbytes > TileLimits.most_gradients
+    assert tile(steps.program.tape.rows, 1, compiled_replay.COLUMNS, TileLimits()) is None
 
 
 def test_phases_keep_what_depends_on_each_other_apart(data):
@@ -254,7 +247,6 @@ def test_joblib_shares_out_the_cpus_among_its_workers(monkeypatch):
 @pytest.fixture
 def late(monkeypatch):
     """Let threads come late to every call of the replay, or not at all."""
-    monkeypatch.setattr(compiled_replay, "WORTH_THREADS", 0)
     run = compiled_replay.table.replay
 
     def make(threads, seconds):
@@ -278,14 +270,13 @@ def late(monkeypatch):
 @pytest.mark.parametrize("seconds", [0.002, 0.1, None])
 @pytest.mark.parametrize("threads", [{0}, {2}, {0, 1}])
 @pytest.mark.parametrize("batch_size", [20, 333])  # the latter runs in tiles, if they may be small
-def test_nobody_waits_for_a_thread_that_is_not_at_work(batch_size, threads, seconds, data, late, monkeypatch):
+def test_nobody_waits_for_a_thread_that_is_not_at_work(batch_size, threads, seconds, data, late):
     """Others do its parts, and it comes to the same bits: what is computed does not depend on who does it."""
-    monkeypatch.setattr(tiling, "SMALLEST_TILE", 8)
-    monkeypatch.setattr(tiling, "TILE_BYTES", 10_000)
-    together, history, trainer = train(data, 3, batch_size=batch_size)
+    device = on_threads(smallest_tile=8, tile_bytes=10_000)
+    together, history, trainer = train(data, 3, batch_size=batch_size, device=device)
     assert ("tiles" in trainer.plan()) == (batch_size == 333)
     late(threads, seconds)
-    found, found_history, _ = train(data, 3, batch_size=batch_size)
+    found, found_history, _ = train(data, 3, batch_size=batch_size, device=device)
     np.testing.assert_array_equal(found, together)
     assert dict(found_history) == dict(history)
 
@@ -295,7 +286,7 @@ def test_nobody_waits_for_a_thread_that_is_not_at_work(batch_size, threads, seco
 def test_divergence_is_seen_at_its_step_whoever_is_late(threads, row, batch, data, late):
     late(threads, 0.01)
     x, y = data[0].astype(np.float32), np.eye(7, dtype=np.float32)[data[1]]
-    net = nl.mlp([50, 64, 7], hidden="relu", device="numba", seed=0)
+    net = nl.mlp([50, 64, 7], hidden="relu", device=on_threads(), seed=0)
     net.threads = 2
     x[row] = 1e30
     with pytest.raises(nl.DivergedError, match=rf"epoch 1, batch {batch}\b"):
@@ -303,7 +294,6 @@ def test_divergence_is_seen_at_its_step_whoever_is_late(threads, row, batch, dat
 
 
 def test_threads_that_cannot_be_had_are_done_without(data, monkeypatch):
-    monkeypatch.setattr(compiled_replay, "WORTH_THREADS", 0)
     together, _, _ = train(data, 3)
     start, started = threads_of_a_call.start_new_thread, []
 
@@ -319,7 +309,6 @@ def test_threads_that_cannot_be_had_are_done_without(data, monkeypatch):
 
 def test_nobody_waits_for_a_thread_that_never_begins(data, monkeypatch):
     """One that was started, but found no memory for its first call."""
-    monkeypatch.setattr(compiled_replay, "WORTH_THREADS", 0)
     together, _, _ = train(data, 3)
     monkeypatch.setattr(threads_of_a_call, "start_new_thread", lambda *arguments: 0)
     np.testing.assert_array_equal(train(data, 3)[0], together)
@@ -350,7 +339,6 @@ except MemoryError:
 
 @pytest.mark.parametrize("error", [LookupError, MemoryError])
 def test_an_error_of_a_thread_is_raised_but_where_it_only_had_no_memory_for_its_work(error, data, monkeypatch):
-    monkeypatch.setattr(compiled_replay, "WORTH_THREADS", 0)
     together = train(data, 2)[0]
     run, begun = compiled_replay.table.replay, threading.Event()
 
@@ -380,7 +368,6 @@ def ended_soon(there):
 
 @pytest.mark.parametrize("where", ["while threads start", "before the first begins"])
 def test_an_interrupt_leaves_whole_steps_and_no_thread_behind(where, data, monkeypatch):
-    monkeypatch.setattr(compiled_replay, "WORTH_THREADS", 0)
     parameters = []
     for interrupt in (False, True):
         _, _, trainer = train(data, 3)
@@ -415,7 +402,6 @@ def test_an_interrupt_leaves_whole_steps_and_no_thread_behind(where, data, monke
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timer that interrupts")
 def test_many_interrupts_at_once_leave_no_thread_behind(data, monkeypatch):
-    monkeypatch.setattr(compiled_replay, "WORTH_THREADS", 0)
     _, _, trainer = train(data, 3)
     steps = nl.steps.Steps(trainer._step(), *trainer._data(*data), 100, 1)
     run, at_work, waited_for = compiled_replay.table.replay, set(), set()

@@ -5,12 +5,12 @@ import threading
 
 import numpy as np
 import pytest
+from helpers import on_threads
 
 import nnlite as nl
 from nnlite.devices import get_device
 from nnlite.devices.common.arena import Arena
 from nnlite.devices.common.recording import NotRecordableError, Recorder, Symbol
-from nnlite.devices.cpu import replay as compiled_replay
 
 
 @pytest.fixture
@@ -307,13 +307,12 @@ class NotForNumba(nl.Layer):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_users_own_kernels_are_recorded(dtype, threads, device, data, monkeypatch):
+def test_a_users_own_kernels_are_recorded(dtype, threads, device, data):
+    device = on_threads() if device == "numba" else device
     runs = []
     for replay in ("eager", "auto"):
         net = nl.Sequential(nl.Dense(3, 4), Swish(), nl.Dense(4, 2), device=device, dtype=dtype)
         net.threads = threads
-        if device == "numba":
-            monkeypatch.setattr(compiled_replay, "WORTH_THREADS", 0)
         trainer = nl.Trainer(net, "mse", ClippedSGD(lr=0.5), replay=replay)
         trainer.fit(*data, epochs=3, batch_size=5, progress=False)
         runs.append(net.backend.to_numpy(net.parameters))
@@ -363,8 +362,8 @@ class Named(nl.Layer):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_users_own_names_mean_nothing(threads, device, data, monkeypatch):
-    monkeypatch.setattr(compiled_replay, "WORTH_THREADS", 0)
+def test_a_users_own_names_mean_nothing(threads, device, data):
+    device = on_threads() if device == "numba" else device
     runs = []
     for replay in ("eager", "auto"):
         layer = Named()
@@ -392,9 +391,7 @@ def of_another_shape(x):
 
 @pytest.mark.parametrize("kernel", [fails_late, of_another_shape])
 @pytest.mark.parametrize("threads", [1, 2, 3, 4])
-def test_an_error_in_a_compiled_kernel_stops_the_training(kernel, threads, data, monkeypatch):
-    monkeypatch.setattr(compiled_replay, "WORTH_THREADS", 0)
-
+def test_an_error_in_a_compiled_kernel_stops_the_training(kernel, threads, data):
     class Layer(nl.Layer):
         def forward(self, x):
             return self.ops.call(kernel, x)
@@ -404,7 +401,7 @@ def test_an_error_in_a_compiled_kernel_stops_the_training(kernel, threads, data,
 
     x, y = data[0].copy(), data[1]
     x[17 if threads < 3 else slice(None), 0] = 1000  # one thread fails, or all at once
-    net = nl.Sequential(Layer(), nl.Dense(3, 2), device="numba", dtype="float64")
+    net = nl.Sequential(Layer(), nl.Dense(3, 2), device=on_threads(), dtype="float64")
     net.threads = threads
     before = net.parameters.copy()
     trainer = nl.Trainer(net, "mse", nl.SGD(lr=1e-9))
@@ -412,7 +409,7 @@ def test_an_error_in_a_compiled_kernel_stops_the_training(kernel, threads, data,
         with pytest.raises(RuntimeError, match="a kernel of your own raised an error in compiled code"):
             trainer.fit(x, y, epochs=2, batch_size=23, progress=False)
     np.testing.assert_array_equal(net.parameters, before)
-    fine = nl.mlp([3, 2], device="numba")
+    fine = nl.mlp([3, 2], device=net.backend)
     nl.Trainer(fine).fit(*data, progress=False)  # nor is anybody else's stopped
 
 

@@ -22,15 +22,15 @@ import sys
 import time
 from collections import Counter
 from contextlib import ExitStack
+from dataclasses import replace
 from unittest import mock
 
 import numpy as np
 
 import nnlite as nl
-from nnlite.devices.common import tiles
 from nnlite.devices.common.arena import ALIGNMENT, Arena
-from nnlite.devices.cpu import replay
 from nnlite.devices.cpu.device import NumbaDevice
+from nnlite.devices.cpu.limits import CpuLimits
 
 PAGE = mmap.PAGESIZE
 HIDDEN = ("identity", "relu", "sigmoid", "softplus", "tanh", "tanh_offset")
@@ -190,13 +190,11 @@ class Net:
         """Train it both ways; AssertionError where they disagree."""
         expected, parameters, _ = self.train("numpy")
         size, number = self.tile
-        with ExitStack() as stack:
-            stack.enter_context(Guards(self.at_the_end, self.padded))
-            stack.enter_context(mock.patch.object(tiles, "SMALLEST_TILE", size))
-            stack.enter_context(mock.patch.object(tiles, "TILE_BYTES", number))
-            if self.many:
-                stack.enter_context(mock.patch.object(replay, "WORTH_THREADS", 0))
-            found, moved, trainer = self.train("numba")
+        limits = CpuLimits(smallest_tile=size, tile_bytes=number)
+        if self.many:
+            limits = replace(limits, worth_threads=0)
+        with Guards(self.at_the_end, self.padded):
+            found, moved, trainer = self.train(NumbaDevice(limits))
         assert trainer.plan().startswith("compiled"), trainer.plan()
         # float64: a million times its rounding. float32: a thousand times, for sums of some hundred numbers over some
         # dozen steps, of which each begins where the one before was off.

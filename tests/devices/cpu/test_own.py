@@ -11,13 +11,13 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from helpers import on_threads
 
 import nnlite as nl
 from nnlite.devices.common.arena import Arena
 from nnlite.devices.common.kernel import kernel
 from nnlite.devices.common.lines import line
 from nnlite.devices.common.recording import NotRecordableError, Recorder, Row, Symbol
-from nnlite.devices.cpu import replay as compiled_replay
 from nnlite.devices.cpu import table
 from nnlite.devices.cpu.own import own_loop
 
@@ -167,7 +167,7 @@ def test_results_must_have_the_shape_that_the_signature_says(wanted):
         nl.Trainer(net, "mse", replay=wanted).fit(np.ones((9, 4)), np.ones((9, 2)), progress=False)
 
 
-def test_rows_of_a_batch_that_do_not_come_first_stay_on_one_thread(monkeypatch):
+def test_rows_of_a_batch_that_do_not_come_first_stay_on_one_thread():
     @kernel("x (N,K), scale -> t (K,N)")
     def transposed(x, scale):
         return x.T * scale
@@ -180,10 +180,9 @@ def test_rows_of_a_batch_that_do_not_come_first_stay_on_one_thread(monkeypatch):
         def forward(self, x):
             return self.ops.call(back, self.ops.call(transposed, x, self.scale), 1.0)
 
-    monkeypatch.setattr(compiled_replay, "WORTH_THREADS", 0)
     expected, _ = trained(Scale(0.5), "numpy")
     for threads in (1, 2, 3):
-        found, trainer = trained(There(0.5), threads=threads)
+        found, trainer = trained(There(0.5), on_threads(), threads)
         assert f"on {threads} thread" in trainer.plan()
         np.testing.assert_allclose(found, expected, rtol=1e-12)
 

@@ -19,6 +19,8 @@ import pytest
 import nnlite as nl
 from nnlite.devices.common.reference import KERNELS
 from nnlite.devices.cuda import choice, cublas, machine, persistent
+from nnlite.devices.cuda.device import CupyDevice
+from nnlite.devices.cuda.limits import CudaLimits
 
 stand_in_module = sys.modules["stand_in"]
 CARDS = ("75", "80", "86", "90", "100", "120")  # compute capabilities, from Turing to Blackwell
@@ -195,14 +197,14 @@ def test_products_by_cublas(net, dtype, stand_in, monkeypatch):
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_several_blocks_share_out_a_step(order, optimizer, stand_in, monkeypatch):
-    monkeypatch.setattr(choice, "ONE_BLOCK", 0)
+def test_several_blocks_share_out_a_step(order, optimizer, stand_in):
+    device = CupyDevice(limits=CudaLimits(one_block=0))
     stand_in_module.settings.order = ORDERS.get(order, order)
     setting = {"optimizer": optimizer, "dropout": 0.2}
-    found = train(stand_in, (9, 20, 5), "cce", "persistent", **setting)
+    found = train(device, (9, 20, 5), "cce", "persistent", **setting)
     assert "3 blocks" in found[2]
     assert_alike(found, train("numpy", (9, 20, 5), "cce", **setting), 2e-6)
-    again = train(stand_in, (9, 20, 5), "cce", "persistent", **setting)
+    again = train(device, (9, 20, 5), "cce", "persistent", **setting)
     assert all(np.array_equal(again[0][name], value) for name, value in found[0].items())  # the same bits
 
 
@@ -237,12 +239,12 @@ def in_a_process_of_its_own(function, *arguments):
 @pytest.mark.parametrize("blocks", [1, 3])
 def test_a_missing_stop_in_the_table_is_caught(blocks, stand_in, monkeypatch):
     """Every stop of a table is needed: without it, some order of threads gives other numbers."""
-    monkeypatch.setattr(choice, "ONE_BLOCK", 10**9 if blocks == 1 else 0)
-    monkeypatch.setattr(persistent, "THREADS", 64)  # few, so that they do not make the same numbers in every kernel
+    # few threads, so that they do not make the same numbers in every kernel
+    device = CupyDevice(limits=CudaLimits(one_block=10**9 if blocks == 1 else 0, threads=64))
     net = {"sizes": (9, 40, 5), "loss": "cce", "batch": 23}
     expected = train("numpy", **net)
     whole = persistent.PersistentReplay._lines
-    stops = [line[0] for line in lines_of(stand_in, whole, monkeypatch, net) if line[0] < 2]
+    stops = [line[0] for line in lines_of(device, whole, monkeypatch, net) if line[0] < 2]
     missed = []
     for gone in range(len(stops)):
 
@@ -254,12 +256,12 @@ def test_a_missing_stop_in_the_table_is_caught(blocks, stand_in, monkeypatch):
             return lines
 
         monkeypatch.setattr(persistent.PersistentReplay, "_lines", without)
-        if not in_a_process_of_its_own(differs, stand_in, net, expected):
+        if not in_a_process_of_its_own(differs, device, net, expected):
             missed.append(gone)
     assert stops and missed == []
 
 
-def lines_of(stand_in, whole, monkeypatch, net):
+def lines_of(device, whole, monkeypatch, net):
     """The lines of the first block's first table."""
     seen = []
 
@@ -268,7 +270,7 @@ def lines_of(stand_in, whole, monkeypatch, net):
         return seen[-1]
 
     monkeypatch.setattr(persistent.PersistentReplay, "_lines", watched)
-    train(stand_in, **net, replay="persistent")
+    train(device, **net, replay="persistent")
     return seen[0]
 
 
@@ -281,7 +283,7 @@ def test_a_missing_barrier_in_a_source_is_caught(file, stand_in, monkeypatch):
     for found in re.finditer(r"__syncthreads\(\);", text):
         broken = text[: found.start()] + text[found.end() :]
         monkeypatch.setattr(stand_in_module.settings, "edit", lambda code, broken=broken: code.replace(text, broken))
-        if not in_a_process_of_its_own(differs_in_any, stand_in, expected):
+        if not in_a_process_of_its_own(differs_in_any, expected):
             missed.append(text[: found.start()].count("\n") + 1)
     assert missed == []
 
@@ -293,11 +295,10 @@ BROKEN = (
 )
 
 
-def differs_in_any(device, expected):
+def differs_in_any(expected):
     """Whether one of the nets goes wrong in one of the ways to replay."""
     for one_block, replay in ((10**9, "persistent"), (0, "persistent"), (0, "graph")):
-        choice.ONE_BLOCK = one_block
-        sys.modules["nnlite.devices"]._make.cache_clear()
+        device = CupyDevice(limits=CudaLimits(one_block=one_block))
         if any(differs(device, net, known, replay) for net, known in zip(BROKEN, expected)):
             return True
     return False

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import nnlite as nl
-from nnlite.devices.cuda import choice
-from nnlite.devices.cuda.device import OutOfGPUMemoryError, why_not
+from nnlite.devices.cuda.device import CupyDevice, OutOfGPUMemoryError, why_not
+from nnlite.devices.cuda.limits import CudaLimits
 
 stand_in_module = sys.modules["stand_in"]
 
@@ -25,16 +25,15 @@ def trainer_for(device, sizes=(6, 8, 3), **options):
 # ---- the way to replay ---------------------------------------------------------------------------------------------
 
 
-def test_the_plan_says_what_was_chosen_and_why(stand_in, monkeypatch):
+def test_the_plan_says_what_was_chosen_and_why(stand_in):
     x, y = problem()
     trainer = trainer_for(stand_in)
     assert trainer.plan() == "nothing has been trained yet"
     trainer.fit(x, y, progress=False)
     assert trainer.plan().startswith("persistent kernel: one block of 128 threads, the net in its shared memory (")
-    monkeypatch.setattr(choice, "PERSISTENT", 10)
-    trainer = trainer_for(stand_in)
+    trainer = trainer_for(CupyDevice(limits=CudaLimits(persistent=10, steps=4)))
     trainer.fit(x, y, progress=False)
-    assert trainer.plan().startswith("CUDA graph of 16 steps of 15 rows: a step's work is 1,")
+    assert trainer.plan().startswith("CUDA graph of 4 steps of 15 rows: a step's work is 1,")
     assert "more than 10; products by a kernel of our own, since there is no cuBLAS" in trainer.plan()
     trainer.replay = "eager"
     trainer.fit(x, y, progress=False)
