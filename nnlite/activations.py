@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 from .gate import choose
-from .layers import Kept, Layer
+from .layers import Layer
 
 
 class Activation(Layer):
     """A layer without parameters that names its two kernels."""
 
-    y: Any = Kept()  # (N, K), the last output
+    kept = ("y",)
+    y: Any  # (N, K), the last output
 
 
 class Identity(Activation):

@@ -13,6 +13,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -396,8 +397,15 @@ class Checked:
         self.device = device
 
     def __getattr__(self, kernel_name: str) -> Any:
-        kernel = getattr(self.device.ops, kernel_name)
-        signature = kernel.signature
+        return self._checked(getattr(self.device.ops, kernel_name), kernel_name)
+
+    def call(self, kernel: Any, *operands: Any) -> Any:
+        """Call a kernel that is in no table: a user's own."""
+        return self._checked(partial(self.device.ops.call, kernel), kernel.__name__, kernel.signature)(*operands)
+
+    def _checked(self, kernel: Any, kernel_name: str, signature: Any = None) -> Any:
+        """The kernel, for operands in any form."""
+        signature = signature or kernel.signature
 
         def call(*operands: Any) -> Any:
             arrays = {
@@ -422,8 +430,11 @@ class Checked:
             checked = [arrays.get(name, value) for name, value in zip(signature.operands, operands, strict=True)]
             signature.sizes(checked, kernel_name)
             results = kernel(*checked)
-            if isinstance(results, tuple):
-                return tuple(result.reshape(*lead, result.shape[-1]) for result in results)
-            return results if results is None else results.reshape(*lead, results.shape[-1])
+            several = isinstance(results, tuple)
+            shaped = tuple(
+                result.reshape(*lead, result.shape[-1]) if (signature.results[name] or ())[:-1] == ("N",) else result
+                for name, result in zip(signature.fresh, results if several else (results,))
+            )
+            return shaped if several else shaped[0] if shaped else None
 
         return call

@@ -6,9 +6,8 @@ network's; used by itself, it makes its own when they are first asked for.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -16,33 +15,9 @@ from .devices import get_device
 from .devices.device import Device
 from .gate import Checked, integer, number, parameter
 from .initializers import Initializer, initializer
+from .programs import twin_of
 
 L = TypeVar("L", bound="Layer")
-
-
-class Own:
-    """An attribute that a layer outside of any network makes, with all others of this kind, when it is asked for."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    def __get__(self, layer: Layer | None, owner: type) -> Any:
-        if layer is None:
-            return self
-        if not layer.attached:
-            layer.attach_alone()
-        if self.name not in vars(layer):
-            raise AttributeError(f"{type(layer).__name__} has no attribute {self.name!r}")
-        return vars(layer)[self.name]
-
-
-class Kept:
-    """What a forward keeps for the backward: it is not there before."""
-
-    def __get__(self, layer: Layer | None, owner: type) -> Any:
-        if layer is None:
-            return self
-        raise AttributeError(f"{type(layer).__name__}.backward needs a forward before it")
 
 
 class Layer:
@@ -50,13 +25,19 @@ class Layer:
 
     One with parameters also sets `shapes`, name -> shape, and draws their first values in `initial`; `self.W` and its
     gradient `self.dW` are then there for a parameter named "W". What a layer keeps from one step to the next and no
-    gradient moves, such as a counter, is its `state`: name -> first value, an array of integers or of floats.
+    gradient moves, such as a counter, is its `state`: name -> first value, an array of integers or of floats. Steps are
+    made by twins of the layer (see `on`): what a forward sets to other attributes is there for its backward only.
+
+    A recorded step has numbers of the layer's attributes in it, also of those in lists, tuples and dicts, and is
+    recorded anew after one of them has changed. What lies in arrays or in other objects is not looked at.
     """
 
-    ops: Any = Own()  # the kernels of the device it is on
+    ops: Any  # the kernels of the device it is on
+    kept: tuple[str, ...] = ()  # names of what a forward keeps for its backward
     taken = False  # whether a network has it
+    at_work = False  # whether it is a twin that makes a step
     training = False  # whether this is a step of training; a prediction is made without what is only for training
-    changes = 0  # how often an attribute of any layer was set: what was recorded before may be out of date
+    changes: Any = None  # another object whenever an attribute of any layer has been set: recordings may be out of date
 
     def __init__(self, *, device: str | Device = "numpy") -> None:
         self.shapes: dict[str, tuple[int, ...]] = {}
@@ -95,15 +76,17 @@ class Layer:
 
     def on(self: L, ops: Any, arrays: Mapping[str, Any], training: bool = False) -> L:
         """The same layer with these kernels on these arrays; this one is left as it is."""
-        twin = copy.copy(self)
-        vars(twin).update(training=training)
+        twin = twin_of(self, Layer, without=self.kept)
+        vars(twin).update(training=training, at_work=True)
         twin.attach(ops, arrays)
         return twin
 
     def attach_alone(self) -> None:
         """Use arrays of its own, in float64: first values, or what has been assigned."""
         device = get_device(self.device)
-        values = {**self._drawn(), **self.assigned()}
+        drawn = self.initial(np.random.Generator(np.random.PCG64(0)))
+        values = {**drawn, **self.assigned()}
+        vars(self)["drawn"] = {name: np.array(drawn[name], np.float64) for name in self.shapes}
         arrays = {name: device.asarray(np.array(values[name], np.float64)) for name in self.shapes}
         gradients = {f"d{name}": device.zeros(shape, np.float64) for name, shape in self.shapes.items()}
         self.attach(Checked(device), arrays | gradients | self.state_on(device, np.float64))
@@ -119,8 +102,7 @@ class Layer:
 
     def first(self, name: str, dtype: Any) -> np.ndarray:
         """A copy of this state in main memory as it is, or as it is at first; floats in this dtype."""
-        value = vars(self).get(name, self.state[name])
-        value = np.array(value.get() if hasattr(value, "get") else value)
+        value = _host(vars(self).get(name, self.state[name]))
         return value.astype(dtype if value.dtype.kind == "f" else np.int64)
 
     @property
@@ -130,40 +112,75 @@ class Layer:
 
     def assigned(self) -> dict[str, np.ndarray]:
         """The parameters of a layer outside of any network that are not as they were drawn, by name."""
-        there = {name: vars(self)[name] for name in self.shapes if name in vars(self)}
-        host = {name: np.asarray(a.get() if hasattr(a, "get") else a) for name, a in there.items()}
-        drawn = self._drawn() if host else {}
-        return {name: a for name, a in host.items() if not np.array_equal(a, drawn[name])}
+        drawn = vars(self).get("drawn", {})
+        there = {name: _host(vars(self)[name]) for name in self.shapes if name in vars(self)}
+        return {name: a for name, a in there.items() if not np.array_equal(a, drawn.get(name))}
 
-    def _drawn(self) -> Mapping[str, np.ndarray]:
-        return self.initial(np.random.Generator(np.random.PCG64(0)))
+    def _place(self, name: str) -> tuple[tuple[int, ...], Any] | None:
+        """Shape and dtype of the array of this name, a parameter, its gradient or a state; None if it is none."""
+        shapes, state = vars(self).get("shapes", {}), vars(self).get("state", {})
+        for each in (name, name[1:] if name.startswith("d") else name):
+            if each in shapes:
+                return shapes[each], np.float64
+        if name in state:
+            first = np.asarray(state[name])
+            return first.shape, np.float64 if first.dtype.kind == "f" else np.int64
+        return None
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Numbers that are assigned to a parameter or its gradient go to where its numbers are."""
-        Layer.changes += 1
-        shapes = vars(self).get("shapes", {})
-        shape = shapes.get(name) or (shapes.get(name[1:]) if name[0] == "d" else None)
-        if shape is None:
+        """Numbers that are assigned to a parameter, its gradient or a state go to where its numbers are."""
+        found, place, told = self._place(name), vars(self).get(name), f"{type(self).__name__}.{name}"
+        if found is None:
             vars(self)[name] = value
         elif not self.attached:
-            vars(self)[name] = parameter(value, shape, get_device("numpy"), np.float64, f"{type(self).__name__}.{name}")
-        elif value is not vars(self)[name]:  # which it is after layer.W -= …
-            place = vars(self)[name]
-            numbers = parameter(value, shape, get_device(self.device), place.dtype, f"{type(self).__name__}.{name}")
-            place[...] = numbers
+            vars(self)[name] = np.array(parameter(value, *found[:1], get_device("numpy"), found[1], told))
+        elif value is place:  # as after layer.W -= …
+            pass
+        elif self.at_work:  # in a step, where what is not finite is a matter of the trainer's
+            if np.shape(value) != found[0]:
+                raise ValueError(f"{told} has shape {np.shape(value)}, expected {found[0]}")
+            vars(self)[name][...] = value
+        else:
+            numbers = parameter(value, found[0], get_device(self.device), vars(self)[name].dtype, told)
+            vars(self)[name][...] = numbers
+        Layer.changes = object()  # after the change: whoever sees it in another thread sees the new attribute
+
+    if not TYPE_CHECKING:  # or every misspelt name would pass for an attribute
+
+        def __getattr__(self, name: str) -> Any:
+            """What is not there. A layer outside of any network makes its arrays when one is first asked for."""
+            kind = type(self).__name__
+            if not self.attached and (name == "ops" or self._place(name)):
+                self.attach_alone()
+                return vars(self)[name]
+            if name in ("shapes", "state", "device"):
+                raise AttributeError(f"{kind}.__init__ must call super().__init__() before it uses {name!r}")
+            if name in self.kept:
+                raise AttributeError(f"{kind}.backward needs a forward before it")
+            raise AttributeError(f"{kind} has no attribute {name!r}")
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy needs: not the arrays, which are views of the network's, nor what the last forward kept."""
-        own = {"ops", "x", "y", "mask", "training", "taken"}
+        """What a copy needs: not the arrays, which are views of the network's, nor what the last forward kept.
+
+        Of a layer outside of any network, the parameters that have been assigned.
+        """
+        without = {"ops", "drawn", "training", "taken", "at_work", *self.kept}
         if self.attached:
-            own |= {*self.shapes, *(f"d{name}" for name in self.shapes)}
-        return {name: value for name, value in vars(self).items() if name not in own}
+            without |= {*self.shapes, *(f"d{name}" for name in self.shapes)}
+        state = {name: value for name, value in vars(self).items() if name not in without}
+        state |= {name: _host(state[name]) for name in self.state if name in state}
+        return state if self.taken else state | self.assigned()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(str(value) for value in self.config().values())})"
+
+
+def _host(array: Any) -> np.ndarray:
+    """A copy in main memory."""
+    return np.array(array.get() if hasattr(array, "get") else array)
 
 
 class Dense(Layer):
@@ -177,9 +194,12 @@ class Dense(Layer):
     (1, 2)
     """
 
-    W, b = Own(), Own()  # (inputs, outputs), (outputs,)
-    dW, db = Own(), Own()
-    x: Any = Kept()  # (N, inputs), of the last forward
+    W: Any  # (inputs, outputs)
+    b: Any  # (outputs,)
+    dW: Any
+    db: Any
+    kept = ("x",)
+    x: Any  # (N, inputs), of the last forward
 
     def __init__(
         self,
@@ -240,14 +260,15 @@ class Dropout(Layer):
     array([[2., 0., 0., 2., 0., 0.]])
     """
 
-    draws = Own()  # (1,), how often it has drawn
+    draws: Any  # (1,), how often it has drawn
     key = 0
+    kept = ("mask",)
+    mask: Any  # (N, K), of the last forward; None for one that dropped nothing
 
     def __init__(self, rate: float = 0.5, *, device: str | Device = "numpy") -> None:
         super().__init__(device=device)
         self.rate = number(rate, "rate", least=0, below=1)
         self.state = {"draws": np.zeros(1, np.int64)}
-        self.mask: Any = None  # (N, K), of the last forward; None for one that dropped nothing
 
     def forward(self, x: Any) -> Any:
         if not self.training:

@@ -6,7 +6,6 @@ name in `slots`. Learning rate and step counter are one-element arrays beside th
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,13 +13,13 @@ import numpy as np
 
 from . import gate
 from .network import Sequential
+from .programs import twin_of
 
 
 class Optimizer:
     """What all optimizers share: the learning rate, weight decay, and arrays for what a rule remembers."""
 
     slots: tuple[str, ...] = ()  # names of the arrays (P,) that the rule keeps, zero at first
-    in_arrays = ("_lr",)  # attributes that a recorded step reads from arrays
     rate: Any  # (1,), the learning rate on the device
     steps: Any  # (1,), how many steps were made, for the rules that count them
 
@@ -66,7 +65,7 @@ class Optimizer:
 
     def on(self, network: Sequential, arrays: Mapping[str, Any]) -> Optimizer:
         """The same optimizer for this network on these arrays; this one is left as it is."""
-        twin = copy.copy(self)
+        twin = twin_of(self)
         vars(twin).update({name: arrays[name] for name in self.names}, network=network)
         return twin
 
@@ -110,6 +109,7 @@ class SGD(Optimizer):
     1983). weight_decay λ adds λ w to dw.
     """
 
+    in_arrays = ("_lr",)  # attributes that a recorded step reads from arrays
     velocity: Any  # (P,)
 
     def __init__(
@@ -161,6 +161,7 @@ class Adam(Optimizer):
     """Steps scaled by running means of dw and dw²: w ← w − lr m̂ / (√v̂ + ε) (Kingma and Ba 2015, algorithm 1)."""
 
     slots = ("m", "v")
+    in_arrays = ("_lr",)
     m: Any  # (P,), running mean of dw
     v: Any  # (P,), of dw²
 

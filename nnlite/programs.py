@@ -9,10 +9,12 @@ recorded, because something in it is no kernel, is done by Python step by step: 
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,6 +23,7 @@ from .devices.common.planning import work
 from .devices.common.recording import NotRecordableError, Recorder, Tape
 from .devices.device import Device, Replay
 
+T = TypeVar("T")
 Make = Callable[[Any, Mapping[str, Any]], Callable[[int], None]]
 
 # What may be raised by something that asks an array for numbers while there are only symbols.
@@ -28,7 +31,8 @@ NOT_RECORDED = (NotRecordableError, TypeError, AttributeError)
 MOST_KEPT = 16
 WORTH_THREADS = 3_000_000  # of `work`, of which a core does about eight in a nanosecond; a thread costs some 100 µs
 PARTS = 4  # for each thread: one that is late leaves the others little to wait for
-PLAIN = (bool, int, float, str, tuple, type(None), np.generic)
+PLAIN = (bool, int, float, complex, str, bytes, type(None), np.generic)
+INSIDE = (list, tuple, dict, set)  # which may change, or have in them what changes
 
 
 class Program:
@@ -151,7 +155,9 @@ class Sweep:
             zeros = self.device.zeros
             own = {"position": zeros(1, np.int64), "sums": zeros(self.size, np.float64)}
             arena = Arena(self.device, self.dtype, {**data, **own, **self.arrays})
-            return Program(self.make, arena, size, how=self.how)
+            program = Program(self.make, arena, size, how=self.how)
+            program.replay.release()  # the data are the caller's, and may be large
+            return program
 
     def _back(self, size: int, program: Program) -> None:
         free = self.free.setdefault(size, [])
@@ -220,10 +226,13 @@ def blocks(rows: int, most: int) -> Iterator[tuple[int, int]]:
 
 
 class Kept:
-    """The programs used last, by what they were made for; one that is taken is nobody else's until it is back."""
+    """The programs used last, by what they were made for; one that is taken is nobody else's until it is back.
+
+    Threads and signal handlers may come between any two of its lines.
+    """
 
     def __init__(self) -> None:
-        self._programs: dict[Any, Any] = {}
+        self._programs: OrderedDict[Any, Any] = OrderedDict()
 
     def take(self, key: Any) -> Any:
         """The program of this key, or None."""
@@ -234,17 +243,81 @@ class Kept:
         self._programs.pop(key, None)
         self._programs[key] = program
         while len(self._programs) > MOST_KEPT:
-            self._programs.pop(next(iter(self._programs)), None)
+            with contextlib.suppress(KeyError):  # another thread has taken the last one
+                self._programs.popitem(last=False)
+
+
+# ---- twins, and what of them stands in a program -----------------------------------------------------------------
+
+
+def twin_of(part: T, layer: type | tuple[()] = (), without: Iterable[str] = ()) -> T:
+    """A copy of a layer, a loss, …, that may work without a trace in the original: lists and layers in it are copies.
+
+    Arrays and other objects are shared.
+    """
+    twin = object.__new__(type(part))
+    vars(twin).update({name: _unshared(value, layer) for name, value in vars(part).items() if name not in without})
+    return twin
+
+
+def _unshared(value: Any, layer: type | tuple[()]) -> Any:
+    if isinstance(value, layer):
+        return twin_of(value, layer)
+    if type(value) in (list, tuple):
+        return type(value)(_unshared(each, layer) for each in value)
+    if type(value) is dict:
+        return {name: _unshared(each, layer) for name, each in value.items()}
+    return copy.copy(value) if isinstance(value, (list, dict, set)) else value
 
 
 def settings(*parts: Any) -> tuple[Any, ...]:
-    """The plain attributes of these layers, losses, …: a recorded program may have them as numbers in it.
+    """The attributes of these layers, losses, …: a recorded program may have the numbers among them in it.
 
-    Those that a part names in `in_arrays` lie in an array, from which the program reads them.
+    Those that a part's class names in `in_arrays` lie in an array, from which its program reads them. (A class made
+    from it may have a rule of its own, which does not.)
     """
     found = []
     for part in parts:
-        elsewhere = getattr(part, "in_arrays", ())
-        plain = {n: v for n, v in vars(part).items() if isinstance(v, PLAIN) and n not in elsewhere}
-        found.append((type(part), plain))
+        elsewhere = {*vars(type(part)).get("in_arrays", ()), *getattr(part, "kept", ())}
+        plain = {n: value for n, value in vars(part).items() if n not in elsewhere and not _is_array(value)}
+        found.append(
+            (type(part), {n: value if isinstance(value, PLAIN) else _frozen(value) for n, value in plain.items()})
+        )
     return tuple(found)
+
+
+def changeable(part: Any) -> bool:
+    """Whether something in its attributes may change without an attribute being set."""
+    return any(isinstance(value, INSIDE) for name, value in vars(part).items() if name not in ("shapes", "state"))
+
+
+def _frozen(value: Any) -> Any:
+    """Something that is equal as long as the value is, and keeps no array."""
+    if isinstance(value, PLAIN):
+        return value
+    if _is_array(value):
+        return "an array"
+    if isinstance(value, dict):
+        return type(value), tuple((name, _frozen(each)) for name, each in value.items())
+    if isinstance(value, (list, tuple)):
+        return type(value), tuple(map(_frozen, value))
+    if isinstance(value, (set, frozenset)):
+        return type(value), frozenset(value)
+    return Itself(value)
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "shape") and not isinstance(value, np.generic)
+
+
+class Itself:
+    """Equal to the same object only, whatever that takes for equal."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Itself) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
