@@ -644,7 +644,7 @@ def test_a_prediction_between_forward_and_backward_changes_nothing(device):
     class Listed(nl.Layer):
         def __init__(self):
             super().__init__()
-            self.saved, self.inner = [None], nl.Tanh()
+            self.saved, self.inner = [None], nl.Tanh(device=device)
 
         def forward(self, x):
             self.saved[0] = self.inner.forward(x)
