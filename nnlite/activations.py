@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from .attaching import Kept
 from .gate import choose
-from .layers import Kept, Layer
+from .layers import Layer
 
 
 class Activation(Layer):
     """A layer without parameters that names its two kernels."""
 
+    kept = ("y",)
     y: Any = Kept()  # (N, K), the last output
 
 

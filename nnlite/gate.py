@@ -13,11 +13,12 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
-from .devices import Device, get_device, kernel_of
+from .devices import Device, Kernel, get_device, kernel_of
 
 T = TypeVar("T")
 HOST = get_device("numpy")  # where arrays are that no network has asked for
@@ -428,7 +429,15 @@ class Checked:
 
     def __getattr__(self, kernel_name: str) -> Any:
         kernel = getattr(self.device.ops, kernel_name)
-        signature = kernel_of(kernel).signature
+        return self._checked(kernel, kernel_of(kernel))
+
+    def call(self, kernel: Any, *operands: Any) -> Any:
+        """Call a kernel that is in no table: a user's own."""
+        return self._checked(partial(self.device.ops.call, kernel), kernel_of(kernel))(*operands)
+
+    def _checked(self, function: Any, kernel: Kernel) -> Any:
+        """What does this kernel, for operands in any form."""
+        signature = kernel.signature
 
         def call(*operands: Any) -> Any:
             arrays = {
@@ -451,10 +460,13 @@ class Checked:
                 if name not in signature.results and name not in counters:
                     arrays[name] = _brought(array, self.device, dtype)
             checked = [arrays.get(name, value) for name, value in zip(signature.operands, operands, strict=True)]
-            signature.sizes(checked, kernel_name)
-            results = kernel(*checked)
-            if isinstance(results, tuple):
-                return tuple(result.reshape(*lead, result.shape[-1]) for result in results)
-            return results if results is None else results.reshape(*lead, results.shape[-1])
+            signature.sizes(checked, kernel.name)
+            results = function(*checked)
+            several = isinstance(results, tuple)
+            shaped = tuple(
+                result.reshape(*lead, result.shape[-1]) if (signature.results[name] or ())[:-1] == ("N",) else result
+                for name, result in zip(signature.fresh, results if several else (results,))
+            )
+            return shaped if several else shaped[0] if shaped else None
 
         return call

@@ -14,8 +14,8 @@ class History(dict[str, list[float]]):
 
     def extend(self, columns: Mapping[str, list[float]]) -> None:
         """Add epochs: name -> one value for each."""
-        for name, values in columns.items():
-            self.setdefault(name, []).extend(values)
+        # All at once, so that who is interrupted finds columns of one length.
+        self.update({name: [*self.get(name, ()), *values] for name, values in columns.items()})
 
     def last(self) -> dict[str, float]:
         """The values of the last epoch."""

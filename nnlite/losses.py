@@ -6,7 +6,6 @@ reduction: "mean" over samples (and outputs), "sum" over both, "none" for ℓ (N
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from .activations import Activation, Identity, Sigmoid, Softmax
 from .devices import get_device
 from .gate import choose, finite, numeric, one_of, targets
+from .twins import twin_of
 
 
 class Loss:
@@ -90,9 +90,16 @@ class Loss:
 
     def on(self, ops: Any) -> Loss:
         """The same loss with these kernels; this one is left as it is."""
-        twin = copy.copy(self)
-        twin.ops = ops
+        twin = twin_of(self, without=("gradient",))
+        twin.ops, twin.gradient = ops, None
         return twin
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy needs: not the kernels, which are of this process, nor what the last forward kept."""
+        return vars(self) | {"ops": None, "gradient": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, ops=state["backend"].ops)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(reduction={self.reduction!r})"

@@ -20,7 +20,8 @@ from .activations import ACTIVATIONS, activation
 from .devices import Device, get_device, view
 from .initializers import Initializer
 from .layers import Dense, Dropout, Layer
-from .programs import Sweep, settings
+from .programs import Sweep
+from .twins import changeable, settings
 
 Seed = int | None
 
@@ -39,9 +40,8 @@ class Sequential:
 
     ops: Any  # the kernels of its device
     _shape: tuple[int, ...] | None  # of the last forward's result
-    _sweep: Sweep | None  # what predicts, once it has been recorded
-    _seen: Any  # after which changes of layers it has been looked at
-    _made_of: Any
+    # What predicts, once it has been recorded; after which change it was looked at, None: always; what it is made of.
+    _predicting: tuple[Sweep | None, Any, Any]
 
     def __init__(
         self,
@@ -121,17 +121,19 @@ class Sequential:
         with self.backend.explained():
             x = self.backend.borrowed(x)
             rows = x if self._as_it_is(x) else self.samples(x)
-            if self.inputs is None or self.outputs is None:  # a program has fixed widths
-                return self._handed_back(x, self.on(self.ops, self.arrays()).propagate(rows))
-            answer = self.backend.empty((len(rows), self.outputs), self.dtype)
-            if not self._predictions()({"x": rows, "answer": answer}, len(rows), most):
-                self.samples(x)  # says which number is not finite
-                answer = self.on(self.ops, self.arrays()).propagate(rows)  # all are; it was the sum of a row
-            return self._handed_back(x, answer)
-
-    def _handed_back(self, x: Any, answer: Any) -> Any:
-        """The answer where the question came from: NumPy in, NumPy out."""
+            answer = self._recorded_answer(rows, most)
+            if answer is None:
+                self.samples(x)  # says which number is not finite, if one is not
+                with np.errstate(over="ignore", invalid="ignore"):
+                    answer = self.on(self.ops, self.arrays()).propagate(rows)
         return answer if self.backend.owns(x) else self.backend.to_numpy(answer)
+
+    def _recorded_answer(self, rows: Any, most: int | None) -> Any:
+        """The answer of a recorded program; None without fixed widths, or if the sum of a row of x is not finite."""
+        if self.inputs is None or self.outputs is None:
+            return None
+        answer = self.backend.empty((len(rows), self.outputs), self.dtype)
+        return answer if self._predictions()({"x": rows, "answer": answer}, len(rows), most) else None
 
     def _as_it_is(self, x: Any) -> bool:
         """Whether x is what the gate would make of it; whether its numbers are finite is seen when they are read."""
@@ -147,14 +149,18 @@ class Sequential:
 
     def _predictions(self) -> Sweep:
         """What predicts, recorded anew after a layer has changed."""
+        sweep, seen, made_of = self._predicting
         now = Layer.changes, self.threads
-        if self._sweep is None or self._seen != now:
-            made_of = settings(*self.layers), self.threads
-            if self._sweep is None or self._made_of != made_of:
-                state = {name: array for name, array in self._arrays.items() if name != "gradients"}
-                self._sweep = Sweep(self._answering, self.backend, self.dtype, state, 1, self.threads)
-            self._seen, self._made_of = now, made_of
-        return self._sweep
+        if sweep is not None and seen == now:
+            return sweep
+        frozen = self.on(self.ops, self._arrays)  # or another thread might change it between the look and the recording
+        if sweep is None or made_of != (settings(*frozen.layers), self.threads):
+            made_of = settings(*frozen.layers), self.threads
+            state = {name: array for name, array in self._arrays.items() if name != "gradients"}
+            sweep = Sweep(frozen._answering, self.backend, self.dtype, state, 1, self.threads)
+        looked_at = None if any(map(changeable, frozen.layers)) else now
+        self._predicting = sweep, looked_at, made_of  # at once, for threads that predict together
+        return sweep
 
     def _answering(self, ops: Any, arrays: Mapping[str, Any]) -> Callable[[int], None]:
         return partial(self.on(ops, arrays).answer, arrays)
@@ -163,7 +169,13 @@ class Sequential:
         """The answers to the next n rows. This is what is recorded for predictions."""
         x = self.ops.read_rows(rows["x"], rows["position"], n)  # (n, inputs)
         self.ops.add_losses(self.ops.finite_rows(x), rows["sums"])  # which stops where a number is not finite
-        self.ops.write_rows(self.propagate(x), rows["position"], rows["answer"])  # (n, outputs)
+        y = self.propagate(x)
+        if y.shape[1:] != rows["answer"].shape[1:]:
+            raise ValueError(
+                f"the last layer gave an array of shape {y.shape}, but by outputs_for of the layers it has "
+                f"{self.outputs} columns: a layer that changes their number says so in outputs_for"
+            )
+        self.ops.write_rows(y, rows["position"], rows["answer"])  # (n, outputs)
         self.ops.advance(rows["position"], n)
 
     # ---- parameters -------------------------------------------------------------------------------------------
@@ -313,9 +325,10 @@ class Sequential:
     def on(self, ops: Any, arrays: Mapping[str, Any], training: bool = False) -> Sequential:
         """The same network with these kernels on these arrays; this one is left as it is."""
         twin = object.__new__(type(self))
-        vars(twin).update(vars(self), ops=ops, _arrays={n: arrays[n] for n in self._arrays if n in arrays}, _sweep=None)
-        own = self._views(arrays)
-        twin.layers = tuple(layer.on(ops, mine, training) for layer, mine in zip(self.layers, own))
+        own = {name: arrays[name] for name in self._arrays if name in arrays}
+        vars(twin).update(vars(self), ops=ops, _arrays=own, _predicting=(None, None, None))
+        views = self._views(arrays)
+        twin.layers = tuple(layer.on(ops, mine, training) for layer, mine in zip(self.layers, views))
         return twin
 
     def _attach(self, flat: np.ndarray, device: Device, dtype: np.dtype) -> None:
@@ -326,7 +339,7 @@ class Sequential:
         self._arrays["parameters"][...] = device.asarray(flat, dtype)
         for i, layer in enumerate(self.layers):
             self._arrays |= {f"{i}.{name}": array for name, array in layer.state_on(device, dtype).items()}
-        self._shape, self._sweep = None, None
+        self._shape, self._predicting = None, (None, None, None)
         self.inputs, self.outputs = _widths(self.layers)
         for layer, mine in zip(self.layers, self._views(self._arrays)):
             vars(layer).update(device=device, taken=True)
@@ -468,6 +481,7 @@ def _check_layers(layers: Sequence[Any]) -> None:
     for i, layer in enumerate(layers):
         if not isinstance(layer, Layer):
             raise TypeError(f"layer {i} is {layer!r}, expected a layer such as nl.Dense(2, 1) or nl.ReLU()")
+        layer.refuse_without_constructor()
         if layer.taken or id(layer) in met:
             raise ValueError(f"layer {i}, {layer!r}, is already in use; make a new one for each place")
         met.add(id(layer))

@@ -6,7 +6,6 @@ name in `slots`. Learning rate and step counter are one-element arrays beside th
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,13 +14,13 @@ import numpy as np
 from . import gate
 from .devices import view
 from .network import Sequential
+from .twins import twin_of
 
 
 class Optimizer:
     """What all optimizers share: the learning rate, weight decay, and arrays for what a rule remembers."""
 
     slots: tuple[str, ...] = ()  # names of the arrays (P,) that the rule keeps, zero at first
-    in_arrays = ("_lr",)  # attributes that a recorded step reads from arrays
     rate: Any  # (1,), the learning rate on the device
     steps: Any  # (1,), how many steps were made, for the rules that count them
 
@@ -79,7 +78,7 @@ class Optimizer:
 
     def on(self, network: Sequential, arrays: Mapping[str, Any]) -> Optimizer:
         """The same optimizer for this network on these arrays; this one is left as it is."""
-        twin = copy.copy(self)
+        twin = twin_of(self)
         vars(twin).update({name: arrays[name] for name in self.names}, network=network)
         return twin
 
@@ -123,6 +122,7 @@ class SGD(Optimizer):
     1983). weight_decay λ adds λ w to dw, that of biases too, as PyTorch does; decay_biases=False leaves biases out.
     """
 
+    in_arrays = ("_lr",)  # attributes that a recorded step reads from arrays
     velocity: Any  # (P,)
 
     def __init__(
@@ -182,6 +182,7 @@ class Adam(Optimizer):
     """
 
     slots = ("m", "v")
+    in_arrays = ("_lr",)
     m: Any  # (P,), running mean of dw
     v: Any  # (P,), of dw²
 

@@ -8,7 +8,9 @@ recorded, because something in it is no kernel, is done by Python step by step: 
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -23,7 +25,6 @@ NOT_RECORDED = (NotRecordableError, TypeError, AttributeError)
 MOST_KEPT = 16
 WORTH_THREADS = 3_000_000  # of `work`, of which a core does about eight in a nanosecond; a thread costs some 100 µs
 PARTS = 4  # for each thread: one that is late leaves the others little to wait for
-PLAIN = (bool, int, float, str, tuple, type(None), np.generic)
 
 
 class Program:
@@ -146,7 +147,9 @@ class Sweep:
             zeros = self.device.zeros
             own = {"position": zeros(1, np.int64), "sums": zeros(self.size, np.float64)}
             arena = Arena(self.device, self.dtype, {**data, **own, **self.arrays})
-            return Program(self.make, arena, size, how=self.how)
+            program = Program(self.make, arena, size, how=self.how)
+            program.replay.release()  # the data are the caller's, and may be large
+            return program
 
     def _back(self, size: int, program: Program) -> None:
         free = self.free.setdefault(size, [])
@@ -204,10 +207,13 @@ def blocks(rows: int, most: int) -> Iterator[tuple[int, int]]:
 
 
 class Kept:
-    """The programs used last, by what they were made for; one that is taken is nobody else's until it is back."""
+    """The programs used last, by what they were made for; one that is taken is nobody else's until it is back.
+
+    Threads and signal handlers may come between any two of its lines.
+    """
 
     def __init__(self) -> None:
-        self._programs: dict[Any, Any] = {}
+        self._programs: OrderedDict[Any, Any] = OrderedDict()
 
     def take(self, key: Any) -> Any:
         """The program of this key, or None."""
@@ -218,17 +224,5 @@ class Kept:
         self._programs.pop(key, None)
         self._programs[key] = program
         while len(self._programs) > MOST_KEPT:
-            self._programs.pop(next(iter(self._programs)), None)
-
-
-def settings(*parts: Any) -> tuple[Any, ...]:
-    """The plain attributes of these layers, losses, …: a recorded program may have them as numbers in it.
-
-    Those that a part names in `in_arrays` lie in an array, from which the program reads them.
-    """
-    found = []
-    for part in parts:
-        elsewhere = getattr(part, "in_arrays", ())
-        plain = {n: v for n, v in vars(part).items() if isinstance(v, PLAIN) and n not in elsewhere}
-        found.append((type(part), plain))
-    return tuple(found)
+            with contextlib.suppress(KeyError):  # another thread has taken the last one
+                self._programs.popitem(last=False)

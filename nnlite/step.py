@@ -7,7 +7,6 @@ symbols it is written down (programs.py), and the original is never touched.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +20,7 @@ from .losses import Loss
 from .metrics import Metric
 from .network import Sequential
 from .optimizers import Optimizer
-from .programs import settings
+from .twins import settings, twin_of
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ class Step:
         """The same step with these kernels on these arrays; this one is left as it is."""
         network = self.network.on(ops, arrays, training)
         optimizer = self.optimizer.on(network, arrays) if training else self.optimizer
-        metrics = tuple(copy.copy(metric) for metric in self.metrics)
+        metrics = tuple(map(twin_of, self.metrics))
         return replace(self, network=network, loss=self.loss.on(ops), optimizer=optimizer, metrics=metrics)
 
     def training(self, ops: Any, arrays: Mapping[str, Any]) -> Callable[[int], None]:
@@ -97,7 +96,8 @@ class Step:
 
     def settings(self) -> tuple[Any, ...]:
         """All that is a plain number in a recorded step: programs are made anew after any of it has changed."""
-        return (*settings(*self.network.layers, self.loss, self.optimizer, *self.metrics), self.network.threads)
+        parts = (*self.network.layers, self.loss, self.optimizer, *self.metrics)
+        return (*settings(*parts), self.depth, self.network.threads)
 
     # ---- sums ----------------------------------------------------------------------------------------------------
 

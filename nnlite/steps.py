@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
 from collections.abc import Iterator
@@ -45,7 +44,8 @@ class Steps:
         self.key = (how, self.batch, self.rest, x.shape[1], target.shape[1])
         self.made_of = step.settings(), {name: id(array) for name, array in step.arrays().items()}
         self.program = self._program(step, how)
-        self.history = np.zeros((self.window, len(self.program.sums)))  # the finished epochs' sums
+        self.history = np.full((self.window, len(self.program.sums)), np.nan)  # the finished epochs' sums
+        self.before = 0  # epochs that have been made before this window
         self.pace = 1.0  # steps that a call may take
 
     def _program(self, step: Step, how: str) -> Program:
@@ -70,9 +70,10 @@ class Steps:
 
     # ---- a window of epochs -------------------------------------------------------------------------------------
 
-    def start(self, epochs: int, shuffles: np.random.Generator | None) -> None:
-        """Draw the order of rows for the next epochs, at most `window` of them."""
-        self.epochs, self.done, self.seen = epochs, 0, 0
+    def start(self, epochs: int, shuffles: np.random.Generator | None, before: int = 0) -> None:
+        """Draw the order of rows for the next epochs, at most `window` of them; so many have been made before."""
+        self.history[...] = np.nan  # of epochs that have not been finished
+        self.epochs, self.done, self.before = epochs, 0, before
         order = self.order[:epochs]
         order[...] = np.arange(self.rows)
         if shuffles is not None:
@@ -97,10 +98,8 @@ class Steps:
             yield first, came, goal
 
     def finished(self) -> np.ndarray:
-        """The sums (epochs, S) of the epochs that have been finished since this was asked last."""
-        failed = not math.isfinite(self.program.sums[0])  # then the last step does not count
-        start, self.seen = self.seen, (int(self.program.position[0]) - failed) // self.rows
-        return self.history[start : self.seen]
+        """The sums (epochs, S) of the window's epochs that have been finished."""
+        return self.history[: int(np.isfinite(self.history[:, 0]).sum())]
 
 
 def culprit(step: Step, arena: Arena) -> str:

@@ -67,23 +67,53 @@ class Trainer:
             raise TypeError(f"network must be a Sequential, not {network!r}")
         if network.outputs is None:
             raise ValueError("the network has no Dense layer, so there is nothing to train")
-        if isinstance(metrics, str):
-            raise TypeError(f'metrics must be a list such as ["{metrics}"], not the text {metrics!r}')
         self.network = network
-        self.loss, self.depth = _from_logits(network, loss if isinstance(loss, Loss) else loss_named(loss))
-        if optimizer is None:
-            optimizer = SGD()
-        self.optimizer = optimizer if isinstance(optimizer, Optimizer) else optimizer_named(optimizer)
-        self.metrics = chosen(metrics, self.loss, network)
+        self._asked: Sequence[str | Metric] = ()
+        self.loss = loss
+        self.metrics = metrics
+        self.optimizer = SGD() if optimizer is None else optimizer
         self.replay = gate.one_of(replay, ("auto", "eager", "graph", "persistent"), "replay")
         if self.replay != "eager":
             network.backend.refuse(self.replay)
-        self.optimizer.bind(network)
         self.history = History()
         self.tape: Tape | None = None  # what the last fit replayed; None before, and if it could not be recorded
         self._plan = "nothing has been trained yet"
         self._kept = Kept()  # programs of earlier fits
         self._shuffles = np.random.Generator(np.random.PCG64(network.seed))
+
+    # What it is made of may be replaced between fits, with what a new Trainer would make of it.
+
+    @property
+    def loss(self) -> Loss:
+        """The loss as it is computed: before an activation that it has inside, from logits."""
+        return self._loss
+
+    @loss.setter
+    def loss(self, loss: str | Loss) -> None:
+        found, depth = _from_logits(self.network, loss if isinstance(loss, Loss) else loss_named(loss))
+        metrics = chosen(self._asked, found, self.network)
+        self._loss, self.depth, self._metrics = found, depth, tuple(metrics)
+
+    @property
+    def optimizer(self) -> Optimizer:
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, optimizer: str | Optimizer) -> None:
+        found = optimizer if isinstance(optimizer, Optimizer) else optimizer_named(optimizer)
+        found.bind(self.network)
+        self._optimizer = found
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The metrics, those whose meaning follows the loss as it makes them."""
+        return self._metrics
+
+    @metrics.setter
+    def metrics(self, metrics: Sequence[str | Metric]) -> None:
+        if isinstance(metrics, str):
+            raise TypeError(f'metrics must be a list such as ["{metrics}"], not the text {metrics!r}')
+        self._asked, self._metrics = tuple(metrics), tuple(chosen(metrics, self.loss, self.network))
 
     def plan(self) -> str:
         """How the device ran the steps of the last fit, and why so."""
@@ -109,7 +139,7 @@ class Trainer:
     def _step(self) -> Step:
         """What a step consists of now: the network may have moved, and attributes may have been set."""
         self.optimizer.bind(self.network)
-        return Step(self.network, self.loss.on(self.network.ops), self.optimizer, tuple(self.metrics), self.depth)
+        return Step(self.network, self.loss.on(self.network.ops), self.optimizer, self.metrics, self.depth)
 
     # ---- many steps -----------------------------------------------------------------------------------------------
 
@@ -141,43 +171,57 @@ class Trainer:
             if chunks is None:
                 x, target = self._data(x, y)
         validation = None if validation_data is None else self._validation(validation_data)
-        self.history = History()
+        self.history = history = History()  # of this fit, also if another one begins in another thread
         if epochs == 0:
-            return self.history
+            return history
         shuffles = self._shuffles if shuffle else None
         with _quiet(), backend.explained(), Bar(epochs, chunks.rows if chunks else len(x), progress) as bar:
             runs = (
-                self._parts(chunks, epochs, batch_size, shuffles, bar)
+                self._parts(chunks, epochs, batch_size, shuffles, bar, history, validation)
                 if chunks
-                else self._whole(x, target, epochs, batch_size, shuffles, bar, validation is not None)
+                else self._whole(x, target, epochs, batch_size, shuffles, bar, history, validation)
             )
             for done in runs:
-                if validation:
-                    found = self._evaluate(*validation)
-                    self.history.extend({f"val_{name}": [value] for name, value in found.items()})
-                bar.show(done, self.history.last())
-        return self.history
+                bar.show(done, history.last())
+        return history
 
     def _whole(
-        self, x: Any, target: Any, epochs: int, batch_size: int, shuffles: Any, bar: Bar, look: bool
+        self,
+        x: Any,
+        target: Any,
+        epochs: int,
+        batch_size: int,
+        shuffles: Any,
+        bar: Bar,
+        history: History,
+        validation: Any,
     ) -> Iterator[int]:
-        """Epochs over all data -> how many are done, at the end of each if somebody wants to look, or of a window."""
+        """Epochs over all data -> how many are done, at the end of each where there is validation, or of a window."""
         steps, safe, done = self._steps(x, target, batch_size, epochs, bar), _Safe(self.network), 0
         try:
             while done < epochs:
                 window = min(epochs - done, steps.window)
-                steps.start(window, shuffles)
-                for some in [1] * window if look else [window]:
-                    try:
-                        self._run(steps, some, done, bar.rows, safe, bar)
-                    finally:  # also of a training that is interrupted
-                        self._remember(steps.finished(), steps.rows)
+                steps.start(window, shuffles, done)
+                for some in [1] * window if validation else [window]:
+                    self._run(steps, some, done, bar.rows, safe, bar)
                     done += some
+                    self._remember(history, steps, validation)
                     yield done
         finally:
+            if not validation:  # an epoch that has not been validated is not whole
+                self._remember(history, steps)  # of a training that is interrupted
             steps.close()
 
-    def _parts(self, chunks: Chunks, epochs: int, batch_size: int, shuffles: Any, bar: Bar) -> Iterator[int]:
+    def _parts(
+        self,
+        chunks: Chunks,
+        epochs: int,
+        batch_size: int,
+        shuffles: Any,
+        bar: Bar,
+        history: History,
+        validation: Any,
+    ) -> Iterator[int]:
         """Epochs over all chunks -> how many are done, at the end of each."""
         safe = _Safe(self.network)
         for done in range(epochs):
@@ -187,13 +231,14 @@ class Trainer:
                 x, target = self._data(*chunk, names=(f"x of chunk {i}", f"y of chunk {i}"))
                 steps = self._steps(x, target, batch_size, 1, bar)
                 try:
-                    steps.start(1, shuffles)
+                    steps.start(1, shuffles, done)
                     self._run(steps, 1, done, before + rows, safe, bar)
                     sums.append(steps.finished()[0].copy())
                 finally:
                     steps.close()
                 rows += len(x)
-            self._remember(self._step().merged(sums, self.network.outputs or 0)[None], rows)
+            merged = self._step().merged(sums, self.network.outputs or 0)
+            history.extend(self._columns(merged[None], rows, validation))
             yield done + 1
 
     def _steps(self, x: Any, target: Any, batch_size: int, epochs: int, bar: Bar) -> Steps:
@@ -215,11 +260,19 @@ class Trainer:
             safe.keep()
             bar.advance(before + int(steps.program.position[0]) - start)
 
-    def _remember(self, sums: np.ndarray, rows: int) -> None:
-        """Add epochs of so many rows to the history; sums (epochs, S)."""
+    def _remember(self, history: History, steps: Steps, validation: Any = None) -> None:
+        """Add the epochs of these steps that have been finished, and are not there yet."""
+        sums = steps.finished()[len(history.get("loss", ())) - steps.before :]
+        if len(sums):
+            history.extend(self._columns(sums, steps.rows, validation))
+
+    def _columns(self, sums: np.ndarray, rows: int, validation: Any) -> dict[str, list[float]]:
+        """Epochs of so many rows for the history, sums (epochs, S); with validation now, after the one epoch."""
         step = self._step()
         epochs = [step.values(each, rows, self.network.outputs or 0) for each in sums]
-        self.history.extend({name: [values[name] for values in epochs] for name in step.names})
+        found = {name: [values[name] for values in epochs] for name in step.names}
+        seen = self._evaluate(*validation) if validation else {}
+        return found | {f"val_{name}": [value] for name, value in seen.items()}
 
     def evaluate(self, x: Any, y: Any, batch_size: int | None = None) -> dict[str, float]:
         """The loss and the metrics over these rows, without training: {"loss": …, "accuracy": …}."""

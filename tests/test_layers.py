@@ -1,5 +1,8 @@
 """Layers and activations by themselves: formulas, laws, shapes, and what happens to what does not fit."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -206,3 +209,153 @@ def test_a_copy_and_a_saved_network_keep_their_dropout(tmp_path, rng):
 def test_dropout_refuses_other_rates(rate):
     with pytest.raises((ValueError, TypeError), match="rate must be"):
         nl.Dropout(rate)
+
+
+# ---- used alone, and taken by a network ---------------------------------------------------------------------------
+
+
+@nl.kernel("x (N,K), f (K) -> y (N,K), s (N)")
+def stretched(x, f):
+    """y = x f; s = Σₖ x."""
+    return x * f, x.sum(axis=1)
+
+
+class Stretch(nl.Layer):
+    """y = x f, with a parameter, a state, and a name that begins with d."""
+
+    def __init__(self, columns, mask=1.0):
+        super().__init__()
+        self.shapes = {"f": (columns,)}
+        self.state = {"seen": np.zeros(1, np.int64), "level": np.zeros(columns)}
+        self.mask, self.x, self.y = mask, 5, "a name of one's own"
+
+    def forward(self, x):
+        return self.ops.call(stretched, x, self.f)[0] * self.mask
+
+    def initial(self, rng):
+        return {"f": rng.standard_normal(*self.shapes["f"])}
+
+
+def test_arrays_are_there_at_once_and_no_others(device):
+    for layer, names in (
+        (nl.Dense(3, 2, device=device), ("W", "b", "dW", "db")),
+        (nl.Dense(3, 2, bias=False), ("W", "dW")),
+        (Stretch(3), ("f", "df", "seen", "level")),
+        (nl.Dropout(), ("draws",)),
+    ):
+        others = {"W", "b", "dW", "db", "f", "df", "draws", "seen"} - set(names)
+        for name in (*others, "xW", "d", "", "dd", "dx", "__array__"):
+            assert not hasattr(layer, name), name
+            assert not layer.attached
+        for name in names:
+            assert to_numpy(getattr(layer, name)).shape == to_numpy(getattr(copy.copy(layer), name)).shape
+    with pytest.raises(AttributeError, match="no attribute 'xW'"):
+        _ = nl.Dense(3, 2).xW
+
+
+def test_a_layer_that_calls_no_constructor_is_told_so():
+    class Forgot(nl.Layer):
+        def __init__(self):
+            self.factor = 2
+
+    with pytest.raises(AttributeError, match=r"Forgot.__init__ must call super\(\).__init__\(\) first"):
+        nl.Sequential(nl.Dense(3, 2), Forgot(), device="numpy")
+
+
+@pytest.mark.parametrize("make", [lambda: nl.Dense(3, 2), *ACTIVATIONS.values(), lambda: nl.Dropout(0.3)])
+def test_backward_before_forward_says_so(make):
+    layer = make()
+    if not isinstance(layer, nl.Identity):
+        with pytest.raises(AttributeError, match=f"{type(layer).__name__}.backward needs a forward before it"):
+            layer.backward(np.ones((5, 2)))
+
+
+def test_a_kernel_of_ones_own_in_a_layer_by_itself():
+    layer = Stretch(3)
+    for x in ([1.0, 2.0, 3.0], np.ones((2, 3), np.float32), np.ones((2, 4, 3), int)):
+        y = layer.forward(x)
+        assert y.shape == np.shape(x)
+        np.testing.assert_allclose(y, np.asarray(x) * layer.f, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"stretched: f has shape \(3,\), expected \(4\)"):
+        layer.forward(np.ones((2, 4)))
+
+
+@pytest.mark.parametrize("use", ["nothing", "read", "forward", "copy"])
+def test_what_is_read_is_drawn_by_the_network_all_the_same(use, device):
+    """Also where an initializer of one's own draws from elsewhere."""
+    count = iter(range(1, 100))
+
+    def init(rng, shape):
+        next(count)
+        return rng.standard_normal(shape)
+
+    layers = [nl.Dense(3, 4, init, device=device), nl.Dropout(0.5, device=device), Stretch(4)]
+    if use == "read":
+        assert to_numpy(layers[0].W).shape == (3, 4) and layers[2].f.shape == (4,)
+    elif use == "forward":
+        layers[0].forward(np.ones((2, 3)))
+    elif use == "copy":
+        _ = layers[0].W
+        layers = [copy.deepcopy(layer) for layer in layers]
+    net = nl.Sequential(*layers, device=device, seed=3)
+    other = nl.Sequential(nl.Dense(3, 4, init), nl.Dropout(0.5), Stretch(4), device=device, seed=3)
+    for name, value in other.state_dict().items():
+        np.testing.assert_array_equal(net.state_dict()[name], value)
+    assert net.layers[1].key == other.layers[1].key
+
+
+@pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
+@pytest.mark.parametrize("assigned", ["before it is used", "after it is used", "in place"])
+def test_assigned_weights_stay(assigned, way, device):
+    """In the layer, in its copies, and in the network that takes it."""
+    layer, mine = nl.Dense(3, 2, device=device), np.arange(6.0).reshape(3, 2)
+    if assigned != "before it is used":
+        _ = layer.W
+    if assigned == "in place":
+        layer.W[...] = layer.ops.device.asarray(mine)
+    else:
+        layer.W = mine
+        mine += 1  # the numbers were copied in
+        mine -= 1
+    twin = way(layer)
+    for each in (layer, twin):
+        np.testing.assert_array_equal(to_numpy(each.W), mine)
+        np.testing.assert_array_equal(to_numpy(each.b), 0)
+    twin.W = mine + 1
+    np.testing.assert_array_equal(to_numpy(layer.W), mine)
+    with pytest.raises(ValueError, match=r"Dense.W has shape \(2, 3\), expected \(3, 2\)"):
+        twin.W = mine.T
+    with pytest.raises(ValueError, match=r"Dense\.W contains NaN"):
+        twin.W = mine * np.nan
+    net = nl.Sequential(layer, nl.ReLU(), device=device)
+    np.testing.assert_array_equal(net.state_dict()["0.W"], mine)
+    np.testing.assert_array_equal(nl.Sequential(twin, device=device).state_dict()["0.W"], mine + 1)
+
+
+def test_an_assigned_array_is_not_the_callers():
+    layer, mine = nl.Dense(3, 2), np.ones((3, 2))
+    layer.W = mine
+    mine[...] = 7
+    np.testing.assert_array_equal(layer.W, 1)
+
+
+def test_state_takes_assigned_numbers(device):
+    net = nl.Sequential(nl.Dense(3, 2), nl.Dropout(0.5), device=device)
+    draws = net.layers[1].draws
+    net.layers[1].draws = [5]
+    assert net.layers[1].draws is draws and net.state_dict()["1.draws"].tolist() == [5]
+    layer = nl.Dropout()
+    layer.draws = [3]
+    layer.training = True
+    layer.forward(np.ones((2, 2)))
+    assert layer.draws.tolist() == [4] and copy.deepcopy(layer).draws.tolist() == [4]
+    with pytest.raises(ValueError, match=r"Dropout.draws has shape \(2,\), expected \(1,\)"):
+        layer.draws = [1, 2]
+
+
+def test_a_copy_keeps_attributes_of_any_name():
+    net = nl.Sequential(nl.Dense(3, 4), Stretch(4, mask=3.0), device="numpy")
+    x = np.ones((2, 3), np.float32)
+    for other in (net.copy(), pickle.loads(pickle.dumps(net)), copy.copy(net)):
+        assert (other.layers[1].mask, other.layers[1].x, other.layers[1].y) == (3.0, 5, "a name of one's own")
+        np.testing.assert_array_equal(other.predict(x), net.predict(x))

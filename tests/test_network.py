@@ -207,3 +207,49 @@ def test_importing_nnlite_is_light():
     heavy = ("numba", "cupy", "matplotlib", "sklearn", "scipy", "tqdm")
     code = f"import sys, nnlite; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_shallow_copy_is_independent_and_leaves_the_original_whole(device, rng):
+    net, x = make(device), rng.standard_normal((5, 3))
+    before, other = net.predict(x), copy.copy(net)
+    assert all(a is not b for a, b in zip(net.layers, other.layers))
+    other.parameters = np.zeros(len(other.parameters))
+    np.testing.assert_array_equal(net.predict(x), before)
+    net.layers[0].W = np.ones((3, 4))
+    assert (net.state_dict()["0.W"] == 1).all() and (other.state_dict()["0.W"] == 0).all()
+    assert net.predict(x).tobytes() != before.tobytes()
+
+
+@pytest.mark.parametrize("columns", [1, 3])
+def test_a_layer_that_changes_the_width_must_say_so(columns, device, rng):
+    class Cut(nl.Layer):
+        def forward(self, x):
+            return x[:, :columns] * 1
+
+    class Told(Cut):
+        def outputs_for(self, inputs):
+            return columns
+
+    x = rng.standard_normal((5, 3))
+    net = nl.Sequential(nl.Dense(3, 4), Cut(), device=device)
+    with pytest.raises(ValueError, match=r"by outputs_for of the layers it has 4 columns: a layer that changes"):
+        net.predict(x)
+    told = nl.Sequential(nl.Dense(3, 4), Told(), device=device)
+    np.testing.assert_allclose(told.predict(x), net.backend.to_numpy(told.forward(x)), rtol=1e-6)
+
+
+def test_arrays_that_do_not_fit_are_refused_and_nothing_is_moved(device):
+    net = make(device)
+    before, place = net.state_dict(), net.parameters
+    for values, message in (
+        (np.zeros(3), r"parameters has shape \(3,\), expected \(26,\)"),
+        (np.full(26, np.nan), "parameters contains NaN"),
+        (np.zeros((26, 1)), r"parameters has shape \(26, 1\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            net.parameters = values
+    assert all((net.state_dict()[name] == value).all() for name, value in before.items())
+    net.parameters = np.arange(26)[::-1]
+    assert net.parameters is place and net.state_dict()["0.W"][0, 0] == 25
+    net.parameters -= 1
+    assert net.parameters is place and net.state_dict()["0.W"][0, 0] == 24

@@ -28,6 +28,7 @@ from unittest import mock
 import numpy as np
 
 import nnlite as nl
+from nnlite import programs
 from nnlite.devices.common.arena import ALIGNMENT, Arena
 from nnlite.devices.cpu.device import NumbaDevice
 from nnlite.devices.cpu.limits import CpuLimits
@@ -74,6 +75,11 @@ class Guards:
     def zeros(self, shape, dtype):
         return guarded(shape, dtype, self.at_the_end)
 
+    def copy(self, array):
+        copy = self.zeros(array.shape, array.dtype)
+        copy[...] = array
+        return copy
+
     def place(self, arena, segment, *tapes):
         """As Arena.place, but nothing is used twice."""
         results = {id(r): r for rows in tapes for row, _ in rows for r in row.results if r.segment == segment}
@@ -91,15 +97,14 @@ class Guards:
         """The data of a step into guarded memory, if they are not there."""
         guards = {"x", "target"} & set(segments)
         assert guards
-        copies = {name: self.zeros(segments[name].shape, segments[name].dtype) for name in guards}
-        for name, copy in copies.items():
-            copy[...] = segments[name]
+        copies = {name: self.copy(segments[name]) for name in guards}
         _arena_init(made, device, dtype, {**segments, **copies})
 
     def __enter__(self):
         self.stack = ExitStack()
         for owner, name, new in (
             (NumbaDevice, "zeros", lambda device, *a: self.zeros(*a)),
+            (NumbaDevice, "empty", lambda device, *a: self.zeros(*a)),
             (Arena, "place", lambda arena, *a: self.place(arena, *a)),
             (Arena, "__init__", lambda arena, *a: self.arena(arena, *a)),
         ):
@@ -134,8 +139,7 @@ class Net:
         self.many = bool(rng.integers(2))  # whether even a small net is worth two threads
         self.tile = int(rng.choice([64, 8, 16, 24])), int(rng.choice([48_000, 4_000]))
         metrics = rng.permutation(["accuracy", "mae", "rmse", "r2"])
-        if self.loss not in ("bce", "cce"):
-            metrics = metrics[metrics != "accuracy"]  # of numbers it is refused
+        metrics = [name for name in metrics if name != "accuracy" or self.loss in ("bce", "cce")]  # targets are classes
         self.metrics = [str(name) for name in metrics[: rng.integers(0, 3)] if name != "r2" or self.rows > 2]
         self.decay = float(rng.choice([0, 0, 0.01]))
         self.optimizer = str(rng.choice(["plain", "plain", "momentum", "adam"]))
@@ -169,8 +173,11 @@ class Net:
             return nl.Adam(lr=1e-3)
         return nl.SGD(lr=0.02, momentum=0.9 * (self.optimizer == "momentum"), weight_decay=self.decay)
 
-    def train(self, device):
-        """-> history, parameters (P,)."""
+    def train(self, device, place=np.array):
+        """-> history, with an evaluation, parameters (P,), predictions (N, outputs), trainer.
+
+        place: copies data to where they may be read from.
+        """
         layers = []
         for i, (inputs, outputs) in enumerate(itertools.pairwise(self.sizes)):
             layers += [nl.Dense(inputs, outputs), nl.activations.activation([*self.hidden, self.output][i])]
@@ -184,25 +191,32 @@ class Net:
         parts = min(self.chunks, self.rows)
         chunks = list(zip(np.array_split(x, parts), np.array_split(y, parts)))
         history = trainer.fit(*([chunks] if self.chunks > 1 else [x, y]), **settings)
-        return dict(history), net.parameters.copy(), trainer
+        evaluated = trainer.evaluate(place(x), place(y)), trainer.evaluate(place(x), place(y), self.batch)
+        history = history | {f"{name} evaluated": [each[name] for each in evaluated] for name in evaluated[0]}
+        answers = [
+            net.predict(place(x[-rows:]), size) for rows, size in ((self.rows, None), (self.rows // 2 + 1, self.batch))
+        ]
+        return history, net.parameters.copy(), np.concatenate(answers), trainer
 
     def check(self):
         """Train it both ways; AssertionError where they disagree."""
-        expected, parameters, _ = self.train("numpy")
+        expected, parameters, predictions, _ = self.train("numpy")
         size, number = self.tile
         limits = CpuLimits(smallest_tile=size, tile_bytes=number)
         if self.many:
             limits = replace(limits, worth_threads=0)
-        with Guards(self.at_the_end, self.padded):
-            found, moved, trainer = self.train(NumbaDevice(limits))
+        guards = Guards(self.at_the_end, self.padded)
+        with guards, mock.patch.object(programs, "WORTH_THREADS", 0 if self.many else programs.WORTH_THREADS):
+            found, moved, answers, trainer = self.train(NumbaDevice(limits), guards.copy)
         assert trainer.plan().startswith("compiled"), trainer.plan()
         # float64: a million times its rounding. float32: a thousand times, for sums of some hundred numbers over some
         # dozen steps, of which each begins where the one before was off.
         tolerance = 1e-9 if self.dtype == "float64" else 1e-4
         np.testing.assert_allclose(moved, parameters, rtol=0, atol=tolerance * max(1, abs(parameters).max()))
+        np.testing.assert_allclose(answers, predictions, rtol=0, atol=tolerance * max(1, abs(predictions).max()))
         for name, values in expected.items():
             # Two outputs that are equal but for rounding may change places: a hit more or less.
-            hits = 2.5 / self.rows if name == "accuracy" and self.dtype == "float32" else 0
+            hits = 2.5 / self.rows if name.startswith("accuracy") and self.dtype == "float32" else 0
             scale = max(1, np.abs(values).max())
             np.testing.assert_allclose(found[name], values, rtol=0, atol=tolerance * scale + hits, err_msg=name)
         return trainer.plan()

@@ -1,0 +1,172 @@
+"""Where a layer's arrays are: in a network its views of the network's arrays, outside of any network its own.
+
+Numbers that are assigned to a parameter are copied to where its numbers are. A twin is the same layer on other arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+
+from .devices import Device, get_device
+from .gate import Checked, parameter
+from .twins import twin_of
+
+A = TypeVar("A", bound="Attached")
+
+
+class Own:
+    """An attribute that a layer outside of any network makes, with all others of this kind, when one is asked for."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, layer: Attached | None, owner: type) -> Any:
+        if layer is None:
+            return self
+        if self.name != "ops" and layer._place(self.name) is None:  # it is an array of other layers of this class
+            raise AttributeError(f"{type(layer).__name__} has no attribute {self.name!r}")
+        if not layer.attached:
+            layer.attach_alone()
+        return vars(layer)[self.name]
+
+
+class Kept:
+    """What a forward keeps for the backward, which is not there before."""
+
+    def __get__(self, layer: Attached | None, owner: type) -> Any:
+        if layer is None:
+            return self
+        raise AttributeError(f"{type(layer).__name__}.backward needs a forward before it")
+
+
+class Attached:
+    """What a layer is besides its formulas: its kernels, parameters, gradients and state, and its twins."""
+
+    ops: Any = Own("ops")  # the kernels of the device it is on
+    kept: tuple[str, ...] = ()  # names of what a forward keeps for its backward
+    taken = False  # whether a network has it
+    at_work = False  # whether it is a twin that makes a step
+    training = False  # whether this is a step of training; a prediction is made without what is only for training
+    changes: Any = None  # another object whenever an attribute of any layer has been set: recordings may be out of date
+
+    def __init__(self, *, device: str | Device = "numpy") -> None:
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.state: dict[str, Any] = {}
+        self.device = device
+
+    def initial(self, rng: np.random.Generator) -> Mapping[str, np.ndarray]:
+        """First values of the parameters, by name."""
+        return {}
+
+    def attach(self, ops: Any, arrays: Mapping[str, Any]) -> None:
+        """Use these kernels and arrays: "W" and "dW" for a parameter W, "draws" for a state of this name."""
+        vars(self).update(arrays, ops=ops)
+
+    def on(self: A, ops: Any, arrays: Mapping[str, Any], training: bool = False) -> A:
+        """The same layer with these kernels on these arrays; this one is left as it is."""
+        twin = twin_of(self, Attached, without=self.kept)
+        vars(twin).update(training=training, at_work=True)
+        twin.attach(ops, arrays)
+        return twin
+
+    def attach_alone(self) -> None:
+        """Use arrays of its own, in float64: first values, or what has been assigned."""
+        self.refuse_without_constructor()
+        device = get_device(self.device)
+        drawn = self.initial(np.random.Generator(np.random.PCG64(0)))
+        values = {**drawn, **self.assigned()}
+        vars(self)["drawn"] = {name: np.array(drawn[name], np.float64) for name in self.shapes}
+        arrays = {name: device.asarray(np.array(values[name], np.float64)) for name in self.shapes}
+        gradients = {f"d{name}": device.zeros(shape, np.float64) for name, shape in self.shapes.items()}
+        self.attach(Checked(device), arrays | gradients | self.state_on(device, np.float64))
+
+    def refuse_without_constructor(self) -> None:
+        """AttributeError for a layer whose class forgot to call the constructor of this one."""
+        if "shapes" not in vars(self):
+            raise AttributeError(f"{type(self).__name__}.__init__ must call super().__init__() first")
+
+    def state_on(self, device: Device, dtype: Any) -> dict[str, Any]:
+        """The state as arrays on this device, where it goes on from what it is; floats in this dtype."""
+        arrays = {}
+        for name in self.state:
+            value = self.first(name, dtype)
+            arrays[name] = device.zeros(value.shape, value.dtype)
+            arrays[name][...] = device.asarray(value)
+        return arrays
+
+    def first(self, name: str, dtype: Any) -> np.ndarray:
+        """A copy of this state in main memory as it is, or as it is at first; floats in this dtype."""
+        value = _host(vars(self).get(name, self.state[name]))
+        return value.astype(dtype if value.dtype.kind == "f" else np.int64)
+
+    @property
+    def attached(self) -> bool:
+        """Whether it has kernels and arrays: a network's, or its own."""
+        return "ops" in vars(self)
+
+    def assigned(self) -> dict[str, np.ndarray]:
+        """The parameters of a layer outside of any network that are not as they were drawn, by name."""
+        drawn = vars(self).get("drawn", {})
+        there = {name: _host(vars(self)[name]) for name in self.shapes if name in vars(self)}
+        return {name: a for name, a in there.items() if not np.array_equal(a, drawn.get(name))}
+
+    @classmethod
+    def _declare(cls, name: str) -> None:
+        """Let the class know the names of an array and its gradient, so that they are there before they are made."""
+        for each in (name, f"d{name}"):
+            if not hasattr(cls, each):
+                setattr(cls, each, Own(each))
+
+    def _place(self, name: str) -> tuple[tuple[int, ...], Any] | None:
+        """Shape and dtype of the array of this name, a parameter, its gradient or a state; None if it is none."""
+        shapes, state = vars(self).get("shapes", {}), vars(self).get("state", {})
+        for each in (name, name[1:] if name.startswith("d") else name):
+            if each in shapes:
+                return shapes[each], np.float64
+        if name in state:
+            first = np.asarray(state[name])
+            return first.shape, np.float64 if first.dtype.kind == "f" else np.int64
+        return None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Numbers that are assigned to a parameter, its gradient or a state go to where its numbers are."""
+        found, place, told = self._place(name), vars(self).get(name), f"{type(self).__name__}.{name}"
+        if found is None:
+            vars(self)[name] = value
+            for array in value if name in ("shapes", "state") else ():
+                self._declare(array)
+        elif not self.attached:
+            vars(self)[name] = np.array(parameter(value, *found[:1], get_device("numpy"), found[1], told))
+        elif value is place:  # as after layer.W -= …
+            pass
+        elif self.at_work:  # in a step, where what is not finite is a matter of the trainer's
+            if np.shape(value) != found[0]:
+                raise ValueError(f"{told} has shape {np.shape(value)}, expected {found[0]}")
+            vars(self)[name][...] = value
+        else:
+            numbers = parameter(value, found[0], get_device(self.device), vars(self)[name].dtype, told)
+            vars(self)[name][...] = numbers
+        Attached.changes = object()  # after the change: whoever sees it in another thread sees the new attribute
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy needs: not the arrays, which are views of the network's, nor what the last forward kept.
+
+        Of a layer outside of any network, the parameters that have been assigned.
+        """
+        without = {"ops", "drawn", "training", "taken", "at_work", *self.kept}
+        if self.attached:
+            without |= {*self.shapes, *(f"d{name}" for name in self.shapes)}
+        state = {name: value for name, value in vars(self).items() if name not in without}
+        state |= {name: _host(state[name]) for name in self.state if name in state}
+        return state if self.taken else state | self.assigned()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+
+
+def _host(array: Any) -> np.ndarray:
+    """A copy in main memory."""
+    return np.array(array.get() if hasattr(array, "get") else array)

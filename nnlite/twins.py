@@ -1,0 +1,89 @@
+"""Twins: copies of layers, losses and metrics that leave no trace in the originals; and what these are made of.
+
+A recorded program has the plain numbers among a part's attributes in it: it is out of date once one has changed.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import numpy as np
+
+T = TypeVar("T")
+PLAIN = (bool, int, float, complex, str, bytes, type(None), np.generic)
+INSIDE = (list, tuple, dict, set)  # which may change, or have in them what changes
+
+
+def twin_of(part: T, layer: type | tuple[()] = (), without: Iterable[str] = ()) -> T:
+    """A copy of a layer, a loss, …, that may work without a trace in the original: lists and layers in it are copies.
+
+    Arrays and other objects are shared.
+    """
+    twin = object.__new__(type(part))
+    vars(twin).update({name: _unshared(value, layer) for name, value in vars(part).items() if name not in without})
+    return twin
+
+
+def _unshared(value: Any, layer: type | tuple[()]) -> Any:
+    if isinstance(value, layer):
+        return twin_of(value, layer)
+    if type(value) in (list, tuple):
+        return type(value)(_unshared(each, layer) for each in value)
+    if type(value) is dict:
+        return {name: _unshared(each, layer) for name, each in value.items()}
+    return copy.copy(value) if isinstance(value, (list, dict, set)) else value
+
+
+def settings(*parts: Any) -> tuple[Any, ...]:
+    """The attributes of these layers, losses, …: a recorded program may have the numbers among them in it.
+
+    Those that a part's class names in `in_arrays` lie in an array, from which its program reads them. (A class made
+    from it may have a rule of its own, which does not.)
+    """
+    found = []
+    for part in parts:
+        elsewhere = {*vars(type(part)).get("in_arrays", ()), *getattr(part, "kept", ())}
+        plain = {n: value for n, value in vars(part).items() if n not in elsewhere and not _is_array(value)}
+        found.append(
+            (type(part), {n: value if isinstance(value, PLAIN) else _frozen(value) for n, value in plain.items()})
+        )
+    return tuple(found)
+
+
+def changeable(part: Any) -> bool:
+    """Whether something in its attributes may change without an attribute being set."""
+    return any(isinstance(value, INSIDE) for name, value in vars(part).items() if name not in ("shapes", "state"))
+
+
+def _frozen(value: Any) -> Any:
+    """Something that is equal as long as the value is, and keeps no array."""
+    if isinstance(value, PLAIN):
+        return value
+    if _is_array(value):
+        return "an array"
+    if isinstance(value, dict):
+        return type(value), tuple((name, _frozen(each)) for name, each in value.items())
+    if isinstance(value, (list, tuple)):
+        return type(value), tuple(map(_frozen, value))
+    if isinstance(value, (set, frozenset)):
+        return type(value), frozenset(value)
+    return Itself(value)
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "shape") and not isinstance(value, np.generic)
+
+
+class Itself:
+    """Equal to the same object only, whatever that takes for equal."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Itself) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)

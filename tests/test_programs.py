@@ -1,0 +1,665 @@
+"""Programs that are kept and used again: never stale, never many, and nobody else's while they run."""
+
+import copy
+import gc
+import pickle
+import signal
+import sys
+import threading
+import weakref
+
+import numpy as np
+import pytest
+
+import nnlite as nl
+from nnlite import programs
+
+LOSSES = {
+    "mse": ("identity", nl.MSE),
+    "half_mse": ("softplus", nl.HalfMSE),
+    "mae": ("tanh", nl.MAE),
+    "bce": ("sigmoid", nl.BinaryCrossEntropy),
+    "cce": ("softmax", nl.CategoricalCrossEntropy),
+}
+
+
+@nl.kernel("x (N,K), factor -> y (N,K)")
+def scaled(x, factor):
+    """y = factor · x."""
+    return x * factor
+
+
+class Scale(nl.Layer):
+    """y = f x, where f is an attribute, or lies in a list, a dict or an object."""
+
+    def __init__(self, factor=2.0):
+        super().__init__()
+        self.factor = factor
+        self.inside = {"factor": [1.0]}
+        self.kernel = scaled
+
+    def _factor(self):
+        return self.factor * self.inside["factor"][0]
+
+    def forward(self, x):
+        return self.ops.call(self.kernel, x, self._factor())
+
+    def backward(self, dy):
+        return self.ops.call(self.kernel, dy, self._factor())
+
+
+@nl.kernel("x (N,K), factor -> y (N,K)")
+def shifted(x, factor):
+    """y = x + factor."""
+    return x + factor
+
+
+class Shrinking(nl.optimizers.Optimizer):
+    """An optimizer whose learning rate is a plain number in what is recorded."""
+
+    def __init__(self, lr=0.1):
+        super().__init__(lr)
+
+    def rule(self, ops, w, dw):
+        ops.call(shrink, w, dw, self.lr)
+
+
+@nl.kernel("w (P), dw (P), lr -> w")
+def shrink(w, dw, lr):
+    """w ← w − lr dw, in place."""
+    w -= lr * dw
+
+
+class Weighted(nl.MSE):
+    """A loss with a number of its own."""
+
+    weight = 1.0
+
+    def kernel(self, prediction, target, scale):
+        return self.ops.mse(prediction, target, scale * self.weight)
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """How often something was recorded."""
+    calls = []
+    original = programs.record
+    monkeypatch.setattr(programs, "record", lambda *a: calls.append(1) or original(*a))
+    return calls
+
+
+@pytest.fixture(params=["numpy", "numba"])
+def host(request):
+    """A device for what is tried so often that the CUDA sources on a CPU would take minutes."""
+    if not nl.devices()[request.param].available:
+        pytest.skip(nl.devices()[request.param].detail)
+    return request.param
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request, monkeypatch):
+    """One thread, or two that share out even the smallest evaluation."""
+    monkeypatch.setattr(programs, "WORTH_THREADS", 0)
+    return request.param
+
+
+def make(device, dtype="float32", loss="mse", metrics=(), output=None, optimizer=None, layers=(), outputs=2):
+    output = output or LOSSES[loss][0] if isinstance(loss, str) else output or "identity"
+    end = [nl.activations.activation(output)] if output != "identity" else []
+    net = nl.Sequential(nl.Dense(3, 6), nl.Tanh(), *layers, nl.Dense(6, outputs), *end, device=device, dtype=dtype)
+    return nl.Trainer(net, loss, optimizer or nl.SGD(lr=0.1), metrics)
+
+
+def data(rows, outputs=2, kind="real", seed=5):
+    rng = np.random.default_rng(seed)
+    x, y = rng.standard_normal((rows, 3)), rng.standard_normal((rows, outputs))
+    return x, {"real": y, "each": (y > 0) * 1.0, "class": np.eye(outputs)[(y.argmax(axis=1))]}[kind]
+
+
+def weights(trainer):
+    return np.array(trainer.network.backend.to_numpy(trainer.network.parameters))
+
+
+# ---- predictions --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_row_is_answered_alike_alone_and_among_others(dtype, threads, host):
+    """Up to the order in which a product of so many rows adds: some roundings."""
+    net = make(host, dtype).network
+    net.threads = threads
+    x = data(300)[0].astype(dtype)
+    whole = net.predict(x)
+    near = {"rtol": 1e-5, "atol": 1e-6} if dtype == "float32" else {"rtol": 1e-12, "atol": 1e-13}
+    np.testing.assert_allclose(whole, net.backend.to_numpy(net.forward(x)), **near)
+    for rows in [*range(1, 300, 1 if host == "numba" else 37), 300]:
+        np.testing.assert_allclose(net.predict(x[:rows]), whole[:rows], **near)
+        np.testing.assert_allclose(net.predict(x[rows - 1 : rows]), whole[rows - 1 : rows], **near)
+    for size in (1, 2, 3, 5, 127, 128, 129, 1000):
+        np.testing.assert_allclose(net.predict(x, size), whole, **near)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_arrays_of_any_kind_are_answered_alike(dtype, threads, host, tmp_path):
+    net = make(host, dtype).network
+    net.threads = threads
+    x = data(300)[0].astype(dtype)
+    whole = net.predict(x)
+    x.tofile(tmp_path / "x")
+    wide = np.zeros((600, 7), dtype)
+    wide[::2, 1:7:2] = x
+    fixed = x.copy()
+    fixed.flags.writeable = False
+    apart = np.zeros(x.nbytes + 1, np.uint8)[1:].view(dtype).reshape(x.shape)  # not aligned
+    apart[...] = x
+    for given in (
+        fixed,
+        np.asfortranarray(x),
+        wide[::2, 1:7:2],
+        np.memmap(tmp_path / "x", dtype, "r", shape=(300, 3)),
+        x[::-1].copy()[::-1],
+        x.astype(x.dtype.newbyteorder()),
+        apart,
+        x.tolist(),
+    ):
+        before = np.array(given)
+        assert net.predict(given).tobytes() == whole.tobytes()
+        np.testing.assert_array_equal(np.array(given), before)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_refused_by_its_place(value, threads, host):
+    net = make(host).network
+    net.threads = threads
+    x = data(300)[0].astype(np.float32)
+    net.predict(x)
+    for row in (0, 130, 298, 299):
+        for column in (0, 2):
+            bad = x.copy()
+            bad[row, column] = value
+            what = "NaN" if np.isnan(value) else "infinity"
+            for given in (bad, np.asfortranarray(bad)):
+                with pytest.raises(ValueError, match=f"x contains {what} at row {row}, column {column}"):
+                    net.predict(given)
+            with pytest.raises(ValueError, match=f"x contains {what} at row 0, column {column}"):
+                net.predict(bad[row : row + 1])
+    both = x.copy()
+    both[7, 0], both[7, 1] = np.inf, -np.inf
+    with pytest.raises(ValueError, match="x contains infinity at row 7, column 0"):
+        net.predict(both)
+
+
+def test_huge_numbers_whose_sum_is_infinite_are_answered(threads, device):
+    net = nl.Sequential(nl.Dense(3, 2), nl.Sigmoid(), device=device)
+    net.load_state_dict({"0.W": np.full((3, 2), 1e-38), "0.b": np.zeros(2)})
+    net.threads = threads
+    x = np.ones((300, 3), np.float32)
+    x[[0, 150, 299]] = 3e38
+    expected = 1 / (1 + np.exp(-(x.astype(float) @ np.full((3, 2), 1e-38))))
+    np.testing.assert_allclose(net.predict(x), expected, rtol=1e-5)
+
+
+# ---- evaluations --------------------------------------------------------------------------------------------------
+
+
+def by_hand(loss, reduction, p, t):
+    """The loss as its formula says it, in NumPy."""
+    each = {
+        "mse": lambda: (p - t) ** 2,
+        "half_mse": lambda: (p - t) ** 2 / 2,
+        "mae": lambda: np.abs(p - t),
+        "bce": lambda: -(t * np.log(p) + (1 - t) * np.log(1 - p)),
+        "cce": lambda: -t * np.log(p),
+    }[loss]()
+    of_row = each.sum(axis=1) if loss == "cce" or reduction == "sum" else each.mean(axis=1)
+    return of_row.mean()
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_an_evaluation_is_the_formula(loss, reduction, threads, host):
+    kind = {"bce": "each", "cce": "class"}.get(loss, "real")
+    metrics = ["mae", "rmse", "r2"] + ["accuracy"] * (kind != "real")
+    trainer = make(host, "float64", LOSSES[loss][1](reduction=reduction), metrics, LOSSES[loss][0], outputs=3)
+    trainer.network.threads = threads
+    for rows in (2, 127, 128, 129, 300, 1000):
+        x, t = data(rows, 3, kind)
+        p = trainer.network.predict(x)
+        found = trainer.evaluate(x, t)
+        assert found["loss"] == pytest.approx(by_hand(loss, reduction, p, t), rel=1e-9)
+        assert found["mae"] == pytest.approx(np.abs(p - t).mean(), rel=1e-9)
+        assert found["rmse"] == pytest.approx(np.sqrt(((p - t) ** 2).mean()), rel=1e-9)
+        spread = ((t - t.mean(axis=0)) ** 2).sum(axis=0)
+        ratios = np.where(spread > 0, 1 - ((p - t) ** 2).sum(axis=0) / np.where(spread > 0, spread, 1), 0.0)
+        assert found["r2"] == pytest.approx(ratios.mean(), rel=1e-9, abs=1e-12)
+        if kind == "class":
+            assert found["accuracy"] == (p.argmax(axis=1) == t.argmax(axis=1)).mean()
+        elif kind == "each":
+            assert found["accuracy"] == ((p > 0.5) == (t > 0.5)).mean()
+        for size in (1, 7, 128):
+            assert trainer.evaluate(x, t, size) == pytest.approx(found, rel=1e-9, abs=1e-12)
+
+
+def test_r2_far_from_zero_is_merged_and_not_added(threads, device):
+    trainer = make(device, "float64", metrics=["r2"])
+    trainer.network.threads = threads
+    x, t = data(1000)
+    t += 1e6
+    p = trainer.network.predict(x)
+    ratios = 1 - ((p - t) ** 2).sum(axis=0) / ((t - t.mean(axis=0)) ** 2).sum(axis=0)
+    assert trainer.evaluate(x, t)["r2"] == pytest.approx(ratios.mean(), rel=1e-6)
+
+
+def test_a_loss_that_is_not_finite_is_told(threads, device):
+    trainer = make(device, metrics=["mae"])
+    trainer.network.threads = threads
+    x, t = data(300)
+    t[299] = 3e38  # whose square is infinite in float32
+    found = trainer.evaluate(x, t)
+    assert found["loss"] == np.inf and np.isfinite(found["mae"])
+    trainer.network.parameters[...] = np.inf
+    assert np.isnan(trainer.evaluate(x, data(300)[1])["loss"])
+
+
+# ---- kept, and thrown away ----------------------------------------------------------------------------------------
+
+
+def test_what_was_recorded_is_used_again(threads, device, counted):
+    trainer = make(device, metrics=["r2"], layers=[nl.Dropout(0.3)])
+    trainer.network.threads = threads
+    x, y = data(300)
+
+    def everything():
+        trainer.fit(x, y, epochs=3, batch_size=7, progress=False, validation_data=(x[:50], y[:50]))
+        trainer.evaluate(x, y)
+        trainer.network.predict(x)
+
+    everything()
+    first = len(counted)
+    assert first
+    counted.clear()
+    everything()
+    trainer.optimizer.lr = 0.01
+    everything()
+    assert len(counted) <= (threads - 1) * first  # where two work at the same time, each needs its own
+
+
+def test_a_bounded_number_of_programs_is_kept(counted):
+    trainer = make("numpy")
+    x, y = data(1001)
+    for size in range(1, 1001, 10):
+        trainer.fit(x, y, epochs=1, batch_size=size, progress=False)
+        trainer.network.predict(x, size)
+        trainer.evaluate(x[:size], y[:size])
+    chunks = [(x[:size], y[:size]) for size in range(1, 1001, 10)]
+    trainer.fit(chunks, epochs=1, batch_size=64, progress=False)
+    trainer.evaluate(x, y)
+    assert len(trainer._kept._programs) <= programs.MOST_KEPT
+    assert all(sum(map(len, sweep.free.values())) <= 14 for sweep in sweeps(trainer))
+
+
+def sweeps(trainer):
+    return trainer.network._predicting[0], trainer._kept._programs["evaluation"][1]
+
+
+@pytest.mark.parametrize("replay", ["auto", "eager"])
+def test_the_callers_arrays_are_not_kept(replay, threads, host):
+    trainer = make(host)
+    trainer.replay = replay
+    trainer.network.threads = threads
+    uses = {
+        "fit": lambda x, y: trainer.fit(x, y, epochs=2, progress=False),
+        "validation": lambda x, y: trainer.fit(x[:9] * 1, y[:9] * 1, validation_data=(x, y), progress=False),
+        "evaluate": trainer.evaluate,
+        "predict": lambda x, y: trainer.network.predict(x),
+    }
+
+    def used(use):
+        x, y = (np.ascontiguousarray(each, np.float32) for each in data(300))
+        use(x, y)
+        return weakref.ref(x), weakref.ref(y)
+
+    for name, use in uses.items():
+        references = used(use)
+        gc.collect()
+        assert [reference() for reference in references] == [None, None], name
+
+
+CHANGES = {
+    "rate of a Dropout": lambda t: setattr(t.network.layers[2], "rate", 0.9),
+    "attribute of a layer": lambda t: setattr(t.network.layers[3], "factor", -1.0),
+    "list in a dict of a layer": lambda t: t.network.layers[3].inside["factor"].__setitem__(0, 0.5),
+    "dict of a layer": lambda t: t.network.layers[3].inside.update(factor=[3.0]),
+    "kernel of a layer": lambda t: setattr(t.network.layers[3], "kernel", shifted),
+    "lr": lambda t: setattr(t.optimizer, "lr", 0.02),
+    "momentum": lambda t: setattr(t.optimizer, "momentum", 0.5),
+    "no momentum": lambda t: (setattr(t.optimizer, "nesterov", False), setattr(t.optimizer, "momentum", 0.0)),
+    "nesterov": lambda t: setattr(t.optimizer, "nesterov", False),
+    "weight_decay": lambda t: setattr(t.optimizer, "weight_decay", 0.3),
+    "reduction": lambda t: setattr(t.loss, "reduction", "sum"),
+    "attribute of a loss": lambda t: setattr(t.loss, "weight", 3.0),
+    "another loss": lambda t: setattr(t, "loss", nl.MAE()),
+    "another loss by name": lambda t: setattr(t, "loss", "half_mse"),
+    "another optimizer": lambda t: setattr(t, "optimizer", nl.Adam(lr=0.03)),
+    "another optimizer by name": lambda t: setattr(t, "optimizer", "adam"),
+    "other metrics": lambda t: setattr(t, "metrics", ["mae", "r2"]),
+    "no metrics": lambda t: setattr(t, "metrics", []),
+    "threads": lambda t: setattr(t.network, "threads", 1),
+    "dtype": lambda t: t.network.to(dtype="float32"),
+    "moved to where it is": lambda t: t.network.to(t.network.device),
+    "numpy": lambda t: t.network.to("numpy"),
+    "load_state_dict": lambda t: t.network.load_state_dict(
+        {name: np.asarray(a) / 2 for name, a in t.network.state_dict().items() if "draws" not in name}
+    ),
+    "a parameter": lambda t: setattr(t.network.layers[0], "W", np.full((3, 6), 0.25)),
+    "all parameters": lambda t: setattr(t.network, "parameters", np.linspace(-1, 1, len(t.network.parameters))),
+    "parameters in place": lambda t: t.network.parameters.__imul__(0.5),
+}
+
+
+@pytest.mark.parametrize("replay", ["auto", "eager"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_programs_are_never_out_of_date(change, replay, host):
+    """After a change all goes on as from a new Trainer on a new network that has this change from the start."""
+    x, y = data(50)
+
+    def trainer():
+        loss, optimizer = Weighted(), nl.SGD(lr=0.05, momentum=0.9, nesterov=True)
+        layers = [nl.Dropout(0.2), Scale()]
+        made = make(host, "float64", loss, ["r2"], layers=layers, optimizer=optimizer)
+        made.replay = replay
+        return made
+
+    used, new = trainer(), trainer()
+    state = used.network.state_dict()
+    used.fit(x, y, epochs=2, batch_size=8, progress=False)
+    used.evaluate(x, y), used.network.predict(x)
+    used.network.load_state_dict(state)
+    used.optimizer.reset()
+    used._shuffles = np.random.Generator(np.random.PCG64(0))
+    for each in (used, new):
+        CHANGES[change](each)
+    for _ in range(2):
+        assert used.network.predict(x).tobytes() == new.network.predict(x).tobytes()
+        assert used.evaluate(x, y) == new.evaluate(x, y)
+        histories = [dict(each.fit(x, y, epochs=2, batch_size=8, progress=False)) for each in (used, new)]
+        assert histories[0] == histories[1]
+        assert weights(used).tobytes() == weights(new).tobytes()
+
+
+def test_another_loss_is_trained_as_a_new_trainer_trains_it(device):
+    """Also where it has no activation inside, and the one before had."""
+    x, y = data(40, kind="class")
+    trainer = make(device, "float64", "cce", ["accuracy"])
+    assert trainer.depth == 3
+    trainer.loss = "mse"
+    new = make(device, "float64", "mse", ["accuracy"], output="softmax")
+    assert trainer.depth == new.depth == 4
+    for each in (trainer, new):
+        each.fit(x, y, epochs=2, progress=False)
+    assert weights(trainer).tobytes() == weights(new).tobytes()
+    assert trainer.evaluate(x, y) == new.evaluate(x, y)
+    trainer.loss = "cce"
+    assert trainer.depth == 3 and trainer.loss.from_logits
+    with pytest.raises(ValueError, match="loss='hinge' is not known"):
+        trainer.loss = "hinge"
+    with pytest.raises(ValueError, match="already trains another network"):
+        trainer.optimizer = new.optimizer
+    assert trainer.depth == 3 and trainer.optimizer is not new.optimizer
+    trainer.fit(x, y, progress=False)
+
+
+def test_metrics_follow_another_loss(device):
+    x, y = data(40, kind="each")
+    trainer = make(device, "float64", "mse", ["accuracy"], output="sigmoid")
+    with pytest.raises(ValueError, match="several classes or none"):
+        trainer.evaluate(x, y)
+    trainer.loss = "bce"
+    found = trainer.evaluate(x, y)["accuracy"]
+    assert found == ((trainer.network.predict(x) > 0.5) == (y > 0.5)).mean()
+
+
+@pytest.mark.parametrize("beta", ["beta1", "beta2", "epsilon", "weight_decay"])
+def test_numbers_of_adam_may_be_set(beta, device):
+    x, y = data(30)
+    used, new = (make(device, "float64", optimizer=nl.Adam(lr=0.01)) for _ in range(2))
+    used.fit(x, y, epochs=1, progress=False)
+    new.fit(x, y, epochs=1, progress=False)
+    setattr(used.optimizer, beta, 0.3)
+    fresh = nl.Adam(lr=0.01, **{beta: 0.3})
+    fresh.bind(new.network)
+    for name, array in new.optimizer.arrays().items():
+        fresh.arrays()[name][...] = array
+    new.optimizer = fresh
+    for each in (used, new):
+        each.fit(x, y, epochs=2, progress=False)
+    assert weights(used).tobytes() == weights(new).tobytes()
+
+
+@pytest.mark.parametrize("kind", [Shrinking, None])
+def test_an_optimizer_of_your_own_may_have_its_rate_as_a_number(kind, device):
+    class Mine(nl.SGD):
+        def rule(self, ops, w, dw):
+            ops.call(shrink, w, dw, self.lr)
+
+    x, y = data(30)
+    used, plain = make(device, "float64", optimizer=(kind or Mine)(lr=0.1)), make(device, "float64")
+    for lr in (0.1, 0.03):
+        for each in (used, plain):
+            each.optimizer.lr = lr
+            each.fit(x, y, epochs=2, progress=False)
+        np.testing.assert_allclose(weights(used), weights(plain), rtol=1e-12)
+
+
+def test_a_network_may_move_while_it_trains_in_chunks(device):
+    x, y = data(40)
+    used, new = (make(device, "float64", optimizer=nl.Adam(lr=0.01)) for _ in range(2))
+
+    def chunks(moving):
+        for part in range(4):
+            if moving and part:
+                used.network.to(device)
+            yield x[part * 10 : part * 10 + 10], y[part * 10 : part * 10 + 10]
+
+    histories = [
+        each.fit(lambda moving=each is used: chunks(moving), epochs=3, batch_size=4, progress=False)
+        for each in (used, new)
+    ]
+    assert dict(histories[0]) == dict(histories[1])
+    assert weights(used).tobytes() == weights(new).tobytes()
+    assert used.evaluate(x, y) == new.evaluate(x, y)
+
+
+@pytest.mark.parametrize("what", ["network", "trainer"])
+@pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, lambda thing: pickle.loads(pickle.dumps(thing))])
+def test_copies_do_not_disturb_the_original(what, way, device):
+    x, y = data(40)
+    used, new = (make(device, "float64", optimizer=nl.Adam(lr=0.01), layers=[nl.Dropout(0.2)]) for _ in range(2))
+    for turn in range(3):
+        for each in (used, new):
+            each.fit(x, y, epochs=1, progress=False)
+        other = way(used.network if what == "network" else used)
+        net = other if what == "network" else other.network
+        assert net.predict(x).tobytes() == new.network.predict(x).tobytes()
+        if what == "trainer" and way is not copy.copy:
+            other.fit(x, y, epochs=1, progress=False)
+            third = copy.deepcopy(used)
+            third.fit(x, y, epochs=1, progress=False)
+            assert weights(other).tobytes() == weights(third).tobytes()
+        elif what == "network":
+            nl.Trainer(net, optimizer=nl.SGD(lr=0.5)).fit(x, y, progress=False)
+            net.parameters[...] = 0
+        assert used.network.predict(x).tobytes() == new.network.predict(x).tobytes(), turn
+        assert used.evaluate(x, y) == new.evaluate(x, y)
+
+
+@pytest.mark.parametrize("loss", [nl.MSE, lambda **options: nl.MSE(reduction="sum", **options)])
+def test_a_trainer_in_a_file_goes_on_as_the_original(loss, device, tmp_path):
+    joblib = pytest.importorskip("joblib")
+    x, y = data(40)
+    trainer = make(device, "float64", loss(device=device), ["r2"], "identity", nl.Adam(lr=0.01), [nl.Dropout(0.2)])
+    trainer.network.forward(x)
+    trainer.loss.forward(trainer.network.backend.asarray(y), trainer.network.backend.asarray(y))
+    for _ in range(2):  # before a fit, and after one
+        joblib.dump(trainer, tmp_path / "trainer")
+        others = [joblib.load(tmp_path / "trainer"), pickle.loads(pickle.dumps(trainer)), copy.deepcopy(trainer)]
+        histories = [dict(each.fit(x, y, epochs=2, progress=False)) for each in (trainer, *others)]
+        for each, history in zip(others, histories[1:]):
+            assert history == histories[0]
+            assert weights(each).tobytes() == weights(trainer).tobytes()
+            assert each.evaluate(x, y) == trainer.evaluate(x, y)
+
+
+# ---- beside others ------------------------------------------------------------------------------------------------
+
+
+def beside(work, *others, rounds=1):
+    """Do the work in this thread, and the others in one thread each, over and over, for as long as it lasts."""
+    errors, over = [], threading.Event()
+    barrier = threading.Barrier(len(others) + 1)
+
+    def again(other):
+        barrier.wait()
+        try:
+            while not over.is_set():
+                other()
+        except BaseException as error:
+            errors.append(error)
+
+    pool = [threading.Thread(target=again, args=(other,)) for other in others]
+    for thread in pool:
+        thread.start()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        barrier.wait()
+        for _ in range(rounds):
+            work()
+    finally:
+        sys.setswitchinterval(interval)
+        over.set()
+        for thread in pool:
+            thread.join()
+    assert not errors, errors
+
+
+@pytest.mark.parametrize("replay", ["auto", "eager"])
+@pytest.mark.parametrize("name", ["numpy", "numba"])
+def test_a_fit_with_everything_beside_it_is_as_a_fit_alone(name, replay, tmp_path):
+    x, y = data(60)
+    x = x.astype(np.float32)
+
+    def new():
+        trainer = make(name, layers=[nl.Dropout(0.2)], optimizer=nl.Adam(lr=0.01), metrics=["r2"])
+        trainer.replay = replay
+        return trainer
+
+    trainer, alone = new(), new()
+    net, numbers = trainer.network, iter(range(1, 10**9))
+
+    def fit(each, rounds):
+        for i in range(rounds):
+            each.fit(x, y, epochs=2, batch_size=5 + i % 20, progress=False)  # other sizes: it is recorded each time
+
+    def check(answer):
+        assert answer.shape == (60, 2) and np.isfinite(answer).all()
+
+    rounds = 30 if replay == "auto" else 8
+    beside(
+        lambda: fit(trainer, rounds),
+        lambda: check(net.predict(x, next(numbers) % 70 + 1)),
+        lambda: trainer.evaluate(x, y),
+        lambda: check(net.copy().predict(x)),
+        lambda: net.save(tmp_path / "net"),
+        lambda: pickle.loads(pickle.dumps(trainer)).evaluate(x, y),
+        lambda: (net.state_dict(), net.summary(), copy.copy(net)),
+    )
+    fit(alone, rounds)
+    assert weights(trainer).tobytes() == weights(alone).tobytes()
+    assert nl.load(tmp_path / "net", device=name).predict(x).shape == (60, 2)
+
+
+@pytest.mark.parametrize("name", ["numpy", "numba"])
+def test_many_threads_predict_what_one_does(name):
+    net = make(name, layers=[Scale(), nl.Dropout(0.1)]).network
+    x = data(300)[0].astype(np.float32)
+    expected = {rows: net.copy().predict(x[:rows]) for rows in range(1, 301, 13)}
+
+    def check():
+        for rows, answer in expected.items():
+            assert net.predict(x[:rows]).tobytes() == answer.tobytes()
+
+    beside(check, check, check, lambda: setattr(net.layers[3], "rate", 0.1), rounds=10)
+
+
+@pytest.mark.parametrize("name", ["numpy", "numba"])
+@pytest.mark.parametrize("one_trainer", [False, True])
+def test_two_fits_at_once_leave_a_network_of_use(name, one_trainer):
+    x, y = data(60)
+    first = make(name, optimizer=nl.SGD(lr=0.01))
+    second = first if one_trainer else nl.Trainer(first.network, optimizer=nl.SGD(lr=0.01))
+    histories = []
+
+    def fit(trainer):
+        history = trainer.fit(x, y, epochs=3, batch_size=7, progress=False, validation_data=(x, y))
+        histories.append({column: len(values) for column, values in history.items()})
+
+    beside(lambda: fit(first), lambda: fit(second), rounds=20)
+    assert all(lengths == {"loss": 3, "val_loss": 3} for lengths in histories)
+    assert isinstance(first.network.parameters, np.ndarray) and np.isfinite(first.network.parameters).all()
+    loss = first.evaluate(x, y)["loss"]
+    first.fit(x, y, epochs=5, progress=False)
+    assert first.evaluate(x, y)["loss"] <= loss * 1.01
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no timers here")
+@pytest.mark.parametrize("name", ["numpy", "numba"])
+def test_a_signal_handler_may_save_evaluate_and_predict_during_a_fit(name, tmp_path):
+    x, y = data(60)
+    trainer, alone = (make(name, layers=[nl.Dropout(0.2)]) for _ in range(2))
+    calls = []
+
+    def handler(*_):
+        trainer.network.save(tmp_path / "net")
+        trainer.evaluate(x, y), trainer.network.predict(x)
+        calls.append(1)
+        signal.setitimer(signal.ITIMER_REAL, 0.003)  # again, but never within itself
+
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.003)
+    try:
+        for size in range(3, 33):
+            trainer.fit(x, y, epochs=3, batch_size=size, progress=False)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    for size in range(3, 33):
+        alone.fit(x, y, epochs=3, batch_size=size, progress=False)
+    assert calls and weights(trainer).tobytes() == weights(alone).tobytes()
+
+
+def test_a_prediction_between_forward_and_backward_changes_nothing(device):
+    """Nor do an evaluation, a fit's recording or a copy, also for a layer that keeps things in a list."""
+
+    class Listed(nl.Layer):
+        def __init__(self):
+            super().__init__()
+            self.saved, self.inner = [None], nl.Tanh(device=device)
+
+        def forward(self, x):
+            self.saved[0] = self.inner.forward(x)
+            return self.saved[0]
+
+        def backward(self, dy):
+            return self.ops.tanh_backward(dy, self.saved[0])
+
+    for layers in ([nl.Tanh()], [Listed()]):
+        trainer = make(device, "float64", layers=layers)
+        net, (x, _), z = trainer.network, data(5), data(9)
+        dy = np.ones((5, 2))
+        net.forward(x)
+        expected = net.backend.to_numpy(net.backward(dy)).copy(), net.backend.to_numpy(net.gradients).copy()
+        net.forward(x)
+        net.predict(z[0]), trainer.evaluate(*z), net.copy(), copy.copy(net).predict(z[0])
+        np.testing.assert_array_equal(net.backend.to_numpy(net.backward(dy)), expected[0])
+        np.testing.assert_array_equal(net.backend.to_numpy(net.gradients), expected[1])
