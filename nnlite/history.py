@@ -1,4 +1,4 @@
-"""The history of a fit: what was seen, an epoch after the other."""
+"""The history of a fit: the measured values of every epoch."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any, NoReturn
 
 
 class History(dict[str, list[float]]):
-    """What fit saw: name -> one float an epoch, such as history["loss"] and history["val_accuracy"].
+    """The values that fit measured: name -> one float an epoch, such as history["loss"] and history["val_accuracy"].
 
     It is a dict, so that other libraries take it as columns: `pandas.DataFrame(history)` has a row for each epoch.
     """
 
     def extend(self, columns: Mapping[str, list[float]]) -> None:
-        """Add epochs: name -> one value for each."""
+        """Add epochs: name -> one value for each new epoch."""
         for name, values in columns.items():
             self.setdefault(name, []).extend(values)
 

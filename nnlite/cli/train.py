@@ -1,4 +1,4 @@
-"""`nnlite train`: train a network on a data set or a CSV file, test it, and save the model, its history and pictures."""
+"""`nnlite train`: train a network on a data set or a CSV file, test it, and save it with its history and pictures."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ RECIPES = {
 
 
 class Data(NamedTuple):
-    """Rows to learn from and rows held back, and what they mean. Targets are labels (N,) of K classes or numbers (N, 1)."""
+    """Rows to learn from and rows held back, and their meaning: labels (N,) of K classes, or numbers (N, 1)."""
 
     name: str
     split: Split
@@ -113,7 +113,7 @@ class Terminated(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def _sigterm_stops() -> Iterator[None]:
-    """In this block SIGTERM raises Terminated. Python allows this only in the main thread; elsewhere nothing changes."""
+    """In this block SIGTERM raises Terminated. Python allows this in the main thread only; else nothing changes."""
 
     def stop(number: int, frame: Any) -> NoReturn:
         raise Terminated("stopped by SIGTERM")
