@@ -1,16 +1,16 @@
 """Linear regression by gradient descent: the line h(x) = θ₀ + θ₁x that fits m points best.
 
-How badly a line fits is one number, the mean squared error, and its slope is an average over all m points
-("batch" gradient descent: every step looks at the whole training set):
+One number says how badly a line fits: the mean squared error. Its slope is an average over all m points ("batch"
+gradient descent: every step looks at the whole training set):
 
     J(θ) = 1/m Σ (h(xᵢ) − yᵢ)²        dJ/dθ₀ = 2/m Σ (h(xᵢ) − yᵢ)        dJ/dθ₁ = 2/m Σ (h(xᵢ) − yᵢ) xᵢ
 
 Here are the questions that a first course leaves open, each answered by a run:
   1. Does it find the least-squares line? Yes, to the last digits.
-  2. Why do some books write ½ in front? To lose the 2. Half the slope: α now does what α/2 did before.
-  3. Why must θ₀ and θ₁ be updated together? Else θ₁ moves by the slope of a point at which we never stood.
-  4. What does one outlier do? It is squared, so a single point drags the whole line.
-  5. What is the 1/m for? Without it steps grow with m, and an α that is fine for 10 points diverges for 100.
+  2. Why do some books write ½ in front? To cancel the 2. The slope is halved: α now does what α/2 did before.
+  3. Why must θ₀ and θ₁ be updated together? Otherwise θ₁ moves by the slope at a point where we never were.
+  4. What does one outlier do? Its error is squared, so a single point drags the whole line.
+  5. What is the 1/m for? Without it the steps grow with m, and an α that works for 10 points diverges for 100.
 
     python examples/02_linear_regression.py --out out
 """
@@ -49,7 +49,7 @@ def least_squares(x, y):
 
 
 def one_after_the_other(gradient, start, lr, steps):
-    """The mistake: θ₁ is updated with a slope that already sees the new θ₀. The points, (steps + 1, 2)."""
+    """The mistake: θ₁ is updated with a slope that already uses the new θ₀. Returns the points (steps + 1, 2)."""
     theta = np.array(start, dtype=float)
     points = [theta.copy()]
     for _ in range(steps):

@@ -1,14 +1,14 @@
-"""Activations: what a neuron makes of the sum that reaches it, and how much a small change of that sum matters.
+"""Activations: the function that a neuron applies to its sum of inputs, and the slope of that function.
 
 Without an activation, layers in a row would be one linear layer. Each of these bends the line in its own way:
 
     sigmoid  y = 1 / (1 + e⁻ˣ)      slope y (1 − y)       a soft step from 0 to 1
     tanh     y = tanh x             slope 1 − y²          a soft step from −1 to 1
-    ReLU     y = max(x, 0)          slope 1 or 0          lets pass what is above zero
+    ReLU     y = max(x, 0)          slope 1 or 0          passes what is above zero
     softmax  yₖ = e^xₖ / Σⱼ e^xⱼ    yₖ (δₖⱼ − yⱼ)         turns a row of numbers into probabilities
 
-All slopes are written in the output y. That is not only shorter: far out, e⁻ˣ overflows, while y (1 − y) is simply 0.
-Softmax differs from the others: its outputs share a whole of 1, so what one of them gains the others lose.
+All slopes are written with the output y. This is shorter, and it is safe: for x far below 0, e⁻ˣ overflows, while
+y (1 − y) is simply 0. Softmax differs from the others: its outputs sum to 1, so what one of them gains the others lose.
 
     python examples/03_activations.py --out out
 """
@@ -91,7 +91,7 @@ def draw(probabilities, gradients):
     titles = ("Sigmoid, slope y (1 − y)", "Tanh, slope 1 − y²", "ReLU, slope 1 or 0")
     for ax, name, title in zip(axes[0], ELEMENTWISE, titles):
         nl.plots.activations(name, ax=ax).set(title=title, xlabel="x", ylabel="y (solid), dy/dx (dashed)")
-        ax.get_legend().remove()  # the axis says it
+        ax.get_legend().remove()  # the axis label says the same
 
     ax = axes[1, 0]
     bars = ax.bar(["x₁ = 2", "x₂ = 1", "x₃ = 0.5"], probabilities, color=nl.plots.COLOURS[:3], width=0.65)

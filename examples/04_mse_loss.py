@@ -1,17 +1,18 @@
-"""Mean squared error: one number for how wrong a batch of predictions is, and which way is better.
+"""Mean squared error: how wrong a batch of predictions is, in one number, and in which direction it gets better.
 
-A batch has N samples with k outputs each; p is the prediction, t the target, both (N, k). Every output node has its
-error p − t. Squared, so that too high and too low count alike, they become
+A batch has N samples with k outputs each; p is the prediction, t the target, both (N, k). Every output node has an
+error p − t. The errors are squared, so that too high and too low count alike. They become
 
     one loss a sample    ℓₙ = 1/k Σₖ (p − t)²     gradient 2 (p − t) / k        reduction="none"
     their mean           1/N Σₙ ℓₙ                gradient 2 (p − t) / (N k)    reduction="mean", the usual one
     the sum of all       Σₙ Σₖ (p − t)²           gradient 2 (p − t)            reduction="sum"
 
-The gradient has the shape of p: for every node of every sample, how the loss changes as that output grows. Dividing
-by N makes it independent of the batch size, and so the learning rate too.
+The gradient has the shape of p: for every node of every sample it says how the loss changes as that output grows.
+Dividing by N makes it independent of the batch size, and so the learning rate too.
 
-First we show that NumPy by hand and all devices here agree, then how long each of them takes. On a few samples most
-of nnlite's time goes into checking what it was given; from thousands on, what counts is how often memory is read.
+First we show that NumPy by hand and all devices here agree, then how long each of them takes. On a few samples nnlite
+spends most of its time on checking its arguments. From thousands of samples on, the time depends on how often memory
+is read.
 
     python examples/04_mse_loss.py --out out
 """
@@ -45,7 +46,7 @@ def mse(loss, p, t):
 
 
 def seconds(function, repeats):
-    """The median over some repeats; a mean would count every hiccup of the machine."""
+    """The median over some repeats; a mean would include every short delay of the machine."""
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -93,7 +94,7 @@ def main():
         times["by hand"].append(seconds(lambda p=p, t=t: mse_by_hand(p, t), repeats))
         for device in present:
             loss = nl.MSE(device=device)
-            # on a GPU the arrays are there already, as they are in training; .forward waits for the result
+            # the arrays are on the device already, as they are in training; .forward waits for the result
             there = [loss.backend.asarray(array) for array in (p, t)]
             mse(loss, *there)  # warm up
             times[device].append(seconds(lambda loss=loss, there=there: mse(loss, *there), repeats))

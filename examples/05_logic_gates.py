@@ -1,13 +1,13 @@
 """Logic gates: the smallest problem that one neuron cannot solve, and three hidden ones can.
 
 A gate takes two bits and answers with one: AND, OR, NAND, XOR. Draw the four inputs as the corners of a square. For
-AND, OR and NAND one straight line parts the corners that answer 1 from the others, so a single neuron would do. For
+AND, OR and NAND one straight line separates the corners with answer 1 from the others, so a single neuron would do. For
 XOR, "either, but not both", there is no such line: the 1s lie across from each other. A hidden layer bends the line.
 
-The net is 2-3-1 with sigmoids, the loss the mean squared error, the learning rate 0.5, and every step sees all four
-rows. XOR's curve shows a plateau first: until the hidden neurons take different sides, the best answer is ½ to
-everything, whose loss is ¼. No seed was picked here: with these first weights XOR is learned from each of the seeds
-0 … 59 that we tried; some stay on the plateau twice as long (pass --seed 32 and see).
+The net is 2-3-1 with sigmoids, the loss is the mean squared error, the learning rate is 0.5, and every step sees all
+four rows. XOR's curve first shows a plateau: until the hidden neurons differ, the best answer to every input is ½, and
+its loss is ¼. No seed was picked here: with these first weights XOR is learned from each of the seeds 0 … 59 that we
+tried; some stay on the plateau twice as long (pass --seed 32 and see).
 
     python examples/05_logic_gates.py --out out
 """

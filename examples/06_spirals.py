@@ -2,11 +2,11 @@
 
 Three arms wind around each other, so no straight line helps; the net has to bend its borders along them. At first it
 cuts the plane into slices like a cake, and a third of its answers are right, as if it guessed. Then the borders begin
-to follow the arms, and soon nearly all is right. Much later they grow wrinkles: the training loss still falls, because
-the net now bends towards single points, but on other points it answers no better.
+to follow the arms, and soon nearly all answers are right. Much later they grow wrinkles: the training loss still falls,
+because the net now bends towards single points, but on other points it answers no better.
 
 Training can go on where it stopped: each call of `fit` on the same trainer continues, and between the calls we draw
-what the net answers at each place of the plane.
+what the net answers at each point of the plane.
 
 The points that it is judged by come from the same arms but were never trained on.
 

@@ -2,11 +2,11 @@
 
 With three classes the net has three outputs. Softmax turns them into probabilities, and the loss for such answers is
 the cross-entropy, −ln of the probability that the net gave to the right class: 0 when it was sure and right, large when
-it was sure and wrong. Guessing ⅓ for each costs ln 3 = 1.10. The set is so small that every step can look at all of it,
-which makes smooth curves.
+it was sure and wrong. Answering ⅓ for each class costs ln 3 = 1.10. The set is so small that every step can use all of
+it, and so the curves are smooth.
 
-30 of the 150 flowers are held back. Only they tell whether the net has learned species or memorised flowers. The
-confusion matrix shows which species it takes for which: setosa is easy, the other two overlap.
+30 of the 150 flowers are held back. Only these show whether the net has learned species or memorised flowers. The
+confusion matrix shows which species the net confuses: setosa is easy, the other two overlap.
 
     python examples/07_iris.py --out out
 """

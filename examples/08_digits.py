@@ -4,9 +4,9 @@ An image is a row of 64 numbers between 0 and 1. The net does not know that they
 neighbours; it finds out what it needs from 1,438 examples. Each row of the training data is used once an epoch, in
 batches of 32 and in a new order.
 
-Two curves are drawn at the end. The training loss falls on and on. The loss on the 359 images held back stops falling:
-from there on the net only gets to know its own examples better. The picture shows what it read in some of the images
-held back, the ones it misread first.
+Two curves are drawn at the end. The training loss keeps falling. The loss on the 359 images held back stops falling:
+from there on the net only learns its own examples by heart. The picture shows what it read in some of the images held
+back, the ones it misread first.
 
     python examples/08_digits.py --out out
 """

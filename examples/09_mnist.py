@@ -1,13 +1,13 @@
 """MNIST: 70,000 handwritten digits of 28 × 28 dots, the yardstick of small nets (LeCun et al. 1998).
 
 784 dots go in, 256 hidden neurons look for patterns in them, 10 outputs say how probable each digit is. The net trains
-on 60,000 images. How good it is, 10,000 others tell, by other writers: it reads about 98 % of them right.
+on 60,000 images. It is tested on 10,000 others, by other writers, and reads about 98 % of them right.
 
-The weights that lead into one hidden neuron are 784 numbers, one a dot, so they can be looked at as an image: red where
-ink excites the neuron, blue where ink silences it. They start as noise. What appears are strokes and bows: nobody told
-the net to look for them.
+The weights that lead into one hidden neuron are 784 numbers, one for each dot, so they can be shown as an image: red
+where ink excites the neuron, blue where ink silences it. They start as noise. What appears are strokes and bows: nobody
+told the net to look for them.
 
-The data is read from the folder mnist/ in the folder that the variable NNLITE_DATA names, or else downloaded once.
+The data is read from $NNLITE_DATA/mnist/ if that variable is set. Otherwise it is downloaded once.
 
     python examples/09_mnist.py --out out
 """
@@ -32,7 +32,7 @@ def main():
 
     data = nl.datasets.mnist()  # x (60000, 784) and (10000, 784), y (60000,) and (10000,)
     x, y, test = data.x_train[:rows], data.y_train[:rows], (data.x_test, data.y_test)
-    # from small weights, and with some decay: those of dots that are never inked would stay noise in the picture
+    # small first weights and some decay: otherwise the weights of dots without ink stay noise in the picture
     net = nl.mlp(
         [784, 256, 10],
         output="softmax",

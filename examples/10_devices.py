@@ -4,9 +4,9 @@ One word decides where a net computes: "numpy" calls one library routine after t
 this processor, "cupy" works on an NVIDIA graphics card. The seed gives the same first weights and the same shuffles
 everywhere, so all must arrive at the same loss, up to the rounding of 32-bit numbers.
 
-Each step costs a device something before it computes anything, a graphics card more than a processor. A small net is
-mostly such cost; a wide one is mostly matrix products, four times as many for twice the width. Where two lines cross,
-another device takes over: look there before buying hardware.
+Each step has a fixed cost before anything is computed, and it is higher on a graphics card than on a processor. A small
+net spends most of its time on this cost. A wide net spends it on matrix products, which are four times the work for
+twice the width. Where two lines cross, another device becomes the fastest: look there before buying hardware.
 
 Starting a device and compiling its kernels happens once. It is done before the clock runs, by one epoch on another net.
 
@@ -31,7 +31,7 @@ def train(device, width, epochs, data):
     net = nl.mlp([64, width, width, 10], init="he_normal", output="softmax", device=device, seed=0)
     trainer = nl.Trainer(net, loss="cce", optimizer=nl.SGD(lr=0.05))
     start = time.perf_counter()
-    # the loss is a number in main memory: to have it is to have waited for the device
+    # the loss is a number in main memory, so fit has waited for the device
     history = trainer.fit(data.x_train, data.y_train, epochs=epochs, batch_size=64, progress=False)
     return epochs * len(data.x_train) / (time.perf_counter() - start), history["loss"][-1]
 
@@ -51,7 +51,7 @@ def main():
         print(f"{name:6} {'✓' if available else '–'} {detail}")
     present = [name for name, (available, _) in found.items() if available]
     for name in present:
-        train(name, 8, 1, data)  # starts it
+        train(name, 8, 1, data)  # starts the device and compiles its kernels
 
     print(f"\n{'width':>5}  {'device':7} {'samples a second':>17} {'last loss':>11}")
     rates = {name: [] for name in present}  # device -> samples a second, for each width

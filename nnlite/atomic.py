@@ -1,6 +1,6 @@
-"""A file is replaced whole or not at all: it is written beside the old one, then moved into its place.
+"""Replace a file completely or not at all: write the new file beside the old one, then move it into its place.
 
-A reader never sees half of a file. When the process is killed, or the disk is full, the old file stays as it was.
+A reader never sees half of a file. If the process is killed or the disk is full, the old file stays as it was.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ except ImportError:  # Windows
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """An open file, to be written in the block, that is moved to `path` where the block ends without an error.
+    """An open file to write in the block. If the block ends without an error, the file is moved to `path`.
 
-    A symbolic link stays, and what it leads to is replaced. An old file hands on its mode and, where that is allowed,
-    its owner. OSError, which names `path`, if the old file is read-only or no regular file, and for all that goes
-    wrong in writing.
+    A symbolic link stays, and the file that it points to is replaced. The new file gets the old one's mode and, where
+    that is allowed, its owner. OSError, which names `path`, if the old file is read-only or not a regular file, and for
+    every error in writing.
     """
     path = os.fsdecode(path)
     part = None
@@ -35,7 +35,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         target = os.path.realpath(path)
         old = _old(path, target)
         folder, base = os.path.split(target)
-        prefix = f".nnlite-{hashlib.sha256(os.fsencode(base)).hexdigest()[:16]}-"  # as short for the longest base
+        # A hash, because the name of the temporary file must not be too long when `base` is long.
+        prefix = f".nnlite-{hashlib.sha256(os.fsencode(base)).hexdigest()[:16]}-"
         _remove_left_overs(folder, prefix)
         file, part = _new(folder, prefix, 0o666 if old is None else 0o600)
         with file:
@@ -47,19 +48,19 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
             if fcntl is None:
-                file.close()  # Windows moves no open file
+                file.close()  # Windows cannot move an open file
             os.replace(part, target)
     except BaseException as error:
         if part is not None:
             with contextlib.suppress(OSError):
                 os.unlink(part)
         if isinstance(error, OSError) and error.errno is not None:
-            raise OSError(error.errno, error.strerror, path) from error  # names neither file, or the temporary one
+            raise OSError(error.errno, error.strerror, path) from error  # it names no file, or the temporary one
         raise
 
 
 def _old(path: str, target: str) -> os.stat_result | None:
-    """What is to be replaced, None if nothing is there; OSError if it must not be replaced."""
+    """The status of the old file, None if there is none; OSError if it must not be replaced."""
     if not os.path.basename(path):
         raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     try:
@@ -70,13 +71,14 @@ def _old(path: str, target: str) -> os.stat_result | None:
         raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     if not stat.S_ISREG(old.st_mode):
         raise OSError(errno.EINVAL, "this is a device, a pipe or a socket; choose another name", path)
-    if not old.st_mode & 0o222 or not os.access(target, os.W_OK):  # root may write anything, but was not asked to here
+    # The mode is checked first, because os.access allows root to write to a read-only file.
+    if not old.st_mode & 0o222 or not os.access(target, os.W_OK):
         raise OSError(errno.EACCES, "this file is read-only; choose another name, or make it writable", path)
     return old
 
 
 def _new(folder: str, prefix: str, mode: int) -> tuple[IO[bytes], str]:
-    """A new file under a name that no other has, locked for as long as it is open, and its path."""
+    """A new file with a unique name, locked while it is open, and its path."""
     while True:
         part = os.path.join(folder, f"{prefix}{secrets.token_hex(8)}.part")
         file = os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode), "wb")
@@ -89,7 +91,7 @@ def _new(folder: str, prefix: str, mode: int) -> tuple[IO[bytes], str]:
 
 
 def _remove_left_overs(folder: str, prefix: str) -> None:
-    """Remove temporary files of the same target whose process was killed: those that nobody holds the lock of."""
+    """Remove temporary files of the same target whose process was killed. Nobody holds a lock on such a file."""
     if fcntl is None:
         return
     exactly = re.compile(re.escape(prefix) + r"[0-9a-f]{16}\.part")

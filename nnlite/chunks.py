@@ -1,8 +1,8 @@
-"""Chunks: data that do not fit into memory, or come a part at a time, as pairs (x, y) of arrays that do.
+"""Chunks: pairs (x, y) of arrays that fit into memory, for data that do not fit or that come in parts.
 
-An epoch takes every chunk once, and every row of a chunk once; both in a new order where the data allow it. Chunks
-that are cut here take their rows from all over the data in every epoch: one after the other would be trained on class
-after class, where a file is sorted by class.
+An epoch takes every chunk once and every row of a chunk once. Both come in a new order where the data allow it. Chunks
+that are cut here take their rows from all over the data in every epoch. If each chunk were one contiguous part of a
+file that is sorted by class, the network would be trained on one class after the other.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-CHUNK_BYTES = 256 * 2**20  # of x in the network's dtype, where it is cut into chunks here
-BLOCK_BYTES = 64 * 2**10  # of a file, that lie one behind the other and are read together
+CHUNK_BYTES = 256 * 2**20  # size of a chunk of x in the network's dtype, where x is cut into chunks here
+BLOCK_BYTES = 64 * 2**10  # neighbouring bytes of a file that are read together
 
 
 def available_memory() -> int | None:
-    """How many bytes of main memory are free for programs; where only its size is known, that; None if neither is."""
+    """The free bytes of main memory; its size if only that is known; None if neither is known."""
     try:
         with open("/proc/meminfo", encoding="ascii") as lines:
             found = next(line for line in lines if line.startswith("MemAvailable:"))
@@ -32,17 +32,17 @@ def available_memory() -> int | None:
 
 
 class Chunks:
-    """Pairs (x, y): of an iterable, of a function that makes one for every epoch, or of the rows of a numpy.memmap."""
+    """Pairs (x, y) from an iterable, from a function that makes one for each epoch, or from the rows of arrays."""
 
     def __init__(self, source: Any, rows: int | None = None) -> None:
-        self.source, self.rows = source, rows  # rows where they are known before the first epoch
+        self.source, self.rows = source, rows  # rows: None if unknown before the first epoch
 
     @classmethod
     def of(cls, x: Any, y: Any, itemsize: int, epochs: int, room: int | None = None) -> Chunks | None:
-        """The chunks of what was handed to fit, or None for arrays to be taken whole. ValueError, TypeError if neither.
+        """The chunks of the data given to fit, or None for arrays to be taken whole. ValueError, TypeError if neither.
 
-        With y, chunks are made of a numpy.memmap of more than half of the memory that is free (of more than CHUNK_BYTES
-        where that cannot be known), and of an array of more than half of `room`, the bytes that the device has left.
+        With y, a numpy.memmap is cut into chunks if it takes more than half of the free memory (more than CHUNK_BYTES
+        if that is not known), and any array if it takes more than half of `room`, the bytes that the device has left.
         """
         if y is not None:
             size = x.size * itemsize if isinstance(x, np.ndarray) and x.ndim == 2 else 0
@@ -50,10 +50,10 @@ class Chunks:
             on_disk = isinstance(x, np.memmap) and size > (CHUNK_BYTES if memory is None else memory // 2)
             too_large = on_disk or (room is not None and size > room // 2)
             if not too_large or len(x) != len(y):
-                return None  # what does not fit together is said by the gate
+                return None  # the gate raises the error for unequal lengths
             part = min(CHUNK_BYTES, size if room is None else max(1, room // 8))
             rows = max(1, part // (x.shape[1] * itemsize))
-            # Rows in memory are picked one by one; of a file at least 64 blocks make a chunk, so that it is well mixed.
+            # Rows in memory are picked one by one. A chunk of a file has at least 64 blocks, so that it is well mixed.
             block = min(rows // 64, BLOCK_BYTES // (x.shape[1] * x.itemsize)) if on_disk else 1
             return cls(_Rows(x, y, rows, max(1, block)), len(x))
         if callable(x):
@@ -73,7 +73,7 @@ class Chunks:
             return
         source: Any = self.source() if callable(self.source) else self.source
         chunks: Iterable[Any] = source
-        if isinstance(source, (list, tuple)):  # these have an order that can be changed
+        if isinstance(source, (list, tuple)):  # only the order of these can be changed
             order = np.arange(len(source)) if shuffles is None else shuffles.permutation(len(source))
             chunks = (source[i] for i in order)
         n = -1
@@ -86,16 +86,16 @@ class Chunks:
 
 
 class _Rows:
-    """Some rows at a time of two arrays, which are seen as blocks of rows that lie one behind the other."""
+    """Chunks of `rows` rows, cut from two arrays, which are divided into blocks of `block` neighbouring rows."""
 
     def __init__(self, x: Any, y: Any, rows: int, block: int) -> None:
         self.x, self.y = x, y if isinstance(y, np.ndarray) else np.asarray(y)
         self.rows, self.block = rows, block
 
     def epoch(self, shuffles: np.random.Generator | None) -> Iterator[tuple[Any, Any]]:
-        """As many rows each time, the last time the rest: in their order, or those of blocks drawn from everywhere.
+        """Pairs of `rows` rows; the last pair has the rest. The rows come in their order if `shuffles` is None.
 
-        A last block that is not whole comes last.
+        Else each pair takes blocks from all over the data. An incomplete last block always comes last.
         """
         size, block = len(self.x), self.block
         order = None if shuffles is None else shuffles.permutation(size // block)

@@ -1,4 +1,4 @@
-"""Data to learn on: toy sets from a seed, tables out of scikit-learn's files, MNIST checked by its hash.
+"""Data sets: toy sets made from a seed, tables from scikit-learn's files, and MNIST, checked by its hash.
 
 Letters in the shapes: N rows, D features, K classes. A row of x is one sample; class labels are integers
 0 .. K-1 in an array (N,). Nothing is downloaded, or read from disk, before a function asks for it.
@@ -33,7 +33,7 @@ class Split(NamedTuple):
     y_test: Array
 
 
-MOST_CLASSES = 20  # labels of more different values are taken for quantities, of which a split keeps no shares
+MOST_CLASSES = 20  # a target with more different values is taken for quantities, and a split does not stratify it
 
 
 def _fraction(value: Any, name: str) -> float:
@@ -41,7 +41,7 @@ def _fraction(value: Any, name: str) -> float:
 
 
 def _generator(seed: Any) -> np.random.Generator:
-    # The bit generator is named: default_rng may become another one in a later NumPy.
+    # PCG64 is named, because default_rng may use another bit generator in a later NumPy.
     return np.random.Generator(np.random.PCG64(gate.integer(seed, "seed", least=0)))
 
 
@@ -51,8 +51,9 @@ def _generator(seed: Any) -> np.random.Generator:
 def split(x: Any, y: Any, test: float = 0.2, seed: int = 0, stratify: bool | None = None) -> Split:
     """Shuffle the rows of x (N, ...) and y (N, ...) together and hold back the fraction `test` of them.
 
-    Of every class as large a share is held back, to less than a row, where y is labels: (N,) or (N, 1) whole numbers,
-    bools or text of few different values. stratify=True does so for any y of few different rows, False for none.
+    If y holds labels, the same share of every class is held back, up to rounding by less than one row. Labels are (N,)
+    or (N, 1) whole numbers, bools or text with few different values. stratify=True does this for any y with few
+    different rows; stratify=False never does it.
 
     >>> parts = split([[1.0], [2.0], [3.0], [4.0]], [0, 0, 1, 1], test=0.5)
     >>> parts.x_train.shape, sorted(parts.y_test.tolist())
@@ -78,7 +79,7 @@ def split(x: Any, y: Any, test: float = 0.2, seed: int = 0, stratify: bool | Non
 
 
 def _groups(y: Array, asked: bool) -> Array | None:
-    """The number of each row's class (N,), or None where y (N, ...) is not taken for labels."""
+    """The class number of each row (N,), or None if y (N, ...) is not taken for labels."""
     rows = y.reshape(len(y), -1)
     text = rows.dtype.kind in "UST" or (rows.dtype.kind == "O" and all(isinstance(cell, str) for cell in rows.flat))
     if not asked and (rows.shape[1] != 1 or not (text or rows.dtype.kind in "iub")):
@@ -96,14 +97,14 @@ def _groups(y: Array, asked: bool) -> Array | None:
 
 
 def _shares(groups: Array, held: int) -> Array:
-    """Which rows (N,) are held back: the first of each class, as many as its share of `held` is.
+    """Which rows (N,) are held back: from each class its first rows, as many as its share of `held`.
 
-    Shares are rounded down; the rows that are then missing come from those that lost most by it (Hamilton's method).
+    Shares are rounded down. The missing rows come from the classes that lost most by rounding (Hamilton's method).
     """
     _, first, counts = np.unique(groups, return_index=True, return_counts=True)
     share, lost = np.divmod(held * counts, len(groups))
-    share[np.lexsort((first, -lost))[: held - share.sum()]] += 1  # of equal losses, whose row comes first
-    place = np.empty(len(groups), np.int64)  # of each row in its class
+    share[np.lexsort((first, -lost))[: held - share.sum()]] += 1  # of equal losses, the class that appears first
+    place = np.empty(len(groups), np.int64)  # the place of each row in its class
     place[np.argsort(groups, kind="stable")] = np.concatenate([np.arange(count) for count in counts])
     return place < share[groups]
 
@@ -137,7 +138,7 @@ def _circle(angle: Array) -> Array:
 
 
 def _labels(rng: np.random.Generator, n: int, classes: int) -> Array:
-    # Dealt out like cards, then shuffled: exactly n rows, and class sizes that differ by one at most.
+    # The classes take turns and are then shuffled: exactly n rows, and class sizes that differ by one at most.
     return rng.permutation(np.arange(n, dtype=np.int64) % classes)  # (N,)
 
 
@@ -213,7 +214,7 @@ def sine(n: int = 200, noise: float = 0.1, seed: int = 0) -> tuple[Array, Array]
 
 
 def _table(file: str, header: int) -> tuple[Array, Array]:
-    spec = importlib.util.find_spec("sklearn")  # where it lies, without the second that importing it takes
+    spec = importlib.util.find_spec("sklearn")  # finds the folder without an import, which takes a second
     if spec is None or spec.origin is None:
         text = f'{file} comes with scikit-learn: pip install "nnlite[sklearn]"'
         raise ModuleNotFoundError(text, name="sklearn")
@@ -226,7 +227,7 @@ def _columns(file: str, test: float, seed: int, standardise: bool) -> Split:
     part = split(*_table(file, header=1), test=test, seed=seed)
     if not standardise:
         return part
-    # Only rows that may be seen: a mean over all rows would leak the held-back ones into training.
+    # Only the training rows: a mean over all rows would leak the held-back ones into training.
     mean, deviation = part.x_train.mean(axis=0), part.x_train.std(axis=0)  # (D,), (D,)
     deviation[deviation == 0] = 1.0
     return part._replace(x_train=(part.x_train - mean) / deviation, x_test=(part.x_test - mean) / deviation)
@@ -279,7 +280,7 @@ def read_idx(path: str | Path, dimensions: int) -> Array:
     """The uint8 array in an IDX file, plain or (name ending in .gz) compressed.
 
     Layout: bytes 0, 0, type (8 = uint8), number of dimensions; each size as big-endian uint32; the data.
-    Raises ValueError naming the file and the field when the file is anything but exactly that.
+    ValueError, which names the file and the field, if the file does not have exactly this layout.
     Source: http://yann.lecun.com/exdb/mnist/ (The IDX file format).
     """
     path = Path(path)
@@ -305,8 +306,8 @@ def _parse_idx(path: Path, file: BufferedIOBase, dimensions: int) -> Array:
     size = math.prod(shape)
     if not 0 < size <= _MOST_BYTES:
         raise ValueError(f"{path}: sizes: {shape} is {size} bytes, must be 1 to {_MOST_BYTES}")
-    # One byte more than announced shows an overlong file, and leads gzip on to its checksum; a file that
-    # unpacks to gigabytes is never unpacked further than that.
+    # Reading one byte more than announced detects an overlong file and makes gzip check its checksum. A file
+    # that would unpack to gigabytes is not unpacked any further.
     data = file.read(size + 1)
     if len(data) != size:
         more = "more" if len(data) > size else f"only {len(data)}"
@@ -354,7 +355,7 @@ def _images_and_labels(folder: str, part: str) -> tuple[Array, Array]:
         raise ValueError(f"{label_path}: sizes: {len(labels)} labels, {len(images)} images in {image_path}")
     if labels.max() > 9:
         raise ValueError(f"{label_path}: data: labels must be 0 to 9, got {labels.max()}")
-    # Without dtype= the quotient is float64: twice the memory, to no purpose.
+    # Without dtype= the quotient is float64: twice the memory, for no gain.
     x = np.divide(images.reshape(len(images), -1), 255, dtype=np.float32)  # (N, 784)
     return x, labels.astype(np.int64)
 
@@ -362,14 +363,14 @@ def _images_and_labels(folder: str, part: str) -> tuple[Array, Array]:
 def mnist() -> Split:
     """Handwritten digits: x (60000, 784) and (10000, 784) float32 in [0, 1], labels (N,) 0 .. 9.
 
-    Read from $NNLITE_DATA/mnist/ where that variable is set, else downloaded once into the user's cache.
+    They are read from $NNLITE_DATA/mnist/ if that variable is set, else downloaded once into the user's cache.
     Raises FileNotFoundError, OSError (no download) or ValueError (damaged file), each with the remedy.
     """
     return Split(*_images_and_labels("mnist", "train"), *_images_and_labels("mnist", "t10k"))
 
 
 def fashion_mnist() -> Split:
-    """Ten kinds of clothing, in the form and from the sources of `mnist`; the folder is called fashion."""
+    """Ten kinds of clothing, with the shapes of `mnist` and read in the same way; the folder is called fashion."""
     return Split(*_images_and_labels("fashion", "train"), *_images_and_labels("fashion", "t10k"))
 
 
@@ -377,7 +378,7 @@ def fashion_mnist() -> Split:
 
 
 def _gate_loader(name: str) -> Callable[..., Split]:
-    # A truth table has nothing to hold back: the net is tested on the rows it was trained on.
+    # No row of a truth table can be held back: the net is tested on the rows it was trained on.
     return lambda: Split(*logic_gate(name), *logic_gate(name))
 
 

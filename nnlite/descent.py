@@ -44,7 +44,7 @@ class Descent:
         return np.array(values)
 
     def table(self, rows: int | None = None) -> str:
-        """Step, θ and the update made from there, a line each; `rows`: the first rows − 1 and the last."""
+        """A line for each step: number, θ and the update made from there. `rows`: the first rows − 1 and the last."""
         rows = None if rows is None else gate.integer(rows, "rows", least=2)
         points = self.points.reshape(len(self.points), -1)  # (steps + 1, d)
         updates = self.updates.reshape(len(self.updates), points.shape[1])  # (steps, d)
@@ -56,7 +56,7 @@ class Descent:
                 if step == rows - 1:
                     lines.append(["…"] * (1 + 2 * d))
                 continue
-            # + 0.0 turns the −0.0 of a step on flat ground into 0; the last point has made no update yet
+            # + 0.0 turns the −0.0 of a step on flat ground into 0; no update was made from the last point
             update = [f"{u + 0.0:.6g}" for u in updates[step]] if step < len(updates) else [""] * d
             lines.append([str(step), *(f"{p + 0.0:.6g}" for p in point), *update])
         widths = [max(len(line[column]) for line in lines) for column in range(1 + 2 * d)]
@@ -64,7 +64,7 @@ class Descent:
         return "\n".join(text.rstrip() for text in texts)
 
     def plot(self, f: Callable[[Any], Any], ax: Axes | None = None) -> Axes:
-        """The graph of J = f(θ) with the steps on it; for two coordinates the contours of J with the path."""
+        """Draw the graph of J = f(θ) with the steps on it, or for two coordinates the contours of J with the path."""
         from . import plots
 
         return plots.descent(self, f, ax=ax)
@@ -73,8 +73,8 @@ class Descent:
 def gradient_descent(gradient: Callable[[Any], Any], start: npt.ArrayLike, lr: float, steps: int) -> Descent:
     """Walk downhill from `start`: θ ← θ − lr · gradient(θ), all coordinates at once, `steps` times.
 
-    start: a number or (d,); gradient(θ) answers in the shape of start.
-    Too large an lr diverges: the points grow to inf and then nan, without a warning, kept as computed.
+    start: a number or (d,); gradient(θ) must have the same shape.
+    If lr is too large, the descent diverges: the points grow to inf and then nan, and no warning is given.
 
     >>> gradient_descent(lambda theta: 2 * theta, start=5, lr=0.1, steps=3).points
     array([5.  , 4.  , 3.2 , 2.56])

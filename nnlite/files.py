@@ -1,13 +1,13 @@
-"""Arrays and a description to one file and back, safely. The format is safetensors: any program can read it.
+"""Write arrays and a description to one file and read them back, safely. The format is safetensors, an open format.
 
     8 bytes      length of the header, little-endian
-    header       JSON: name -> dtype, shape, place; under "__metadata__" the checksum and, as JSON in a string, the
-                 description
-    data         the arrays one after the other, no hole, no overlap
+    header       JSON: name -> dtype, shape, place; "__metadata__" holds the checksum and the description, which is
+                 JSON in a string
+    data         the arrays one after the other, without holes or overlaps
 
-The checksum is the SHA-256 of the whole file in which its own 64 digits are 0. A file from elsewhere is refused before
-memory is reserved for what it promises, and one without a checksum, as earlier versions wrote them, is read without.
-What `write` accepts, `read` reads.
+The checksum is the SHA-256 of the whole file, with zeros in the place of its own 64 digits. If a header promises other
+arrays than the reader expects, the file is refused before memory is reserved for them. A file without a checksum, as
+earlier versions wrote, is read without this check. `read` can read every file that `write` has written.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from .atomic import replacing
 
 VERSION = 1
 LARGEST_HEADER = 10_000_000  # bytes
-MOST_AXES = 32  # of a tensor
-MOST_DIGITS = 20  # of a whole number
-MOST_LEVELS = 100  # of lists and dicts within each other, in notes
-PIECE = 1 << 20  # bytes that are read and checked in one go
+MOST_AXES = 32  # axes of a tensor
+MOST_DIGITS = 20  # digits of a whole number
+MOST_LEVELS = 100  # nested lists and dicts in notes
+PIECE = 1 << 20  # bytes that are read and checked at a time
 DTYPES: dict[str, np.dtype] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8")}
 NOTHING: Mapping[str, np.ndarray] = MappingProxyType({})
 BEFORE_CHECKSUM = b'{"__metadata__": {"sha256": "'  # how a header with a checksum begins
@@ -40,7 +40,7 @@ NO_CHECKSUM = "0" * 64
 
 
 class CorruptFileError(ValueError):
-    """The file is not one that nnlite wrote, or it was damaged since; nothing was read from it."""
+    """nnlite did not write this file, or the file was damaged later. Nothing was loaded from it."""
 
 
 # ---- writing ----------------------------------------------------------------------------------------------------
@@ -49,10 +49,10 @@ class CorruptFileError(ValueError):
 def write(
     path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], config: Mapping[str, Any], notes: Any = None
 ) -> None:
-    """Write arrays, a config and a user's notes; an old file stays whole until the new one is.
+    """Write arrays, a config and a user's notes. An old file stays as it is until the new one is complete.
 
-    TypeError or ValueError, which names the entry, for notes that JSON cannot hold and for numbers that are not
-    finite: before anything is written.
+    TypeError or ValueError names the entry if JSON cannot hold the notes or if a number is not finite. It is raised
+    before anything is written.
     """
     described = {"version": VERSION, "checksum": "sha256", **config, "notes": _plain(notes or {}, "notes")}
     metadata = {"sha256": NO_CHECKSUM, "nnlite": json.dumps(described, allow_nan=False)}
@@ -82,12 +82,12 @@ def write(
 
 
 def _bytes(array: np.ndarray) -> Any:
-    """The numbers of an array as they lie in the file."""
+    """The bytes of an array as the file holds them."""
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data
 
 
 def _plain(value: Any, name: str, level: int = 0) -> Any:
-    """The value as JSON has it: NumPy's numbers and arrays as Python's. TypeError or ValueError that names it."""
+    """The value with Python's types instead of NumPy's. TypeError or ValueError names what JSON cannot hold."""
     if isinstance(value, (np.ndarray, np.generic)):
         value = value.tolist()
     if level > MOST_LEVELS:
@@ -121,7 +121,7 @@ def _plain(value: Any, name: str, level: int = 0) -> Any:
 
 
 class File:
-    """An open file whose header has been read and found whole; its data have not been read yet."""
+    """An open file whose header has been read and checked. Its data have not been read yet."""
 
     def __init__(self, path: str, file: BinaryIO, text: bytes) -> None:
         self.path, self._file, self._start = path, file, 8 + len(text)
@@ -140,10 +140,10 @@ class File:
     def numbers(
         self, shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype, others: Mapping[str, np.ndarray] = NOTHING
     ) -> np.ndarray:
-        """All arrays of these shapes and this dtype one after the other (P,); `others` are filled, name -> array.
+        """All arrays of these shapes and this dtype, one after the other (P,). `others`, name -> array, are filled.
 
-        CorruptFileError that names the tensor if the file has others, or of other shapes or dtype, which is found
-        before memory is reserved, or if a number is not finite; and if the file does not match its checksum.
+        CorruptFileError names the tensor if the file has other tensors, or other shapes or dtypes; this is found before
+        memory is reserved. CorruptFileError also if a number is not finite, or the file does not match its checksum.
         """
         wanted = {name: (np.dtype(dtype), shape) for name, shape in shapes.items()}
         wanted |= {name: (array.dtype, array.shape) for name, array in others.items()}
@@ -170,7 +170,7 @@ class File:
         return flat
 
     def _read_into(self, array: np.ndarray, name: str) -> None:
-        """The next numbers of the file into the array (n,), a piece at a time, while they are in the core's cache."""
+        """Read the next numbers of the file into the array (n,). Each piece is checked while it is in the cache."""
         step = PIECE // array.itemsize
         for start in range(0, len(array), step):
             piece = array[start : start + step]
@@ -184,7 +184,7 @@ class File:
 
 @contextlib.contextmanager
 def read(path: str | os.PathLike[str]) -> Iterator[File]:
-    """Open a file that `write` wrote; CorruptFileError if its header is damaged, OSError if there is none to open."""
+    """Open a file that `write` wrote. CorruptFileError if its header is damaged, OSError if it cannot be opened."""
     path = os.fsdecode(path)
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode):
@@ -214,7 +214,7 @@ def _config(path: str, metadata: Any) -> dict[str, Any]:
 
 
 def _tensors(path: str, header: dict[str, Any], size: int) -> dict[str, tuple[np.dtype, tuple[int, ...], int]]:
-    """name -> (dtype, shape, start), in the order of the data, which they must fill without hole or overlap."""
+    """name -> (dtype, shape, start) in the order of the data. The tensors must fill it without holes or overlaps."""
     tensors: dict[str, tuple[np.dtype, tuple[int, ...], int]] = {}
     for name, entry in header.items():
         try:
@@ -244,7 +244,7 @@ def _tensors(path: str, header: dict[str, Any], size: int) -> dict[str, tuple[np
 
 
 def _parsed(path: str, text: bytes | str, what: str) -> Any:
-    """JSON, in its narrowest sense; CorruptFileError if it is not."""
+    """The value of strict JSON; CorruptFileError for any other text."""
     try:
         return json.loads(
             text.decode() if isinstance(text, bytes) else text,
@@ -283,11 +283,12 @@ def _short(digits: str) -> int:
 
 
 def _finite(array: np.ndarray) -> bool:
-    """Whether all numbers are finite: their sum is, or else, since it may overflow, each of them."""
+    """Whether all numbers are finite."""
+    # A finite sum proves it in one pass. If the sum is not finite, it may only have overflowed.
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(array.sum())) or bool(np.isfinite(array).all())
 
 
 def _cut(text: str) -> str:
-    """Text from a file or a user that may be too long to be shown."""
+    """Shorten a text from a file or a user if it is too long to be shown."""
     return text if len(text) <= 100 else text[:99] + "…"

@@ -1,7 +1,7 @@
-"""A gradient check: is what `backward` says what `forward` does?
+"""A gradient check: does `backward` compute the derivative of `forward`?
 
 Along a random direction u the loss must change as the gradient says, (L(w + h u) − L(w − h u)) / 2h = ∇L · u
-with an error of order h². One direction for each parameter array and one for the input, in float64.
+with an error of order h². There is one direction for each parameter array and one for the input, in float64.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from .losses import loss as loss_named
 from .network import Sequential
 from .trainer import Trainer
 
-TOLERANCE = 1e-5  # relative; a derivative that is wrong by 0.1 % is 100 times above
+TOLERANCE = 1e-5  # relative; a derivative that is wrong by 0.1 % has 100 times this error
 
 
 @dataclass(frozen=True)
 class GradientCheck:
-    """One array's derivative along a random direction: by backward, by difference, and their relative error."""
+    """One array's derivative along a random direction: from backward, from a difference, and their relative error."""
 
     name: str
     layer: str
@@ -37,7 +37,7 @@ class GradientCheck:
 
 @dataclass(frozen=True)
 class GradientReport:
-    """The results for the input and each parameter; `ok` if all are right. Printing it shows which is not."""
+    """The results for the input and each parameter; `ok` if all are right. Print it to see which are wrong."""
 
     checks: tuple[GradientCheck, ...]
 
@@ -56,8 +56,8 @@ class GradientReport:
 def check_gradients(net: Sequential, loss: str | Loss, x: Any, y: Any, seed: int = 0) -> GradientReport:
     """Compare the network's and the loss's backward with differences of their forward, for x (N, inputs) and y.
 
-    Works on a float64 copy on the network's device; the network is left alone. Where a kink (ReLU at exactly 0, MAE at
-    p = t) lies between the two points, a difference is no derivative, and the check fails: take other values.
+    It works on a float64 copy on the network's device; the network is not changed. If a kink (ReLU at 0, MAE at p = t)
+    lies between the two points, the difference is not the derivative, and the check fails: use other values.
     """
     copy = net.copy().to(dtype="float64")
     trainer = Trainer(copy, loss if isinstance(loss, Loss) else loss_named(loss))

@@ -1,4 +1,4 @@
-"""The history of a fit: what was seen, an epoch after the other."""
+"""The history of a fit: the measured values of every epoch."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any, NoReturn
 
 
 class History(dict[str, list[float]]):
-    """What fit saw: name -> one float an epoch, such as history["loss"] and history["val_accuracy"].
+    """The values that fit measured: name -> one float an epoch, such as history["loss"] and history["val_accuracy"].
 
     It is a dict, so that other libraries take it as columns: `pandas.DataFrame(history)` has a row for each epoch.
     """
 
     def extend(self, columns: Mapping[str, list[float]]) -> None:
-        """Add epochs: name -> one value for each."""
-        # All at once, so that who is interrupted finds columns of one length.
+        """Add epochs: name -> one value for each new epoch."""
+        # All at once, so that an interrupt leaves columns of one length.
         self.update({name: [*self.get(name, ()), *values] for name, values in columns.items()})
 
     def last(self) -> dict[str, float]:

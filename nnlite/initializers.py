@@ -1,6 +1,6 @@
 """First weights: functions (rng, shape) -> array, for a weight matrix of shape (inputs, outputs).
 
-Drawn on the host in float64, so that one seed gives the same network on every device and in every dtype.
+They are drawn on the host in float64, so that one seed gives the same network on every device and in every dtype.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ def uniform(low: float = -1.0, high: float = 1.0) -> Initializer:
 
 
 def xavier_uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """U(−1/√n, 1/√n) for n inputs: crysx_nn's sense of the name; Glorot's is `glorot_uniform`."""
+    """U(−1/√n, 1/√n) for n inputs: what crysx_nn means by this name. Glorot's is `glorot_uniform`."""
     limit = 1 / np.sqrt(shape[0])
     return rng.uniform(-limit, limit, shape)
 
 
 def glorot_uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """U(−a, a), a = √(6 / (inputs + outputs)): variance kept both ways (Glorot and Bengio 2010)."""
+    """U(−a, a), a = √(6 / (inputs + outputs)): keeps the variance forward and backward (Glorot and Bengio 2010)."""
     limit = np.sqrt(6 / (shape[0] + shape[1]))
     return rng.uniform(-limit, limit, shape)
 

@@ -1,7 +1,7 @@
-"""Metrics: what a person wants to know of predictions, from sums that add up over batches.
+"""Metrics: numbers that tell a person how good predictions are, from sums that add up over batches.
 
-A metric adds its share of each batch, (prediction, target) both (N, K), to a few sums in float64, and turns the sums of
-all batches into one number; so an epoch's value is that of all its rows, not a mean of its batches.
+A metric gets prediction and target, both (N, K), of each batch and adds its share to a few float64 sums. It turns the
+sums of all batches into one number. So an epoch's value is that of all its rows, not a mean over its batches.
 """
 
 from __future__ import annotations
@@ -21,38 +21,38 @@ HOST = get_device("numpy")
 
 
 class Metric:
-    """What all metrics share. A new one sets `name` and writes `add` and `value`.
+    """The base class of all metrics. A new metric sets `name` and writes `add` and, where it needs, `value`.
 
-    `name` is that of its column in the history: not "loss", nor one that begins with "val_".
+    `name` is the name of its column in the history. It must not be "loss" or begin with "val_".
     """
 
     name = "metric"
 
     def shape(self, outputs: int) -> tuple[int, ...]:
-        """The shape of the sums for so many outputs."""
+        """The shape of the sums for this number of outputs."""
         return (2,)
 
     def for_loss(self, loss: Loss, network: Sequential) -> Metric:
-        """The metric that a Trainer with this loss and network uses: another one, where that depends on them."""
+        """The metric that a Trainer with this loss and network uses: a changed copy if the metric depends on them."""
         return self
 
     def check(self, target: Any, name: str = "y") -> None:
-        """ValueError for a target (N, K) of which this metric would say something that has no meaning."""
+        """ValueError for a target (N, K) for which this metric has no meaning."""
 
     def add(self, ops: Any, prediction: Any, target: Any, sums: Any) -> None:
-        """Add the share of prediction, target (N, K) to the sums, in place; called with kernels, it can be recorded."""
+        """Add the share of prediction, target (N, K) to the sums in place; with kernels only, it can be recorded."""
         raise NotImplementedError(f"{type(self).__name__} has no add")
 
     def merge(self, sums: np.ndarray, more: np.ndarray) -> np.ndarray:
-        """The sums of all rows, from the sums of some and of the others."""
+        """The sums of all rows, from the sums of some rows and the sums of the others."""
         return sums + more
 
     def value(self, sums: np.ndarray) -> float:
-        """The metric of all rows that were added; here the first sum by the second."""
+        """The metric of all rows that were added; here the first sum divided by the second."""
         return float(sums[0] / sums[1])
 
     def __call__(self, prediction: Any, target: Any) -> float:
-        """The metric of these predictions (N, K) or (N,) against targets of that shape or labels (N,)."""
+        """The metric of these predictions (N, K) or (N,) against targets of the same shape or labels (N,)."""
         p, t = _pair(prediction, target)
         sums = np.zeros(self.shape(p.shape[1]))
         self.add(HOST.ops, p, t, sums)
@@ -62,13 +62,14 @@ class Metric:
 class Accuracy(Metric):
     """The share of right answers. `kind` says what an answer is:
 
-    - "class": a row is right if its largest output is the target's.
-    - "each": every number is a yes or no by itself, right on the target's side of ½; if targets are −1 and +1, of 0.
+    - "class": a row is an answer. It is right if its largest output is at the target's class.
+    - "each": every number is a yes-or-no answer. It is right if it is on the target's side of ½, or of 0 if the targets
+      are −1 and +1.
 
-    None takes what the loss of a Trainer is for: "class" for categorical cross-entropy, "each" for binary; for other
-    losses "each" for one output and "class" for several. Called by itself, it goes by the target: labels and one-hot
-    rows are classes, other rows of two values yes-or-no. A target that is neither is refused with what to use instead.
-    Yes-or-no predictions before their sigmoid need from_logits=True; in a Trainer the loss knows.
+    With None, the loss of a Trainer decides: "class" for categorical and "each" for binary cross-entropy; for other
+    losses "each" for one output and "class" for several. Without a Trainer, the target decides: labels and one-hot rows
+    are classes, other rows of two values are yes-or-no answers. For other targets, an error says what to use instead.
+    Yes-or-no predictions before their sigmoid need from_logits=True, unless the loss of a Trainer says so already.
 
     >>> nl.metrics.Accuracy()([[0.9, 0.1], [0.2, 0.8]], [0, 0])
     0.5
@@ -81,14 +82,15 @@ class Accuracy(Metric):
     def __init__(self, kind: str | None = None, from_logits: bool = False) -> None:
         self.kind = None if kind is None else gate.one_of(kind, ("class", "each"), "kind")
         self.from_logits = bool(from_logits)
-        self.checked = True  # whether a target must be seen to be of its kind; not where the loss sees to it
+        self.checked = True  # whether `check` looks at a target; not if the loss already does
 
     def for_loss(self, loss: Loss, network: Sequential) -> Metric:
         sure = {"class": "class", "probability": "each"}.get(loss.target)  # such a loss takes no other target
         found = copy.copy(self)
         found.kind = self.kind or sure or self._kind(network.outputs or 1)
         found.checked = found.kind != sure
-        found.from_logits = self.from_logits and not (loss.from_logits and loss.link)  # then it sees probabilities
+        # A loss on logits hands its metrics the probabilities.
+        found.from_logits = self.from_logits and not (loss.from_logits and loss.link)
         return found
 
     def shape(self, outputs: int) -> tuple[int, ...]:
@@ -154,10 +156,11 @@ class RootMeanSquaredError(Metric):
 
 
 class R2(Metric):
-    """R² = 1 − Σ (t − p)² / Σ (t − t̄)², the mean of it over the outputs: 1 is perfect, 0 as good as the mean.
+    """R² = 1 − Σ (t − p)² / Σ (t − t̄)², averaged over the outputs: 1 is perfect, 0 as good as the mean.
 
-    An output whose target never changes counts as 1 if it is met exactly, else as 0 (as scikit-learn's r2_score). The
-    spread may be as small beside the mean as float64 can tell apart; in training, as the network's dtype can.
+    An output whose target never changes counts as 1 if the prediction is exact, else as 0 (as in scikit-learn's
+    r2_score). The spread may be small beside the mean, down to the precision of float64, or in training of the
+    network's dtype.
     """
 
     name = "r2"
@@ -172,7 +175,7 @@ class R2(Metric):
         errors, first, mean, spread, rows = more
         if not sums[4].any() or not rows.any():
             return sums + more
-        apart, total = first - sums[1] + (mean - sums[2]), sums[4] + rows  # apart: the second mean from the first one
+        apart, total = first - sums[1] + (mean - sums[2]), sums[4] + rows  # apart: second mean − first mean
         grown = sums[3] + spread + apart * apart * (sums[4] * rows / total)
         return np.stack([sums[0] + errors, sums[1], sums[2] + apart * (rows / total), grown, total])
 
@@ -187,18 +190,18 @@ METRICS: dict[str, type[Metric]] = {m.name: m for m in (Accuracy, MeanAbsoluteEr
 
 
 def metric(name: str | Metric) -> Metric:
-    """A metric by its lower-case name, or the one given."""
+    """A metric by its lower-case name, or the given metric itself."""
     return name if isinstance(name, Metric) else gate.choose(METRICS, name, "metric")()
 
 
 def chosen(metrics: Sequence[str | Metric], loss: Loss, network: Sequential) -> list[Metric]:
-    """The metrics of a Trainer with this loss and network; ValueError where two would share a column of the history."""
+    """The metrics of a Trainer with this loss and network; ValueError for a name that is not allowed or used twice."""
     found = [metric(each).for_loss(loss, network) for each in metrics]
     names = [each.name for each in found]
     for i, name in enumerate(names):
         if not isinstance(name, str) or name == "loss" or name.startswith("val_"):
             raise ValueError(
-                f"metrics[{i}] has the name {name!r}, which in a history is not a metric's; give it another `name`"
+                f"metrics[{i}] has the name {name!r}, which a metric must not have; give it another `name`"
             )
         if name in names[:i]:
             raise ValueError(f"metrics has {name!r} twice; give one of them another `name`")
@@ -206,11 +209,11 @@ def chosen(metrics: Sequence[str | Metric], loss: Loss, network: Sequential) -> 
 
 
 def confusion_matrix(prediction: Any, target: Any, from_logits: bool = False) -> np.ndarray:
-    """How often each class (row) was taken for each (column): counts (K, K).
+    """Counts (K, K): how often each true class (row) was predicted as each class (column).
 
-    prediction (N, K), (N, 1) or (N,) probabilities; target of that shape or labels (N,). One output is class 1 above ½;
-    above 0, if targets are −1 and +1 or predictions are from_logits, values before the sigmoid. Targets that are no
-    classes are refused.
+    prediction: probabilities (N, K), (N, 1) or (N,); target: the same shape, or labels (N,). With one output, class 1
+    is above ½. It is above 0 if the targets are −1 and +1, or if from_logits=True says that predictions are values
+    before the sigmoid. ValueError for targets that are not classes.
 
     >>> nl.metrics.confusion_matrix([[0.9, 0.1], [0.2, 0.8]], [0, 0])
     array([[1, 1],
@@ -243,7 +246,7 @@ def classes(outputs: np.ndarray, border: float = 0.5) -> np.ndarray:
 
 
 def _two_sided(target: Any) -> bool:
-    """Whether all numbers are two values as far from ½, such as 0 and 1 or 0.1 and 0.9, or from 0, such as −1 and 1."""
+    """Whether all numbers are equally far from ½, such as 0 and 1 or 0.1 and 0.9, or from 0, such as −1 and 1."""
     for middle, most in ((0.5, 0.5), (0.0, 1.0)):
         apart = np.abs(target - middle)
         least, largest = float(apart.min()), float(apart.max())
@@ -253,7 +256,7 @@ def _two_sided(target: Any) -> bool:
 
 
 def _of_classes(target: Any) -> bool:
-    """Whether every row (N, K) is of one class: probabilities that sum to 1, or two values, the larger one once."""
+    """Whether every row (N, K) has one class: probabilities that sum to 1, or two values, the larger one once."""
     if bool((target >= 0).all()) and bool((np.abs(target.sum(axis=1) - 1) <= 1e-3).all()):
         return True
     if not _two_sided(target):
@@ -272,12 +275,12 @@ def _refuse_unless(fits: bool, target: Any, name: str, what: str) -> None:
 
 
 def _strange(target: Any) -> Any:
-    """Which rows (N,) show best that these are no classes: with a number that is neither −1, 0 nor 1."""
+    """Which rows (N,) show best that a target is not classes: rows with a number other than −1, 0 and 1."""
     return ((target != 0) & (np.abs(target) != 1)).any(axis=1)
 
 
 def _refuse_logits(p: np.ndarray, t: np.ndarray, from_logits: bool, of: str) -> None:
-    """As the losses do: a prediction that cannot be a probability, where the target is one."""
+    """Like the losses, refuse a prediction that cannot be a probability, unless the targets are −1 and +1."""
     if not from_logits and not (t < 0).any() and ((p < 0) | (p > 1 + 1e-6)).any():
         raise ValueError(
             f"prediction has values outside 0 … 1, which {of} expects; for values before the Sigmoid use "

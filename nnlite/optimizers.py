@@ -1,7 +1,7 @@
-"""Optimizers: how the gradients move the parameters. A subclass writes only its rule.
+"""Optimizers move the parameters by their gradients. A subclass writes only its rule.
 
-The rule works on the network's flat arrays: w all parameters (P,), dw their gradients (P,), and one array (P,) for each
-name in `slots`. Learning rate and step counter are one-element arrays beside them, so a step changes no Python state.
+The rule works on flat arrays: w holds all parameters (P,), dw their gradients (P,), and each name in `slots` has an
+array (P,). Learning rate and step counter are one-element arrays, so that a step changes no Python state.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .twins import twin_of
 
 
 class Optimizer:
-    """What all optimizers share: the learning rate, weight decay, and arrays for what a rule remembers."""
+    """The base class of all optimizers: learning rate, weight decay, and the arrays in which a rule keeps values."""
 
     slots: tuple[str, ...] = ()  # names of the arrays (P,) that the rule keeps, zero at first
     rate: Any  # (1,), the learning rate on the device
@@ -35,7 +35,7 @@ class Optimizer:
         raise NotImplementedError(f"{type(self).__name__} has no rule")
 
     def step(self) -> None:
-        """One step: w moves, dw may be changed."""
+        """Make one step: w moves, and dw may be changed."""
         if self.network is None:
             raise RuntimeError("the optimizer has no network yet: hand it to a Trainer, or call bind(network)")
         ops, w, dw = self.network.ops, self.network.parameters, self.network.gradients
@@ -46,7 +46,7 @@ class Optimizer:
 
     @staticmethod
     def _without_biases(network: Sequential) -> list[tuple[Any, Any]]:
-        """Gradient and numbers (size,) of each parameter that is a matrix."""
+        """(gradient, parameter) of each parameter that is a matrix, both as flat views (size,)."""
         w, dw = network.parameters, network.gradients
         return [
             (view(dw, name.replace(".", ".d"), start, (size,)), view(w, name, start, (size,)))
@@ -55,7 +55,7 @@ class Optimizer:
         ]
 
     def bind(self, network: Sequential) -> None:
-        """Work on this network's parameters; again after it has moved to another device or dtype."""
+        """Work on this network's parameters. Call it again after the network has moved to another device or dtype."""
         if self.network is not None and self.network is not network:
             raise ValueError(f"this {type(self).__name__} already trains another network; make a new one")
         self._refuse_lr(self._lr, network)
@@ -69,7 +69,7 @@ class Optimizer:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of all arrays that a step reads or changes, beside parameters and gradients."""
+        """The names of all arrays that a step reads or changes besides parameters and gradients."""
         return ("rate", "steps", *self.slots)
 
     def arrays(self) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class Optimizer:
         return {name: vars(self)[name] for name in self.names}
 
     def on(self, network: Sequential, arrays: Mapping[str, Any]) -> Optimizer:
-        """The same optimizer for this network on these arrays; this one is left as it is."""
+        """The twin of this optimizer for this network on these arrays. This optimizer is not changed."""
         twin = twin_of(self)
         vars(twin).update({name: arrays[name] for name in self.names}, network=network)
         return twin
@@ -103,7 +103,7 @@ class Optimizer:
 
     @staticmethod
     def _refuse_lr(lr: float, network: Sequential) -> None:
-        """ValueError for a learning rate that the network's dtype makes 0, or has not all digits of, or infinite."""
+        """ValueError for a learning rate that the network's dtype would make 0 or infinite or round to fewer digits."""
         limits = np.finfo(network.dtype)
         if not float(limits.smallest_normal) <= lr <= float(limits.max):
             raise ValueError(
@@ -119,7 +119,7 @@ class SGD(Optimizer):
     """Gradient descent: w ← w − lr dw (Robbins and Monro 1951, on a batch at a time).
 
     With momentum μ: v ← μ v + dw, w ← w − lr v (Polyak 1964); nesterov looks ahead, w ← w − lr (dw + μ v) (Nesterov
-    1983). weight_decay λ adds λ w to dw, that of biases too, as PyTorch does; decay_biases=False leaves biases out.
+    1983). weight_decay λ adds λ w to dw, also for biases, as in PyTorch; decay_biases=False leaves biases out.
     """
 
     in_arrays = ("_lr",)  # attributes that a recorded step reads from arrays
@@ -149,9 +149,9 @@ class SGD(Optimizer):
         self._momentum = value
         self.slots = ("velocity",) if value else ()
         if not value:
-            self.__dict__.pop("velocity", None)  # of a momentum that comes back later nothing is left
+            self.__dict__.pop("velocity", None)  # a momentum that is set again later starts from 0
         if self.network is not None:
-            self.bind(self.network)  # which makes the velocity, where it is new
+            self.bind(self.network)  # creates the velocity if it is new
 
     @property
     def nesterov(self) -> bool:
@@ -178,13 +178,13 @@ def _refuse_nesterov(nesterov: bool, momentum: float) -> None:
 class Adam(Optimizer):
     """Steps scaled by running means of dw and dw²: w ← w − lr m̂ / (√v̂ + ε) (Kingma and Ba 2015, algorithm 1).
 
-    weight_decay λ adds λ w to dw before that, that of biases too; decay_biases=False leaves biases out.
+    weight_decay λ adds λ w to dw before that, also for biases; decay_biases=False leaves biases out.
     """
 
     slots = ("m", "v")
     in_arrays = ("_lr",)
     m: Any  # (P,), running mean of dw
-    v: Any  # (P,), of dw²
+    v: Any  # (P,), running mean of dw²
 
     def __init__(
         self,

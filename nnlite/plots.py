@@ -1,8 +1,8 @@
 """Pictures: every function draws one thing on one Axes and returns it, so that pictures combine freely.
 
 Give `ax` to draw into a picture of your own; without it a new figure is made. No screen is needed, and
-matplotlib is imported only when something is drawn. Colours are told apart by colour-blind readers too (Okabe
-and Ito, 2008); a weight is red above zero and blue below, everywhere.
+matplotlib is imported only when something is drawn. Colour-blind readers can tell the colours apart too
+(Okabe and Ito, 2008). In every picture, a weight is red above zero and blue below.
 
 N = number of samples, K = number of outputs
 """
@@ -33,25 +33,25 @@ __all__ = [
     "weights",
 ]
 
-# Okabe, M., Ito, K.: Color Universal Design, 2008, https://jfly.uni-koeln.de/color/ (yellow is pale: last)
+# Okabe, M., Ito, K.: Color Universal Design, 2008, https://jfly.uni-koeln.de/color/ (yellow is last, as it is pale)
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#7F7F7F", "#F0E442")
 INK = "#333333"
 SIGNED = "RdBu_r"  # red above zero, white at zero, blue below
 
 MOST_CIRCLES = 8  # a layer with more units is drawn with a gap
 MOST_PICTURES = 100  # weights() draws no more units than this
-TOO_FAR = 1e100  # matplotlib multiplies coordinates, beyond this its arithmetic overflows
+TOO_FAR = 1e100  # matplotlib multiplies coordinates; beyond this its arithmetic overflows
 
 
 class Walk(Protocol):
-    """What `descent` draws, as nl.gradient_descent returns it."""
+    """The path that `descent` draws, such as nl.gradient_descent returns it."""
 
     @property
     def points(self) -> npt.NDArray[np.float64]:
         """(steps + 1,) or (steps + 1, d)."""
 
     def values(self, f: Any) -> npt.NDArray[np.float64]:
-        """J at each of them, (steps + 1,)."""
+        """J at each of the points, (steps + 1,)."""
 
 
 def history(history: Mapping[str, Sequence[float]], ax: Axes | None = None) -> Axes:
@@ -75,7 +75,7 @@ def history(history: Mapping[str, Sequence[float]], ax: Axes | None = None) -> A
 
     ax = _axes(ax)
     right = ax.twinx() if losses and metrics else ax
-    # of a single epoch there are only dots, and those of the losses must show behind the others
+    # a single epoch has only dots; the dots of the losses are larger, so that they show behind the others
     single = max(map(len, curves.values())) == 1
     lines = []
     for name in sorted(curves, key=lambda name: (plain.index(_without_val(name)), name.startswith("val_"))):
@@ -107,7 +107,7 @@ def history(history: Mapping[str, Sequence[float]], ax: Axes | None = None) -> A
     _whole_ticks(ax.xaxis)
     if single:
         ax.set_xlim(0.5, 1.5)
-        right.margins(y=0.3)  # not the left axis's, or both pairs would lie on the same heights
+        right.margins(y=0.3)  # unlike on the left, or both pairs of dots would lie at the same heights
     # above the axes, where no curve can run under it
     columns = min(4, len(lines))
     ax.legend(handles=lines, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, frameon=False)
@@ -118,10 +118,10 @@ def history(history: Mapping[str, Sequence[float]], ax: Axes | None = None) -> A
 def decision_boundary(
     net: Any, x: npt.ArrayLike, y: npt.ArrayLike, ax: Axes | None = None, resolution: int = 200
 ) -> Axes:
-    """Which class the net answers at each place of the plane, and the points that it should sort.
+    """The class that the net predicts at each point of the plane, and the samples that it should classify.
 
-    x: (N, 2); y: labels (N,) or (N, 1), or one-hot (N, K). A net with one output says class 1 above 0.5, one
-    with K outputs the class of the largest. `resolution` is the number of places asked along each axis.
+    x: (N, 2); y: labels (N,) or (N, 1), or one-hot (N, K). With one output, the class is 1 above 0.5; with K
+    outputs, it is that of the largest one. `resolution` is the number of points predicted along each axis.
     """
     points = gate.real_array(x, "x", axes=2)  # (N, 2)
     if points.shape[1] != 2 or not len(points):
@@ -138,7 +138,7 @@ def decision_boundary(
     if scores.ndim != 2 or len(scores) != len(grid) or not scores.shape[1]:
         raise ValueError(f"net.predict must answer x {grid.shape} with ({len(grid)}, K), got shape {scores.shape}")
     if scores.shape[1] == 1:
-        scores = np.hstack([1 - scores, scores])  # a larger second column is an output above 0.5
+        scores = np.hstack([1 - scores, scores])  # the second column is larger if the output is above 0.5
     classes = scores.shape[1]
     labels = _labels(y, len(points), classes)  # (N,)
 
@@ -160,7 +160,7 @@ def decision_boundary(
         interpolation="nearest",
     )
     for k in range(classes if classes > 2 else 1):
-        # class k against the best of the others is zero on its border, and smoother there than pixels
+        # the lead of class k over the best of the others is 0 on its border; this line is smoother than the pixels
         lead = scores[:, k] - np.delete(scores, k, axis=1).max(axis=1)
         if lead.min() < 0 < lead.max():
             lead = lead.reshape(resolution, resolution)
@@ -187,7 +187,7 @@ def decision_boundary(
 def network(net: Any, ax: Axes | None = None) -> Axes:
     """The net as columns of circles: a line is a weight, red above zero, blue below, thicker when larger.
 
-    A layer of many units is drawn with a gap, "… 784" under it says how many there are.
+    A layer of many units is drawn with a gap; "… 784" under it says how many units it has.
     """
     matrices = _matrices(net)  # layer index -> W (inputs, outputs)
     if not matrices:
@@ -212,7 +212,7 @@ def network(net: Any, ax: Axes | None = None) -> Axes:
                 values.append(W[i, j])
     strengths = np.array(values)
     largest = _largest(strengths)
-    order = np.argsort(np.abs(strengths))  # strong weights over weak ones
+    order = np.argsort(np.abs(strengths))  # strong weights are drawn over weak ones
 
     bottom = min(heights[-1] for _, heights in columns)
     lowest = bottom - 1.3 - 0.75 * max(map(len, names))
@@ -241,7 +241,7 @@ def network(net: Any, ax: Axes | None = None) -> Axes:
 
 
 def weights(net: Any, layer: int = 0, ax: Axes | None = None, shape: tuple[int, int] | None = None) -> Axes:
-    """What the units of a Dense layer look for: the weights that come into each, as a small picture a unit.
+    """What the units of a Dense layer look for: a small picture for each unit shows its incoming weights.
 
     `layer` counts as in net.layers. The pictures have `shape` (height, width); without it they are square if
     the inputs make a square of at least 3 x 3 (784 = 28 x 28), else the matrix W (inputs, outputs) is drawn.
@@ -285,7 +285,7 @@ def weights(net: Any, layer: int = 0, ax: Axes | None = None, shape: tuple[int, 
 
 
 def confusion_matrix(matrix: npt.ArrayLike, labels: Sequence[Any] | None = None, ax: Axes | None = None) -> Axes:
-    """How often each true class (row) was taken for each class (column); darker: a larger part of its row.
+    """How often each true class (row) was predicted as each class (column). A larger part of its row is darker.
 
     matrix: (K, K) counts, the right answers on the diagonal; labels: K names, 0 … K − 1 when None.
     """
@@ -362,9 +362,9 @@ def activations(
 
 
 def descent(descent: Walk, f: Any, ax: Axes | None = None) -> Axes:
-    """The steps of a gradient descent on the graph of J = f(θ); for two coordinates on the contours of J.
+    """The steps of a gradient descent on the graph of J = f(θ), or for two coordinates on the contours of J.
 
-    Points so far off that they cannot be drawn are left out, and the title says from which step on.
+    Points too far off to be drawn are left out; then the title says at which step the first one is.
     """
     points = descent.points  # (steps + 1,) or (steps + 1, d)
     if points.ndim == 2 and points.shape[1] > 2:
@@ -425,7 +425,7 @@ def descent(descent: Walk, f: Any, ax: Axes | None = None) -> Axes:
 
 
 def _axes(ax: Axes | None, size: tuple[float, float] = (5.2, 3.9)) -> Axes:
-    """The caller's Axes, or a new one: small in inches and fine in dots, legible at half size."""
+    """The caller's Axes, or new ones: a small picture with many dots per inch, legible at half size."""
     if ax is not None:
         return ax
     import matplotlib.pyplot as plt
@@ -451,7 +451,7 @@ def _colour_bar(ax: Axes, drawn: Any, label: str) -> None:
 
 
 def _colours(count: int) -> list[str]:
-    """As many colours as asked; the eight that are easily told apart first, then a wheel of hues."""
+    """`count` colours: the eight that are easily told apart, or, for more, colours from the map turbo."""
     if count <= len(COLOURS):
         return list(COLOURS[:count])
     import matplotlib
@@ -461,7 +461,7 @@ def _colours(count: int) -> list[str]:
 
 
 def _labels(y: npt.ArrayLike, samples: int, classes: int) -> npt.NDArray[np.int64]:
-    """Class numbers (N,) out of labels (N,) or (N, 1), or one-hot rows (N, K)."""
+    """Class numbers (N,) from labels (N,) or (N, 1), or from one-hot rows (N, K)."""
     array = np.asarray(y)
     if array.shape == (samples, classes) and classes > 1:
         return np.asarray(array.argmax(axis=1), dtype=np.int64)
@@ -475,20 +475,20 @@ def _labels(y: npt.ArrayLike, samples: int, classes: int) -> npt.NDArray[np.int6
 
 
 def _matrices(net: Any) -> dict[int, npt.NDArray[np.float64]]:
-    """Layer index -> W (inputs, outputs) of each Dense layer; state_dict() brings it over from a GPU."""
+    """Layer index -> W (inputs, outputs) of each Dense layer; state_dict() copies it from a GPU."""
     state = net.state_dict()
     dense = [i for i, layer in enumerate(net.layers) if hasattr(layer, "inputs") and f"{i}.W" in state]
     return {i: gate.real_array(state[f"{i}.W"], f"state_dict()['{i}.W']", axes=2) for i in dense}
 
 
 def _largest(values: npt.NDArray[np.float64]) -> float:
-    """The end of a symmetric colour scale; 1 where all weights are zero, for a scale needs a length."""
+    """The end of a symmetric colour scale; 1 if all weights are zero, because a scale needs a length."""
     finite = np.abs(values[np.isfinite(values)])
     return float(finite.max(initial=0.0)) or 1.0
 
 
 def _column(size: int) -> tuple[list[int], list[float]]:
-    """The units drawn of a layer and their heights, centred on 0; a long layer leaves out its middle."""
+    """The units of a layer that are drawn, and their heights, centred on 0. The middle of a long layer is left out."""
     if size <= MOST_CIRCLES:
         return list(range(size)), [(size - 1) / 2 - i for i in range(size)]
     half = MOST_CIRCLES // 2 - 1
@@ -522,7 +522,7 @@ def _activation_curve(name: str) -> tuple[npt.NDArray[np.float64], ...]:
 
 
 def _free_corner(path: npt.NDArray[np.float64]) -> str:
-    """The corner of the unit square farthest from a path (steps, 2); on contours legend's "best" is blind."""
+    """The corner of the unit square farthest from a path (steps, 2); legend's "best" ignores contours."""
     corners = {"upper right": (1, 1), "upper left": (0, 1), "lower right": (1, 0), "lower left": (0, 0)}
     return max(corners, key=lambda name: float(np.abs(path - corners[name]).max(axis=1).min()))
 

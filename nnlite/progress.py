@@ -10,26 +10,26 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-EACH = 20  # epochs, of which each has its line; of more, there is a line every PAUSE seconds
+EACH = 20  # up to this number of epochs, each has its line; with more, there is a line every PAUSE seconds
 PAUSE = 5.0
 
 
 class Bar:
-    """A tqdm bar over all rows of all epochs, drawn at most ten times a second, or lines; nothing if not wanted."""
+    """A tqdm bar over all rows of all epochs, drawn at most ten times a second, or lines; nothing unless wanted."""
 
     def __init__(self, epochs: int, rows: int | None, wanted: bool) -> None:
         self.bar, self.lines, self.epochs, self.rows = None, False, epochs, 0
-        self.drawn = -PAUSE  # when the last line or bar was, by the monotonic clock
+        self.drawn = -PAUSE  # the time of the last line or bar, by the monotonic clock
         self.text = f"epoch 1/{epochs}"
         if wanted and epochs and sys.stderr is not None:
-            with contextlib.suppress(OSError, ValueError):  # there is no terminal any more; it is closed
+            with contextlib.suppress(OSError, ValueError):  # the terminal is gone or closed
                 sys.stderr.flush()
                 self.lines = not _can_draw(sys.stderr)
                 if not self.lines:
                     self._start(rows)
 
     def _start(self, rows: int | None) -> None:
-        # With a delay the bar is not drawn while it is being made: half a bar cannot be closed.
+        # The delay keeps tqdm from drawing in its constructor: if that failed, there would be no bar to close.
         options = {"unit": " rows", "unit_scale": True, "mininterval": 0.1, "dynamic_ncols": True, "delay": 1e-9}
         self.bar = _quiet_tqdm()(total=None if rows is None else self.epochs * rows, **options)
         self._draw(lambda bar: bar.set_description(self.text, refresh=False))
@@ -37,7 +37,7 @@ class Bar:
 
     @contextlib.contextmanager
     def waiting(self, why: str) -> Iterator[None]:
-        """Say why nothing happens, if that takes longer than a second."""
+        """Say why nothing happens if the wait takes longer than a second."""
 
         def say() -> None:
             self._draw(lambda bar: bar.set_description(why))
@@ -57,12 +57,12 @@ class Bar:
             self._draw(lambda bar: bar.set_description(self.text, refresh=False))
 
     def advance(self, rows: int) -> None:
-        """So many rows of all epochs are done."""
+        """Show that this number of rows is done, counted over all epochs."""
         self.rows = rows
         self._draw(lambda bar: bar.update(rows - bar.n))
 
     def show(self, epoch: int, values: Mapping[str, float]) -> None:
-        """So many epochs have ended, the last with these values."""
+        """Show that `epoch` epochs have ended, the last one with these values."""
         now, last = time.monotonic(), epoch == self.epochs
         text = {name: f"{value:.4f}" for name, value in values.items()}
         if self.lines and (last or self.epochs <= EACH or now - self.drawn >= PAUSE):
@@ -93,27 +93,28 @@ class Bar:
             try:
                 sys.stderr.write(line + "\n")
                 sys.stderr.flush()
-            except (OSError, ValueError, AttributeError):  # whoever read the pipe is gone, the file closed, stderr None
+            except (OSError, ValueError, AttributeError):  # no reader of the pipe, a closed file, no stderr
                 self.lines = False
 
 
 def _can_draw(stream: Any) -> bool:
-    """Whether a line written to this stream can be written over: in a terminal, and in a notebook, by a widget."""
+    """Whether a line in this stream can be overwritten: in a terminal it can, and in a notebook a widget does it."""
     return bool(hasattr(stream, "isatty") and stream.isatty()) or "ipykernel" in sys.modules
 
 
 def _quiet_tqdm() -> Any:
     """tqdm's own bar for a terminal or a notebook, but with no thread that outlives it, and safe to be forked.
 
-    A tqdm bar draws under two locks, one among threads and one among processes. A child that is forked while another
-    thread draws would wait for ever for the first, whose owner it does not have. Here the second is not used, and
-    whoever forks holds the first, and gives it back on both sides.
+    A tqdm bar draws under two locks, one for threads and one for processes. If a child is forked while another thread
+    draws, the child would wait for the thread lock for ever, because the thread that holds it does not exist in the
+    child. So the process lock is not used here. The thread that forks takes the thread lock before the fork and
+    releases it in both processes.
     """
     from tqdm.auto import tqdm
     from tqdm.std import TqdmDefaultWriteLock
 
     class Quiet(tqdm):
-        monitor_interval = 0  # no thread that watches over bars
+        monitor_interval = 0  # no thread that monitors bars
         _lock = TqdmDefaultWriteLock.th_lock  # which any other tqdm bar takes too
 
     return Quiet
@@ -127,7 +128,7 @@ _held = threading.local()  # the lock that this thread holds while it forks
 def _before_fork() -> None:
     std = sys.modules.get("tqdm.std")
     lock = std.TqdmDefaultWriteLock.th_lock if std else None
-    # A thread draws within a moment, unless nobody reads what it writes: then the child gets a lock of its own.
+    # Drawing takes only a moment, unless nobody reads the output. In that case the child gets a new lock.
     _held.lock = lock if lock is not None and lock.acquire(timeout=1.0) else None
 
 

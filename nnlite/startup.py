@@ -1,7 +1,7 @@
-"""Ctrl-C while the command line is still being imported ends in one line, as it does later.
+"""Ctrl-C during the import of the command line prints one line and ends the command, as it does later.
 
-Importing takes some tenths of a second, before any code of the command line runs, and a KeyboardInterrupt while NumPy
-is imported may become an ImportError. In any other program, this module does nothing.
+The import takes some tenths of a second, and no code of the command line runs before its end. A KeyboardInterrupt
+while NumPy is imported may become an ImportError. In any other program, this module does nothing.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ INTERRUPTED = 130  # the exit status of a command that was stopped by Ctrl-C
 
 
 def is_command(argv: list[str], original: list[str]) -> bool:
-    """Whether this process was started as `nnlite` or as `python -m nnlite`, by sys.argv and sys.orig_argv."""
+    """Whether this process was started as `nnlite` or as `python -m nnlite`, judged by sys.argv and sys.orig_argv."""
     if argv[:1] == ["-m"]:  # while the package is being imported
         return original[original.index("-m") + 1 :][:1] == ["nnlite"] if "-m" in original else "-mnnlite" in original
     return bool(argv) and os.path.basename(argv[0]) in ("nnlite", "nnlite.exe")
 
 
 def over() -> None:
-    """Everything is imported: from now on, Ctrl-C is a KeyboardInterrupt."""
+    """The import has ended: from now on, Ctrl-C raises KeyboardInterrupt."""
     if signal.getsignal(signal.SIGINT) is _stop:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

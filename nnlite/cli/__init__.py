@@ -1,7 +1,7 @@
-"""The command line: train on a data set or a CSV file, predict with what came out, compare devices, say what there is.
+"""The command line: train on a data set or a CSV file, predict with a saved model, compare devices, show versions.
 
-Each command has a file of its own; this one reads what was typed and answers mistakes. Results go to stdout, the
-progress bar and errors to stderr. What the user got wrong is one line and exit status 2.
+Each command has a file of its own. This file parses the arguments and reports errors. Results go to stdout; the
+progress bar and errors go to stderr. A mistake of the user gives one line and exit status 2.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ USER_ERRORS = (ValueError, TypeError, OSError, ImportError, MemoryError, nl.Devi
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status: 0, 2 for what the user got wrong, 130 for Ctrl-C, 143 for SIGTERM."""
+    """Run one command and return the exit status: 0, 2 for a user's mistake, 130 for Ctrl-C, 143 for SIGTERM."""
     output.lost = None
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without × is no reason to stop
+        sys.stdout.reconfigure(errors="backslashreplace")  # × must not stop the command where a terminal has no ×
     try:
         startup.over()
         options = _parser().parse_args(argv)
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         complain("stopped by Ctrl-C")
         return startup.INTERRUPTED
-    except SystemExit:  # of --help and --version
+    except SystemExit:  # raised by --help and --version
         if output.lost is None:
             raise
     if output.lost is not None:
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, but a mistake is an error like any other, and text for a reader who has left is dropped."""
+    """argparse with two changes: a mistake raises ValueError, and text is dropped when nobody reads the output."""
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(f"{message} (see {self.prog} --help)")
@@ -74,15 +74,15 @@ def _parser() -> argparse.ArgumentParser:
 
     new = command(train.train, "train a network on a data set or a CSV file")
     new.add_argument("data", metavar="NAME|FILE.csv", help=f"a CSV file, or one of {', '.join(LOADERS)}")
-    new.add_argument("--target", metavar="COLUMN", help="of the CSV: name, or number from 0 (default: -1, the last)")
+    new.add_argument("--target", metavar="COLUMN", help="CSV column: name, or number from 0 (default: -1, the last)")
     new.add_argument("--layers", type=_layers, metavar="64,32", help="units of each hidden layer, or none")
-    new.add_argument("--activation", choices=ACTIVATIONS, help="of the hidden layers")
+    new.add_argument("--activation", choices=ACTIVATIONS, help="activation of the hidden layers")
     new.add_argument("--loss", choices=LOSSES, help="default: cce for classes, bce for logic gates, mse for numbers")
     new.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help="default: %(default)s")
     new.add_argument("--lr", type=float, help="learning rate")
-    new.add_argument("--epochs", type=int, help="how often every row is seen")
+    new.add_argument("--epochs", type=int, help="how many times every row is seen")
     new.add_argument("--batch-size", type=int, help="rows in a step")
-    new.add_argument("--seed", type=int, default=0, help="of split, first weights and shuffles (default: %(default)s)")
+    new.add_argument("--seed", type=int, default=0, help="for split, first weights, shuffles (default: %(default)s)")
     new.add_argument("--out", default="out", metavar="DIR", help="folder for the results (default: %(default)s)")
     new.add_argument("--quiet", action="store_true", help="print nothing but the last line")
 
@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
 
     compare = command(bench.bench, "the devices of this machine side by side")
     compare.add_argument("--devices", nargs="+", metavar="NAME", help="numpy, numba, cupy (default: all there are)")
-    compare.add_argument("--seconds", type=float, default=0.3, help="of each measurement (default: %(default)s)")
+    compare.add_argument("--seconds", type=float, default=0.3, help="for each measurement (default: %(default)s)")
     compare.add_argument(
         "--sweep", action="store_true", help="two devices by hidden width and by batch size; always done with cupy"
     )

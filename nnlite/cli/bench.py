@@ -1,4 +1,4 @@
-"""`nnlite bench`: the devices of this machine side by side, as a table, a file, a picture and a line of advice."""
+"""`nnlite bench`: compare the devices of this machine, with a table, a CSV file, a picture and a line of advice."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from .output import say
 
 
 def bench(options: argparse.Namespace) -> None:
-    """Train nets of three sizes on each device of this machine: which one to take, and from what size on."""
+    """Train nets of three sizes on each device of this machine, and say which device to use for which size."""
     tell: Callable[[str], None] = (lambda text: None) if options.quiet else say
     devices = comparison.chosen(options.devices)
     seconds = gate.number(options.seconds, "--seconds", above=0)
     pair = comparison.pair(devices) if options.sweep or ("cupy" in devices and len(devices) > 1) else []
     folder = output.folder(options.out)
-    import matplotlib.figure  # noqa: F401  (what is wrong with it is said now, and not after the measurements)
+    import matplotlib.figure  # noqa: F401  (if this import fails, it fails before the measurements)
 
     columns = ("net, batch", "device", "µs a step", "samples a second", "× the slowest", "first use, s")
     layout = "{:31} {:7} {:>11} {:>16} {:>13} {:>12}"
@@ -56,7 +56,7 @@ def bench(options: argparse.Namespace) -> None:
 
 
 def _machine(devices: Sequence[str]) -> str:
-    """One line: processor, CPUs, how busy they are, versions and, where it is compared, the GPU."""
+    """One line with the processor, the CPUs and their load, the versions and, if CuPy is compared, the GPU."""
     cpu = platform.processor() or platform.machine()
     with contextlib.suppress(OSError, StopIteration):  # Linux
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -74,7 +74,7 @@ def _machine(devices: Sequence[str]) -> str:
 
 
 def _draw(path: Path, nets: Sequence[comparison.Measured], *sweeps: Sequence[comparison.Measured]) -> None:
-    """Samples a second: bars for the sizes of net, and beside them, where measured, curves over width and batch."""
+    """Draw samples a second: bars for the three nets and, if sweeps were measured, curves over width and batch size."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter, NullFormatter, NullLocator
 
@@ -111,7 +111,8 @@ def _draw(path: Path, nets: Sequence[comparison.Measured], *sweeps: Sequence[com
             ax.text(start, 0.02, f"{name} wins \nfrom {start} on ", transform=ax.get_xaxis_transform(), ha="right")
     for ax, drawn in zip((bars, *curves), (nets, *sweeps)):
         least, most = min(each.rate for each in drawn), max(each.rate for each in drawn)
-        ax.set_ylim(10.0 ** math.floor(math.log10(least / 1.5)), 2 * most)  # from a power of ten on: one has its number
+        # The axis starts at a power of ten, because only powers of ten have a number.
+        ax.set_ylim(10.0 ** math.floor(math.log10(least / 1.5)), 2 * most)
         ax.yaxis.set_major_formatter(EngFormatter())
         ax.yaxis.set_minor_formatter(NullFormatter())
         ax.spines[["top", "right"]].set_visible(False)

@@ -1,7 +1,7 @@
-"""This machine's devices side by side: the same training on each, first proven to be the same, then timed by turns.
+"""Compare the devices of this machine: check that they train a net alike, then time them in turns.
 
-Nothing is printed: `measure` returns numbers, `verdict` says in words what they mean. Every training is an ordinary
-Trainer.fit in float32, cross-entropy with plain SGD, on rows made here.
+Nothing is printed: `measure` returns numbers, and `verdict` explains them in words. Every training is an ordinary
+Trainer.fit in float32 with cross-entropy and plain SGD, on rows that `measure` makes.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from ..network import mlp
 from ..optimizers import SGD
 from ..trainer import DivergedError, Trainer
 
-REPEATS = 3  # of every measurement, the devices taking turns, so that a slow moment of the machine meets all of them
-PAUSE = 0.1  # seconds before each: a BLAS's threads keep a core for some 30 ms after they were last needed
-ENOUGH = 1.05  # times as fast: below, the next run may well say the opposite
-TOLERANCE = 1e-4  # relative, between two devices' losses of an epoch: rounding in float32 stays below
-RATE = 0.01  # of learning: from 0.03 on the loss of the widest net grows
+REPEATS = 3  # of every measurement; the devices take turns, so that a slow moment of the machine affects all of them
+PAUSE = 0.1  # seconds before each run: BLAS threads keep a core busy for some 30 ms after their last work
+ENOUGH = 1.05  # times as fast; with a smaller lead, the next run may say the opposite
+TOLERANCE = 1e-4  # relative difference between two devices' losses of an epoch; rounding in float32 stays below it
+RATE = 0.01  # learning rate; from 0.03 on, the loss of the widest net grows
 
 
 class Net(NamedTuple):
-    """What is trained: sizes from the input to the classes, ReLU between; rows is a multiple of the batch size."""
+    """A net to train: sizes from the input to the classes, with ReLU between; rows is a multiple of the batch size."""
 
     name: str
     sizes: tuple[int, ...]
@@ -42,12 +42,12 @@ class Net(NamedTuple):
 
     @property
     def width(self) -> int:
-        """Of the first hidden layer."""
+        """The width of the first hidden layer."""
         return self.sizes[1]
 
     @property
     def place(self) -> int:
-        """Where it is in its sweep: its batch size or its width."""
+        """Its place in its sweep: the batch size or the width."""
         return self.batch if self.name == "batches" else self.width
 
 
@@ -61,16 +61,16 @@ BATCHES = tuple(Net("batches", (784, 512, 10), batch=b, rows=4096) for b in (16,
 
 
 class Measured(NamedTuple):
-    """What one device needs for one net."""
+    """The time that one device needs for one net."""
 
     net: Net
     device: str
-    runs: tuple[float, ...]  # seconds for one step, of each repeat
-    first_use: float  # seconds to import, build, compile and make the first few steps
+    runs: tuple[float, ...]  # seconds for one step, a number for each repeat
+    first_use: float  # seconds to import, build, compile and run the first few steps
 
     @property
     def seconds(self) -> float:
-        """For one step, the median."""
+        """Seconds for one step: the median of the runs."""
         return statistics.median(self.runs)
 
     @property
@@ -79,24 +79,24 @@ class Measured(NamedTuple):
         return self.net.batch / self.seconds
 
     def beats(self, other: Measured) -> bool:
-        """Faster beyond doubt, and by enough to matter: its slowest run took less than the other's fastest."""
+        """Whether it is clearly faster: its slowest run beats the other's fastest, and it is ENOUGH times as fast."""
         return max(self.runs) < min(other.runs) and ENOUGH * self.seconds < other.seconds
 
 
 def chosen(names: Sequence[str] | None) -> list[str]:
-    """Devices by name or alias, or all of this machine -> names in the order of nl.devices(), each once."""
+    """Names or aliases, or None for all available devices -> device names in the order of nl.devices(), each once."""
     found = devices()
     asked = {ALIASES.get(name, name) for name in names or [name for name in found if found[name].available]}
     for name in sorted(asked - found.keys()):
         raise ValueError(f"--devices {name!r} is not known; choose from {', '.join([*found, *ALIASES])}")
     for name in asked:
         if not found[name].available:
-            get_device(name)  # raises, and says why and what to do
+            get_device(name)  # raises an error that says why and what to do
     return [name for name in found if name in asked]
 
 
 def pair(names: Sequence[str]) -> list[str]:
-    """The two devices to compare over the widths: numba, where it is among them, and the last of the others."""
+    """The two devices that a sweep compares: numba, or the first if numba is missing, and the last of the others."""
     if len(names) < 2:
         raise ValueError(f"--sweep compares two devices, but there is only {names[0]}; see nnlite info")
     first = "numba" if "numba" in names else names[0]
@@ -104,10 +104,10 @@ def pair(names: Sequence[str]) -> list[str]:
 
 
 def measure(net: Net, names: Sequence[str], seconds: float) -> list[Measured]:
-    """Prove that the devices train this net alike, then time each for about so many seconds, REPEATS times."""
+    """Check that the devices train this net alike, then time each of them REPEATS times for about `seconds`."""
     rng = np.random.Generator(np.random.PCG64(0))
     x = rng.standard_normal((net.rows, net.sizes[0]), dtype=np.float32)
-    y = x[:, : net.sizes[-1]].argmax(axis=1)  # (rows,): something that can be learned
+    y = x[:, : net.sizes[-1]].argmax(axis=1)  # (rows,): labels that can be learned
     few = net.batch * 5 // 2  # rows: two batches and a short one
     trainers, losses, first_use = {}, {}, {}
     for name in names:
@@ -128,7 +128,7 @@ def measure(net: Net, names: Sequence[str], seconds: float) -> list[Measured]:
         return time.perf_counter() - start
 
     epochs = dict.fromkeys(names, 1)
-    for name in names:  # as many as fill the time; the shorter runs warm up
+    for name in names:  # find how many epochs fill the time; the shorter runs are the warm-up
         while (took := fit(name, epochs[name])) < seconds / 2:
             epochs[name] = math.ceil(epochs[name] * min(100.0, seconds / took))
     steps = {name: epochs[name] * net.rows // net.batch for name in names}
@@ -137,7 +137,7 @@ def measure(net: Net, names: Sequence[str], seconds: float) -> list[Measured]:
 
 
 def _alike(net: Net, losses: dict[str, list[float]]) -> None:
-    """DeviceError unless all devices had the same losses in every epoch; NaN is like nothing."""
+    """Raise DeviceError unless all devices had the same losses in every epoch; NaN is never the same."""
     (first, expected), *others = losses.items()
     for name, found in others:
         if not np.allclose(found, expected, rtol=TOLERANCE, atol=0):
@@ -148,13 +148,13 @@ def _alike(net: Net, losses: dict[str, list[float]]) -> None:
 
 
 def by_net(measured: Sequence[Measured]) -> list[list[Measured]]:
-    """Those of one net together, the fastest first."""
+    """A list for each net, with the fastest device first."""
     groups = groupby(measured, key=lambda each: each.net)
     return [sorted(group, key=lambda each: each.seconds) for _, group in groups]
 
 
 def crossing(sweep: Sequence[Measured]) -> tuple[str, int] | None:
-    """The device that wins at a sweep's end, and the width or batch from which on it leads; None if none wins there."""
+    """The device that wins at a sweep's end, and the width or batch from which it leads; None if none wins there."""
     nets = by_net(sweep)
     if not nets or not nets[-1][0].beats(nets[-1][1]):
         return None
@@ -166,7 +166,7 @@ def crossing(sweep: Sequence[Measured]) -> tuple[str, int] | None:
 def verdict(
     measured: Sequence[Measured], sweep: Sequence[Measured] = (), batches: Sequence[Measured] = ()
 ) -> list[str]:
-    """What the numbers mean, a line for each net and one for each sweep; the last line is the device to take."""
+    """Explain the numbers: a line for each net, a line for each sweep, and a last line with the device to use."""
     nets = by_net(measured)
     leaders = [[each.device for each in rows if not rows[0].beats(each)] for rows in nets]
     lead = Counter(name for names in leaders for name in names)
@@ -191,7 +191,7 @@ def verdict(
 
 
 def _of_sweep(sweep: Sequence[Measured], what: str) -> str:
-    """Which of two devices wins, from where on, and by how much there and at the end."""
+    """Say which of two devices wins, from which size on, and by how much at that size and at the end."""
     at, found = {rows[0].net.place: rows for rows in by_net(sweep)}, crossing(sweep)
     least, most = min(at), max(at)
     if found is None:

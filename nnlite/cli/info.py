@@ -44,7 +44,7 @@ def package_version(*packages: str) -> str:
 
 
 def _blas_core() -> str:
-    """Which CPU's kernels the OpenBLAS inside NumPy has chosen."""
+    """The CPU type for which the OpenBLAS inside NumPy has chosen its kernels, or "unknown"."""
     numpy, names = Path(np.__file__).parent, ("scipy_openblas_get_corename64_", "openblas_get_corename")
     for path in [*numpy.parent.glob("numpy.libs/*openblas*"), *numpy.glob(".dylibs/*openblas*")]:
         library = ctypes.CDLL(str(path))

@@ -1,4 +1,4 @@
-"""Where results and errors go: lines to stdout and stderr, files into a folder."""
+"""Output of the commands: lines go to stdout and stderr, files go into a folder."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 from ..atomic import replacing
 
-lost: OSError | None = None  # why stdout does not take what is written there, such as a full disk; a command goes on
+lost: OSError | None = None  # why stdout cannot be written to, such as a full disk; the command goes on
 
 
 def say(text: str, end: str = "\n", error: bool = False) -> None:
-    """Print to stdout, an error to stderr; when the reader has left (`| head`, a closed terminal), go on in silence.
+    """Print to stdout, or an error to stderr. If the reader has left (`| head`, a closed terminal), go on in silence.
 
-    So does a command whose stdout cannot be written to for another reason, which is kept in `lost`.
+    If stdout cannot be written to for another reason, the command goes on too, and `lost` keeps the reason.
     """
     global lost
     stream = sys.stderr if error else sys.stdout
@@ -26,12 +26,12 @@ def say(text: str, end: str = "\n", error: bool = False) -> None:
     except OSError as problem:
         if not error and problem.errno not in (errno.EPIPE, errno.EIO):
             lost = problem
-        # Not for this line only: Python tries to write out what is still in its buffer when it ends.
+        # Later output must go there too: at exit, Python tries again to write what is still in its buffer.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def complain(error: BaseException | str) -> None:
-    """One line on stderr, whatever the error."""
+    """Print one line for any error on stderr."""
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, OSError) and error.filename and error.strerror:
         text = f"{error.filename}: {error.strerror}"
@@ -39,13 +39,13 @@ def complain(error: BaseException | str) -> None:
 
 
 def write(path: str | os.PathLike[str], content: str | bytes) -> None:
-    """Put this into a file, whole or not at all; OSError that names it."""
+    """Write this to a file, completely or not at all. An OSError names the file."""
     with replacing(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 def folder(name: str) -> Path:
-    """The folder for the results, made where it is not there; what is wrong with it is said now, and not at the end."""
+    """The folder for the results, made if it is missing. If it cannot be used, the error comes now, not at the end."""
     path = Path(name)
     path.mkdir(parents=True, exist_ok=True)
     if not os.access(path, os.W_OK):

@@ -1,4 +1,4 @@
-"""`nnlite predict`: the answers of a saved network to the rows of a CSV file."""
+"""`nnlite predict`: predict the rows of a CSV file with a saved network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .output import say
 
 
 def predict(options: argparse.Namespace) -> None:
-    """Predict the rows of a CSV file, one line a row: a class and its probability, or the numbers."""
+    """Predict the rows of a CSV file. Each row gives one line: a class and its probability, or the numbers."""
     net = nl.load(options.model, device=options.device)
     assert net.inputs is not None and net.outputs is not None
     classes, features, target = _notes(options.model, net)
@@ -29,7 +29,8 @@ def predict(options: argparse.Namespace) -> None:
         name = target or "prediction"
         header = [name] if net.outputs == 1 else [f"{name} {k}" for k in range(net.outputs)]
         rows = [[f"{value:.10g}" for value in row] for row in answers]
-    text = tables.to_csv([header] * (table.features is not None) + rows)  # a header for a header: line n answers line n
+    # A header is written only if the file has one, so that line n answers line n.
+    text = tables.to_csv([header] * (table.features is not None) + rows)
     if options.out is None:
         say(text, end="")
     else:
@@ -37,7 +38,7 @@ def predict(options: argparse.Namespace) -> None:
 
 
 def _notes(path: str, net: nl.Sequential) -> tuple[list[str] | None, list[str] | None, str | None]:
-    """Classes, features and target that `train` wrote down in the model, where it did."""
+    """The classes, features and target that `train` noted in the model; None for each that is missing."""
     notes = net.notes if isinstance(net.notes, Mapping) else {}
     classes, features, target = (notes.get(key) for key in ("classes", "features", "target"))
     for names, size in ((classes, max(net.outputs or 0, 2)), (features, net.inputs)):

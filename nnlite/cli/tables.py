@@ -1,6 +1,6 @@
-"""Tables: a CSV file becomes arrays, or an error `file:line:column: …`; and columns of any size become ones of size 1.
+"""Tables: read a CSV file into arrays, with errors `file:line:column: …`, and scale columns to mean 0 and deviation 1.
 
-Lines and columns are counted from 1, and a column is one between commas. N rows, D features, K classes.
+An error counts lines and columns from 1; commas separate the columns. N rows, D features, K classes.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import numpy as np
 
 from ..network import Sequential
 
-MOST_CLASSES = 20  # a column of whole numbers with more different values is a quantity
-MISSING = ("na", "n/a", "#n/a", "null", "nil", "none", "missing", "?", "-", "--", ".")  # what stands for no value
+MOST_CLASSES = 20  # a target of whole numbers with more different values is a quantity, not a class
+MISSING = ("na", "n/a", "#n/a", "null", "nil", "none", "missing", "?", "-", "--", ".")  # cells that mean: no value
 
 
 class Table(NamedTuple):
@@ -33,8 +33,8 @@ class Table(NamedTuple):
     y: list[str]  # N cells, or none if the file has no target
     features: list[str] | None  # D names; None if the file has no header
     target: str | None
-    lines: list[int]  # N, where each row starts
-    column: int  # of the target, from 0
+    lines: list[int]  # N, the line where each row starts
+    column: int  # the target's column from 0, -1 if there is none
 
 
 # ---- reading ----------------------------------------------------------------------------------------------------
@@ -43,18 +43,19 @@ class Table(NamedTuple):
 def read_csv(
     path: str, target: str | int | None = -1, needed: bool = True, features: Sequence[str] | None = None
 ) -> Table:
-    """The table in a UTF-8 file with commas; ValueError `file:line:column: …` for the first thing wrong in it.
+    """The table in a UTF-8 file with commas; ValueError `file:line:column: …` for the first mistake in it.
 
-    target: a column's name, or its number (also as text) from 0, negative from the end; None: all are features. A name
-    that the header does not have is an error if it is `needed`. The first row is a header if it names the target or
-    all these `features`, or has text in a column of features that does not stand for a missing value.
+    target: a column's name, or its number from 0, negative from the end; None if all columns are features. If it is
+    `needed`, the number may also be text, and a name that the header does not have is an error. The first row is a
+    header if it names the target or all these `features`, or if a column of features has text there that does not mean
+    a missing value.
     """
     rows = _cells(path)
     first_line, first = rows[0]
     if isinstance(target, str) and needed:
-        with contextlib.suppress(ValueError):  # of a name
+        with contextlib.suppress(ValueError):  # int() of a name
             number = int(target)
-            if target not in first or -len(first) <= number < len(first):  # or else a name such as 2024
+            if target not in first or -len(first) <= number < len(first):  # otherwise it is a name such as 2024
                 target = number
     column = _target_column(path, first_line, first, target, needed)
     named = (isinstance(target, str) and column >= 0) or (bool(features) and set(features or ()) <= set(first))
@@ -80,7 +81,7 @@ def read_csv(
 
 
 def select(table: Table, features: Sequence[str] | None, columns: int) -> np.ndarray:
-    """x (N, columns) in the order in which a model was taught these features; ValueError if they are others."""
+    """x (N, columns) in the order of the features that a model was trained on; ValueError if the table has others."""
     line = 1 if table.features else table.lines[0]
     found = table.x.shape[1]
     if found != columns:
@@ -106,7 +107,7 @@ def to_csv(rows: Sequence[Sequence[Any]]) -> str:
 
 
 def _cells(path: str) -> list[tuple[int, list[str]]]:
-    """(line, cells) of each row: all equally long, stripped of spaces, none blank but at the end."""
+    """(line, cells) of each row. Rows are equally long, cells are stripped, and blank lines at the end are dropped."""
     text = _text(path)
     unquoted = re.sub('"[^"]*"', "", text.partition("\n")[0])
     for mark, marks in ((";", "semicolons"), ("\t", "tabs")):
@@ -151,15 +152,15 @@ def _text(path: str) -> str:
 
 
 def _bytes(path: str) -> bytes:
-    """All that the file holds; a pipe is read where somebody writes into it, which nobody may ever do."""
+    """The bytes of a file or a pipe. A pipe into which nobody writes is an error, because reading would never end."""
     kind = os.stat(path).st_mode
-    if stat.S_ISREG(kind) or stat.S_ISDIR(kind):  # of a folder, reading is an error that says so
+    if stat.S_ISREG(kind) or stat.S_ISDIR(kind):  # reading a folder raises an error that says so
         return Path(path).read_bytes()
     if not stat.S_ISFIFO(kind):
         _fail(path, 1, 1, "this is a device and not a file; give a CSV file")
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # blocking, it would wait for somebody who writes
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a blocking open would wait for a writer
     with open(handle, "rb", buffering=0) as pipe:
-        start = pipe.read(1)  # None where somebody may still write, nothing where nobody does
+        start = pipe.read(1)  # None if a writer has not written yet, b"" if there is no writer
         if start == b"":
             _fail(path, 1, 1, "nobody writes into this pipe; give a CSV file")
         os.set_blocking(handle, True)
@@ -211,13 +212,13 @@ def _feature(path: str, line: int, cells: list[str], i: int) -> float:
 def _number(cell: str) -> float | None:
     """The number that a cell holds, None if it holds something else."""
     try:
-        return float(cell) if "_" not in cell else None  # 1_000 is a number to Python only
+        return float(cell) if "_" not in cell else None  # only Python reads 1_000 as a number
     except ValueError:
         return None
 
 
 def _whole(cell: str) -> int:
-    """The whole number that a cell holds, exactly: as a float, 2⁵³ + 1 would be 2⁵³."""
+    """The exact whole number that a cell holds: float() would turn 2⁵³ + 1 into 2⁵³."""
     try:
         return int(cell)
     except ValueError:  # 2.0, 1e3
@@ -233,7 +234,7 @@ def _cut(text: str) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    """Names in a row, of many the first few."""
+    """The first ten names, with commas between them."""
     return ", ".join([*map(_cut, names[:10]), *(["…"] if len(names) > 10 else [])])
 
 
@@ -249,9 +250,9 @@ def _fail(path: str, line: int, column: int, what: str) -> NoReturn:
 
 
 def target(table: Table, loss: str | None = None) -> tuple[np.ndarray, list[str] | None]:
-    """What a table's rows are to be taught: labels (N,) and the K names of the classes, or numbers (N, 1) and None.
+    """The target of a table: labels (N,) and the K names of the classes, or numbers (N, 1) and None.
 
-    Text is classes, and so are whole numbers of few different values, or of many if the loss is one for classes.
+    Text means classes. Whole numbers mean classes if they have few different values, or if the loss is for classes.
     """
     if len(table.y) < 3:
         _fail(table.path, table.lines[-1], 1, "too few rows to hold some back for testing; give 3 or more")
@@ -294,7 +295,7 @@ def target(table: Table, loss: str | None = None) -> tuple[np.ndarray, list[str]
     return labels, names
 
 
-# ---- one size for all columns -------------------------------------------------------------------------------------
+# ---- scaling of columns -------------------------------------------------------------------------------------------
 
 
 class Scale(NamedTuple):
@@ -305,9 +306,9 @@ class Scale(NamedTuple):
 
     @classmethod
     def of(cls, x: np.ndarray) -> Scale:
-        """Of the rows x (N, D)."""
+        """The scale of the rows x (N, D); ValueError if a column has numbers too large to be squared."""
         with np.errstate(over="ignore", invalid="ignore"):
-            from_first = x - x[0]  # of 1e9 ± 1e-3 these keep their digits, and of a constant column they are 0
+            from_first = x - x[0]  # keeps the digits of 1e9 ± 1e-3, and makes a constant column exactly 0
             mean, deviation = x[0] + from_first.mean(axis=0), from_first.std(axis=0)
         if not np.isfinite(deviation).all():
             raise ValueError(f"column {int(np.argmin(np.isfinite(deviation))) + 1} has numbers too large to be squared")
@@ -319,7 +320,7 @@ class Scale(NamedTuple):
 
 
 def fold(net: Sequential, inputs: Scale, outputs: Scale | None = None) -> None:
-    """Let a network trained on scaled columns read, and answer in, raw ones: the scales go into its weights.
+    """Let a network trained on scaled columns read raw ones and answer in raw ones: the scales go into its weights.
 
     ((x − μ)/σ) W + b = x W′ + b′ with W′ = W/σ, b′ = b − (μ/σ) W for the first Dense layer;
     (h W + b) σ + μ = h W′ + b′ with W′ = W σ, b′ = b σ + μ for the last, if the network ends in it.

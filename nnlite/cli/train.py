@@ -1,4 +1,4 @@
-"""`nnlite train`: a network for a data set or a CSV file, tested on rows held back, with its history and pictures."""
+"""`nnlite train`: train a network on a data set or a CSV file, test it, and save it with its history and pictures."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from .output import say
 
 
 class Recipe(NamedTuple):
-    """What a network is made of and trained by where the user does not say."""
+    """The network and its training, for each option that the user does not give."""
 
     layers: Sequence[int] = (32,)
     activation: str = "tanh"
     epochs: int = 60
     batch_size: int = 16
-    lr: float = 0.01  # Adam's
+    lr: float = 0.01  # for Adam
 
 
-MEASUREMENTS = ("breast_cancer", "iris", "wine")  # in centimetres, grams, …: each column of another size
+MEASUREMENTS = ("breast_cancer", "iris", "wine")  # each column has its own unit and size, such as centimetres, grams
 GATE = Recipe(layers=(8,), epochs=300, batch_size=4, lr=0.05)
 IMAGES = Recipe((256,), "relu", epochs=10, batch_size=128, lr=0.001)
 RECIPES = {
@@ -52,7 +52,7 @@ RECIPES = {
 
 
 class Data(NamedTuple):
-    """Rows to learn from and rows held back, and what they mean: labels (N,) of K classes, or numbers (N, 1)."""
+    """Rows to learn from and rows held back, and their meaning: labels (N,) of K classes, or numbers (N, 1)."""
 
     name: str
     split: Split
@@ -60,7 +60,7 @@ class Data(NamedTuple):
     loss: str
     classes: list[str] | None  # K names; None for numbers
     table: tables.Table | None = None
-    raw: bool = False  # columns of any size, which training scales, and the saved model takes as they are
+    raw: bool = False  # whether columns have any size: training scales them, and the saved model reads them unscaled
 
 
 def train(options: argparse.Namespace) -> None:
@@ -70,7 +70,7 @@ def train(options: argparse.Namespace) -> None:
     if data.classes is None and data.loss in ("bce", "cce"):
         raise ValueError(f"--loss {data.loss} is for classes, but {data.name} has numbers to predict; try --loss mse")
     given = {name: value for name in Recipe._fields if (value := getattr(options, name)) is not None}
-    usual = {"lr": 0.1} if options.optimizer == "sgd" else {}  # the recipes' own is Adam's
+    usual = {"lr": 0.1} if options.optimizer == "sgd" else {}  # the recipes' lr is for Adam
     recipe = Recipe(**(data.recipe._asdict() | usual | given))
     gate.integer(recipe.epochs, "--epochs")
     gate.integer(recipe.batch_size, "--batch-size")
@@ -78,7 +78,7 @@ def train(options: argparse.Namespace) -> None:
     optimizer = OPTIMIZERS[options.optimizer](lr=recipe.lr)
     trainer = nl.Trainer(net, data.loss, optimizer, metrics=[_metric(data)])
     folder = output.folder(options.out)
-    import matplotlib.figure  # noqa: F401  (what is wrong with it is said now, and not after the training)
+    import matplotlib.figure  # noqa: F401  (if this import fails, it fails before the training)
 
     tell(f"{_description(data)}\n\n{net.summary()}\n")
 
@@ -87,7 +87,7 @@ def train(options: argparse.Namespace) -> None:
     y_scale = tables.Scale.of(y) if data.raw and data.classes is None else None
     x, x_test = (x_scale.apply(part) if x_scale else part for part in (x, x_test))
     y, y_test = (y_scale.apply(part) if y_scale else part for part in (y, y_test))
-    bar, seen = not options.quiet and sys.stderr is not None, (x_test, y_test)  # to look at: nothing is chosen by it
+    bar, seen = not options.quiet and sys.stderr is not None, (x_test, y_test)  # only shown: nothing is chosen by it
     try:
         with _sigterm_stops():
             trainer.fit(x, y, recipe.epochs, recipe.batch_size, validation_data=seen, progress=bar)
@@ -108,12 +108,12 @@ def train(options: argparse.Namespace) -> None:
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM: whoever runs this process wants it to end. What stops for Ctrl-C stops for it, too."""
+    """SIGTERM asks this process to end. As a KeyboardInterrupt, it stops all that Ctrl-C stops."""
 
 
 @contextlib.contextmanager
 def _sigterm_stops() -> Iterator[None]:
-    """With this, SIGTERM raises Terminated, where Python allows that: in the main thread."""
+    """In this block SIGTERM raises Terminated. Python allows this in the main thread only; else nothing changes."""
 
     def stop(number: int, frame: Any) -> NoReturn:
         raise Terminated("stopped by SIGTERM")
@@ -136,7 +136,7 @@ def _save(
     x_scale: tables.Scale | None,
     y_scale: tables.Scale | None,
 ) -> None:
-    """Write the model, which from here on reads raw columns, and its history."""
+    """Write the model and its history. The scales go into the network's weights, so that it then reads raw columns."""
     if x_scale:
         tables.fold(net, x_scale, y_scale)
     features, target = (data.table.features, data.table.target) if data.table else (None, None)
@@ -149,7 +149,7 @@ def _save(
 def _metric(data: Data) -> str | nl.Metric:
     if data.classes is None:
         return "r2"
-    return nl.metrics.Accuracy("class" if len(data.classes) > 2 else None)  # also where bce asks for each class apart
+    return nl.metrics.Accuracy("class" if len(data.classes) > 2 else None)  # also with bce, whose outputs are apart
 
 
 def _data(options: argparse.Namespace) -> Data:
@@ -160,7 +160,7 @@ def _data(options: argparse.Namespace) -> Data:
             raise ValueError(f"{name!r} is neither a CSV file here nor a data set; these are {', '.join(LOADERS)}")
         table = tables.read_csv(name, -1 if options.target is None else options.target)
         y, classes = tables.target(table, options.loss)
-        epochs = min(200, max(5, 320_000 // len(y)))  # some 10,000 steps
+        epochs = min(200, max(5, 320_000 // len(y)))  # about 10,000 steps
         recipe = Recipe((64, 32), "relu", epochs, batch_size=32, lr=0.003)
         loss = options.loss or ("mse" if classes is None else "cce")
         return Data(name, nl.datasets.split(table.x, y, seed=seed), recipe, loss, classes, table, raw=True)
@@ -183,7 +183,7 @@ def _network(data: Data, recipe: Recipe, options: argparse.Namespace) -> nl.Sequ
         outputs = 1 if data.loss == "bce" and len(data.classes) == 2 else len(data.classes)
         output = "sigmoid" if data.loss == "bce" else "softmax"
     init = "he_normal" if recipe.activation == "relu" else "glorot_uniform"
-    dtype = "float64" if data.raw else "float32"  # raw columns may be 1e6 ± 1: float32 could not tell them apart
+    dtype = "float64" if data.raw else "float32"  # raw columns may be 1e6 ± 1: float32 would lose their digits
     sizes = [data.split.x_train.shape[1], *recipe.layers, outputs]
     return nl.mlp(sizes, recipe.activation, output, init, options.device, dtype, options.seed)
 
@@ -209,12 +209,12 @@ def _result(data: Data, prediction: np.ndarray) -> str:
 
 
 def _draw(folder: Path, net: nl.Sequential, data: Data, history: nl.History, prediction: np.ndarray) -> Iterator[str]:
-    """Write the pictures that this kind of data has; the name of each when it is written."""
-    from matplotlib.figure import Figure  # drawn on without pyplot, which might look for a screen
+    """Write the pictures for this kind of data, and yield the name of each when it is written."""
+    from matplotlib.figure import Figure  # used without pyplot, which might look for a screen
 
     pictures: dict[str, Callable[..., Any]] = {"learning_curve.png": partial(nl.plots.history, history)}
-    if data.classes and len(data.classes) <= 50:  # more could not be read
-        # Not as mathematics between $, and not longer than the picture.
+    if data.classes and len(data.classes) <= 50:  # more would not be legible
+        # matplotlib takes text between two $ for mathematics, and a long name would not fit into the picture.
         names = [(name if len(name) <= 20 else name[:19] + "…").replace("$", r"\$") for name in data.classes]
         counts = nl.metrics.confusion_matrix(prediction, data.split.y_test)
         pictures["confusion_matrix.png"] = partial(nl.plots.confusion_matrix, counts, names)
@@ -225,7 +225,7 @@ def _draw(folder: Path, net: nl.Sequential, data: Data, history: nl.History, pre
     for name, draw in pictures.items():
         figure = Figure(figsize=(6.4, 4.8), dpi=150, layout="constrained")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a class name in letters that the font has not
+            warnings.simplefilter("ignore")  # the font may lack letters of a class name
             draw(ax=figure.subplots())
             picture = io.BytesIO()
             figure.savefig(picture)
