@@ -119,7 +119,7 @@ class Sequential:
         `backward` is left alone, and any number of threads may predict at once.
         """
         most = None if batch_size is None else gate.integer(batch_size, "batch_size")
-        with self.backend.explained(), np.errstate(over="ignore", invalid="ignore"):
+        with self.backend.explained():
             x = self.backend.borrowed(x)
             rows = x if self._as_it_is(x) else self.samples(x)
             if self.inputs is None or self.outputs is None:  # a program has fixed widths
@@ -127,7 +127,8 @@ class Sequential:
             answer = self.backend.empty((len(rows), self.outputs), self.dtype)
             if not self._predictions()({"x": rows, "answer": answer}, len(rows), most):
                 self.samples(x)  # says which number is not finite
-                answer = self.on(self.ops, self.arrays()).propagate(rows)  # all are; it was the sum of a row
+                with np.errstate(over="ignore", invalid="ignore"):
+                    answer = self.on(self.ops, self.arrays()).propagate(rows)  # all are; it was the sum of a row
             return self._handed_back(x, answer)
 
     def _handed_back(self, x: Any, answer: Any) -> Any:

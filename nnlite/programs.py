@@ -31,7 +31,7 @@ NOT_RECORDED = (NotRecordableError, TypeError, AttributeError)
 MOST_KEPT = 16
 WORTH_THREADS = 3_000_000  # of `work`, of which a core does about eight in a nanosecond; a thread costs some 100 µs
 PARTS = 4  # for each thread: one that is late leaves the others little to wait for
-PLAIN = (bool, int, float, complex, str, bytes, type(None), np.generic)
+PLAIN = {bool, int, float, complex, str, bytes, type(None)}
 INSIDE = (list, tuple, dict, set)  # which may change, or have in them what changes
 
 
@@ -86,6 +86,10 @@ class EagerReplay(Replay):
 
     def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
         do = self.do = self.do or self.make(self.arena.device.ops, self.arena.segments)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # as compiled replays: sums[0] tells
+            return self._run(do, first, last, per_epoch, history)
+
+    def _run(self, do: Callable[[int], None], first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
         sums = self.arena.segments["sums"]  # (S,)
         for step in range(first, last):
             end_of_epoch = (step + 1) % per_epoch == 0
@@ -278,11 +282,15 @@ def settings(*parts: Any) -> tuple[Any, ...]:
     """
     found = []
     for part in parts:
-        elsewhere = {*vars(type(part)).get("in_arrays", ()), *getattr(part, "kept", ())}
-        plain = {n: value for n, value in vars(part).items() if n not in elsewhere and not _is_array(value)}
-        found.append(
-            (type(part), {n: value if isinstance(value, PLAIN) else _frozen(value) for n, value in plain.items()})
-        )
+        elsewhere = {"shapes", "state", *vars(type(part)).get("in_arrays", ()), *getattr(part, "kept", ())}
+        plain = {}
+        for name, value in vars(part).items():
+            if name not in elsewhere:
+                if type(value) in PLAIN:
+                    plain[name] = value
+                elif not _is_array(value):  # such as what a forward of one's own has kept
+                    plain[name] = _frozen(value)
+        found.append((type(part), plain))
     return tuple(found)
 
 
@@ -293,7 +301,7 @@ def changeable(part: Any) -> bool:
 
 def _frozen(value: Any) -> Any:
     """Something that is equal as long as the value is, and keeps no array."""
-    if isinstance(value, PLAIN):
+    if type(value) in PLAIN or isinstance(value, np.generic):
         return value
     if _is_array(value):
         return "an array"
@@ -307,7 +315,7 @@ def _frozen(value: Any) -> Any:
 
 
 def _is_array(value: Any) -> bool:
-    return hasattr(value, "shape") and not isinstance(value, np.generic)
+    return hasattr(type(value), "dtype") and not isinstance(value, np.generic)
 
 
 class Itself:

@@ -32,6 +32,10 @@ class PythonReplay(Replay):
 
     def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
         self.rows = self.rows or [[placed(row, self.arena) for row in tape.rows] for tape in self.tapes]
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # as compiled replays: sums[0] tells
+            return self._run(first, last, per_epoch, history)
+
+    def _run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
         sums = self.arena.segments["sums"]  # (S,)
         for step in range(first, last):
             end_of_epoch = (step + 1) % per_epoch == 0
