@@ -78,6 +78,10 @@ class EagerReplay(Replay):
 
     def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
         do = self.do = self.do or self.make(self.arena.device.ops, self.arena.segments)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # as compiled replays: sums[0] tells
+            return self._run(do, first, last, per_epoch, history)
+
+    def _run(self, do: Callable[[int], None], first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
         sums = self.arena.segments["sums"]  # (S,)
         for step in range(first, last):
             end_of_epoch = (step + 1) % per_epoch == 0

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 T = TypeVar("T")
-PLAIN = (bool, int, float, complex, str, bytes, type(None), np.generic)
+PLAIN = {bool, int, float, complex, str, bytes, type(None)}
 INSIDE = (list, tuple, dict, set)  # which may change, or have in them what changes
 
 
@@ -44,11 +44,15 @@ def settings(*parts: Any) -> tuple[Any, ...]:
     """
     found = []
     for part in parts:
-        elsewhere = {*vars(type(part)).get("in_arrays", ()), *getattr(part, "kept", ())}
-        plain = {n: value for n, value in vars(part).items() if n not in elsewhere and not _is_array(value)}
-        found.append(
-            (type(part), {n: value if isinstance(value, PLAIN) else _frozen(value) for n, value in plain.items()})
-        )
+        elsewhere = {"shapes", "state", *vars(type(part)).get("in_arrays", ()), *getattr(part, "kept", ())}
+        plain = {}
+        for name, value in vars(part).items():
+            if name not in elsewhere:
+                if type(value) in PLAIN:
+                    plain[name] = value
+                elif not _is_array(value):  # such as what a forward of one's own has kept
+                    plain[name] = _frozen(value)
+        found.append((type(part), plain))
     return tuple(found)
 
 
@@ -59,7 +63,7 @@ def changeable(part: Any) -> bool:
 
 def _frozen(value: Any) -> Any:
     """Something that is equal as long as the value is, and keeps no array."""
-    if isinstance(value, PLAIN):
+    if type(value) in PLAIN or isinstance(value, np.generic):
         return value
     if _is_array(value):
         return "an array"
@@ -73,7 +77,7 @@ def _frozen(value: Any) -> Any:
 
 
 def _is_array(value: Any) -> bool:
-    return hasattr(value, "shape") and not isinstance(value, np.generic)
+    return hasattr(value, "dtype") and not isinstance(value, np.generic)
 
 
 class Itself:

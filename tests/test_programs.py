@@ -4,9 +4,11 @@ import copy
 import gc
 import pickle
 import signal
+import subprocess
 import sys
 import threading
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -323,6 +325,39 @@ def test_the_callers_arrays_are_not_kept(replay, threads, host):
         references = used(use)
         gc.collect()
         assert [reference() for reference in references] == [None, None], name
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from Linux' /proc")
+def test_memory_does_not_grow(host):
+    """Of 1,000 cycles with data of ever other sizes, in a process of its own."""
+    code = f"""
+import gc
+from pathlib import Path
+import numpy as np
+import nnlite as nl
+
+def cycle(i):
+    x, y = rng.standard_normal((200 + i % 100, 20)).astype(np.float32), rng.integers(0, 3, 200 + i % 100)
+    trainer.fit(x, y, batch_size=16 + i % 50, progress=False, validation_data=(x, y))
+    trainer.network.predict(x), trainer.evaluate(x, y)
+    if i % 10 == 0:
+        trainer.fit([(x, y)] * 3, batch_size=i % 90 + 1, progress=False)
+
+def used():
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+rng = np.random.default_rng(0)
+trainer = nl.Trainer(nl.mlp([20, 64, 3], output="softmax", device={host!r}), "cce", nl.Adam(), ["accuracy"])
+for i in range(200):
+    cycle(i)
+before = used()
+for i in range(1000):
+    cycle(i)
+assert used() < 1.05 * before, (used(), before)
+"""
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
 
 
 CHANGES = {
