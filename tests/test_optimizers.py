@@ -27,7 +27,7 @@ def make_network(device, dtype="float64"):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_trajectory_equals_pytorch(name, device, rng):
-    """DESIGN.md, section 6: a float64 run equals PyTorch's to 1e-10."""
+    """A float64 run equals PyTorch's to 1e-10."""
     torch = pytest.importorskip("torch")
     x, y = rng.standard_normal((12, 3)), rng.standard_normal((12, 2))
     net = make_network(device)

@@ -22,10 +22,7 @@ def test_two_commands_each_complete_in_itself():
 
 
 @pytest.mark.parametrize("code", BLOCKS, ids=["twenty lines", "a kernel"])
-def test_code_runs_as_written(code, tmp_path, monkeypatch, capsys):
-    import matplotlib.pyplot
-
-    monkeypatch.chdir(tmp_path)
+def test_code_runs_as_written(code, empty_folder, no_figures_left, capsys):
     exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
     out = capsys.readouterr().out
     if "swish" in code:
@@ -33,10 +30,9 @@ def test_code_runs_as_written(code, tmp_path, monkeypatch, capsys):
     else:
         assert "WRONG" not in out and "ok    x" in out
         assert float(re.search(r"([\d.]+)% of the test points", out)[1]) >= 95
-        assert sorted(p.name for p in tmp_path.iterdir()) == [
+        assert sorted(p.name for p in empty_folder.iterdir()) == [
             *("decision_boundary.png", "learning_curve.png", "moons.safetensors"),
         ]
-    matplotlib.pyplot.close("all")
 
 
 # what a type checker is to find in README's first piece of code -> what it says
