@@ -1,6 +1,20 @@
 """What tests of several folders use."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import nnlite as nl
+
+
+class Square(nl.Layer):
+    """y = x²: of NumPy, not of kernels."""
+
+    def forward(self, x):
+        self.x = x
+        return x * x
+
+    def backward(self, dy):
+        return 2 * self.x * dy
 
 
 def to_numpy(array):
@@ -12,6 +26,12 @@ def write(name: str, text: str | bytes) -> str:
     """Write a file; its name."""
     Path(name).write_bytes(text.encode() if isinstance(text, str) else text)
     return name
+
+
+def side_by_side(work, count):
+    """[work(0), … work(count − 1)], called at once, each on a thread of its own."""
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(work, range(count)))
 
 
 def on_threads(**limits):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import to_numpy
+from helpers import Square, to_numpy
 
 import nnlite as nl
 from nnlite.activations import ACTIVATIONS
@@ -102,14 +102,6 @@ def test_the_callers_array_is_not_changed(device):
 
 
 def test_own_layer_needs_only_forward_and_backward(rng):
-    class Square(nl.Layer):
-        def forward(self, x):
-            self.x = x
-            return x * x
-
-        def backward(self, dy):
-            return 2 * self.x * dy
-
     net = nl.Sequential(nl.Dense(3, 4), Square(), nl.Dense(4, 2), device="numpy")
     assert nl.check_gradients(net, "mse", rng.standard_normal((5, 3)), rng.standard_normal((5, 2))).ok
 
