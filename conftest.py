@@ -47,6 +47,22 @@ def stand_in():
 
 
 @pytest.fixture
+def empty_folder(tmp_path, monkeypatch):
+    """The folder in which a test runs: a new one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def no_figures_left():
+    """Close what a test has drawn."""
+    yield
+    import matplotlib.pyplot as plt
+
+    plt.close("all")
+
+
+@pytest.fixture
 def rng():
     return np.random.Generator(np.random.PCG64(7))
 

@@ -48,6 +48,14 @@ def least_squares(x, y):
     return np.linalg.lstsq(np.column_stack([np.ones_like(x), x]), y, rcond=None)[0]
 
 
+def with_and_without_the_mean(m, start):
+    """J along 30 steps for m points, (31,) each: by the slope of the mean of the squares, and by that of their sum."""
+    x, y = make_points(m, seed=1)
+    mean = nl.gradient_descent(lambda theta: mse_gradient(theta, x, y), start, lr=0.2, steps=30)
+    total = nl.gradient_descent(lambda theta: m * mse_gradient(theta, x, y), start, lr=0.02, steps=30)
+    return [run.values(lambda theta: mse(theta, x, y)) for run in (mean, total)]
+
+
 def one_after_the_other(gradient, start, lr, steps):
     """The mistake: θ₁ is updated with a slope that already uses the new θ₀. Returns the points (steps + 1, 2)."""
     theta = np.array(start, dtype=float)
@@ -99,10 +107,7 @@ def main():
     curves = {}
     print("\n       m   J after 30 steps, with 1/m (α = 0.2)   without (α = 0.02)")
     for m in (10, 100):
-        xm, ym = make_points(m, seed=1)
-        mean = nl.gradient_descent(lambda theta, x=xm, y=ym: mse_gradient(theta, x, y), start, 0.2, 30)
-        total = nl.gradient_descent(lambda theta, x=xm, y=ym: len(x) * mse_gradient(theta, x, y), start, 0.02, 30)
-        curves[m] = [run.values(lambda theta, x=xm, y=ym: mse(theta, x, y)) for run in (mean, total)]
+        curves[m] = with_and_without_the_mean(m, start)
         print(f"{m:8d}   {curves[m][0][-1]:34.4g}   {curves[m][1][-1]:18.4g}")
 
     draw(x, y, fit, half, slower, sequential, bad, exact, curves).savefig(out / "02_linear_regression.png")

@@ -88,7 +88,7 @@ def main():
 
     sizes = [10**e for e in range(1, 4 if arguments.quick else 7)]  # N
     repeats = 5 if arguments.quick else 15
-    times = {"by hand": []} | {device: [] for device in present}
+    times: dict[str, list[float]] = {who: [] for who in ("by hand", *present)}
     for rows in sizes:
         p, t = rng.normal(size=(2, rows, OUTPUTS))  # (N, 10) each
         times["by hand"].append(seconds(lambda p=p, t=t: mse_by_hand(p, t), repeats))

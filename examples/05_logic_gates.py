@@ -63,10 +63,11 @@ def draw(results):
         x, y = nl.datasets.logic_gate(gate)
         ax = nl.plots.decision_boundary(net, x, y, ax=axes[gate])
         ax.set(title=gate.upper(), xlabel="first input", ylabel="second input", xticks=(0, 1), yticks=(0, 1))
-        ax.get_legend().remove()
+        if legend := ax.get_legend():
+            legend.remove()
         for corner, answer in zip(x, y.ravel()):
-            inwards = 0.15 + 0.7 * corner  # (2,), beside the point
-            ax.text(*inwards, f"{answer:.0f}", ha="center", va="center", fontsize=12, weight="bold")
+            across, up = 0.15 + 0.7 * corner  # beside the point
+            ax.text(across, up, f"{answer:.0f}", ha="center", va="center", fontsize=12, weight="bold")
 
     ax = axes["loss"]
     for (gate, (_, losses)), colour in zip(results.items(), nl.plots.COLOURS):

@@ -46,7 +46,7 @@ def main():
 
 def draw(net, data, history):
     figure = plt.figure(figsize=(12, 5), dpi=140, layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.25))
+    ((left, right),) = figure.subfigures(1, 2, squeeze=False, width_ratios=(1, 1.25))
     nl.plots.history(history, ax=left.subplots())
 
     probabilities = net.predict(data.x_test)  # (359, 10)

@@ -60,7 +60,7 @@ def main():
 
 def draw(net, history, matrix):
     figure = plt.figure(figsize=(13, 7.4), dpi=140, layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.35))
+    ((left, right),) = figure.subfigures(1, 2, squeeze=False, width_ratios=(1, 1.35))
     above, below = left.subplots(2, 1, height_ratios=(1, 1.25))
     nl.plots.history(history, ax=above).set_title("")
     nl.plots.confusion_matrix(matrix, ax=below)

@@ -54,7 +54,7 @@ def main():
         train(name, 8, 1, data)  # starts the device and compiles its kernels
 
     print(f"\n{'width':>5}  {'device':7} {'samples a second':>17} {'last loss':>11}")
-    rates = {name: [] for name in present}  # device -> samples a second, for each width
+    rates: dict[str, list[float]] = {name: [] for name in present}  # device -> samples a second, for each width
     for width in widths:
         losses = []
         for name in present:

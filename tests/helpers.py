@@ -1,9 +1,42 @@
 """What tests of several folders use."""
 
-from nnlite.devices.cpu.device import NumbaDevice
-from nnlite.devices.cpu.limits import CpuLimits
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import nnlite as nl
+
+
+class Square(nl.Layer):
+    """y = x²: of NumPy, not of kernels."""
+
+    def forward(self, x):
+        self.x = x
+        return x * x
+
+    def backward(self, dy):
+        return 2 * self.x * dy
+
+
+def to_numpy(array):
+    """The array in main memory, wherever it lies."""
+    return array.get() if hasattr(array, "get") else array
+
+
+def write(name: str, text: str | bytes) -> str:
+    """Write a file; its name."""
+    Path(name).write_bytes(text.encode() if isinstance(text, str) else text)
+    return name
+
+
+def side_by_side(work, count):
+    """[work(0), … work(count − 1)], called at once, each on a thread of its own."""
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(work, range(count)))
 
 
 def on_threads(**limits):
     """A numba device that uses as many threads as a net asks for, however little there is to do."""
+    from nnlite.devices.cpu.device import NumbaDevice
+    from nnlite.devices.cpu.limits import CpuLimits
+
     return NumbaDevice(CpuLimits(worth_threads=0, **limits))

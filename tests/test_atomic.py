@@ -7,11 +7,11 @@ import signal
 import stat
 import subprocess
 import sys
-import threading
 import time
 
 import numpy as np
 import pytest
+from helpers import side_by_side
 
 import nnlite as nl
 from nnlite import atomic
@@ -147,21 +147,12 @@ def test_a_temporary_file_that_is_removed_before_it_is_locked_is_made_again(path
 
 
 def test_many_threads_save_to_one_path_and_to_its_neighbour(path):
-    failed = []
-
     def save(i):
-        try:
-            for _ in range(40):
-                write(path if i % 2 else path.parent / "model", bytes([65 + i]) * 9)
-        except BaseException as error:
-            failed.append(error)
+        for _ in range(40):
+            write(path if i % 2 else path.parent / "model", bytes([65 + i]) * 9)
 
-    threads = [threading.Thread(target=save, args=(i,)) for i in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failed and sorted(os.listdir(path.parent)) == ["model", path.name]
+    side_by_side(save, 6)
+    assert sorted(os.listdir(path.parent)) == ["model", path.name]
     assert len(set(path.read_bytes())) == 1 and len(path.read_bytes()) == 9
 
 

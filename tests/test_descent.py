@@ -7,13 +7,7 @@ import pytest
 
 from nnlite.descent import Descent, gradient_descent
 
-
-@pytest.fixture(autouse=True)
-def no_windows():
-    yield
-    import matplotlib.pyplot as plt
-
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("no_figures_left")
 
 
 def bowl(theta):

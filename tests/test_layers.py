@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+from helpers import Square, to_numpy
 
 import nnlite as nl
 from nnlite.activations import ACTIVATIONS
@@ -26,10 +27,6 @@ def test_backward_is_the_derivative(name, device):
     np.testing.assert_allclose((dy * (plus - minus)).sum() / (2 * h), (to_numpy(dx) * u).sum(), rtol=1e-8)
 
 
-def to_numpy(array):
-    return array.get() if hasattr(array, "get") else array
-
-
 def test_known_values(device):
     value = {name: to_numpy(kind(device=device).forward(Z)) for name, kind in ACTIVATIONS.items()}
     np.testing.assert_allclose(value["sigmoid"], 1 / (1 + np.exp(-Z)), rtol=1e-14)
@@ -42,7 +39,7 @@ def test_known_values(device):
 
 
 def test_numbers_that_must_come_out(device):
-    """DESIGN.md, section 6: the edges of the number range."""
+    """The edges of the number range."""
     softmax, sigmoid, relu = (kind(device=device) for kind in (nl.Softmax, nl.Sigmoid, nl.ReLU))
     np.testing.assert_array_equal(to_numpy(softmax.forward([1e4, 0.0])), [1, 0])
     assert to_numpy(sigmoid.forward([-1000.0]))[0] == 0
@@ -108,14 +105,6 @@ def test_the_callers_array_is_not_changed(device):
 
 
 def test_own_layer_needs_only_forward_and_backward(rng):
-    class Square(nl.Layer):
-        def forward(self, x):
-            self.x = x
-            return x * x
-
-        def backward(self, dy):
-            return 2 * self.x * dy
-
     net = nl.Sequential(nl.Dense(3, 4), Square(), nl.Dense(4, 2), device="numpy")
     assert nl.check_gradients(net, "mse", rng.standard_normal((5, 3)), rng.standard_normal((5, 2))).ok
 

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from helpers import to_numpy
 
 import nnlite as nl
 from nnlite.losses import LOSSES
@@ -19,10 +20,6 @@ def make(name, device="numpy", **options):
 
 
 NAMES = [*LOSSES, "bce from logits", "cce from logits"]
-
-
-def to_numpy(array):
-    return array.get() if hasattr(array, "get") else array
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])

@@ -16,11 +16,7 @@ from matplotlib.colors import to_rgba
 
 from nnlite import plots
 
-
-@pytest.fixture(autouse=True)
-def no_windows():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("no_figures_left")
 
 
 class Dense:

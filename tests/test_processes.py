@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from helpers import side_by_side
 
 import nnlite as nl
 
@@ -44,14 +45,8 @@ def test_joblib_trains_many():
 
 
 def test_python_threads_train_and_predict_side_by_side():
-    expected, found = [weights(seed) for seed in range(4)], {}
-    workers = [threading.Thread(target=lambda s=s: found.update({s: weights(s)})) for s in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    for seed, value in enumerate(expected):
-        np.testing.assert_array_equal(found[seed], value)
+    expected = [weights(seed) for seed in range(4)]
+    np.testing.assert_array_equal(side_by_side(weights, 4), expected)
 
 
 ENDLESS = """

@@ -1,11 +1,15 @@
 """README's promises: two commands, and examples that run as they are written."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
@@ -18,10 +22,7 @@ def test_two_commands_each_complete_in_itself():
 
 
 @pytest.mark.parametrize("code", BLOCKS, ids=["twenty lines", "a kernel"])
-def test_code_runs_as_written(code, tmp_path, monkeypatch, capsys):
-    import matplotlib.pyplot
-
-    monkeypatch.chdir(tmp_path)
+def test_code_runs_as_written(code, empty_folder, no_figures_left, capsys):
     exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
     out = capsys.readouterr().out
     if "swish" in code:
@@ -29,10 +30,40 @@ def test_code_runs_as_written(code, tmp_path, monkeypatch, capsys):
     else:
         assert "WRONG" not in out and "ok    x" in out
         assert float(re.search(r"([\d.]+)% of the test points", out)[1]) >= 95
-        assert sorted(p.name for p in tmp_path.iterdir()) == [
+        assert sorted(p.name for p in empty_folder.iterdir()) == [
             *("decision_boundary.png", "learning_curve.png", "moons.safetensors"),
         ]
-    matplotlib.pyplot.close("all")
+
+
+# what a type checker is to find in README's first piece of code -> what it says
+WRONG = {
+    'nl.mlp([2, 1], devise="cpu")': 'Unexpected keyword argument "devise"',
+    "nl.Swish()": 'Module has no attribute "Swish"',
+    'net.seve("moons.safetensors")': '"Sequential" has no attribute "seve"',
+}
+
+
+def test_a_type_checker_finds_what_is_wrong_and_nothing_else(tmp_path):
+    """With the settings of this project, and in a folder of its own, as a user's code is."""
+    pytest.importorskip("mypy")
+    for number, code in enumerate([*BLOCKS, "\n".join([BLOCKS[0], *WRONG])]):
+        (tmp_path / f"code{number}.py").write_text(code, encoding="utf-8")
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--config-file",
+        str(ROOT / "pyproject.toml"),
+        "--no-pretty",
+        *os.listdir(tmp_path),
+    ]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=os.environ | {"MYPYPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    told = [line for line in done.stdout.splitlines() if ": error: " in line]
+    assert len(told) == len(WRONG), done.stdout + done.stderr
+    for line, said in zip(told, WRONG.values()):
+        assert line.startswith(f"code{len(BLOCKS)}.py:") and said in line
 
 
 def test_every_layer_and_loss_is_in_the_tables():

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .common.arena import Arena as Arena
 from .common.kernel import Kernel as Kernel
@@ -31,6 +31,10 @@ from .device import DeviceError as DeviceError
 from .device import OutOfGPUMemoryError as OutOfGPUMemoryError
 from .device import Replay as Replay
 from .numpy.device import NumpyDevice
+
+if TYPE_CHECKING:  # Numba and CuPy are imported only when they are asked for
+    from .cpu.limits import CpuLimits
+    from .cuda.limits import CudaLimits
 
 ALIASES = {"cpu": "numba", "gpu": "cupy", "cuda": "cupy"}
 
@@ -74,7 +78,7 @@ def get_device(name: str | Device, precision: str = "float32") -> Device:
     return _make(name, precision)
 
 
-def made(name: str, precision: str, limits: Any) -> Device:
+def made(name: str, precision: str, limits: object) -> Device:
     """The device with this name, this precision and these limits; DeviceError where it cannot be used here.
 
     It is the one that `get_device` gives, where that has the same limits.
@@ -110,17 +114,17 @@ def _no_cupy() -> str:
     return why_not()
 
 
-def _make_numpy(precision: str, limits: Any) -> Device:
+def _make_numpy(precision: str, limits: None) -> Device:
     return NumpyDevice()
 
 
-def _make_numba(precision: str, limits: Any) -> Device:
+def _make_numba(precision: str, limits: CpuLimits | None) -> Device:
     from .cpu.device import NumbaDevice
 
     return NumbaDevice(limits)
 
 
-def _make_cupy(precision: str, limits: Any) -> Device:
+def _make_cupy(precision: str, limits: CudaLimits | None) -> Device:
     from .cuda.device import CupyDevice
 
     return CupyDevice(precision, limits)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .common.arena import DATA, Arena
 from .common.kernel import Kernels
@@ -69,7 +70,7 @@ class Device(ABC):
 
     name: str
     precision = "float32"  # in which products of float32 are made: "float32" or "tf32"
-    limits: Any = None  # what is worth how much: a frozen dataclass of this device's own, where it has a choice
+    limits: object = None  # what is worth how much: a frozen dataclass of this device's own, where it has a choice
     ops: Kernels  # `ops.linear(x, W, b)` computes at once
     in_main_memory = True  # whether NumPy arrays are its own
     runs_on_threads = False  # whether programs can run side by side on threads of one process
@@ -77,15 +78,15 @@ class Device(ABC):
     rows_at_once = 4096  # at most, in a step of an evaluation or a prediction
 
     @abstractmethod
-    def asarray(self, array: Any, dtype: Any = None) -> Any:
+    def asarray(self, array: Any, dtype: npt.DTypeLike | None = None) -> Any:
         """The array on this device, C-contiguous; not copied if it is already so."""
 
     @abstractmethod
-    def zeros(self, shape: int | tuple[int, ...], dtype: Any) -> Any:
+    def zeros(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Any:
         """Zeros on this device; they begin at a cache line."""
 
     @abstractmethod
-    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+    def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Any:
         """An array on this device in which anything may stand."""
 
     @abstractmethod
@@ -121,17 +122,17 @@ class Device(ABC):
         """With this, an error of the device's own that a user may meet says what to do."""
         return contextlib.nullcontext()
 
-    def __deepcopy__(self, memo: Any) -> Device:
+    def __deepcopy__(self, memo: object) -> Device:
         return self  # a copy of a network is on the same device
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[Any, ...]:
         return same_device, (self.name, self.precision, self.limits)
 
     def __repr__(self) -> str:
         return f"<nnlite device {self.name!r}>"
 
 
-def same_device(name: str, precision: str, limits: Any) -> Device:
+def same_device(name: str, precision: str, limits: object) -> Device:
     """Such a device in another process, by the folder, which knows the names and imports this file."""
     folder: Any = importlib.import_module(__package__ or "")
     return folder.made(name, precision, limits)

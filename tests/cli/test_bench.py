@@ -24,8 +24,7 @@ HEADER = "net,sizes,batch,device,us_per_step,samples_per_s,ratio_to_slowest,firs
 
 
 @pytest.fixture(autouse=True)
-def small_and_in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def small(empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comparison, "NETS", TINY)
     monkeypatch.setattr(comparison, "SWEEP", NARROW)
     monkeypatch.setattr(comparison, "BATCHES", SHORT)

@@ -11,18 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import write
 
 import nnlite as nl
 from nnlite import cli, startup
 from nnlite.cli import tables
 
+pytestmark = pytest.mark.usefixtures("empty_folder")
 PNG = b"\x89PNG"
-
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def run(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
@@ -47,11 +43,6 @@ def score(out: str) -> float:
     return float(
         last.partition("accuracy: ")[2].split()[0] if "accuracy" in last else last.partition("R² ")[2].split()[0]
     )
-
-
-def write(name: str, text: str | bytes) -> str:
-    Path(name).write_bytes(text.encode() if isinstance(text, str) else text)
-    return name
 
 
 def flowers(rows: int = 90) -> str:

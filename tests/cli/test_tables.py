@@ -8,20 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import write
 
 import nnlite as nl
 from nnlite.cli import tables
 
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
-def write(name: str, text: str | bytes) -> str:
-    Path(name).write_bytes(text.encode() if isinstance(text, str) else text)
-    return name
-
+pytestmark = pytest.mark.usefixtures("empty_folder")
 
 # ---- reading CSV --------------------------------------------------------------------------------------------------
 

@@ -6,20 +6,33 @@ One segment holds the results within a step; there the space of a result is used
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
-from .recording import Row, Symbol
+from .kernel import Kernels
+from .recording import Row, Symbol, Tape
 
 ALIGNMENT = 64  # bytes: a cache line, and a vector
 DATA = ("x", "target", "order", "answer")  # segments of any size, each time of another place: what a user hands over
 
 
+class Host(Protocol):
+    """What is asked of the device on which an arena lies, which is a `Device`."""
+
+    ops: Kernels
+
+    def zeros(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Any: ...
+    def address(self, array: Any) -> int: ...
+    def to_numpy(self, array: Any) -> np.ndarray: ...
+    def replay(self, full: Tape, short: Tape | None, arena: Arena, threads: int = 1, how: str = "auto") -> Any: ...
+
+
 class Arena:
     """The memory of tapes: segment name -> array. Symbols of all segments but "results" know their place already."""
 
-    def __init__(self, device: Any, dtype: Any, segments: Mapping[str, Any]) -> None:
+    def __init__(self, device: Host, dtype: npt.DTypeLike, segments: Mapping[str, Any]) -> None:
         self.device, self.dtype = device, dtype
         self.segments = dict(segments)
         for name, array in self.segments.items():
@@ -57,7 +70,7 @@ class Arena:
 
     def address(self, symbol: Symbol) -> int:
         """Where in the device's memory it begins."""
-        return int(self.device.address(self.segments[symbol.segment])) + (symbol.offset or 0) * symbol.dtype.itemsize
+        return self.device.address(self.segments[symbol.segment]) + (symbol.offset or 0) * symbol.dtype.itemsize
 
     @property
     def bytes(self) -> int:

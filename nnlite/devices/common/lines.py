@@ -95,12 +95,13 @@ def number(row: Row, name: str, given: Any) -> int | float:
     value: Any = given.item() if isinstance(given, (np.generic, np.ndarray)) and given.ndim == 0 else given
     if not isinstance(value, numbers.Real):
         raise NotRecordableError(f"{row.name}: {name} is {given!r}, where a real number is expected")
-    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool) and (row.kernel.own or name in WHOLE)
+    counts = (row.kernel.own or name in WHOLE) and not isinstance(value, bool)
+    whole = value if counts and isinstance(value, numbers.Integral) else None
     try:
-        return int(np.int64(int(value))) if whole else float(value)  # type: ignore[call-overload]
+        return float(value) if whole is None else int(np.int64(int(whole)))
     except OverflowError as error:
         text = f"{row.name}: {name} is {given!r}, which 64 bits do not hold"
-        raise NotRecordableError(f"{text}: hand over a float" if whole else text) from error
+        raise NotRecordableError(text if whole is None else f"{text}: hand over a float") from error
 
 
 def share_of(step: Planned, worker: int, workers: int) -> Share | None:

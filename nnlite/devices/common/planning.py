@@ -15,6 +15,8 @@ from typing import Any
 from .recording import Row, Symbol
 from .reference import KERNELS
 
+Place = tuple[str | int, int, int]  # a segment, and from where to where in it
+
 
 @dataclass(frozen=True)
 class Planned:
@@ -56,7 +58,7 @@ def plan(rows: Sequence[Row], columns: Mapping[str, str], least: float = 0.0) ->
     than `least` work are left to one thread.
     """
     planned: list[Planned] = []
-    touched: dict[Any, list[tuple[int, int, bool, Planned]]] = {}  # segment -> from where to where, written, by whom
+    touched: dict[str | int, list[tuple[int, int, bool, Planned]]] = {}  # segment -> from, to, written, by whom
     for row in rows:
         split = "" if is_product(row) and work(row) < least else _split(row, columns)
         alone = split in ("N", "P", "")  # each thread goes on with its own share, or one thread with all
@@ -113,7 +115,7 @@ def meets(a: Row, b: Row) -> bool:
     return _overlap(writes_a, touches_b) or _overlap(touches_a, writes_b)
 
 
-def _overlap(places: Sequence[tuple[Any, int, int]], others: Sequence[tuple[Any, int, int]]) -> bool:
+def _overlap(places: Sequence[Place], others: Sequence[Place]) -> bool:
     return any(s == t and a < d and c < b for s, a, b in places for t, c, d in others)
 
 
@@ -148,7 +150,7 @@ def _touches(row: Row, segment: str) -> bool:
     return any(symbol.segment == segment for symbol in symbols(row))
 
 
-def _place(symbol: Symbol) -> tuple[Any, int, int]:
+def _place(symbol: Symbol) -> Place:
     """Its segment, and from where to where it lies there; a result, which has no place yet, is a segment of its own."""
     if symbol.offset is None:
         return id(symbol), 0, 1

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import numpy as np
+import numpy.typing as npt
 
 from .kernel import Kernel, Kernels, kernel_of
 
@@ -25,7 +26,9 @@ class Symbol:
 
     __array_ufunc__ = None  # NumPy's functions refuse it instead of taking it for an object
 
-    def __init__(self, name: str, shape: tuple[int, ...], dtype: Any, segment: str, offset: int | None = None) -> None:
+    def __init__(
+        self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike, segment: str, offset: int | None = None
+    ) -> None:
         self.name, self.shape, self.dtype = name, shape, np.dtype(dtype)
         self.segment, self.offset = segment, offset  # offset in elements; None until the arena has placed it
         self.room = 0  # how many numbers from its start on the arena has given to it alone; nothing to a part
@@ -101,7 +104,7 @@ class Tape:
 class Recorder:
     """Stands where a device's kernels stand; every call becomes a row of `tape`."""
 
-    def __init__(self, kernels: Kernels, dtype: Any) -> None:
+    def __init__(self, kernels: Kernels, dtype: npt.DTypeLike) -> None:
         self._kernels, self._dtype = kernels, dtype
         self._count: dict[str, int] = {}
         self.tape = Tape()

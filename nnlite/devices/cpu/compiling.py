@@ -42,14 +42,14 @@ def _spare_scipy() -> None:
         if importlib.util.find_spec("scipy") is None:
             raise ImportError("SciPy is not installed")
 
-    linalg = importlib.import_module("numba.np.linalg")
+    linalg: Any = importlib.import_module("numba.np.linalg")
     check = getattr(linalg, "ensure_blas", None)
     if check is not None and "numba.np.arraymath" not in sys.modules:
-        linalg.ensure_blas = look  # type: ignore[attr-defined]
+        linalg.ensure_blas = look
         try:
             importlib.import_module("numba.np.arraymath")
         finally:
-            linalg.ensure_blas = check  # type: ignore[attr-defined]
+            linalg.ensure_blas = check
 
 
 _spare_scipy()

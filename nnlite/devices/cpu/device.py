@@ -21,7 +21,7 @@ class NumbaDevice(NumpyDevice):
     rows_at_once = 128
 
     def __init__(self, limits: CpuLimits | None = None) -> None:
-        self.limits = limits or CpuLimits()
+        self.limits: CpuLimits = limits or CpuLimits()
         self.ops = Kernels(KERNELS, {name: eager(KERNELS[name]) for name in LOOPS if name not in REPLAY_ONLY})
 
     def replay(self, full: Tape, short: Tape | None, arena: Arena, threads: int = 1, how: str = "auto") -> Replay:

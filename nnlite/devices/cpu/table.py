@@ -29,7 +29,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ..common.reference import KERNELS
-from .compiling import ZERO, compiled, machine_code
+from .compiling import ZERO, MachineCode, compiled, machine_code
 from .memory import address, reader
 from .products import ready
 
@@ -74,11 +74,11 @@ def function_for(loop: Callable[..., Any], name: str, kinds: tuple[str, ...], ke
     return int(made.address)
 
 
-MADE: list[Any] = []
+MADE: list[MachineCode] = []
 
 
 def as_table(
-    zeros: Callable[..., Any], lines: Sequence[Sequence[int]] = (), phases: Sequence[Sequence[int]] = ()
+    zeros: Callable[..., np.ndarray], lines: Sequence[Sequence[int]] = (), phases: Sequence[Sequence[int]] = ()
 ) -> Table:
     """Lines of any length as one table; `phases` says for each at which lines its parts begin.
 

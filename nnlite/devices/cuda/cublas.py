@@ -15,7 +15,7 @@ PLAIN, TRANSPOSED = 0, 1
 DEFAULT_MATH, TF32_MATH = 0, 3
 
 
-def library() -> Any:
+def library() -> ctypes.CDLL | None:
     """The library, or None where there is none."""
     try:
         from cuda import pathfinder  # comes with CuPy 14
@@ -33,7 +33,7 @@ def library() -> Any:
 class Cublas:
     """Products on one stream, in float32 or float64; tf32: float32 with factors rounded to 10 bits."""
 
-    def __init__(self, library: Any, cupy: Any, tf32: bool) -> None:
+    def __init__(self, library: ctypes.CDLL, cupy: Any, tf32: bool) -> None:
         self.library, self.cupy = library, cupy
         for name, count in (("cublasCreate_v2", 1), ("cublasSetStream_v2", 2), ("cublasSetWorkspace_v2", 3)):
             getattr(library, name).argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t][:count]

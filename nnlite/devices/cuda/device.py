@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..common.arena import Arena
 from ..common.kernel import Kernel, Kernels
@@ -52,6 +53,22 @@ def why_not() -> str:
     return ""
 
 
+class Eager:
+    """Calls a CUDA kernel as the reference is called: reserves the results, launches it, hands them over."""
+
+    def __init__(self, machine: Machine, kernel: Kernel) -> None:
+        self.machine, self.kernel = machine, kernel
+
+    def __call__(self, *operands: Any) -> Any:
+        signature, name = self.kernel.signature, self.kernel.name
+        sizes = signature.sizes(operands, name)
+        arrays = [operand for operand in operands if is_array(operand)]
+        shapes = (tuple(sizes[letter] for letter in signature.results[result]) for result in signature.fresh)
+        results = tuple(self.machine.cupy.empty(shape, arrays[0].dtype) for shape in shapes)
+        self.machine.run(Row(name, self.kernel, operands, results))
+        return results[0] if len(results) == 1 else results or None
+
+
 class CupyDevice(Device):
     """Arrays in the GPU's memory, and CUDA kernels on them. precision "tf32": products of float32 by tensor cores,
     which round what they multiply to 10 bits."""
@@ -64,33 +81,19 @@ class CupyDevice(Device):
         import cupy
 
         self.cupy = cupy
-        self.precision, self.limits, self.process = precision, limits or CudaLimits(), os.getpid()
+        self.precision, self.process = precision, os.getpid()
+        self.limits: CudaLimits = limits or CudaLimits()
         self.machine = Machine(cupy, precision)
-        self.ops = Kernels({name: self._eager(kernel) for name, kernel in KERNELS.items()})
+        self.ops = Kernels({name: Eager(self.machine, kernel) for name, kernel in KERNELS.items()})
 
-    def _eager(self, kernel: Kernel) -> Callable[..., Any]:
-        """Call a CUDA kernel as the reference is called: reserve the results, launch, hand them over."""
-        signature, name = kernel.signature, kernel.name
-
-        def call(*operands: Any) -> Any:
-            sizes = signature.sizes(operands, name)
-            arrays = [operand for operand in operands if is_array(operand)]
-            shapes = (tuple(sizes[letter] for letter in signature.results[result] or ()) for result in signature.fresh)
-            results = tuple(self.cupy.empty(shape, arrays[0].dtype) for shape in shapes)
-            self.machine.run(Row(name, kernel, operands, results))
-            return results[0] if len(results) == 1 else results or None
-
-        call.kernel = kernel  # type: ignore[attr-defined]
-        return call
-
-    def asarray(self, array: Any, dtype: Any = None) -> Any:
+    def asarray(self, array: Any, dtype: npt.DTypeLike | None = None) -> Any:
         return self.cupy.asarray(array, dtype, order="C")
 
-    def zeros(self, shape: int | tuple[int, ...], dtype: Any) -> Any:
+    def zeros(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Any:
         with self.explained():
             return self.cupy.zeros(shape, dtype)
 
-    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+    def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Any:
         with self.explained():
             return self.cupy.empty(shape, dtype)
 

@@ -9,12 +9,14 @@ from ..common.arena import DATA
 from ..device import Replay
 from .machine import Machine
 
+Places = dict[str, tuple[int, tuple[int, ...]]]
+
 
 class CudaReplay(Replay):
     """A replay that `_make` prepares for the places where the data are at the moment."""
 
     machine: Machine
-    places: dict[str, Any] | None = None  # for which it has been prepared: segment -> address and shape
+    places: Places | None = None  # for which it has been prepared: segment -> address and shape
 
     def _make(self) -> None:
         raise NotImplementedError
@@ -30,6 +32,6 @@ class CudaReplay(Replay):
             self._make()
             self.places = self._places()
 
-    def _places(self) -> dict[str, Any]:
+    def _places(self) -> Places:
         segments = self.arena.segments
         return {name: (self.machine.address(segments[name]), segments[name].shape) for name in DATA if name in segments}

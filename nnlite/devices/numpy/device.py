@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..common.arena import ALIGNMENT, Arena
 from ..common.kernel import Kernels
@@ -23,18 +24,18 @@ class NumpyDevice(Device):
     def __init__(self) -> None:
         self.ops = Kernels(KERNELS)
 
-    def asarray(self, array: Any, dtype: Any = None) -> Any:
+    def asarray(self, array: Any, dtype: npt.DTypeLike | None = None) -> Any:
         if hasattr(array, "__cuda_array_interface__"):  # CuPy's never become NumPy's unasked
             array = array.get()
         return np.ascontiguousarray(array, dtype)
 
-    def zeros(self, shape: int | tuple[int, ...], dtype: Any) -> Any:
+    def zeros(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Any:
         bytes_needed = math.prod(np.atleast_1d(shape).tolist()) * np.dtype(dtype).itemsize
         raw = np.zeros(bytes_needed + ALIGNMENT, np.uint8)
         start = -raw.ctypes.data % ALIGNMENT
         return raw[start : start + bytes_needed].view(dtype).reshape(shape)
 
-    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+    def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Any:
         return np.empty(shape, dtype)
 
     def address(self, array: Any) -> int:

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from helpers import on_threads
+from helpers import on_threads, side_by_side
 
 import nnlite as nl
 from nnlite.devices.common import threads as threads_of_a_call
@@ -157,16 +157,7 @@ def test_small_nets_stay_on_one_thread(rng):
 
 def test_python_threads_may_train_side_by_side(data):
     expected = [train(data, 2)[0], train((-data[0], data[1]), 2)[0]]
-    found = [None, None]
-
-    def work(i):
-        found[i] = train(((1 - 2 * i) * data[0], data[1]), 2)[0]
-
-    workers = [threading.Thread(target=work, args=(i,)) for i in range(2)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    found = side_by_side(lambda i: train(((1 - 2 * i) * data[0], data[1]), 2)[0], 2)
     for i in range(2):
         np.testing.assert_allclose(found[i], expected[i], rtol=1e-10, atol=1e-13)
 

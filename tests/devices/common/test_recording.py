@@ -5,7 +5,7 @@ import threading
 
 import numpy as np
 import pytest
-from helpers import on_threads
+from helpers import Square, on_threads
 
 import nnlite as nl
 from nnlite.devices import get_device
@@ -189,17 +189,6 @@ def test_symbols_refuse_to_be_numbers():
         recorder.tanh(np.zeros((2, 3)))
 
 
-class OwnLayer(nl.Layer):
-    """y = x²: of NumPy, not of kernels."""
-
-    def forward(self, x):
-        self.x = x
-        return x * x
-
-    def backward(self, dy):
-        return 2 * self.x * dy
-
-
 class OwnOptimizer(nl.Optimizer):
     def rule(self, ops, w, dw):
         w -= self.rate * dw
@@ -216,7 +205,7 @@ class WrongGradient(nl.Dense):
 @pytest.mark.parametrize(
     ("layer", "optimizer", "culprit"),
     [
-        (OwnLayer, nl.SGD, "OwnLayer"),
+        (Square, nl.SGD, "Square"),
         (nl.Tanh, OwnOptimizer, "OwnOptimizer"),
         (lambda: WrongGradient(4, 4), nl.SGD, "WrongGradient"),
     ],

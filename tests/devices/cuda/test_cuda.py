@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 
 import nnlite as nl
+from nnlite.devices.common.lines import line
+from nnlite.devices.common.recording import Row, Symbol
 from nnlite.devices.common.reference import KERNELS
 from nnlite.devices.cuda import choice, cublas, machine, persistent
 from nnlite.devices.cuda.device import CupyDevice
@@ -104,6 +106,56 @@ def test_registers_and_shared_memory_keep_to_their_budget(real, tmp_path):
         assert max(map(int, re.findall(r"(\d+) bytes spill stores", told))) <= 160
         used = [int(found) for found in re.findall(r"(\d+) bytes smem", told)]
         assert max(used) <= choice.STATIC_BYTES
+
+
+# ---- numbers that stand in Python and in a source -------------------------------------------------------------------
+
+
+def text_of(file):
+    return (Path(machine.__file__).with_name("sources") / f"{file}.cu").read_text()
+
+
+def constants(file):
+    """Name -> value of the constants that a source declares."""
+    declared = re.findall(r"^const \w+ (.*?);", text_of(file), re.MULTILINE)
+    return {name: int(value) for line in declared for name, value in re.findall(r"(\w+) = (\d+)", line)}
+
+
+def row_of(kernel):
+    """A row of this kernel: every size is 2 but those that are written as numbers."""
+
+    def array(name, letters):
+        return Symbol(name, tuple(int(a) if a.isdigit() else 2 for a in letters), np.float32, "results", 0)
+
+    signature = kernel.signature
+    operands = (array(name, a) if a is not None else 2 for name, a in signature.operands.items())
+    return Row(kernel.name, kernel, tuple(operands), tuple(array(n, signature.results[n]) for n in signature.fresh))
+
+
+def test_no_kernel_needs_more_words_than_a_launch_or_a_line_of_a_table_has():
+    words = {name: len(line(row_of(k), lambda _: 0, machine.PARTS).words) for name, k in KERNELS.items()}
+    assert max(words.values()) <= machine.LONGEST, words
+    assert max(words.values()) <= persistent.LINE - 2, words  # beside the kernel's number and the marks
+
+
+def test_a_launch_takes_so_many_words_and_threads():
+    text = text_of("launch")
+    (parameters,) = re.findall(r"#define WORDS ((?:.*\\\n)*.*)", text)
+    (used,) = re.findall(r"words\[\] = \{(.*)\};", text)
+    names = [f"w{i}" for i in range(machine.LONGEST)]
+    assert re.findall(r"Word (\w+)", parameters) == names and used.split(", ") == names
+    assert re.findall(r"__launch_bounds__\((\d+)\)", text) == [str(machine.BLOCK)]
+
+
+def test_numbers_of_the_sources_are_those_of_python():
+    replay, kernels, products = map(constants, ("replay", "kernels", "products"))
+    assert replay == {"BARRIER": persistent.BARRIER, "SYNC": persistent.SYNC, "LINE": persistent.LINE}
+    assert kernels["WARP"] == machine.WARP and products["TILE"] == machine.TILE
+    assert products["SIDE"] ** 2 * machine.BLOCK == machine.TILE**2  # a block makes a tile, each thread a square in it
+    assert max(machine.BLOCK, CudaLimits().threads) <= kernels["MOST_THREADS"]
+    assert min(machine.numbered([("relu", "float")]).values()) > max(persistent.BARRIER, persistent.SYNC)
+    (kept,) = re.findall(r"struct Kept \{.*\n  Word (.*);", text_of("replay"))
+    assert kept.split(", ") == ["home", *persistent._Placed._fields]
 
 
 # ---- run on the CPU ------------------------------------------------------------------------------------------------
@@ -277,7 +329,7 @@ def lines_of(device, whole, monkeypatch, net):
 @pytest.mark.parametrize("file", ["kernels", "products", "replay"])
 def test_a_missing_barrier_in_a_source_is_caught(file, stand_in, monkeypatch):
     """Without any one of the __syncthreads, some order of threads gives other numbers, or threads that wait in vain."""
-    text = (Path(machine.__file__).with_name("sources") / f"{file}.cu").read_text()
+    text = text_of(file)
     expected = [train("numpy", **net) for net in BROKEN]
     missed = []
     for found in re.finditer(r"__syncthreads\(\);", text):
