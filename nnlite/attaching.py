@@ -6,11 +6,11 @@ Numbers that are assigned to a parameter are copied to where its numbers are. A 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from .devices import Device, get_device
+from .devices import Device, Ops, get_device
 from .gate import Checked, parameter
 from .twins import twin_of
 
@@ -45,7 +45,7 @@ class Kept:
 class Attached:
     """What a layer is besides its formulas: its kernels, parameters, gradients and state, and its twins."""
 
-    ops: Any = Own("ops")  # the kernels of the device it is on
+    ops: Ops = cast(Ops, Own("ops"))  # the kernels of the device it is on
     kept: tuple[str, ...] = ()  # names of what a forward keeps for its backward
     taken = False  # whether a network has it
     at_work = False  # whether it is a twin that makes a step
@@ -61,11 +61,11 @@ class Attached:
         """First values of the parameters, by name."""
         return {}
 
-    def attach(self, ops: Any, arrays: Mapping[str, Any]) -> None:
+    def attach(self, ops: Ops, arrays: Mapping[str, Any]) -> None:
         """Use these kernels and arrays: "W" and "dW" for a parameter W, "draws" for a state of this name."""
         vars(self).update(arrays, ops=ops)
 
-    def on(self: A, ops: Any, arrays: Mapping[str, Any], training: bool = False) -> A:
+    def on(self: A, ops: Ops, arrays: Mapping[str, Any], training: bool = False) -> A:
         """The same layer with these kernels on these arrays; this one is left as it is."""
         twin = twin_of(self, Attached, without=self.kept)
         vars(twin).update(training=training, at_work=True)

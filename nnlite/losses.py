@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .activations import Activation, Identity, Sigmoid, Softmax
-from .devices import get_device
+from .devices import Ops, get_device
 from .gate import choose, finite, numeric, one_of, targets
 from .twins import twin_of
 
@@ -27,7 +27,7 @@ class Loss:
     def __init__(self, reduction: str = "mean", *, device: str = "numpy") -> None:
         self.reduction = one_of(reduction, ("mean", "sum", "none"), "reduction")
         self.backend = get_device(device)  # where arrays are, when the loss is used by itself
-        self.ops = self.backend.ops
+        self.ops: Ops = self.backend.ops
         self.gradient: Any = None  # (N, K), of the last forward
 
     def kernel(self, prediction: Any, target: Any, scale: float) -> tuple[Any, Any]:
@@ -88,7 +88,7 @@ class Loss:
         layer.attach(self.ops, {})
         return layer
 
-    def on(self, ops: Any) -> Loss:
+    def on(self, ops: Ops) -> Loss:
         """The same loss with these kernels; this one is left as it is."""
         twin = twin_of(self, without=("gradient",))
         twin.ops, twin.gradient = ops, None

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import gate
-from .devices import get_device
+from .devices import Ops, get_device
 from .losses import Loss
 from .network import Sequential
 
@@ -39,7 +39,7 @@ class Metric:
     def check(self, target: Any, name: str = "y") -> None:
         """ValueError for a target (N, K) for which this metric has no meaning."""
 
-    def add(self, ops: Any, prediction: Any, target: Any, sums: Any) -> None:
+    def add(self, ops: Ops, prediction: Any, target: Any, sums: Any) -> None:
         """Add the share of prediction, target (N, K) to the sums in place; with kernels only, it can be recorded."""
         raise NotImplementedError(f"{type(self).__name__} has no add")
 
@@ -96,7 +96,7 @@ class Accuracy(Metric):
     def shape(self, outputs: int) -> tuple[int, ...]:
         return (2,) if self._kind(outputs) == "class" else (4,)
 
-    def add(self, ops: Any, prediction: Any, target: Any, sums: Any) -> None:
+    def add(self, ops: Ops, prediction: Any, target: Any, sums: Any) -> None:
         kernel = ops.add_hits if self._kind(prediction.shape[1]) == "class" else ops.add_sides
         kernel(prediction, target, sums)
 
@@ -139,7 +139,7 @@ class MeanAbsoluteError(Metric):
 
     name = "mae"
 
-    def add(self, ops: Any, prediction: Any, target: Any, sums: Any) -> None:
+    def add(self, ops: Ops, prediction: Any, target: Any, sums: Any) -> None:
         ops.add_absolute_errors(prediction, target, sums)
 
 
@@ -148,7 +148,7 @@ class RootMeanSquaredError(Metric):
 
     name = "rmse"
 
-    def add(self, ops: Any, prediction: Any, target: Any, sums: Any) -> None:
+    def add(self, ops: Ops, prediction: Any, target: Any, sums: Any) -> None:
         ops.add_squared_errors(prediction, target, sums)
 
     def value(self, sums: np.ndarray) -> float:
@@ -168,7 +168,7 @@ class R2(Metric):
     def shape(self, outputs: int) -> tuple[int, ...]:
         return (5, outputs)
 
-    def add(self, ops: Any, prediction: Any, target: Any, sums: Any) -> None:
+    def add(self, ops: Ops, prediction: Any, target: Any, sums: Any) -> None:
         ops.add_spreads(prediction, target, sums)
 
     def merge(self, sums: np.ndarray, more: np.ndarray) -> np.ndarray:

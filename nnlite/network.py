@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from . import files, gate
-from .activations import ACTIVATIONS, activation
-from .devices import Device, get_device, view
+from .activations import activation
+from .architecture import check_layers, columns_in, described, from_config, widths
+from .devices import Device, Ops, get_device, view
 from .initializers import Initializer
-from .layers import Dense, Dropout, Layer
+from .layers import Dense, Layer
 from .programs import Sweep
 from .twins import changeable, settings
 
@@ -38,7 +39,7 @@ class Sequential:
     (2, 1)
     """
 
-    ops: Any  # the kernels of its device
+    ops: Ops  # the kernels of its device
     _shape: tuple[int, ...] | None  # of the last forward's result
     # What predicts, once it has been recorded; after which change it was looked at, None: always; what it is made of.
     _predicting: tuple[Sweep | None, Any, Any]
@@ -51,7 +52,7 @@ class Sequential:
         seed: Seed = 0,
         threads: int | None = None,
     ) -> None:
-        _check_layers(layers)
+        check_layers(layers)
         self.layers = layers
         self.notes: dict[str, Any] = {}  # whatever `save` was given and `load` found
         self.columns: tuple[str, ...] | None = None  # of the DataFrame that it was first trained on
@@ -162,7 +163,7 @@ class Sequential:
         self._predicting = sweep, looked_at, made_of  # at once, for threads that predict together
         return sweep
 
-    def _answering(self, ops: Any, arrays: Mapping[str, Any]) -> Callable[[int], None]:
+    def _answering(self, ops: Ops, arrays: Mapping[str, Any]) -> Callable[[int], None]:
         return partial(self.on(ops, arrays).answer, arrays)
 
     def answer(self, rows: Mapping[str, Any], n: int) -> None:
@@ -282,12 +283,7 @@ class Sequential:
         `notes` is anything JSON can hold, with text as keys; `load` puts it into `net.notes`, NumPy's arrays as lists.
         TypeError for layers that are not nnlite's, ValueError for weights that are NaN or infinite.
         """
-        strange = [type(layer).__name__ for layer in self.layers if LAYERS.get(type(layer).__name__) is not type(layer)]
-        if strange:
-            raise TypeError(
-                f"{', '.join(strange)}: only nnlite's own layers can be saved; keep net.state_dict() instead"
-            )
-        layers = [{"layer": type(layer).__name__, **layer.config()} for layer in self.layers]
+        layers = described(self.layers)
         named = {"columns": list(self.columns)} if self.columns else {}
         files.write(path, self.state_dict(), {"layers": layers, "dtype": str(self.dtype), **named}, notes)
 
@@ -322,7 +318,7 @@ class Sequential:
         """Parameters (P,), gradients (P,) and the layers' state, by name."""
         return dict(self._arrays)
 
-    def on(self, ops: Any, arrays: Mapping[str, Any], training: bool = False) -> Sequential:
+    def on(self, ops: Ops, arrays: Mapping[str, Any], training: bool = False) -> Sequential:
         """The same network with these kernels on these arrays; this one is left as it is."""
         twin = object.__new__(type(self))
         own = {name: arrays[name] for name in self._arrays if name in arrays}
@@ -340,7 +336,7 @@ class Sequential:
         for i, layer in enumerate(self.layers):
             self._arrays |= {f"{i}.{name}": array for name, array in layer.state_on(device, dtype).items()}
         self._shape, self._predicting = None, (None, None, None)
-        self.inputs, self.outputs = _widths(self.layers)
+        self.inputs, self.outputs = widths(self.layers)
         for layer, mine in zip(self.layers, self._views(self._arrays)):
             vars(layer).update(device=device, taken=True)
             layer.attach(device.ops, mine)
@@ -405,87 +401,19 @@ def mlp(
     return Sequential(*layers, device=device, dtype=dtype, seed=seed, threads=threads)
 
 
-LAYERS: dict[str, type[Layer]] = {"Dense": Dense, "Dropout": Dropout} | {
-    kind.__name__: kind for kind in ACTIVATIONS.values()
-}
-
-
 def load(path: str | os.PathLike[str], device: str = "cpu") -> Sequential:
     """The network that `net.save(path)` wrote; CorruptFileError if the file is not one."""
     backend = get_device(device)  # what is wrong with the device is said before the file is read
     with files.read(path) as file:
-        layers, dtype = _from_config(file)
+        layers, dtype = from_config(file)
         shapes = {f"{i}.{name}": shape for i, layer in enumerate(layers) for name, shape in layer.shapes.items()}
         kept = {f"{i}.{name}": (layer, name) for i, layer in enumerate(layers) for name in layer.state}
         state = {name: layer.first(own, dtype) for name, (layer, own) in kept.items()}
         flat, notes = file.numbers(shapes, dtype, state), file.config.get("notes", {})
         for name, (layer, own) in kept.items():
             vars(layer)[own] = state[name]
-        columns = _columns(file, layers)
+        columns = columns_in(file, layers)
     net = Sequential.__new__(Sequential)  # nothing is drawn that would be written over
-    described = {"layers": layers, "seed": 0, "notes": notes, "threads": None, "columns": columns}
-    net.__setstate__(described | {"flat": flat, "device": backend})
+    found = {"layers": layers, "seed": 0, "notes": notes, "threads": None, "columns": columns}
+    net.__setstate__(found | {"flat": flat, "device": backend})
     return net
-
-
-def _columns(file: files.File, layers: Sequence[Layer]) -> tuple[str, ...] | None:
-    names, (inputs, _) = file.config.get("columns"), _widths(layers)
-    if names is None:
-        return None
-    fits = isinstance(names, list) and len(names) == inputs and all(isinstance(name, str) for name in names)
-    if not fits or len(set(names)) != len(names):
-        raise files.CorruptFileError(f"{file.path}: its columns must be {inputs} different names, not {names!r:.80}")
-    return tuple(names)
-
-
-def _from_config(file: files.File) -> tuple[list[Layer], np.dtype]:
-    """The layers, not yet in a network, and the dtype that the file describes."""
-    rng = np.random.Generator(np.random.PCG64(0))
-    try:
-        layers: list[Layer] = []
-        for entry in file.config["layers"]:
-            arguments = {key: value for key, value in entry.items() if key != "layer"}
-            layer = gate.choose(LAYERS, entry["layer"], "layer")(**arguments)
-            if not arguments.keys() <= layer.config().keys():
-                raise ValueError(f"{entry['layer']} has no such arguments: {', '.join(arguments)}")
-            if not layer.shapes:
-                layer.initial(rng)  # what else it draws, such as the key of a Dropout
-            layers.append(layer)
-        _check_layers(layers)
-        return layers, gate.float_type(file.config["dtype"])
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        why = str(error)
-        why = why if len(why) < 500 else f"{why[:100]} … {why[-300:]}"  # it may quote a megabyte of the file
-        what = "the description of the network is damaged"
-        raise files.CorruptFileError(f"{file.path}: {what}: {why}") from error
-
-
-def _widths(layers: Sequence[Layer]) -> tuple[int | None, int | None]:
-    """How many columns the network reads and answers; None for what its layers leave open until they see data."""
-    start = next((i for i, layer in enumerate(layers) if getattr(layer, "inputs", None)), None)
-    if start is None:
-        return None, None
-    inputs = outputs = getattr(layers[start], "inputs")  # noqa: B009
-    for layer in layers[start:]:
-        outputs = layer.outputs_for(outputs)
-    keep = all(type(layer).outputs_for is Layer.outputs_for for layer in layers[:start])  # those that change no width
-    return inputs if keep else None, outputs
-
-
-def _check_layers(layers: Sequence[Any]) -> None:
-    """Each a layer, each only once, each reading what the one before it gives."""
-    if not layers:
-        raise ValueError("a network needs at least one layer, such as nl.Dense(2, 1)")
-    width: int | None = None
-    met: set[int] = set()
-    for i, layer in enumerate(layers):
-        if not isinstance(layer, Layer):
-            raise TypeError(f"layer {i} is {layer!r}, expected a layer such as nl.Dense(2, 1) or nl.ReLU()")
-        layer.refuse_without_constructor()
-        if layer.taken or id(layer) in met:
-            raise ValueError(f"layer {i}, {layer!r}, is already in use; make a new one for each place")
-        met.add(id(layer))
-        if width is None:
-            width = getattr(layer, "inputs", None)
-        if width is not None:
-            width = layer.outputs_for(width)

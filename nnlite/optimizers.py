@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import gate
-from .devices import view
+from .devices import Ops, view
 from .network import Sequential
 from .twins import twin_of
 
@@ -30,7 +30,7 @@ class Optimizer:
         self.decay_biases = bool(decay_biases)
         self.network: Sequential | None = None
 
-    def rule(self, ops: Any, w: Any, dw: Any) -> None:
+    def rule(self, ops: Ops, w: Any, dw: Any) -> None:
         """Move w (P,) in place by the gradient dw (P,)."""
         raise NotImplementedError(f"{type(self).__name__} has no rule")
 
@@ -163,7 +163,7 @@ class SGD(Optimizer):
         _refuse_nesterov(bool(value), self._momentum)
         self._nesterov = bool(value)
 
-    def rule(self, ops: Any, w: Any, dw: Any) -> None:
+    def rule(self, ops: Ops, w: Any, dw: Any) -> None:
         if self.momentum:
             ops.momentum_step(w, dw, self.velocity, self.rate, self.momentum, self.nesterov)
         else:
@@ -200,7 +200,7 @@ class Adam(Optimizer):
         self.beta2 = gate.number(beta2, "beta2", least=0, below=1)
         self.epsilon = gate.number(epsilon, "epsilon", above=0)
 
-    def rule(self, ops: Any, w: Any, dw: Any) -> None:
+    def rule(self, ops: Ops, w: Any, dw: Any) -> None:
         ops.count_step(self.steps)
         ops.adam_step(w, dw, self.m, self.v, self.steps, self.rate, self.beta1, self.beta2, self.epsilon)
 

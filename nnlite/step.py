@@ -7,6 +7,7 @@ symbols it is written down (programs.py), and the original is never touched.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,8 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from .devices import view
-from .losses import Loss
+from .activations import Identity, ReLU, Sigmoid, Softmax, Softplus, Tanh, TanhOffset
+from .devices import Ops, view
+from .layers import Dense
+from .losses import BinaryCrossEntropy, CategoricalCrossEntropy, Loss
 from .metrics import Metric
 from .network import Sequential
 from .optimizers import Optimizer
@@ -79,18 +82,18 @@ class Step:
         """Everything that a step keeps from one to the next, by name: together an exact checkpoint."""
         return {**self.network.arrays(), **self.optimizer.arrays()}
 
-    def on(self, ops: Any, arrays: Mapping[str, Any], training: bool = True) -> Step:
+    def on(self, ops: Ops, arrays: Mapping[str, Any], training: bool = True) -> Step:
         """The same step with these kernels on these arrays; this one is left as it is."""
         network = self.network.on(ops, arrays, training)
         optimizer = self.optimizer.on(network, arrays) if training else self.optimizer
         metrics = tuple(map(twin_of, self.metrics))
         return replace(self, network=network, loss=self.loss.on(ops), optimizer=optimizer, metrics=metrics)
 
-    def training(self, ops: Any, arrays: Mapping[str, Any]) -> Callable[[int], None]:
+    def training(self, ops: Ops, arrays: Mapping[str, Any]) -> Callable[[int], None]:
         """`train` with these kernels on these arrays, which have the data among them."""
         return partial(self.on(ops, arrays).train, arrays)
 
-    def evaluation(self, ops: Any, arrays: Mapping[str, Any]) -> Callable[[int], None]:
+    def evaluation(self, ops: Ops, arrays: Mapping[str, Any]) -> Callable[[int], None]:
         """`evaluate` with these kernels on these arrays, which have the data among them."""
         return partial(self.on(ops, arrays, training=False).evaluate, arrays)
 
@@ -136,3 +139,38 @@ class Step:
         loss, *others = self.parts(sums, outputs)
         found = {"loss": float(loss[0]) * self.loss.per_sample(outputs) / rows}
         return found | {metric.name: metric.value(part) for metric, part in zip(self.metrics, others)}
+
+
+def from_logits(network: Sequential, loss: Loss) -> tuple[Loss, int]:
+    """The loss as it is computed, and how many layers come before it; ValueError for outputs that it cannot teach."""
+    last, depth = network.layers[-1], len(network.layers)
+    kind, link = type(loss).__name__, loss.link
+    if network.outputs == 1 and (loss.target == "class" or isinstance(last, Softmax)):
+        what = "the network ends in Softmax over a single output, which is always 1"
+        if loss.target == "class":
+            what = f"{kind} needs one output for each class, but the network has a single one"
+        raise ValueError(f"{what}: for two classes end it in Sigmoid() and use BinaryCrossEntropy")
+    if link is None:
+        return loss, depth
+    if loss.from_logits and isinstance(last, (Sigmoid, TanhOffset, Softmax)):
+        what = f"has {link.__name__} inside: take it"
+        if not isinstance(last, link):
+            what = f"expects values before the {link.__name__}: take {last!r}"
+        raise ValueError(f"{kind}(from_logits=True) {what} from the network's end")
+    if isinstance(last, link):
+        if type(loss).kernel not in (BinaryCrossEntropy.kernel, CategoricalCrossEntropy.kernel):
+            return loss, depth  # its own formula may know probabilities only
+        stable = copy.copy(loss)
+        stable.from_logits = True
+        return stable, depth - 1
+    strange: tuple[type, ...] = (Dense, ReLU, Identity, Softplus, Tanh)
+    if loss.target == "class":
+        strange += (Sigmoid, TanhOffset)  # to have every output go to 1 is the least such loss
+    if not loss.from_logits and isinstance(last, strange):
+        each = isinstance(last, (Sigmoid, TanhOffset))
+        wanted = "probabilities that sum to 1" if each else "probabilities"
+        remedy = "use BinaryCrossEntropy for outputs that are each a yes or no" if each else "take from_logits=True"
+        raise ValueError(
+            f"{kind} expects {wanted}, but the network ends in {last!r}: end it in {link.__name__}(), or {remedy}"
+        )
+    return loss, depth

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import math
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from . import gate
-from .activations import Identity, ReLU, Sigmoid, Softmax, Softplus, Tanh, TanhOffset
 from .chunks import Chunks
 from .devices import Tape
+from .fitting import DivergedError as DivergedError
+from .fitting import Fit, diverged
 from .history import History
-from .layers import Dense
-from .losses import BinaryCrossEntropy, CategoricalCrossEntropy, Loss
+from .losses import Loss
 from .losses import loss as loss_named
 from .metrics import Metric, chosen
 from .network import Sequential
@@ -24,19 +22,7 @@ from .optimizers import SGD, Optimizer
 from .optimizers import optimizer as optimizer_named
 from .programs import Kept, Sweep
 from .progress import Bar
-from .step import Step
-from .steps import Steps
-
-
-class DivergedError(ArithmeticError):
-    """The loss or a parameter stopped being finite; the network is back at parameters whose loss was finite.
-
-    `epoch` and `batch` say where, both counted from 1.
-    """
-
-    def __init__(self, message: str, epoch: int, batch: int) -> None:
-        super().__init__(message)
-        self.epoch, self.batch = epoch, batch
+from .step import Step, from_logits
 
 
 class Trainer:
@@ -90,7 +76,7 @@ class Trainer:
 
     @loss.setter
     def loss(self, loss: str | Loss) -> None:
-        found, depth = _from_logits(self.network, loss if isinstance(loss, Loss) else loss_named(loss))
+        found, depth = from_logits(self.network, loss if isinstance(loss, Loss) else loss_named(loss))
         metrics = chosen(self._asked, found, self.network)
         self._loss, self.depth, self._metrics = found, depth, tuple(metrics)
 
@@ -133,7 +119,7 @@ class Trainer:
             _, losses = step.on(self.network.ops, step.arrays()).learn(x, target)
         loss = self.loss.reduce(losses, target.shape[1])
         if not math.isfinite(loss) or not np.isfinite(self.network.parameters).all():
-            raise self._diverged(loss, before, 1, 1)
+            raise diverged(step, loss, before, 1, 1)
         return loss
 
     def _step(self) -> Step:
@@ -176,103 +162,15 @@ class Trainer:
             return history
         shuffles = self._shuffles if shuffle else None
         with _quiet(), backend.explained(), Bar(epochs, chunks.rows if chunks else len(x), progress) as bar:
-            runs = (
-                self._parts(chunks, epochs, batch_size, shuffles, bar, history, validation)
-                if chunks
-                else self._whole(x, target, epochs, batch_size, shuffles, bar, history, validation)
-            )
-            for done in runs:
-                bar.show(done, history.last())
+            run = (epochs, batch_size, shuffles, validation, history, bar, self.replay, self._kept)
+            fit = Fit(self._step, self._data, self._evaluate, *run)
+            try:
+                for done in fit.parts(chunks) if chunks else fit.whole(x, target):
+                    bar.show(done, history.last())
+            finally:
+                if fit.program:
+                    self.tape, self._plan = fit.program.tape, fit.program.replay.plan
         return history
-
-    def _whole(
-        self,
-        x: Any,
-        target: Any,
-        epochs: int,
-        batch_size: int,
-        shuffles: Any,
-        bar: Bar,
-        history: History,
-        validation: Any,
-    ) -> Iterator[int]:
-        """Epochs over all data -> how many are done, at the end of each where there is validation, or of a window."""
-        steps, safe, done = self._steps(x, target, batch_size, epochs, bar), _Safe(self.network), 0
-        try:
-            while done < epochs:
-                window = min(epochs - done, steps.window)
-                steps.start(window, shuffles, done)
-                for some in [1] * window if validation else [window]:
-                    self._run(steps, some, done, bar.rows, safe, bar)
-                    done += some
-                    self._remember(history, steps, validation)
-                    yield done
-        finally:
-            if not validation:  # an epoch that has not been validated is not whole
-                self._remember(history, steps)  # of a training that is interrupted
-            steps.close()
-
-    def _parts(
-        self,
-        chunks: Chunks,
-        epochs: int,
-        batch_size: int,
-        shuffles: Any,
-        bar: Bar,
-        history: History,
-        validation: Any,
-    ) -> Iterator[int]:
-        """Epochs over all chunks -> how many are done, at the end of each."""
-        safe = _Safe(self.network)
-        for done in range(epochs):
-            sums: list[np.ndarray] = []  # of each chunk
-            rows, before = 0, bar.rows
-            for i, chunk in enumerate(chunks.epoch(shuffles)):
-                x, target = self._data(*chunk, names=(f"x of chunk {i}", f"y of chunk {i}"))
-                steps = self._steps(x, target, batch_size, 1, bar)
-                try:
-                    steps.start(1, shuffles, done)
-                    self._run(steps, 1, done, before + rows, safe, bar)
-                    sums.append(steps.finished()[0].copy())
-                finally:
-                    steps.close()
-                rows += len(x)
-            merged = self._step().merged(sums, self.network.outputs or 0)
-            history.extend(self._columns(merged[None], rows, validation))
-            yield done + 1
-
-    def _steps(self, x: Any, target: Any, batch_size: int, epochs: int, bar: Bar) -> Steps:
-        with bar.waiting("compiling for this CPU, which is kept for later"):
-            steps = Steps(self._step(), x, target, batch_size, epochs, self.replay, self._kept)
-        self.tape, self._plan = steps.program.tape, steps.program.replay.plan
-        return steps
-
-    def _run(self, steps: Steps, epochs: int, done: int, before: int, safe: _Safe, bar: Bar) -> None:
-        """Run epochs of a window, after `done` epochs and `before` rows; DivergedError if anything is not finite."""
-        window = done - steps.done // steps.per_epoch  # epochs before the window
-        start = int(steps.program.position[0])
-        for first, came, goal in steps.calls(epochs):
-            if came < goal or not np.isfinite(self.network.parameters).all():
-                stop = min(came, goal - 1)
-                loss = float(steps.program.sums[0])
-                kept = safe.proven(came > first)
-                raise self._diverged(loss, kept, window + stop // steps.per_epoch + 1, stop % steps.per_epoch + 1)
-            safe.keep()
-            bar.advance(before + int(steps.program.position[0]) - start)
-
-    def _remember(self, history: History, steps: Steps, validation: Any = None) -> None:
-        """Add the epochs of these steps that have been finished, and are not there yet."""
-        sums = steps.finished()[len(history.get("loss", ())) - steps.before :]
-        if len(sums):
-            history.extend(self._columns(sums, steps.rows, validation))
-
-    def _columns(self, sums: np.ndarray, rows: int, validation: Any) -> dict[str, list[float]]:
-        """Epochs of so many rows for the history, sums (epochs, S); with validation now, after the one epoch."""
-        step = self._step()
-        epochs = [step.values(each, rows, self.network.outputs or 0) for each in sums]
-        found = {name: [values[name] for values in epochs] for name in step.names}
-        seen = self._evaluate(*validation) if validation else {}
-        return found | {f"val_{name}": [value] for name, value in seen.items()}
 
     def evaluate(self, x: Any, y: Any, batch_size: int | None = None) -> dict[str, float]:
         """The loss and the metrics over these rows, without training: {"loss": …, "accuracy": …}."""
@@ -299,10 +197,9 @@ class Trainer:
         kept = self._kept.take("evaluation")
         if kept is None or kept[0] != made_of:
             network = self.network
-            kept = (
-                made_of,
-                Sweep(step.evaluation, network.backend, network.dtype, arrays, step.size(columns), network.threads),
-            )
+            how = "eager" if self.replay == "eager" else ""
+            place = network.backend, network.dtype, arrays
+            kept = made_of, Sweep(step.evaluation, *place, step.size(columns), network.threads, how)
         self._kept.put("evaluation", kept)
         return kept[1]
 
@@ -324,76 +221,10 @@ class Trainer:
             raise ValueError("validation_data must be a pair (x, y)")
         return self._data(data[0], data[1], names=("validation x", "validation y"))
 
-    def _diverged(self, loss: float, kept: Any, epoch: int, batch: int) -> DivergedError:
-        self.network.parameters[...] = kept
-        self.optimizer.reset()
-        cause = "a parameter stopped being finite" if math.isfinite(loss) else f"the loss became {loss}"
-        return DivergedError(
-            f"training diverged: {cause} in epoch {epoch}, batch {batch}; the network is back at finite parameters "
-            f"from before. Try a learning rate below lr={self.optimizer.lr:g}, or inputs scaled to about −1 … 1",
-            epoch,
-            batch,
-        )
-
     def __repr__(self) -> str:
         return f"Trainer({self.network!r}, loss={self.loss!r}, optimizer={self.optimizer!r})"
-
-
-class _Safe:
-    """Parameters to go back to: the last copy from which a step was made whose loss was finite."""
-
-    def __init__(self, network: Sequential) -> None:
-        self.network = network
-        self.before = self.now = network.parameters.copy()
-        self.tried, self.taken = True, time.monotonic()
-
-    def keep(self) -> None:
-        """Steps have gone well: copy the parameters, at most once a second."""
-        self.tried = True
-        if time.monotonic() - self.taken > 1:
-            self.before, self.now = self.now, self.network.parameters.copy()
-            self.tried, self.taken = False, time.monotonic()
-
-    def proven(self, stepped: bool) -> Any:
-        """Parameters whose loss was finite; `stepped` if a step has gone well since the last copy."""
-        return self.now if self.tried or stepped else self.before
 
 
 def _quiet() -> np.errstate:
     """NumPy's warnings of overflow are silenced in training: what stops being finite ends in a DivergedError."""
     return np.errstate(over="ignore", invalid="ignore", divide="ignore")
-
-
-def _from_logits(network: Sequential, loss: Loss) -> tuple[Loss, int]:
-    """The loss as it is computed, and how many layers come before it; ValueError for outputs that it cannot teach."""
-    last, depth = network.layers[-1], len(network.layers)
-    kind, link = type(loss).__name__, loss.link
-    if network.outputs == 1 and (loss.target == "class" or isinstance(last, Softmax)):
-        what = "the network ends in Softmax over a single output, which is always 1"
-        if loss.target == "class":
-            what = f"{kind} needs one output for each class, but the network has a single one"
-        raise ValueError(f"{what}: for two classes end it in Sigmoid() and use BinaryCrossEntropy")
-    if link is None:
-        return loss, depth
-    if loss.from_logits and isinstance(last, (Sigmoid, TanhOffset, Softmax)):
-        what = f"has {link.__name__} inside: take it"
-        if not isinstance(last, link):
-            what = f"expects values before the {link.__name__}: take {last!r}"
-        raise ValueError(f"{kind}(from_logits=True) {what} from the network's end")
-    if isinstance(last, link):
-        if type(loss).kernel not in (BinaryCrossEntropy.kernel, CategoricalCrossEntropy.kernel):
-            return loss, depth  # its own formula may know probabilities only
-        stable = copy.copy(loss)
-        stable.from_logits = True
-        return stable, depth - 1
-    strange: tuple[type, ...] = (Dense, ReLU, Identity, Softplus, Tanh)
-    if loss.target == "class":
-        strange += (Sigmoid, TanhOffset)  # to have every output go to 1 is the least such loss
-    if not loss.from_logits and isinstance(last, strange):
-        each = isinstance(last, (Sigmoid, TanhOffset))
-        wanted = "probabilities that sum to 1" if each else "probabilities"
-        remedy = "use BinaryCrossEntropy for outputs that are each a yes or no" if each else "take from_logits=True"
-        raise ValueError(
-            f"{kind} expects {wanted}, but the network ends in {last!r}: end it in {link.__name__}(), or {remedy}"
-        )
-    return loss, depth

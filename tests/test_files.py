@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import nnlite as nl
-from nnlite import files, network
+from nnlite import architecture, files
 
 
 @pytest.fixture
@@ -283,7 +283,7 @@ def test_the_work_of_checking_layers_grows_as_their_number():
         layers = [nl.ReLU() for _ in range(count)]
         sys.setprofile(lambda frame, event, argument: made.append(event))
         try:
-            network._check_layers(layers)
+            architecture.check_layers(layers)
         finally:
             sys.setprofile(None)
         return len(made)

@@ -67,8 +67,8 @@ def test_a_type_checker_finds_what_is_wrong_and_nothing_else(tmp_path):
 
 
 def test_every_layer_and_loss_is_in_the_tables():
+    from nnlite.architecture import LAYERS
     from nnlite.losses import LOSSES
-    from nnlite.network import LAYERS
 
     for name in (*LAYERS, *(kind.__name__ for kind in LOSSES.values()), *(f'`"{name}"`' for name in LOSSES)):
         assert f"| `{name}" in README or f"| {name}" in README, name

@@ -439,6 +439,6 @@ def test_what_takes_long_before_the_first_step_is_said(data, monkeypatch, capsys
             super().__init__(*arguments)
             threading.Event().wait(1.3)
 
-    monkeypatch.setattr("nnlite.trainer.Steps", Patient)
+    monkeypatch.setattr("nnlite.fitting.Steps", Patient)
     train(data, "numpy", "float32", "auto", progress=True)
     assert "compiling for this CPU, which is kept for later" in capsys.readouterr().err

@@ -1,0 +1,153 @@
+"""One fit under way: epochs of batches over all data or over chunks, and what is written into the history."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .chunks import Chunks
+from .history import History
+from .network import Sequential
+from .programs import Kept, Program
+from .progress import Bar
+from .step import Step
+from .steps import Steps
+
+
+class DivergedError(ArithmeticError):
+    """The loss or a parameter stopped being finite; the network is back at parameters whose loss was finite.
+
+    `epoch` and `batch` say where, both counted from 1.
+    """
+
+    def __init__(self, message: str, epoch: int, batch: int) -> None:
+        super().__init__(message)
+        self.epoch, self.batch = epoch, batch
+
+
+@dataclass
+class Fit:
+    """What a fit needs all the time. Its generators yield how many epochs are done, whenever somebody may look."""
+
+    step: Callable[[], Step]  # what a step consists of now
+    data: Callable[..., tuple[Any, Any]]  # x, y through the gate
+    evaluate: Callable[[Any, Any], dict[str, float]]
+    epochs: int
+    batch_size: int
+    shuffles: np.random.Generator | None
+    validation: tuple[Any, Any] | None
+    history: History
+    bar: Bar
+    replay: str
+    kept: Kept
+    program: Program | None = None  # the last one that ran
+
+    def whole(self, x: Any, target: Any) -> Iterator[int]:
+        """Epochs over all data: yields after each epoch where there is validation, else after a window of epochs."""
+        steps, safe, done = self._steps(x, target, self.epochs), Safe(self.step().network), 0
+        try:
+            while done < self.epochs:
+                window = min(self.epochs - done, steps.window)
+                steps.start(window, self.shuffles, done)
+                for some in [1] * window if self.validation else [window]:
+                    self._run(steps, some, done, self.bar.rows, safe)
+                    done += some
+                    self._remember(steps)
+                    yield done
+        finally:
+            if not self.validation:  # an epoch that has not been validated is not whole
+                self._remember(steps)  # of a training that is interrupted
+            steps.close()
+
+    def parts(self, chunks: Chunks) -> Iterator[int]:
+        """Epochs over all chunks: yields after each epoch."""
+        safe = Safe(self.step().network)
+        for done in range(self.epochs):
+            sums: list[np.ndarray] = []  # of each chunk
+            rows, before = 0, self.bar.rows
+            for i, chunk in enumerate(chunks.epoch(self.shuffles)):
+                x, target = self.data(*chunk, names=(f"x of chunk {i}", f"y of chunk {i}"))
+                steps = self._steps(x, target, 1)
+                try:
+                    steps.start(1, self.shuffles, done)
+                    self._run(steps, 1, done, before + rows, safe)
+                    sums.append(steps.finished()[0].copy())
+                finally:
+                    steps.close()
+                rows += len(x)
+            step = self.step()
+            self._write(step.merged(sums, step.network.outputs or 0)[None], rows)
+            yield done + 1
+
+    def _steps(self, x: Any, target: Any, epochs: int) -> Steps:
+        with self.bar.waiting("compiling for this CPU, which is kept for later"):
+            steps = Steps(self.step(), x, target, self.batch_size, epochs, self.replay, self.kept)
+        self.program = steps.program
+        return steps
+
+    def _run(self, steps: Steps, epochs: int, done: int, before: int, safe: Safe) -> None:
+        """Run epochs of a window, after `done` epochs and `before` rows; DivergedError if anything is not finite."""
+        window = done - steps.done // steps.per_epoch  # epochs before the window
+        start = int(steps.program.position[0])
+        for first, came, goal in steps.calls(epochs):
+            if came < goal or not np.isfinite(safe.network.parameters).all():
+                stop = min(came, goal - 1)
+                loss = float(steps.program.sums[0])
+                kept = safe.proven(came > first)
+                raise diverged(
+                    self.step(), loss, kept, window + stop // steps.per_epoch + 1, stop % steps.per_epoch + 1
+                )
+            safe.keep()
+            self.bar.advance(before + int(steps.program.position[0]) - start)
+
+    def _remember(self, steps: Steps) -> None:
+        """Write the epochs of these steps that have been finished, and are not in the history yet."""
+        sums = steps.finished()[len(self.history.get("loss", ())) - steps.before :]
+        if len(sums):
+            self._write(sums, steps.rows)
+
+    def _write(self, sums: np.ndarray, rows: int) -> None:
+        """Add epochs of so many rows to the history, sums (epochs, S); with the validation of now, after the last."""
+        step = self.step()
+        epochs = [step.values(each, rows, step.network.outputs or 0) for each in sums]
+        found = {name: [values[name] for values in epochs] for name in step.names}
+        seen = self.evaluate(*self.validation) if self.validation else {}
+        self.history.extend(found | {f"val_{name}": [value] for name, value in seen.items()})
+
+
+def diverged(step: Step, loss: float, kept: Any, epoch: int, batch: int) -> DivergedError:
+    """Go back to the parameters `kept` (P,), and say what has happened where."""
+    step.network.parameters[...] = kept
+    step.optimizer.reset()
+    cause = "a parameter stopped being finite" if math.isfinite(loss) else f"the loss became {loss}"
+    return DivergedError(
+        f"training diverged: {cause} in epoch {epoch}, batch {batch}; the network is back at finite parameters "
+        f"from before. Try a learning rate below lr={step.optimizer.lr:g}, or inputs scaled to about −1 … 1",
+        epoch,
+        batch,
+    )
+
+
+class Safe:
+    """Parameters to go back to: the last copy from which a step was made whose loss was finite."""
+
+    def __init__(self, network: Sequential) -> None:
+        self.network = network
+        self.before = self.now = network.parameters.copy()
+        self.tried, self.taken = True, time.monotonic()
+
+    def keep(self) -> None:
+        """Steps have gone well: copy the parameters, at most once a second."""
+        self.tried = True
+        if time.monotonic() - self.taken > 1:
+            self.before, self.now = self.now, self.network.parameters.copy()
+            self.tried, self.taken = False, time.monotonic()
+
+    def proven(self, stepped: bool) -> Any:
+        """Parameters whose loss was finite; `stepped` if a step has gone well since the last copy."""
+        return self.now if self.tried or stepped else self.before
