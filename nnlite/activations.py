@@ -1,7 +1,7 @@
-"""Activations: one short class each, with its formula, its derivative and where it comes from.
+"""Activations: one short class each, with its formula, its derivative and its source.
 
-Each keeps its output y, and its derivative is written in y. All work element by element, except softmax, which works
-along each row. x, y, dy, dx (N, K).
+Each keeps its output y, and its derivative is a formula in y. All work element by element, except softmax, which works
+along each row. The shapes are x, y, dy, dx (N, K).
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from .layers import Layer
 
 
 class Activation(Layer):
-    """A layer without parameters that names its two kernels."""
+    """A layer without parameters. Each activation calls one kernel in `forward` and another in `backward`."""
 
     kept = ("y",)
     y: Any = Kept()  # (N, K), the last output
 
 
 class Identity(Activation):
-    """y = x; dy/dx = 1: for the output of a regression."""
+    """y = x; dy/dx = 1. It is for the output of a regression."""
 
     def forward(self, x: Any) -> Any:
         return x
@@ -116,7 +116,7 @@ ACTIVATIONS: dict[str, type[Activation]] = {
 
 
 def activation(name: str) -> Activation:
-    """A new activation by its lower-case name.
+    """A new activation by its lower-case name; ValueError for a name that is not in ACTIVATIONS.
 
     >>> nl.activations.activation("relu")
     ReLU()

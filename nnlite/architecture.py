@@ -1,4 +1,4 @@
-"""The architecture of a network: its layers described in a file and made from it, and whether they fit together."""
+"""The architecture of a network: how a file describes its layers, and whether layers fit together."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def columns_in(file: files.File, layers: Sequence[Layer]) -> tuple[str, ...] | N
 
 
 def from_config(file: files.File) -> tuple[list[Layer], np.dtype]:
-    """The layers, not yet in a network, and the dtype that the file describes."""
+    """The layers, not yet in a network, and the dtype that the file describes; CorruptFileError if it is damaged."""
     rng = np.random.Generator(np.random.PCG64(0))
     try:
         layers: list[Layer] = []
@@ -45,7 +45,7 @@ def from_config(file: files.File) -> tuple[list[Layer], np.dtype]:
             if not arguments.keys() <= layer.config().keys():
                 raise ValueError(f"{entry['layer']} has no such arguments: {', '.join(arguments)}")
             if not layer.shapes:
-                layer.initial(rng)  # what else it draws, such as the key of a Dropout
+                layer.initial(rng)  # draws other numbers than parameters, such as the key of a Dropout
             layers.append(layer)
         check_layers(layers)
         return layers, gate.float_type(file.config["dtype"])
@@ -57,19 +57,19 @@ def from_config(file: files.File) -> tuple[list[Layer], np.dtype]:
 
 
 def widths(layers: Sequence[Layer]) -> tuple[int | None, int | None]:
-    """How many columns the network reads and answers; None for what its layers leave open until they see data."""
+    """The number of columns of x and of y; None for a number that the layers do not know before they see data."""
     start = next((i for i, layer in enumerate(layers) if getattr(layer, "inputs", None)), None)
     if start is None:
         return None, None
     inputs = outputs = getattr(layers[start], "inputs")  # noqa: B009
     for layer in layers[start:]:
         outputs = layer.outputs_for(outputs)
-    keep = all(type(layer).outputs_for is Layer.outputs_for for layer in layers[:start])  # those that change no width
+    keep = all(type(layer).outputs_for is Layer.outputs_for for layer in layers[:start])  # these change no width
     return inputs if keep else None, outputs
 
 
 def check_layers(layers: Sequence[Any]) -> None:
-    """Each a layer, each only once, each reading what the one before it gives."""
+    """Check that each is a layer, is used only once, and fits the width of the one before; ValueError or TypeError."""
     if not layers:
         raise ValueError("a network needs at least one layer, such as nl.Dense(2, 1)")
     width: int | None = None

@@ -1,6 +1,6 @@
-"""Where a layer's arrays are: in a network its views of the network's arrays, outside of any network its own.
+"""Where a layer's arrays are: in a network, they are views of the network's arrays; elsewhere, the layer owns them.
 
-Numbers that are assigned to a parameter are copied to where its numbers are. A twin is the same layer on other arrays.
+Numbers that are assigned to a parameter are copied into its array. A twin is the same layer on other arrays.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ A = TypeVar("A", bound="Attached")
 
 
 class Own:
-    """An attribute that a layer outside of any network makes, with all others of this kind, when one is asked for."""
+    """An attribute of a layer outside of any network. The first use of one such attribute makes them all."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -26,7 +26,7 @@ class Own:
     def __get__(self, layer: Attached | None, owner: type) -> Any:
         if layer is None:
             return self
-        if self.name != "ops" and layer._place(self.name) is None:  # it is an array of other layers of this class
+        if self.name != "ops" and layer._place(self.name) is None:  # only other layers of this class have it
             raise AttributeError(f"{type(layer).__name__} has no attribute {self.name!r}")
         if not layer.attached:
             layer.attach_alone()
@@ -34,7 +34,7 @@ class Own:
 
 
 class Kept:
-    """What a forward keeps for the backward, which is not there before."""
+    """An attribute that a forward keeps for the backward. To read it before any forward is an AttributeError."""
 
     def __get__(self, layer: Attached | None, owner: type) -> Any:
         if layer is None:
@@ -43,14 +43,14 @@ class Kept:
 
 
 class Attached:
-    """What a layer is besides its formulas: its kernels, parameters, gradients and state, and its twins."""
+    """The part of a layer beside its formulas: its kernels, parameters, gradients and state, and its twins."""
 
     ops: Ops = cast(Ops, Own("ops"))  # the kernels of the device it is on
-    kept: tuple[str, ...] = ()  # names of what a forward keeps for its backward
-    taken = False  # whether a network has it
-    at_work = False  # whether it is a twin that makes a step
-    training = False  # whether this is a step of training; a prediction is made without what is only for training
-    changes: Any = None  # another object whenever an attribute of any layer has been set: recordings may be out of date
+    kept: tuple[str, ...] = ()  # names of the attributes that a forward keeps for its backward
+    taken = False  # whether the layer belongs to a network
+    at_work = False  # whether this is a twin that makes a step
+    training = False  # whether this is a step of training; predictions leave out dropout and the like
+    changes: Any = None  # a new object each time an attribute of any layer is set: recordings may then be out of date
 
     def __init__(self, *, device: str | Device = "numpy") -> None:
         self.shapes: dict[str, tuple[int, ...]] = {}
@@ -58,7 +58,7 @@ class Attached:
         self.device = device
 
     def initial(self, rng: np.random.Generator) -> Mapping[str, np.ndarray]:
-        """First values of the parameters, by name."""
+        """Draw the first values of the parameters: name -> array."""
         return {}
 
     def attach(self, ops: Ops, arrays: Mapping[str, Any]) -> None:
@@ -73,7 +73,7 @@ class Attached:
         return twin
 
     def attach_alone(self) -> None:
-        """Use arrays of its own, in float64: first values, or what has been assigned."""
+        """Make own arrays, in float64, with the first values or with those that have been assigned."""
         self.refuse_without_constructor()
         device = get_device(self.device)
         drawn = self.initial(np.random.Generator(np.random.PCG64(0)))
@@ -84,12 +84,12 @@ class Attached:
         self.attach(Checked(device), arrays | gradients | self.state_on(device, np.float64))
 
     def refuse_without_constructor(self) -> None:
-        """AttributeError for a layer whose class forgot to call the constructor of this one."""
+        """AttributeError for a layer whose `__init__` forgot to call `super().__init__()`."""
         if "shapes" not in vars(self):
             raise AttributeError(f"{type(self).__name__}.__init__ must call super().__init__() first")
 
     def state_on(self, device: Device, dtype: Any) -> dict[str, Any]:
-        """The state as arrays on this device, where it goes on from what it is; floats in this dtype."""
+        """The state as new arrays on this device, with its present values; floats in this dtype."""
         arrays = {}
         for name in self.state:
             value = self.first(name, dtype)
@@ -98,30 +98,30 @@ class Attached:
         return arrays
 
     def first(self, name: str, dtype: Any) -> np.ndarray:
-        """A copy of this state in main memory as it is, or as it is at first; floats in this dtype."""
+        """A copy of this state in main memory: its present value, or else its first one; floats in this dtype."""
         value = _host(vars(self).get(name, self.state[name]))
         return value.astype(dtype if value.dtype.kind == "f" else np.int64)
 
     @property
     def attached(self) -> bool:
-        """Whether it has kernels and arrays: a network's, or its own."""
+        """Whether the layer has kernels and arrays, either a network's or its own."""
         return "ops" in vars(self)
 
     def assigned(self) -> dict[str, np.ndarray]:
-        """The parameters of a layer outside of any network that are not as they were drawn, by name."""
+        """Those parameters that differ from the values drawn for them, by name; for a layer outside of any network."""
         drawn = vars(self).get("drawn", {})
         there = {name: _host(vars(self)[name]) for name in self.shapes if name in vars(self)}
         return {name: a for name, a in there.items() if not np.array_equal(a, drawn.get(name))}
 
     @classmethod
     def _declare(cls, name: str) -> None:
-        """Let the class know the names of an array and its gradient, so that they are there before they are made."""
+        """Give the class attributes for an array and its gradient, so that the first use of one makes the arrays."""
         for each in (name, f"d{name}"):
             if not hasattr(cls, each):
                 setattr(cls, each, Own(each))
 
     def _place(self, name: str) -> tuple[tuple[int, ...], Any] | None:
-        """Shape and dtype of the array of this name, a parameter, its gradient or a state; None if it is none."""
+        """Shape and dtype of the parameter, gradient or state of this name; None if the name is none of these."""
         shapes, state = vars(self).get("shapes", {}), vars(self).get("state", {})
         for each in (name, name[1:] if name.startswith("d") else name):
             if each in shapes:
@@ -132,7 +132,7 @@ class Attached:
         return None
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Numbers that are assigned to a parameter, its gradient or a state go to where its numbers are."""
+        """Copy numbers that are assigned to a parameter, a gradient or a state into its array."""
         found, place, told = self._place(name), vars(self).get(name), f"{type(self).__name__}.{name}"
         if found is None:
             vars(self)[name] = value
@@ -140,21 +140,21 @@ class Attached:
                 self._declare(array)
         elif not self.attached:
             vars(self)[name] = np.array(parameter(value, *found[:1], get_device("numpy"), found[1], told))
-        elif value is place:  # as after layer.W -= …
+        elif value is place:  # as in layer.W -= …, which has already written into the array
             pass
-        elif self.at_work:  # in a step, where what is not finite is a matter of the trainer's
+        elif self.at_work:  # in a step, the trainer looks for numbers that are not finite
             if np.shape(value) != found[0]:
                 raise ValueError(f"{told} has shape {np.shape(value)}, expected {found[0]}")
             vars(self)[name][...] = value
         else:
             numbers = parameter(value, found[0], get_device(self.device), vars(self)[name].dtype, told)
             vars(self)[name][...] = numbers
-        Attached.changes = object()  # after the change: whoever sees it in another thread sees the new attribute
+        Attached.changes = object()  # after the change, so that a thread that sees it also sees the new attribute
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy needs: not the arrays, which are views of the network's, nor what the last forward kept.
+        """The attributes that a copy needs: neither the network's arrays nor those that the last forward kept.
 
-        Of a layer outside of any network, the parameters that have been assigned.
+        A layer outside of any network also gives the parameters that have been assigned.
         """
         without = {"ops", "drawn", "training", "taken", "at_work", *self.kept}
         if self.attached:

@@ -1,4 +1,4 @@
-"""One fit under way: epochs of batches over all data or over chunks, and what is written into the history."""
+"""One fit: epochs of batches over all data or over chunks, and the history that they write."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from .steps import Steps
 
 
 class DivergedError(ArithmeticError):
-    """The loss or a parameter stopped being finite; the network is back at parameters whose loss was finite.
+    """The loss or a parameter is no longer finite. The network is back at parameters with a finite loss.
 
-    `epoch` and `batch` say where, both counted from 1.
+    `epoch` and `batch` tell where it happened; both are counted from 1.
     """
 
     def __init__(self, message: str, epoch: int, batch: int) -> None:
@@ -32,10 +32,10 @@ class DivergedError(ArithmeticError):
 
 @dataclass
 class Fit:
-    """What a fit needs all the time. Its generators yield how many epochs are done, whenever somebody may look."""
+    """All that a fit needs. Its generators yield the number of finished epochs, at times when the user may see it."""
 
-    step: Callable[[], Step]  # what a step consists of now
-    data: Callable[..., tuple[Any, Any]]  # x, y through the gate
+    step: Callable[[], Step]  # makes a step from the trainer's present parts
+    data: Callable[..., tuple[Any, Any]]  # puts x and y through the gate
     evaluate: Callable[[Any, Any], dict[str, float]]
     epochs: int
     batch_size: int
@@ -48,7 +48,7 @@ class Fit:
     program: Program | None = None  # the last one that ran
 
     def whole(self, x: Any, target: Any) -> Iterator[int]:
-        """Epochs over all data: yields after each epoch where there is validation, else after a window of epochs."""
+        """Epochs over all data: yields after each epoch if there is validation, or else after each window of epochs."""
         steps, safe, done = self._steps(x, target, self.epochs), Safe(self.step().network), 0
         try:
             while done < self.epochs:
@@ -60,8 +60,8 @@ class Fit:
                     self._remember(steps)
                     yield done
         finally:
-            if not self.validation:  # an epoch that has not been validated is not whole
-                self._remember(steps)  # of a training that is interrupted
+            if not self.validation:  # an epoch that has not been validated is not complete
+                self._remember(steps)  # after an interrupt, the epochs that were finished
             steps.close()
 
     def parts(self, chunks: Chunks) -> Iterator[int]:
@@ -91,8 +91,11 @@ class Fit:
         return steps
 
     def _run(self, steps: Steps, epochs: int, done: int, before: int, safe: Safe) -> None:
-        """Run epochs of a window, after `done` epochs and `before` rows; DivergedError if anything is not finite."""
-        window = done - steps.done // steps.per_epoch  # epochs before the window
+        """Run epochs of a window, after `done` epochs and `before` rows.
+
+        DivergedError if the loss or a parameter is no longer finite.
+        """
+        window = done - steps.done // steps.per_epoch  # the number of epochs before the window
         start = int(steps.program.position[0])
         for first, came, goal in steps.calls(epochs):
             if came < goal or not np.isfinite(safe.network.parameters).all():
@@ -106,13 +109,13 @@ class Fit:
             self.bar.advance(before + int(steps.program.position[0]) - start)
 
     def _remember(self, steps: Steps) -> None:
-        """Write the epochs of these steps that have been finished, and are not in the history yet."""
+        """Write those finished epochs into the history that it does not have yet."""
         sums = steps.finished()[len(self.history.get("loss", ())) - steps.before :]
         if len(sums):
             self._write(sums, steps.rows)
 
     def _write(self, sums: np.ndarray, rows: int) -> None:
-        """Add epochs of so many rows to the history, sums (epochs, S); with the validation of now, after the last."""
+        """Add epochs of so many rows, with sums (epochs, S), to the history, and validate after the last of them."""
         step = self.step()
         epochs = [step.values(each, rows, step.network.outputs or 0) for each in sums]
         found = {name: [values[name] for values in epochs] for name in step.names}
@@ -121,7 +124,7 @@ class Fit:
 
 
 def diverged(step: Step, loss: float, kept: Any, epoch: int, batch: int) -> DivergedError:
-    """Go back to the parameters `kept` (P,), and say what has happened where."""
+    """Go back to the parameters `kept` (P,); the error returned tells what happened, and where."""
     step.network.parameters[...] = kept
     step.optimizer.reset()
     cause = "a parameter stopped being finite" if math.isfinite(loss) else f"the loss became {loss}"
@@ -134,7 +137,7 @@ def diverged(step: Step, loss: float, kept: Any, epoch: int, batch: int) -> Dive
 
 
 class Safe:
-    """Parameters to go back to: the last copy from which a step was made whose loss was finite."""
+    """Parameters (P,) to go back to: the last copy from which a step with a finite loss has been made."""
 
     def __init__(self, network: Sequential) -> None:
         self.network = network
@@ -142,12 +145,12 @@ class Safe:
         self.tried, self.taken = True, time.monotonic()
 
     def keep(self) -> None:
-        """Steps have gone well: copy the parameters, at most once a second."""
+        """To be called after good steps: copy the parameters, at most once a second."""
         self.tried = True
         if time.monotonic() - self.taken > 1:
             self.before, self.now = self.now, self.network.parameters.copy()
             self.tried, self.taken = False, time.monotonic()
 
     def proven(self, stepped: bool) -> Any:
-        """Parameters whose loss was finite; `stepped` if a step has gone well since the last copy."""
+        """Parameters (P,) with a finite loss. `stepped` tells whether a step since the last copy went well."""
         return self.now if self.tried or stepped else self.before

@@ -1,8 +1,8 @@
-"""The gate: what a user hands over is checked and brought to one form here, once, before anything computes.
+"""The gate: checks all that a user passes in and brings it to one form, once, before anything is computed.
 
-Inside, an array is 2-D, C-contiguous, in native byte order, of the network's dtype, finite and on the network's device;
-class labels are one-hot rows. The caller's array is never written to, and not copied if it is already so.
-What does not fit is refused by an error that names the argument, what came and what would be right.
+Behind the gate, an array is 2-D, C-contiguous, in native byte order, of the network's dtype, finite and on the
+network's device; class labels are one-hot rows. The caller's array is never written to, and it is not copied if it has
+this form already. An error names the argument, the value that was passed, and what would be right.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from .devices import Device, Kernel, get_device, kernel_of
 
 T = TypeVar("T")
-HOST = get_device("numpy")  # where arrays are that no network has asked for
+HOST = get_device("numpy")  # the device for arrays that belong to no network
 
 
 class PrecisionWarning(UserWarning):
@@ -32,19 +32,19 @@ class PrecisionWarning(UserWarning):
 
 
 def choose(table: Mapping[str, T], name: str, argument: str) -> T:
-    """The entry of a table by its name; ValueError listing the names that there are."""
+    """The entry of this name in a table; for an unknown name, a ValueError that lists the known ones."""
     if isinstance(name, str) and name in table:
         return table[name]
     raise ValueError(f"{argument}={name!r} is not known; choose one of {', '.join(map(repr, table))}")
 
 
 def one_of(value: Any, allowed: Iterable[str], argument: str) -> str:
-    """The value, if it is one of the allowed words."""
+    """The value, if it is one of the allowed words; or else ValueError."""
     return choose({word: word for word in allowed}, value, argument)
 
 
 def integer(value: Any, argument: str, least: int = 1) -> int:
-    """A whole number of at least `least`; True and 2.0 are not whole numbers here."""
+    """A whole number of at least `least`. TypeError for other types, also for True and 2.0; ValueError if smaller."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{argument} must be a whole number, not {value!r}")
     if value < least:
@@ -55,12 +55,12 @@ def integer(value: Any, argument: str, least: int = 1) -> int:
 def number(
     value: Any, argument: str, above: float = -math.inf, least: float = -math.inf, below: float = math.inf
 ) -> float:
-    """A finite number with least ≤ value, above < value < below."""
+    """A finite number with least ≤ value and above < value < below, as a float; ValueError or TypeError for others."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         raise TypeError(f"{argument} must be a number, not {value!r}")
     try:
         value = float(value)
-    except OverflowError:  # of a whole number or a fraction
+    except OverflowError:  # from a large int or Fraction
         value = math.inf
     if not (math.isfinite(value) and value >= least and above < value < below):
         limits = [f"at least {least}"] * (least > -math.inf) + [f"above {above}"] * (above > -math.inf)
@@ -70,8 +70,11 @@ def number(
 
 
 def usable_cpus() -> int:
-    """How many CPUs this process may use: those that it is bound to, but no more than its container's share of time
-    comes to, nor than NUMBA_NUM_THREADS, by which joblib shares out the CPUs among its workers."""
+    """The number of CPUs that this process may use.
+
+    It is the smallest of three numbers: the CPUs to which the process is bound, the CPU time that its container allows,
+    and NUMBA_NUM_THREADS, which joblib sets in each worker to divide the CPUs among its workers.
+    """
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = os.environ.get("NUMBA_NUM_THREADS", "").strip()
     most = int(asked) if asked.isdecimal() else bound
@@ -79,13 +82,13 @@ def usable_cpus() -> int:
 
 
 def cpu_quota(root: str = "/") -> float:
-    """How many CPUs' time the Linux control groups of this process give it; infinity without a limit."""
+    """The CPU time that the Linux control groups of this process allow, as a number of CPUs; infinity if no limit."""
     least = math.inf
     for line in _lines(f"{root}/proc/self/cgroup"):
         _, controllers, path = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue
-        base = f"{root}/sys/fs/cgroup/{controllers}"  # of version 1, or, without a name, of version 2
+        base = f"{root}/sys/fs/cgroup/{controllers}"  # control groups of version 1; without a name, of version 2
         parts = [part for part in path.split("/") if part]
         for folder in ("/".join([base, *parts[:depth]]) for depth in range(len(parts) + 1)):
             if controllers:
@@ -98,7 +101,7 @@ def cpu_quota(root: str = "/") -> float:
 
 
 def _lines(path: str) -> list[str]:
-    """The lines of a small file of the system's; none if it is not there."""
+    """The lines of a small system file; an empty list if it cannot be read."""
     try:
         with open(path, encoding="utf-8") as file:
             return file.read().splitlines()
@@ -107,9 +110,9 @@ def _lines(path: str) -> list[str]:
 
 
 def thread_count(threads: int | None) -> int:
-    """How many threads to use: as many as asked for, by the argument or by NNLITE_NUM_THREADS, or as there are CPUs.
+    """The number of threads to use: the argument, or else NNLITE_NUM_THREADS, or else all usable CPUs.
 
-    Never more than `usable_cpus`.
+    It is never more than `usable_cpus`. ValueError or TypeError for anything but a whole number of at least 1.
     """
     there = usable_cpus()
     asked = os.environ.get("NNLITE_NUM_THREADS")
@@ -121,7 +124,7 @@ def thread_count(threads: int | None) -> int:
 
 
 def float_type(dtype: Any) -> np.dtype:
-    """float32 or float64."""
+    """The dtype float32 or float64; ValueError for any other."""
     try:
         found = np.dtype(dtype)
     except TypeError:
@@ -135,7 +138,7 @@ def float_type(dtype: Any) -> np.dtype:
 
 
 def columns_of(x: Any) -> tuple[str, ...] | None:
-    """The names of the columns of a DataFrame, where all are text and none stands twice; else None."""
+    """The names of a DataFrame's columns if all are text and different; or else None."""
     if not _is_frame(x):
         return None
     names = tuple(x.columns)
@@ -143,7 +146,10 @@ def columns_of(x: Any) -> tuple[str, ...] | None:
 
 
 def in_order(x: Any, names: Sequence[str] | None, argument: str = "x") -> Any:
-    """A DataFrame with its columns in the order of these names; ValueError if it has others. Anything else as it is."""
+    """A DataFrame with its columns in the order of these names; anything else is returned unchanged.
+
+    ValueError if a column is missing or unknown.
+    """
     found = columns_of(x)
     if names is None or found is None or found == tuple(names):
         return x
@@ -166,7 +172,7 @@ def _is_frame(values: Any) -> bool:
 
 
 def samples(x: Any, device: Device, dtype: Any, columns: int | None = None, name: str = "x") -> Any:
-    """What a network reads: any table of finite numbers -> x (N, columns) on the device."""
+    """Any table of finite numbers -> x (N, columns) on the device; ValueError or TypeError for anything else."""
     array = numeric(x, device, name)
     wanted = f"(rows, {columns})" if columns else "(rows, columns)"
     if array.ndim != 2:
@@ -182,10 +188,11 @@ def samples(x: Any, device: Device, dtype: Any, columns: int | None = None, name
 
 
 def targets(y: Any, shape: tuple[int, int], device: Device, dtype: Any, kind: str = "real", name: str = "y") -> Any:
-    """What a prediction of this shape (N, K) is held against -> y (N, K) on the device.
+    """The targets for predictions of this shape (N, K) -> y (N, K) on the device.
 
-    (N, K) numbers; (N,) numbers where K is 1; or integer labels (N,), which become one-hot rows. `kind` is what the
-    loss expects: "real", "probability" (0 … 1) or "class" (labels, or rows that sum to 1).
+    `y` is numbers (N, K), numbers (N,) if K is 1, or integer labels (N,), which become one-hot rows. `kind` is what the
+    loss expects: "real", "probability" (0 … 1) or "class" (labels, or rows that sum to 1). ValueError or TypeError for
+    other targets.
     """
     rows, columns = shape
     array = numeric(y, device, name)
@@ -217,7 +224,7 @@ def parameter(value: Any, shape: tuple[int, ...], device: Device, dtype: Any, na
 
 
 def _labels_hint(array: Any, columns: int, kind: str, name: str) -> str:
-    """What to do with a target that looks like labels, but is not in the form of labels."""
+    """A hint for the error about a target that looks like labels but does not have their form, or ""."""
     if columns == 1 or (array.ndim == 2 and array.shape[1] > 1):
         return ""
     if array.ndim == 2:
@@ -228,7 +235,7 @@ def _labels_hint(array: Any, columns: int, kind: str, name: str) -> str:
 
 
 def one_hot(labels: Any, classes: int, name: str = "y") -> np.ndarray:
-    """Labels (N,) of 0 … classes − 1 -> rows (N, classes) with a single 1.
+    """Labels (N,) from 0 to classes − 1 -> rows (N, classes) with a single 1 each; ValueError for other labels.
 
     >>> nl.gate.one_hot([2, 0], 3)
     array([[0., 0., 1.],
@@ -245,7 +252,10 @@ def one_hot(labels: Any, classes: int, name: str = "y") -> np.ndarray:
 
 
 def numeric(values: Any, device: Device, name: str) -> Any:
-    """Any array-like of real numbers as an array; on the device only if it is there already."""
+    """Any array-like of real numbers as an array. It is on the device only if it was there before.
+
+    TypeError for anything but real numbers, ValueError for missing values.
+    """
     values = device.borrowed(values)
     if device.owns(values):
         array = values
@@ -260,7 +270,7 @@ def numeric(values: Any, device: Device, name: str) -> Any:
     if array.dtype.kind == "O":
         array = _from_objects(array, name)
     if array.dtype.kind not in "fiub":
-        text = array.dtype.kind in "UST"  # T: NumPy's StringDType
+        text = array.dtype.kind in "UST"  # T is NumPy's StringDType
         what = "text" if text else "complex numbers" if array.dtype.kind == "c" else f"values of type {array.dtype}"
         hint = _numbering_hint(array, name) if text else ""
         raise TypeError(f"{name} contains {what}, expected real numbers{hint}")
@@ -268,7 +278,10 @@ def numeric(values: Any, device: Device, name: str) -> Any:
 
 
 def real_array(values: Any, name: str, axes: int | None = None) -> np.ndarray:
-    """Any array-like of real numbers as float64 in main memory; NaN and infinity too. ValueError for other axes."""
+    """Any array-like of real numbers as float64 in main memory; NaN and infinity may be among them.
+
+    ValueError for another number of axes.
+    """
     if values is None:
         raise TypeError(f"{name} must be a number or an array of numbers, not None")
     array = HOST.to_numpy(numeric(values, HOST, name)).astype(np.float64)
@@ -278,7 +291,7 @@ def real_array(values: Any, name: str, axes: int | None = None) -> np.ndarray:
 
 
 def finite(array: Any, device: Device, dtype: Any, name: str) -> Any:
-    """The array in the network's dtype on its device; ValueError with the place of the first NaN or infinity."""
+    """The array in this dtype on the device; ValueError with the place of the first NaN, infinity or overflow."""
     if not _finite(array):
         place = _first(~np.isfinite(array))
         what = "NaN" if np.isnan(array[place]) else "infinity"
@@ -292,10 +305,10 @@ def finite(array: Any, device: Device, dtype: Any, name: str) -> Any:
 
 
 def _tell_what_is_lost(array: Any, dtype: np.dtype, device: Device, name: str) -> None:
-    """PrecisionWarning for a column (N,) of different values of which this dtype makes equal ones.
+    """PrecisionWarning for each column (N,) in which this dtype makes different values equal.
 
-    Only where the numbers are large beside their spread. Whether they are shows in a few of them; most columns are left
-    at that. What is no larger than the rounding of float64 is not taken for different values.
+    It is given only if the values are large compared with their spread. About 64 rows show whether they may be, so that
+    few columns have to be read whole. Differences no larger than the rounding errors of float64 do not count.
     """
     given = np.dtype(array.dtype)
     if given.kind not in "fiu" or given.itemsize < 4 or (given.kind == "f" and given.itemsize <= dtype.itemsize):
@@ -307,7 +320,7 @@ def _tell_what_is_lost(array: Any, dtype: np.dtype, device: Device, name: str) -
     for column in np.flatnonzero(close):
         values = np.unique(device.to_numpy(array[:, column]))
         kept = np.unique(values.astype(dtype))
-        low, high = values[0].item(), values[-1].item()  # of integers exactly
+        low, high = values[0].item(), values[-1].item()  # exact for integers
         size = max(abs(low), abs(high))
         rounding = 256 * float(np.finfo(np.float64).eps) * size if given.kind == "f" else 0
         if len(values) > 8 and len(kept) < len(values) and rounding < high - low < 4096 * step * size:
@@ -321,7 +334,7 @@ def _tell_what_is_lost(array: Any, dtype: np.dtype, device: Device, name: str) -
 
 
 def level_of_caller() -> int:
-    """The stacklevel at which warnings.warn, called from here, names the line of the user."""
+    """The stacklevel at which a warnings.warn in the calling function names the user's line."""
     level, frame = 1, sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == __package__:
         level, frame = level + 1, frame.f_back
@@ -329,12 +342,12 @@ def level_of_caller() -> int:
 
 
 def _brought(array: Any, device: Device, dtype: Any) -> Any:
-    """The array on the device, contiguous, aligned, of this dtype."""
+    """The array on the device, contiguous, aligned and of this dtype."""
     return device.asarray(np.require(array, dtype, "A") if isinstance(array, np.ndarray) else array, dtype)
 
 
 def _finite(array: Any) -> bool:
-    """Whether all numbers are finite: their sum is, or else, since it may overflow, each of them."""
+    """Whether all numbers are finite. The sum is fast to check; each number is checked only if the sum overflows."""
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(array.sum())) or bool(np.isfinite(array).all())
 
@@ -352,7 +365,7 @@ def _host_array(values: Any, name: str) -> np.ndarray:
         and getattr(values.dtype, "kind", "O") in "fiub"
         and hasattr(values.dtype, "numpy_dtype")
     ):
-        values = _from_pandas(values, values.dtype.numpy_dtype)  # a Series of one of pandas' own types
+        values = _from_pandas(values, values.dtype.numpy_dtype)  # a Series with one of pandas' own dtypes
     try:
         return np.asarray(values.get() if hasattr(values, "__cuda_array_interface__") else values)
     except (TypeError, ValueError, RuntimeError, AttributeError) as error:
@@ -360,14 +373,14 @@ def _host_array(values: Any, name: str) -> np.ndarray:
 
 
 def _from_pandas(values: Any, dtype: Any = np.float64) -> np.ndarray:
-    """Numbers of mixed types, or of pandas' own, each of which would become an object; a missing one becomes NaN."""
+    """Numbers of mixed types or of pandas' own, without a detour through objects; missing values become NaN."""
     if dtype == np.float64 or values.isna().any():
         return values.to_numpy(dtype=np.float64, na_value=np.nan)
     return values.to_numpy(dtype=dtype)
 
 
 def _from_objects(array: np.ndarray, name: str) -> np.ndarray:
-    """An array of Python objects as float64, if all are real numbers."""
+    """An array of Python objects as float64; TypeError or ValueError unless all are real numbers."""
     kinds = set(map(type, array.ravel().tolist()))
     for place, value in (
         [] if all(issubclass(kind, (numbers.Real, np.bool_)) for kind in kinds) else np.ndenumerate(array)
@@ -386,17 +399,17 @@ def _from_objects(array: np.ndarray, name: str) -> np.ndarray:
 
 
 def _numbering_hint(array: Any, name: str) -> str:
-    """How to make numbers of text: of labels, or of a column of a table."""
+    """A hint how to turn text into numbers, for labels or for a column of a table; "" for anything else."""
     if name.startswith("column "):
         return "; pandas.get_dummies makes a column of numbers for each text"
-    labels = name.isidentifier() or " " in name  # and not, say, history['loss']
+    labels = name.isidentifier() or " " in name  # but not a name such as history['loss']
     if labels and (array.ndim == 1 or (array.ndim == 2 and array.shape[1] == 1)):
         return f"; number classes by np.unique({_argument(name)}, return_inverse=True)[1]"
     return ""
 
 
 def _argument(name: str) -> str:
-    """The name as it may stand in a line of Python."""
+    """The name, if it can stand in a line of Python; or else "labels"."""
     return name if name.isidentifier() else "labels"
 
 
@@ -419,9 +432,10 @@ def _where(place: tuple[int, ...]) -> str:
 
 
 class Checked:
-    """A device's kernels for layers used by themselves: operands are brought to one form before each call.
+    """A device's kernels for layers outside of any network: operands are brought to one form before each call.
 
-    Inside a network shapes are settled once and layers call the kernels directly. Leading axes are rows: (K,) is one.
+    Inside a network, arrays are checked once, and layers call the kernels directly. All axes but the last count as
+    rows: an operand of shape (K,) is one row.
     """
 
     def __init__(self, device: Device) -> None:
@@ -432,11 +446,11 @@ class Checked:
         return self._checked(kernel, kernel_of(kernel))
 
     def call(self, kernel: Any, *operands: Any) -> Any:
-        """Call a kernel that is in no table: a user's own."""
+        """Call a user's own kernel, which is in no table."""
         return self._checked(partial(self.device.ops.call, kernel), kernel_of(kernel))(*operands)
 
     def _checked(self, function: Any, kernel: Kernel) -> Any:
-        """What does this kernel, for operands in any form."""
+        """A function that calls this kernel with operands in any form."""
         signature = kernel.signature
 
         def call(*operands: Any) -> Any:

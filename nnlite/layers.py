@@ -1,7 +1,7 @@
 """Layers: a forward that keeps what backward needs, and a backward that fills the gradients and returns dx.
 
-A layer calls kernels, `self.ops.linear(x, W, b)`, and knows nothing of devices. Inside a network its arrays are the
-network's; used by itself, it makes its own when they are first asked for.
+A layer calls kernels, such as `self.ops.linear(x, W, b)`, and knows nothing of devices. Inside a network, its arrays
+are views of the network's arrays. A layer outside of any network makes its own arrays when they are first used.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from .initializers import Initializer, initializer
 
 
 class Layer(Attached):
-    """What all layers share. A new one writes `forward(x) -> y` and `backward(dy) -> dx`.
+    """What all layers share. A new layer writes `forward(x) -> y` and `backward(dy) -> dx`.
 
-    One with parameters also sets `shapes`, name -> shape, and draws their first values in `initial`; `self.W` and its
-    gradient `self.dW` are then there for a parameter named "W". What a layer keeps from one step to the next and no
-    gradient moves, such as a counter, is its `state`: name -> first value, an array of integers or of floats. Steps are
-    made by twins of the layer (see `on`): what a forward sets to other attributes is there for its backward only.
+    A layer with parameters also sets `shapes`, name -> shape, and draws their first values in `initial`. A parameter
+    named "W" is then `self.W`, and its gradient `self.dW`. Values that a layer keeps from one step to the next and that
+    no gradient moves, such as a counter, are its `state`: name -> first value, an array of integers or of floats. Twins
+    of the layer make the steps (see `on`): any other attribute that a forward sets is there only for its backward.
 
-    A recorded step has numbers of the layer's attributes in it, also of those in lists, tuples and dicts, and is
-    recorded anew after one of them has changed. What lies in arrays or in other objects is not looked at.
+    A recorded step contains the numbers in the layer's attributes, also those in lists, tuples and dicts. It is
+    recorded anew after one of them has changed. Changes inside arrays or other objects are not noticed.
     """
 
     def forward(self, x: Any) -> Any:
@@ -38,11 +38,11 @@ class Layer(Attached):
         raise NotImplementedError(f"{type(self).__name__} has no backward")
 
     def backward_parameters(self, dy: Any) -> None:
-        """`backward` without dx, which the first layer of a network in training has no use for."""
+        """`backward` without dx: in training, nothing needs the dx of a network's first layer."""
         self.backward(dy)
 
     def outputs_for(self, inputs: int) -> int:
-        """How many columns y has for an x of so many columns; ValueError if x does not fit."""
+        """The number of columns of y, for an x with `inputs` columns; ValueError if x does not fit."""
         return inputs
 
     def config(self) -> dict[str, Any]:
@@ -57,8 +57,8 @@ class Dense(Layer):
     """Every output is a weighted sum of all inputs: y = x W + b.
 
     x (N, inputs), W (inputs, outputs), b (outputs,), y (N, outputs). `init` is a name of `nl.initializers` or a
-    function (rng, shape) -> array; biases start at 0. By itself it works in float64 on `device`; in a network the
-    network's rule. ValueError for an unknown `init` or sizes below 1.
+    function (rng, shape) -> array; biases start at 0. Outside of any network, the layer works in float64 on `device`;
+    in a network, with the network's dtype on its device. ValueError for an unknown `init` or sizes below 1.
 
     >>> nl.Dense(3, 2).forward([[1.0, 2.0, 3.0]]).shape
     (1, 2)
@@ -120,9 +120,10 @@ class Dense(Layer):
 
 class Dropout(Layer):
     """In training, each number is set to 0 with probability `rate`, and the others are divided by 1 − rate, so that
-    their mean stays; in predictions, y = x (Srivastava et al. 2014, "inverted").
+    their mean stays the same; in predictions, y = x (Srivastava et al. 2014, "inverted" dropout).
 
-    x, y (N, K). What is dropped depends on the network's seed and on how many steps were made, on every device alike.
+    x, y (N, K). 0 ≤ rate < 1, or else ValueError. Which numbers are dropped depends on the network's seed and on the
+    number of steps made so far. It is the same on every device.
 
     >>> layer = nl.Dropout(0.5)
     >>> layer.training = True  # a Trainer does that
@@ -130,10 +131,10 @@ class Dropout(Layer):
     array([[2., 0., 0., 2., 0., 0.]])
     """
 
-    draws: Any  # (1,), how often it has drawn
+    draws: Any  # (1,), how often the layer has drawn a mask
     key = 0
     kept = ("mask",)
-    mask: Any = Kept()  # (N, K), of the last forward; None for one that dropped nothing
+    mask: Any = Kept()  # (N, K), of the last forward; None if that forward dropped nothing
 
     def __init__(self, rate: float = 0.5, *, device: str | Device = "numpy") -> None:
         super().__init__(device=device)

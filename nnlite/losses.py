@@ -1,7 +1,8 @@
-"""Losses: how far a prediction is from its target, and the gradient of that, from one pass.
+"""Losses: how far a prediction is from its target, and the gradient of that distance, from one pass.
 
-ℓₙ is the loss of sample n; a mean over its K outputs, except for categorical cross-entropy, which sums over classes.
-reduction: "mean" over samples (and outputs), "sum" over both, "none" for ℓ (N,) as it is, with the gradient of Σ ℓₙ.
+ℓₙ is the loss of sample n: a mean over its K outputs, except for categorical cross-entropy, which sums over classes.
+`reduction` is "mean" over samples (and outputs), "sum" over both, or "none", which returns ℓ (N,) as it is. The
+gradient for "none" is the gradient of Σ ℓₙ.
 """
 
 from __future__ import annotations
@@ -17,25 +18,28 @@ from .twins import twin_of
 
 
 class Loss:
-    """What all losses share. A new one writes `kernel`, which returns ℓ (N,) and scale · dℓ/dprediction (N, K)."""
+    """What all losses share. A new loss writes `kernel`, which returns ℓ (N,) and scale · dℓ/dprediction (N, K)."""
 
-    target = "real"  # what a target may be: "real", "probability" (0 … 1) or "class" (labels or one-hot rows)
+    target = "real"  # the kind of target: "real", "probability" (0 … 1) or "class" (labels or one-hot rows)
     over_outputs = True  # whether ℓₙ is a mean over the outputs
-    link: type[Activation] | None = None  # the output activation that `from_logits` has inside
+    link: type[Activation] | None = None  # the output activation that `from_logits` computes inside
     from_logits = False
 
     def __init__(self, reduction: str = "mean", *, device: str = "numpy") -> None:
         self.reduction = one_of(reduction, ("mean", "sum", "none"), "reduction")
-        self.backend = get_device(device)  # where arrays are, when the loss is used by itself
+        self.backend = get_device(device)  # the device, for a loss that is used by itself
         self.ops: Ops = self.backend.ops
         self.gradient: Any = None  # (N, K), of the last forward
 
     def kernel(self, prediction: Any, target: Any, scale: float) -> tuple[Any, Any]:
-        """prediction, target (N, K) -> ℓ (N,), scale · dℓ/dprediction (N, K)."""
+        """prediction (N, K), target (N, K) -> ℓ (N,), scale · dℓ/dprediction (N, K)."""
         raise NotImplementedError(f"{type(self).__name__} has no kernel")
 
     def forward(self, prediction: Any, target: Any) -> Any:
-        """prediction (N, K), target (N, K) or labels (N,) -> the loss: a float, or ℓ (N,) for reduction "none"."""
+        """prediction (N, K), target (N, K) or labels (N,) -> the loss: a float, or ℓ (N,) for reduction "none".
+
+        ValueError for shapes that do not fit, and for numbers that are not finite or outside the range of this loss.
+        """
         p = numeric(prediction, self.backend, "prediction")
         if p.ndim not in (1, 2) or 0 in p.shape:
             raise ValueError(f"prediction has shape {p.shape}, expected (N, K) or (N,) with at least one row")
@@ -56,20 +60,20 @@ class Loss:
         return losses if self.reduction == "none" else self.reduce(losses, p.shape[1])
 
     def backward(self) -> Any:
-        """dprediction, of the shape of the last forward's prediction."""
+        """The gradient of the loss by the prediction, in the shape that the last forward's prediction had."""
         if self.gradient is None:
             raise RuntimeError(f"{type(self).__name__}.backward() needs a forward before it")
         return self.gradient
 
     def measure(self, prediction: Any, target: Any) -> Any:
-        """ℓ (N,) for arrays that have passed the gate; keeps the gradient for `backward`."""
+        """prediction, target (N, K) that have passed the gate -> ℓ (N,); keeps the gradient for `backward`."""
         rows, columns = prediction.shape
         scale = {"mean": 1 / rows, "sum": self.per_sample(columns), "none": 1.0}[self.reduction]
         losses, self.gradient = self.kernel(prediction, target, scale)
         return losses
 
     def per_sample(self, columns: int) -> float:
-        """What ℓₙ is multiplied with to count as one sample's share of a sum."""
+        """The factor by which ℓₙ is multiplied before it is added to the sum over samples."""
         return float(columns) if self.over_outputs and self.reduction == "sum" else 1.0
 
     def reduce(self, losses: Any, columns: int) -> float:
@@ -78,7 +82,7 @@ class Loss:
         return total * self.per_sample(columns) if self.reduction == "sum" else total / len(losses)
 
     def predictions(self, outputs: Any) -> Any:
-        """What the network's outputs mean: themselves, or for logits their probabilities."""
+        """The predictions (N, K) for a network's outputs (N, K): the same numbers, or the probabilities of logits."""
         if not (self.from_logits and self.link):
             return outputs
         return self._link_layer().forward(outputs)
@@ -95,7 +99,7 @@ class Loss:
         return twin
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy needs: not the kernels, which are of this process, nor what the last forward kept."""
+        """What a copy needs: neither the kernels, which belong to this process, nor the last forward's gradient."""
         return vars(self) | {"ops": None, "gradient": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -118,21 +122,24 @@ class MSE(Loss):
 
 
 class HalfMSE(Loss):
-    """Half the mean squared error: ℓₙ = 1/2K Σₖ (p − t)²; dℓ/dp = (p − t) / K, without the 2."""
+    """Half the mean squared error: ℓₙ = 1/2K Σₖ (p − t)²; dℓ/dp = (p − t) / K, without the factor 2."""
 
     def kernel(self, prediction: Any, target: Any, scale: float) -> tuple[Any, Any]:
         return self.ops.half_mse(prediction, target, scale)
 
 
 class MAE(Loss):
-    """Mean absolute error: ℓₙ = 1/K Σₖ |p − t|; dℓ/dp = sign(p − t) / K, 0 where p = t. Less moved by outliers."""
+    """Mean absolute error: ℓₙ = 1/K Σₖ |p − t|; dℓ/dp = sign(p − t) / K, or 0 where p = t.
+
+    Outliers move it less than MSE.
+    """
 
     def kernel(self, prediction: Any, target: Any, scale: float) -> tuple[Any, Any]:
         return self.ops.mae(prediction, target, scale)
 
 
 class _CrossEntropy(Loss):
-    """Losses on probabilities; from_logits=True takes the values before the output activation and is stable for all."""
+    """Losses on probabilities. With from_logits=True they take logits instead, and are stable for all of them."""
 
     def __init__(self, from_logits: bool = False, reduction: str = "mean", *, device: str = "numpy") -> None:
         super().__init__(reduction, device=device)
@@ -140,7 +147,7 @@ class _CrossEntropy(Loss):
 
 
 class BinaryCrossEntropy(_CrossEntropy):
-    """Yes-or-no outputs: ℓₙ = −1/K Σₖ t ln p + (1 − t) ln(1 − p); dℓ/dp = (p − t) / (p (1 − p) K).
+    """For yes-or-no outputs: ℓₙ = −1/K Σₖ t ln p + (1 − t) ln(1 − p); dℓ/dp = (p − t) / (p (1 − p) K).
 
     From logits z, p = sigmoid(z): ℓₙ = 1/K Σₖ max(z, 0) − z t + ln(1 + e^−|z|); dℓ/dz = (p − t) / K. Targets 0 … 1.
     """
@@ -154,7 +161,7 @@ class BinaryCrossEntropy(_CrossEntropy):
 
 
 class CategoricalCrossEntropy(_CrossEntropy):
-    """One class of K: ℓₙ = −Σₖ t ln p; dℓ/dp = −t / p. Targets are labels (N,) or rows (N, K) that sum to 1.
+    """For one class out of K: ℓₙ = −Σₖ t ln p; dℓ/dp = −t / p. Targets are labels (N,) or rows (N, K) that sum to 1.
 
     From logits z, p = softmax(z): ℓₙ = ln Σⱼ e^zⱼ − Σₖ t z; dℓ/dz = p − t.
     """
@@ -177,5 +184,5 @@ LOSSES: dict[str, type[Loss]] = {
 
 
 def loss(name: str) -> Loss:
-    """A new loss by its lower-case name."""
+    """A new loss by its lower-case name; ValueError for a name that is not in LOSSES."""
     return choose(LOSSES, name, "loss")()

@@ -1,7 +1,7 @@
 """A network: layers in a row, and one flat array for all their parameters.
 
 The parameters of all layers lie in one array and their gradients in another; each layer holds views of its part. So an
-optimizer is one loop, saving is one write, and a copy of the network's state is a copy of one array.
+optimizer is one loop, saving is one write, and to copy all parameters is to copy one array.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ Seed = int | None
 class Sequential:
     """Layers in a row: x (N, inputs) -> y (N, outputs).
 
-    device "numpy", "numba" ("cpu"), "cupy" ("gpu", "cuda") or "auto"; dtype "float32" or "float64"; one seed gives the
-    same first weights on every device (None: other ones each time). threads: for training on numba; None takes
-    NNLITE_NUM_THREADS or all CPUs that the process may use.
+    `device` is "numpy", "numba" ("cpu"), "cupy" ("gpu", "cuda") or "auto"; `dtype` is "float32" or "float64". One
+    `seed` gives the same first weights on every device; None gives different ones each time. `threads` is the number
+    of threads on numba; None takes NNLITE_NUM_THREADS, or all CPUs that the process may use. ValueError for layers
+    that do not fit together.
 
     >>> net = nl.Sequential(nl.Dense(2, 3), nl.Tanh(), nl.Dense(3, 1), device="numpy")
     >>> net.predict([[0.0, 1.0], [1.0, 1.0]]).shape
@@ -41,7 +42,8 @@ class Sequential:
 
     ops: Ops  # the kernels of its device
     _shape: tuple[int, ...] | None  # of the last forward's result
-    # What predicts, once it has been recorded; after which change it was looked at, None: always; what it is made of.
+    # The recorded sweep; the state of `Layer.changes` for which it was checked, or None to check it before each use;
+    # and the settings with which it was recorded.
     _predicting: tuple[Sweep | None, Any, Any]
 
     def __init__(
@@ -54,10 +56,10 @@ class Sequential:
     ) -> None:
         check_layers(layers)
         self.layers = layers
-        self.notes: dict[str, Any] = {}  # whatever `save` was given and `load` found
-        self.columns: tuple[str, ...] | None = None  # of the DataFrame that it was first trained on
-        self.recorded: tuple[int, int] | None = None  # rows of the last recorded step, and bytes reserved for it
-        self.threads = gate.thread_count(threads)  # for whatever the device replays
+        self.notes: dict[str, Any] = {}  # the notes that `load` found in the file
+        self.columns: tuple[str, ...] | None = None  # of the DataFrame on which the network was first trained
+        self.recorded: tuple[int, int] | None = None  # rows of the last recorded step, and the bytes reserved for it
+        self.threads = gate.thread_count(threads)  # for fits, evaluations and predictions
         self.seed = seed if seed is None else gate.integer(seed, "seed", least=0)
         rng = np.random.Generator(np.random.PCG64(self.seed))
         first = []
@@ -76,7 +78,10 @@ class Sequential:
         return y
 
     def backward(self, dy: Any) -> Any:
-        """dy (N, outputs) -> dx (N, inputs) for the last forward's x; fills `gradients`."""
+        """dy (N, outputs) -> dx (N, inputs) for the last forward's x; fills `gradients`.
+
+        RuntimeError before any forward, ValueError if dy has another shape than the last forward's y.
+        """
         dy = gate.samples(dy, self.backend, self.dtype, None, "dy")
         if self._shape is None:
             raise RuntimeError("backward needs a forward before it")
@@ -85,10 +90,10 @@ class Sequential:
         return self.backpropagate(dy, input_gradient=True)
 
     def samples(self, x: Any, name: str = "x") -> Any:
-        """x (N, inputs) through the gate; a DataFrame's columns in the order in which the network was taught them."""
+        """Put x (N, inputs) through the gate. A DataFrame's columns are put in the order that the network knows."""
         x = gate.in_order(x, self.columns, name)
         checked = gate.samples(x, self.backend, self.dtype, self.inputs, name)
-        if self.inputs is None:  # only the layers can tell what fits
+        if self.inputs is None:  # only the layers know which shapes fit
             width = checked.shape[1]
             try:
                 for layer in self.layers:
@@ -98,13 +103,13 @@ class Sequential:
         return checked
 
     def propagate(self, x: Any, depth: int | None = None) -> Any:
-        """`forward` for an x that has passed the gate, through the first `depth` layers."""
+        """`forward` through the first `depth` layers, for an x (N, inputs) that has passed the gate."""
         for layer in self.layers[:depth]:
             x = layer.forward(x)
         return x
 
     def backpropagate(self, dy: Any, depth: int | None = None, input_gradient: bool = False) -> Any:
-        """`backward` through the first `depth` layers; the gradient by x is left out unless asked for."""
+        """`backward` through the first `depth` layers; dx (N, inputs) only if `input_gradient`, or else None."""
         first, *rest = self.layers[:depth]
         for layer in reversed(rest):
             dy = layer.backward(dy)
@@ -113,10 +118,11 @@ class Sequential:
     # ---- predictions ------------------------------------------------------------------------------------------
 
     def predict(self, x: Any, batch_size: int | None = None) -> Any:
-        """x (N, inputs) -> y (N, outputs), every row answered; NumPy in, NumPy out; CuPy in, CuPy out.
+        """x (N, inputs) -> y (N, outputs), one answer for each row: a NumPy array for NumPy, a CuPy array for CuPy.
 
-        Computed at most batch_size rows at a time; None takes as many as the device does best. What `forward` keeps for
-        `backward` is left alone, and any number of threads may predict at once.
+        At most `batch_size` rows are computed at a time; None takes the number that suits the device. A prediction does
+        not change the arrays that `forward` keeps for `backward`, and any number of threads may predict at once.
+        ValueError for an x of another shape or with numbers that are not finite.
         """
         most = None if batch_size is None else gate.integer(batch_size, "batch_size")
         with self.backend.explained():
@@ -124,20 +130,20 @@ class Sequential:
             rows = x if self._as_it_is(x) else self.samples(x)
             answer = self._recorded_answer(rows, most)
             if answer is None:
-                self.samples(x)  # says which number is not finite, if one is not
+                self.samples(x)  # raises an error that names the number that is not finite, if there is one
                 with np.errstate(over="ignore", invalid="ignore"):
                     answer = self.on(self.ops, self.arrays()).propagate(rows)
         return answer if self.backend.owns(x) else self.backend.to_numpy(answer)
 
     def _recorded_answer(self, rows: Any, most: int | None) -> Any:
-        """The answer of a recorded program; None without fixed widths, or if the sum of a row of x is not finite."""
+        """Answers (N, outputs) of a recorded program; None without fixed widths, or if a row's sum is not finite."""
         if self.inputs is None or self.outputs is None:
             return None
         answer = self.backend.empty((len(rows), self.outputs), self.dtype)
         return answer if self._predictions()({"x": rows, "answer": answer}, len(rows), most) else None
 
     def _as_it_is(self, x: Any) -> bool:
-        """Whether x is what the gate would make of it; whether its numbers are finite is seen when they are read."""
+        """Whether the gate would return x unchanged, if its numbers are finite: the program checks that as it reads."""
         return (
             type(x) is np.ndarray
             and x.dtype == self.dtype
@@ -149,27 +155,27 @@ class Sequential:
         )
 
     def _predictions(self) -> Sweep:
-        """What predicts, recorded anew after a layer has changed."""
+        """The sweep that predicts; it is recorded anew after a layer has changed."""
         sweep, seen, made_of = self._predicting
         now = Layer.changes, self.threads
         if sweep is not None and seen == now:
             return sweep
-        frozen = self.on(self.ops, self._arrays)  # or another thread might change it between the look and the recording
+        frozen = self.on(self.ops, self._arrays)  # no other thread can change it before it is recorded
         if sweep is None or made_of != (settings(*frozen.layers), self.threads):
             made_of = settings(*frozen.layers), self.threads
             state = {name: array for name, array in self._arrays.items() if name != "gradients"}
             sweep = Sweep(frozen._answering, self.backend, self.dtype, state, 1, self.threads)
         looked_at = None if any(map(changeable, frozen.layers)) else now
-        self._predicting = sweep, looked_at, made_of  # at once, for threads that predict together
+        self._predicting = sweep, looked_at, made_of  # in one assignment, since other threads may be predicting
         return sweep
 
     def _answering(self, ops: Ops, arrays: Mapping[str, Any]) -> Callable[[int], None]:
         return partial(self.on(ops, arrays).answer, arrays)
 
     def answer(self, rows: Mapping[str, Any], n: int) -> None:
-        """The answers to the next n rows. This is what is recorded for predictions."""
+        """Write the answers to the next n rows. This is recorded for predictions."""
         x = self.ops.read_rows(rows["x"], rows["position"], n)  # (n, inputs)
-        self.ops.add_losses(self.ops.finite_rows(x), rows["sums"])  # which stops where a number is not finite
+        self.ops.add_losses(self.ops.finite_rows(x), rows["sums"])  # the program stops where a number is not finite
         y = self.propagate(x)
         if y.shape[1:] != rows["answer"].shape[1:]:
             raise ValueError(
@@ -201,19 +207,19 @@ class Sequential:
 
     def _assign(self, name: str, values: Any) -> None:
         place = self._arrays[name]
-        if values is not place:  # which it is after net.parameters -= …
+        if values is not place:  # `net.parameters -= …` has already written into the array
             place[...] = gate.parameter(values, place.shape, self.backend, self.dtype, name)
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of all parameters and of the layers' state in main memory: {"0.W": (inputs, outputs), …}."""
+        """Copies of all parameters and of the layers' state in main memory: {"0.W": array (inputs, outputs), …}."""
         flat = np.array(self.backend.to_numpy(self.parameters))
         parameters = {name: flat[start : start + size].reshape(shape) for name, start, size, shape in self.segments()}
         return parameters | {name: np.array(self.backend.to_numpy(array)) for name, array in self._state().items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over parameters and state by name; ValueError, and nothing changed, if a name or a shape is not its own.
+        """Copy parameters and state from arrays, by name. State that is not given, such as a Dropout's counter, stays.
 
-        State that is not given, such as a Dropout's counter, stays as it is.
+        ValueError if a name or a shape is not this network's; in that case nothing is changed.
         """
         shapes = {name: shape for name, _, _, shape in self.segments()}
         missing, unknown = (
@@ -234,11 +240,11 @@ class Sequential:
             self._arrays[name][...] = value
 
     def _state(self) -> dict[str, Any]:
-        """What the layers keep from step to step beside parameters, by name."""
+        """The state of the layers, by name: arrays that they keep from step to step beside their parameters."""
         return {name: array for name, array in self._arrays.items() if name not in ("parameters", "gradients")}
 
     def to(self, device: str | None = None, dtype: Any = None) -> Sequential:
-        """Move to another device, or change to another dtype; returns the network itself."""
+        """Move the network to another device, or change its dtype; returns the network itself."""
         target = self.backend if device is None else get_device(device)
         flat = self.backend.to_numpy(self.parameters)
         self._attach(flat, target, self.dtype if dtype is None else gate.float_type(dtype))
@@ -254,9 +260,9 @@ class Sequential:
         return self.backend.name
 
     def summary(self) -> str:
-        """The layers, their output shapes and numbers of parameters, and the memory they take: a table to be printed.
+        """A table to print: the layers, their output shapes and numbers of parameters, and the memory they take.
 
-        After a fit that was recorded, also what is reserved for the results within a step.
+        After a recorded fit, it also shows the memory that is reserved for the results within a step.
         """
         rows, width = [("layer        ", "output shape", "parameters")], self.inputs
         for i, layer in enumerate(self.layers):
@@ -278,9 +284,9 @@ class Sequential:
     # ---- files ------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str], notes: Mapping[str, Any] | None = None) -> None:
-        """Write architecture and parameters to one safetensors file; an old file stays whole until the new one is.
+        """Write architecture and parameters to one safetensors file. An old file stays until the new one is complete.
 
-        `notes` is anything JSON can hold, with text as keys; `load` puts it into `net.notes`, NumPy's arrays as lists.
+        `notes` is a dict that JSON can hold; `load` puts it into `net.notes`, with lists in place of NumPy's arrays.
         TypeError for layers that are not nnlite's, ValueError for weights that are NaN or infinite.
         """
         layers = described(self.layers)
@@ -301,7 +307,7 @@ class Sequential:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.seed, self.notes = state["seed"], state["notes"]
-        self.layers = tuple(copy.copy(layer) for layer in state["layers"])  # those of another network stay its own
+        self.layers = tuple(copy.copy(layer) for layer in state["layers"])  # copy.copy(net) must not share them
         self.columns = state.get("columns")
         self.recorded = None
         self.threads = gate.thread_count(state["threads"])
@@ -319,7 +325,7 @@ class Sequential:
         return dict(self._arrays)
 
     def on(self, ops: Ops, arrays: Mapping[str, Any], training: bool = False) -> Sequential:
-        """The same network with these kernels on these arrays; this one is left as it is."""
+        """A twin of the network, with these kernels on these arrays. The network itself is not changed."""
         twin = object.__new__(type(self))
         own = {name: arrays[name] for name in self._arrays if name in arrays}
         vars(twin).update(vars(self), ops=ops, _arrays=own, _predicting=(None, None, None))
@@ -329,7 +335,7 @@ class Sequential:
 
     def _attach(self, flat: np.ndarray, device: Device, dtype: np.dtype) -> None:
         """Put parameters and state on a device, and hand every layer its kernels and views."""
-        self.backend, self.dtype = device, dtype  # where the arrays are, and what they hold
+        self.backend, self.dtype = device, dtype  # where the arrays lie, and their numbers' type
         self.ops = device.ops
         self._arrays = {"parameters": device.zeros(len(flat), dtype), "gradients": device.zeros(len(flat), dtype)}
         self._arrays["parameters"][...] = device.asarray(flat, dtype)
@@ -342,7 +348,7 @@ class Sequential:
             layer.attach(device.ops, mine)
 
     def _views(self, arrays: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """What each layer has of these arrays: its views of parameters and gradients, and its state."""
+        """For each layer, its part of these arrays: views of its parameters and gradients, and its state."""
         own = [{name: arrays[f"{i}.{name}"] for name in layer.state} for i, layer in enumerate(self.layers)]
         for i, name, start, shape in self._places():
             own[i][name] = view(arrays["parameters"], f"{i}.{name}", start, shape)
@@ -360,7 +366,7 @@ class Sequential:
 
 
 def memory(size: int) -> str:
-    """Bytes as a person reads them.
+    """A number of bytes as text for people.
 
     >>> nl.network.memory(9640)
     '9.4 KiB'
@@ -381,7 +387,8 @@ def mlp(
 ) -> Sequential:
     """A multilayer perceptron in one call: sizes [inputs, hidden …, outputs], with a Dense between neighbours.
 
-    `hidden` is an activation's name for all hidden layers, or one name for each; `output` that of the last layer.
+    `hidden` is the name of the activation after all hidden layers, or a list with one name for each; `output` is the
+    name of the activation after the last layer. ValueError for an unknown name or a list of the wrong length.
 
     >>> nl.mlp([784, 128, 10], output="softmax", device="numpy").layers
     (Dense(784, 128), ReLU(), Dense(128, 10), Softmax())
@@ -403,7 +410,7 @@ def mlp(
 
 def load(path: str | os.PathLike[str], device: str = "cpu") -> Sequential:
     """The network that `net.save(path)` wrote; CorruptFileError if the file is not one."""
-    backend = get_device(device)  # what is wrong with the device is said before the file is read
+    backend = get_device(device)  # before the file is read, so that an error of the device comes first
     with files.read(path) as file:
         layers, dtype = from_config(file)
         shapes = {f"{i}.{name}": shape for i, layer in enumerate(layers) for name, shape in layer.shapes.items()}
@@ -413,7 +420,7 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> Sequential:
         for name, (layer, own) in kept.items():
             vars(layer)[own] = state[name]
         columns = columns_in(file, layers)
-    net = Sequential.__new__(Sequential)  # nothing is drawn that would be written over
+    net = Sequential.__new__(Sequential)  # without __init__, which would draw weights for nothing
     found = {"layers": layers, "seed": 0, "notes": notes, "threads": None, "columns": columns}
     net.__setstate__(found | {"flat": flat, "device": backend})
     return net

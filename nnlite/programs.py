@@ -1,9 +1,9 @@
-"""Programs: what is made of kernels is recorded once, and the device runs it as often as asked.
+"""Programs: a step of training, an evaluation or a prediction is recorded once, and the device then runs it many times.
 
-A training step, an evaluation and a prediction read and write nothing but arrays. Each is handed over as a function
-`make(ops, arrays)` that returns what does the next n rows with these kernels on these arrays. With a recorder and
-symbols it is written down (devices/common/recording.py), and the device repeats it without Python. What cannot be
-recorded, because something in it is no kernel, is done by Python step by step: slower, and with the same result.
+All three read and write only arrays. Each is given as a function `make(ops, arrays)`, which returns a function that
+processes the next n rows with these kernels on these arrays. When `ops` is a recorder and the arrays are symbols, the
+calls are recorded on a tape (devices/common/recording.py), and the device replays it without Python. If a step does
+something that is not a kernel, it cannot be recorded: Python then makes every step, slower and with the same result.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from .devices import Arena, Device, NotRecordableError, Recorder, Replay, Tape, 
 
 Make = Callable[[Any, Mapping[str, Any]], Callable[[int], None]]
 
-# What may be raised by something that asks an array for numbers while there are only symbols.
+# The errors of code that asks a symbol for numbers, which it does not have.
 NOT_RECORDED = (NotRecordableError, TypeError, AttributeError)
 MOST_KEPT = 16
-WORTH_THREADS = 3_000_000  # of `work`, of which a core does about eight in a nanosecond; a thread costs some 100 µs
-PARTS = 4  # for each thread: one that is late leaves the others little to wait for
+WORTH_THREADS = 3_000_000  # in units of `work`: a core does about eight a nanosecond, and a thread costs about 100 µs
+PARTS = 4  # for each thread: parts are small, so that the others wait only a short time for a late thread
 
 
 class Program:
-    """What does `rows` rows in a step, and `rest` in the last of an epoch, in the form in which the device runs it."""
+    """A recorded tape in the form in which a device runs it: `rows` rows a step, and `rest` in an epoch's last step."""
 
     def __init__(self, make: Make, arena: Arena, rows: int, rest: int = 0, threads: int = 1, how: str = "auto") -> None:
         self.arena, self.rows, self.rest = arena, rows, rest
         self.position, self.sums = arena.segments["position"], arena.segments["sums"]
-        self.tape: Tape | None = None  # of `rows` rows; None where every step is made in Python
-        self.error: Exception | None = None  # why it could not be recorded
+        self.tape: Tape | None = None  # for `rows` rows; None if Python makes every step
+        self.error: Exception | None = None  # the reason why it could not be recorded
         self.replay: Replay = EagerReplay(make, arena, rows, rest)
         if how != "eager":
             try:
@@ -46,21 +46,21 @@ class Program:
                 self.error = error
 
     def start(self, data: Mapping[str, Any]) -> None:
-        """Work on these data from the first row on; the sums begin at 0."""
+        """Begin at the first row of these data, with all sums 0."""
         self.replay.point(data)
         self.position[0] = 0
         self.sums[...] = 0
 
 
 def record(make: Make, arena: Arena, rows: int) -> Tape:
-    """The calls of kernels that do so many rows."""
+    """The tape of the calls that process so many rows."""
     recorder = Recorder(arena.device.ops, arena.dtype)
     make(recorder, arena.symbols())(rows)
     return recorder.tape
 
 
 class EagerReplay(Replay):
-    """Does every step from Python, kernel by kernel."""
+    """Makes every step in Python, kernel by kernel."""
 
     plan = "every step made in Python"
 
@@ -78,7 +78,7 @@ class EagerReplay(Replay):
 
     def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
         do = self.do = self.do or self.make(self.arena.device.ops, self.arena.segments)
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # as compiled replays: sums[0] tells
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # as in compiled replays: sums[0] shows it
             return self._run(do, first, last, per_epoch, history)
 
     def _run(self, do: Callable[[int], None], first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
@@ -95,10 +95,10 @@ class EagerReplay(Replay):
 
 
 class Sweep:
-    """Something that is done once with every row, in blocks of rows: an evaluation, or a prediction.
+    """One pass over all rows, in blocks of rows: an evaluation or a prediction.
 
-    Blocks are powers of two, so that a few programs serve any number of rows. A program is used by one thread at a
-    time; where all are in use, one more is made.
+    The sizes of blocks are powers of two, so that a few programs serve any number of rows. A program is used by one
+    thread at a time; when all are in use, one more is made.
     """
 
     def __init__(
@@ -114,15 +114,15 @@ class Sweep:
         self.make, self.device, self.dtype, self.arrays = make, device, dtype, arrays
         self.size, self.how = sums, how or device.sweeps_by
         self.threads = threads if device.runs_on_threads else 1
-        self.work: float | None = None  # of a row
-        self.free: dict[int, list[Program]] = {}  # rows of a block -> programs that nobody uses at the moment
+        self.work: float | None = None  # for one row, in units of `work`
+        self.free: dict[int, list[Program]] = {}  # rows of a block -> programs that no thread is using
 
     def __call__(
         self, data: Mapping[str, Any], rows: int, most: int | None = None, sums: list[np.ndarray] | None = None
     ) -> bool:
-        """Do all rows of the data, at most so many at once; `sums` gets those (S,) of each part of the rows, in order.
+        """Process all rows of the data, at most `most` at once; `sums` gets each group's sums (S,), in order.
 
-        False as soon as the first of the sums is not finite; the other rows are then not done.
+        Returns False as soon as the first of the sums is not finite; the remaining rows are then skipped.
         """
         largest = self.device.rows_at_once if most is None else min(most, self.device.rows_at_once)
         largest = 1 << (largest.bit_length() - 1)
@@ -136,7 +136,7 @@ class Sweep:
         return True
 
     def _run(self, data: Mapping[str, Any], start: int, size: int, times: int, sums: list[np.ndarray] | None) -> bool:
-        """Do so many blocks of this size, from a row on."""
+        """Process `times` blocks of `size` rows, from row `start` on."""
         program = self._taken(size, data)
         went_well = program.replay.sweep(data, start, times)
         if sums is not None:
@@ -145,7 +145,7 @@ class Sweep:
         return went_well
 
     def _taken(self, size: int, data: Mapping[str, Any]) -> Program:
-        try:  # not a question and then a pop, between which another thread may take it
+        try:  # pop without a look before: between the two, another thread might take the last program
             return self.free[size].pop()
         except (KeyError, IndexError):
             zeros = self.device.zeros
@@ -161,7 +161,7 @@ class Sweep:
             free.append(program)
 
     def _on_threads(self, data: Mapping[str, Any], rows: int, largest: int, sums: list[np.ndarray] | None) -> bool:
-        """Share the blocks out among threads that live no longer than this call."""
+        """Distribute the blocks among threads that end with this call."""
         parts: list[tuple[int, int, int, list[np.ndarray]]] = []
         start = 0
         for size, times in blocks(rows, largest):
@@ -169,7 +169,7 @@ class Sweep:
             for done in range(0, times, some):
                 parts.append((start + done * size, size, min(some, times - done), []))
             start += size * times
-        left = iter(parts)  # an iterator of a list gives each part to one thread only
+        left = iter(parts)  # the iterator of a list gives each part to only one thread
         bad: list[Any] = []
 
         def share(thread: int) -> None:
@@ -187,7 +187,7 @@ class Sweep:
         return not bad
 
     def _work(self, size: int, data: Mapping[str, Any]) -> float:
-        """How much a row computes, in units of `work`; 0 where Python does it."""
+        """The cost of one row, in units of `work`; 0 if Python makes every step."""
         if self.work is None:
             program = self._taken(size, data)
             self.work = sum(map(work, program.tape.rows)) / size if program.tape else 0.0
@@ -196,7 +196,7 @@ class Sweep:
 
 
 def blocks(rows: int, most: int) -> Iterator[tuple[int, int]]:
-    """Powers of two, the largest first, that make up so many rows: (size, how often).
+    """Blocks whose sizes are powers of two and that add up to so many rows: (size, number), the largest first.
 
     >>> list(nl.programs.blocks(77, 32))
     [(32, 2), (8, 1), (4, 1), (1, 1)]
@@ -211,20 +211,20 @@ def blocks(rows: int, most: int) -> Iterator[tuple[int, int]]:
 
 
 class Kept:
-    """The programs used last, by what they were made for; one that is taken is nobody else's until it is back.
+    """The programs used last, by a key. Whoever takes a program has it alone until it is put back.
 
-    Threads and signal handlers may come between any two of its lines.
+    Another thread or a signal handler may run between any two lines of these methods.
     """
 
     def __init__(self) -> None:
         self._programs: OrderedDict[Any, Any] = OrderedDict()
 
     def take(self, key: Any) -> Any:
-        """The program of this key, or None."""
+        """Remove and return the program of this key, or None if there is none."""
         return self._programs.pop(key, None)
 
     def put(self, key: Any, program: Any) -> None:
-        """Keep it as the one that was used last."""
+        """Keep a program as the one that was used last."""
         self._programs.pop(key, None)
         self._programs[key] = program
         while len(self._programs) > MOST_KEPT:

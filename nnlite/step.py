@@ -1,8 +1,8 @@
 """One step: a batch through the network and the loss, back again, and a move of the parameters.
 
-A step reads and writes arrays and nothing else: the data, parameters, gradients, what optimizer and layers remember,
-the epoch's sums. `step.on(ops, arrays)` is the same step with other kernels on other arrays; with a recorder and
-symbols it is written down (programs.py), and the original is never touched.
+A step reads and writes only arrays: the data, the parameters, the gradients, the slots of the optimizer, the state of
+the layers, and the epoch's sums. `step.on(ops, arrays)` is a twin: the same step with other kernels on other arrays. A
+twin with a recorder and symbols is used to record the step (programs.py). The original is never changed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .twins import settings, twin_of
 
 @dataclass(frozen=True)
 class Step:
-    """What a step consists of. `depth` layers come before the loss, which may have the last one inside."""
+    """The parts of a step. `depth` layers come before the loss, which may compute the last activation inside."""
 
     network: Sequential
     loss: Loss
@@ -37,7 +37,7 @@ class Step:
     depth: int
 
     def train(self, data: Mapping[str, Any], n: int) -> None:
-        """Take the next n rows, learn from them, add them to the epoch's sums. This is what is recorded for a fit."""
+        """Take the next n rows, learn from them, and add them to the epoch's sums. This is recorded for a fit."""
         ops = self.network.ops
         x = ops.take_rows(data["x"], data["order"], data["position"], n)  # (n, inputs)
         target = ops.take_rows(data["target"], data["order"], data["position"], n)  # (n, outputs)
@@ -46,7 +46,7 @@ class Step:
         ops.advance(data["position"], n)
 
     def evaluate(self, data: Mapping[str, Any], n: int) -> None:
-        """Add the next n rows to the sums, in the order in which they lie. This is recorded for an evaluation."""
+        """Add the next n rows to the sums, in the order of the data. This is recorded for an evaluation."""
         ops = self.network.ops
         x = ops.read_rows(data["x"], data["position"], n)  # (n, inputs)
         target = ops.read_rows(data["target"], data["position"], n)  # (n, outputs)
@@ -55,20 +55,20 @@ class Step:
         ops.advance(data["position"], n)
 
     def learn(self, x: Any, target: Any) -> tuple[Any, Any]:
-        """Move the parameters by one batch -> the outputs (n, outputs) and losses (n,) before the move."""
+        """Update the parameters with one batch -> the outputs (n, outputs) and losses (n,) from before the update."""
         outputs, losses, _ = self.slope(x, target)
         self.optimizer.step()  # moves network.parameters (P,)
         return outputs, losses
 
     def slope(self, x: Any, target: Any, input_gradient: bool = False) -> tuple[Any, Any, Any]:
-        """Fill network.gradients (P,) by one batch -> outputs (n, outputs), losses (n,), dx (n, inputs) or None."""
+        """Fill network.gradients (P,) from one batch -> outputs (n, outputs), losses (n,), dx (n, inputs) or None."""
         outputs = self.network.propagate(x, self.depth)  # (n, outputs)
         losses = self.loss.measure(outputs, target)  # (n,)
         dx = self.network.backpropagate(self.loss.backward(), self.depth, input_gradient)
         return outputs, losses, dx
 
     def count(self, outputs: Any, losses: Any, target: Any, sums: Any) -> None:
-        """Add a batch to the sums (S,): of the loss, then of each metric."""
+        """Add a batch to the sums (S,): first the loss, then each metric."""
         loss, *others = self.parts(sums, target.shape[1])
         self.network.ops.add_losses(losses, loss)
         if self.metrics:
@@ -79,26 +79,26 @@ class Step:
     # ---- the same step elsewhere -------------------------------------------------------------------------------
 
     def arrays(self) -> dict[str, Any]:
-        """Everything that a step keeps from one to the next, by name: together an exact checkpoint."""
+        """All arrays that a step keeps for the next one, by name. Copies of them are an exact checkpoint."""
         return {**self.network.arrays(), **self.optimizer.arrays()}
 
     def on(self, ops: Ops, arrays: Mapping[str, Any], training: bool = True) -> Step:
-        """The same step with these kernels on these arrays; this one is left as it is."""
+        """A twin of the step, with these kernels on these arrays. The step itself is not changed."""
         network = self.network.on(ops, arrays, training)
         optimizer = self.optimizer.on(network, arrays) if training else self.optimizer
         metrics = tuple(map(twin_of, self.metrics))
         return replace(self, network=network, loss=self.loss.on(ops), optimizer=optimizer, metrics=metrics)
 
     def training(self, ops: Ops, arrays: Mapping[str, Any]) -> Callable[[int], None]:
-        """`train` with these kernels on these arrays, which have the data among them."""
+        """`train` with these kernels on these arrays, which include the data."""
         return partial(self.on(ops, arrays).train, arrays)
 
     def evaluation(self, ops: Ops, arrays: Mapping[str, Any]) -> Callable[[int], None]:
-        """`evaluate` with these kernels on these arrays, which have the data among them."""
+        """`evaluate` with these kernels on these arrays, which include the data."""
         return partial(self.on(ops, arrays, training=False).evaluate, arrays)
 
     def settings(self) -> tuple[Any, ...]:
-        """All that is a plain number in a recorded step: programs are made anew after any of it has changed."""
+        """All plain values that a recorded step contains. After one of them has changed, the step is recorded anew."""
         parts = (*self.network.layers, self.loss, self.optimizer, *self.metrics)
         return (*settings(*parts), self.depth, self.network.threads)
 
@@ -106,19 +106,19 @@ class Step:
 
     @property
     def names(self) -> list[str]:
-        """What an epoch adds up: the loss, then each metric."""
+        """The names of the sums of an epoch: the loss, then each metric."""
         return ["loss", *(metric.name for metric in self.metrics)]
 
     def shapes(self, outputs: int) -> list[tuple[int, ...]]:
-        """The shapes of these sums."""
+        """The shapes of these sums, for so many outputs."""
         return [(1,), *(metric.shape(outputs) for metric in self.metrics)]
 
     def size(self, outputs: int) -> int:
-        """How many sums there are."""
+        """The number S of all sums together."""
         return sum(map(math.prod, self.shapes(outputs)))
 
     def parts(self, sums: Any, outputs: int) -> list[Any]:
-        """The sums (S,), an array or a symbol, as one part for the loss and one for each metric."""
+        """Views of the sums (S,), an array or a symbol: one for the loss and one for each metric."""
         parts, start = [], 0
         for name, shape in zip(self.names, self.shapes(outputs)):
             parts.append(view(sums, name, start, shape))
@@ -126,7 +126,7 @@ class Step:
         return parts
 
     def merged(self, sums: Sequence[np.ndarray], outputs: int) -> np.ndarray:
-        """The sums (S,) of all rows, from those of the parts of which they are made."""
+        """The sums (S,) over all rows, from the sums (S,) over each group of rows."""
         total, *others = sums
         for more in others:
             mine, its = self.parts(total, outputs), self.parts(more, outputs)
@@ -135,14 +135,17 @@ class Step:
         return total
 
     def values(self, sums: np.ndarray, rows: int, outputs: int) -> dict[str, float]:
-        """The sums (S,) of so many rows -> loss and metrics by name."""
+        """The sums (S,) over so many rows -> the loss and the metrics, by name."""
         loss, *others = self.parts(sums, outputs)
         found = {"loss": float(loss[0]) * self.loss.per_sample(outputs) / rows}
         return found | {metric.name: metric.value(part) for metric, part in zip(self.metrics, others)}
 
 
 def from_logits(network: Sequential, loss: Loss) -> tuple[Loss, int]:
-    """The loss as it is computed, and how many layers come before it; ValueError for outputs that it cannot teach."""
+    """The loss to compute, from logits where possible, and the number of layers before it.
+
+    ValueError if the network's last layer does not fit the loss.
+    """
     last, depth = network.layers[-1], len(network.layers)
     kind, link = type(loss).__name__, loss.link
     if network.outputs == 1 and (loss.target == "class" or isinstance(last, Softmax)):
@@ -159,13 +162,13 @@ def from_logits(network: Sequential, loss: Loss) -> tuple[Loss, int]:
         raise ValueError(f"{kind}(from_logits=True) {what} from the network's end")
     if isinstance(last, link):
         if type(loss).kernel not in (BinaryCrossEntropy.kernel, CategoricalCrossEntropy.kernel):
-            return loss, depth  # its own formula may know probabilities only
+            return loss, depth  # a user's own formula may expect probabilities
         stable = copy.copy(loss)
         stable.from_logits = True
         return stable, depth - 1
     strange: tuple[type, ...] = (Dense, ReLU, Identity, Softplus, Tanh)
     if loss.target == "class":
-        strange += (Sigmoid, TanhOffset)  # to have every output go to 1 is the least such loss
+        strange += (Sigmoid, TanhOffset)  # the loss would be least with every output at 1
     if not loss.from_logits and isinstance(last, strange):
         each = isinstance(last, (Sigmoid, TanhOffset))
         wanted = "probabilities that sum to 1" if each else "probabilities"

@@ -1,4 +1,4 @@
-"""Many steps: epochs over rows in batches, run by the device as a program, many epochs at a time."""
+"""Many steps: epochs over all rows in batches. The device runs them as a program, many epochs at a time."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from .devices import Arena, Recorder, Symbol
 from .programs import NOT_RECORDED, Kept, Program
 from .step import Step
 
-LONGEST_CALL = 0.2  # seconds that the device may be out of Python: so that Ctrl-C and the bar are not kept waiting
-MOST_INDICES = 200_000  # in the order of rows of several epochs, which are drawn together
+LONGEST_CALL = 0.2  # seconds that the device may run without Python: Ctrl-C and the progress bar wait that long
+MOST_INDICES = 200_000  # of rows, in the order of the epochs of a window
 
 
 class EagerWarning(UserWarning):
-    """A step could not be recorded; training is right, but not fast."""
+    """A step could not be recorded: the results are the same, but training is slow."""
 
 
 class Steps:
-    """A step over x (N, inputs), target (N, outputs) in batches, an epoch or many at a time.
+    """Runs a step over x (N, inputs), target (N, outputs) in batches, one epoch or many at a time.
 
-    The program comes from `kept`, if there is one for such steps, and `close` gives it back.
+    The program comes from `kept` if there is one that fits; `close` puts it back there.
     """
 
     def __init__(
@@ -34,9 +34,9 @@ class Steps:
         self.rows, self.device = len(x), step.network.backend
         self.batch = min(batch_size, self.rows)
         self.per_epoch, self.rest = -(-self.rows // self.batch), self.rows % self.batch
-        self.window = max(1, min(epochs, MOST_INDICES // self.rows))  # epochs whose order is drawn at once
+        self.window = max(1, min(epochs, MOST_INDICES // self.rows))  # number of epochs whose order is drawn at once
         self.order = np.zeros((self.window, self.rows), np.int64)
-        order = self.order.reshape(-1)  # as the steps read it
+        order = self.order.reshape(-1)  # flat, as the kernels read it
         if not self.device.in_main_memory:
             order = self.device.zeros(order.size, np.int64)
         self.data = {"x": x, "target": target, "order": order}
@@ -45,11 +45,11 @@ class Steps:
         self.made_of = step.settings(), {name: id(array) for name, array in step.arrays().items()}
         self.program = self._program(step, how)
         self.history = np.full((self.window, len(self.program.sums)), np.nan)  # the finished epochs' sums
-        self.before = 0  # epochs that have been made before this window
-        self.pace = 1.0  # steps that a call may take
+        self.before = 0  # the number of epochs before this window
+        self.pace = 1.0  # the most steps in the next call of the replay
 
     def _program(self, step: Step, how: str) -> Program:
-        """The program that was kept for such steps, if all that it was made of is as it was, or a new one."""
+        """The program kept for such steps, if the step's settings and arrays have not changed; or else a new one."""
         kept = self.kept.take(self.key)
         if kept and kept[0] == self.made_of:
             return kept[1]
@@ -71,8 +71,8 @@ class Steps:
     # ---- a window of epochs -------------------------------------------------------------------------------------
 
     def start(self, epochs: int, shuffles: np.random.Generator | None, before: int = 0) -> None:
-        """Draw the order of rows for the next epochs, at most `window` of them; so many have been made before."""
-        self.history[...] = np.nan  # of epochs that have not been finished
+        """Draw the order of rows for the next epochs, at most `window` of them, after `before` earlier epochs."""
+        self.history[...] = np.nan  # NaN marks epochs that have not been finished
         self.epochs, self.done, self.before = epochs, 0, before
         order = self.order[:epochs]
         order[...] = np.arange(self.rows)
@@ -83,9 +83,9 @@ class Steps:
         self.program.start(self.data)
 
     def calls(self, epochs: int) -> Iterator[tuple[int, int, int]]:
-        """Run so many of the window's epochs, in calls of at most LONGEST_CALL seconds.
+        """Run so many of the window's epochs, in calls of the replay that take about LONGEST_CALL seconds each.
 
-        Yields of each call its first step, the step that it came to, and the one that it was to come to.
+        Yields for each call its first step, the step at which it stopped, and the step at which it should stop.
         """
         last = self.done + epochs * self.per_epoch
         while self.done < last:
@@ -103,7 +103,7 @@ class Steps:
 
 
 def culprit(step: Step, arena: Arena) -> str:
-    """The layer, loss, metric or optimizer that cannot work with symbols: each is tried, in the order of a step."""
+    """The name of the layer, loss, metric or optimizer that cannot be recorded: each is tried, in a step's order."""
     symbols = arena.symbols()
     twin = step.on(Recorder(arena.device.ops, arena.dtype), symbols)
     layers = twin.network.layers[: twin.depth]

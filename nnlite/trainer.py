@@ -1,4 +1,4 @@
-"""The trainer: batches through the network, the loss, back again, and a step of the optimizer."""
+"""The trainer: it takes batches through the network and the loss, and back, and moves the parameters."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ from .step import Step, from_logits
 class Trainer:
     """Trains a network on arrays by gradient descent on batches.
 
-    `loss`, `optimizer` and `metrics` are objects or lower-case names; the optimizer defaults to SGD(lr=0.01). A network
-    that ends in Softmax under categorical cross-entropy, or in Sigmoid under binary, is trained from the values before
-    it, which is the same function, but stable. Shuffles come from the network's seed. A step is recorded once and run
-    by the device; replay="eager" makes every step in Python, and on cupy "graph" and "persistent" force one of its two
-    ways. After a fit, `print(trainer.tape)` shows the step, `trainer.plan()` how it was run.
+    `loss`, `optimizer` and `metrics` are objects or lower-case names; the default optimizer is SGD(lr=0.01). If the
+    network ends in Softmax and the loss is categorical cross-entropy, or in Sigmoid and binary cross-entropy, it is
+    trained from the logits: the same function, but numerically stable. Shuffles come from the network's seed. A step is
+    recorded once, and the device replays it. replay="eager" makes every step in Python; on cupy, "graph" and
+    "persistent" choose one of its two ways of replay. After a fit, `print(trainer.tape)` shows the step, and
+    `trainer.plan()` tells how the device ran it. ValueError for a network that does not fit the loss or a metric.
 
     >>> x, y = nl.datasets.logic_gate("and")
     >>> trainer = nl.Trainer(nl.mlp([2, 1], output="sigmoid", device="numpy"), loss="mse", optimizer=nl.SGD(lr=5.0))
@@ -62,16 +63,16 @@ class Trainer:
         if self.replay != "eager":
             network.backend.refuse(self.replay)
         self.history = History()
-        self.tape: Tape | None = None  # what the last fit replayed; None before, and if it could not be recorded
+        self.tape: Tape | None = None  # of the last fit; None before any fit, or if the step was not recorded
         self._plan = "nothing has been trained yet"
         self._kept = Kept()  # programs of earlier fits
         self._shuffles = np.random.Generator(np.random.PCG64(network.seed))
 
-    # What it is made of may be replaced between fits, with what a new Trainer would make of it.
+    # Loss, optimizer and metrics may be replaced between fits. The effect is that of a new Trainer.
 
     @property
     def loss(self) -> Loss:
-        """The loss as it is computed: before an activation that it has inside, from logits."""
+        """The loss that is computed, from logits if it computes the last activation inside."""
         return self._loss
 
     @loss.setter
@@ -92,7 +93,7 @@ class Trainer:
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """The metrics, those whose meaning follows the loss as it makes them."""
+        """The metrics; a name such as "accuracy" stands for the metric that fits the loss."""
         return self._metrics
 
     @metrics.setter
@@ -102,7 +103,7 @@ class Trainer:
         self._asked, self._metrics = tuple(metrics), tuple(chosen(metrics, self.loss, self.network))
 
     def plan(self) -> str:
-        """How the device ran the steps of the last fit, and why so."""
+        """How the device ran the steps of the last fit, and the reason."""
         return self._plan
 
     def __getstate__(self) -> dict[str, Any]:
@@ -111,7 +112,10 @@ class Trainer:
     # ---- one step -----------------------------------------------------------------------------------------------
 
     def step(self, x: Any, y: Any) -> float:
-        """One step of gradient descent on x (N, inputs), y (N, outputs) or (N,); returns the loss before the update."""
+        """One step of gradient descent on x (N, inputs), y (N, outputs) or (N,); returns the loss before the update.
+
+        DivergedError if the loss or a parameter is no longer finite.
+        """
         with _quiet(), self.network.backend.explained():
             x, target = self._data(x, y)
             before = self.network.parameters.copy()
@@ -123,7 +127,7 @@ class Trainer:
         return loss
 
     def _step(self) -> Step:
-        """What a step consists of now: the network may have moved, and attributes may have been set."""
+        """A new step: since the last, the network may have moved to another device, or attributes may have changed."""
         self.optimizer.bind(self.network)
         return Step(self.network, self.loss.on(self.network.ops), self.optimizer, self.metrics, self.depth)
 
@@ -139,16 +143,17 @@ class Trainer:
         validation_data: tuple[Any, Any] | None = None,
         progress: bool = True,
     ) -> History:
-        """Train on x (N, inputs) and y (N, outputs), numbers (N,) for one output, or integer labels (N,) for several.
+        """Train on x (N, inputs) and y: (N, outputs), numbers (N,) for one output, or integer labels (N,) for several.
 
-        Every epoch sees every row once, in a new order if `shuffle`; the last batch may be short. The history has the
-        mean loss and the metrics over the epoch's rows as they were trained, and "val_…" of `validation_data` after
-        each epoch. `progress` shows a bar on stderr. DivergedError when loss or parameters stop being finite.
+        Every epoch uses every row once, in a new order if `shuffle`; the last batch may be shorter than `batch_size`.
+        For each epoch, the history has the mean loss and the metrics, taken from each batch before its update, and as
+        "val_…" those of `validation_data` (x, y) after the epoch. `progress` shows a bar on stderr. DivergedError if
+        the loss or a parameter is no longer finite; ValueError or TypeError for data that do not fit.
 
-        A numpy.memmap that fits into half of the free memory trains as a plain array does. A larger one, and arrays
-        that do not fit onto a GPU, are taken in chunks whose rows come from all over the data in every epoch (of a
-        file, in blocks of 64 KiB). Chunks of your own, without y, are an iterable of pairs (x, y), or a function that
-        makes one for each epoch: rows are then shuffled within a chunk only, so each should have rows of every kind.
+        A numpy.memmap that fits into half of the free memory is used as a plain array. Larger ones, and arrays that do
+        not fit onto a GPU, are taken in chunks; each epoch mixes the rows of each chunk from all over the data (from a
+        file, in blocks of 64 KiB). x may also be your own chunks, without y: an iterable of pairs (x, y), or a function
+        that returns one for each epoch. Rows are then shuffled only within a chunk, so mix them before.
         """
         epochs, batch_size = gate.integer(epochs, "epochs", least=0), gate.integer(batch_size, "batch_size")
         backend = self.network.backend
@@ -157,7 +162,7 @@ class Trainer:
             if chunks is None:
                 x, target = self._data(x, y)
         validation = None if validation_data is None else self._validation(validation_data)
-        self.history = history = History()  # of this fit, also if another one begins in another thread
+        self.history = history = History()  # this fit's own, in case another thread begins a fit
         if epochs == 0:
             return history
         shuffles = self._shuffles if shuffle else None
@@ -173,17 +178,20 @@ class Trainer:
         return history
 
     def evaluate(self, x: Any, y: Any, batch_size: int | None = None) -> dict[str, float]:
-        """The loss and the metrics over these rows, without training: {"loss": …, "accuracy": …}."""
+        """The loss and the metrics over x (N, inputs) and y, without training: {"loss": …, "accuracy": …}.
+
+        At most `batch_size` rows are computed at once. ValueError or TypeError for data that do not fit.
+        """
         most = None if batch_size is None else gate.integer(batch_size, "batch_size")
         with _quiet(), self.network.backend.explained():
             return self._evaluate(*self._data(x, y), most)
 
     def _evaluate(self, x: Any, target: Any, most: int | None = None) -> dict[str, float]:
-        """`evaluate` of x (N, inputs), target (N, outputs) that have passed the gate, at most so many rows at once."""
+        """`evaluate` for x (N, inputs), target (N, outputs) that have passed the gate, at most `most` rows at once."""
         step, columns = self._step(), target.shape[1]
         sums: list[np.ndarray] = []  # of each block
         if not self._evaluation(step, columns)({"x": x, "target": target}, len(x), most, sums):
-            # The loss is not finite, where a program stops; the metrics are of all rows all the same.
+            # A program stops when the loss is not finite, but the metrics must cover all rows.
             zeros, arrays = self.network.backend.zeros, {"x": x, "target": target} | step.arrays()
             arrays |= {"position": zeros(1, np.int64), "sums": zeros(step.size(columns), np.float64)}
             step.evaluation(self.network.ops, arrays)(len(x))
@@ -191,7 +199,7 @@ class Trainer:
         return step.values(step.merged(sums, columns), len(x), columns)
 
     def _evaluation(self, step: Step, columns: int) -> Sweep:
-        """What evaluates, recorded anew after something in the step has changed."""
+        """The sweep that evaluates; it is recorded anew after a setting or an array of the step has changed."""
         arrays = {name: array for name, array in self.network.arrays().items() if name != "gradients"}
         made_of = step.settings(), {name: id(array) for name, array in arrays.items()}
         kept = self._kept.take("evaluation")
@@ -206,14 +214,14 @@ class Trainer:
     # ---- what goes in, and what went wrong -------------------------------------------------------------------------
 
     def _data(self, x: Any, y: Any, names: tuple[str, str] = ("x", "y")) -> tuple[Any, Any]:
-        """x (N, inputs), y -> both through the gate, y as (N, outputs)."""
+        """Put x (N, inputs) and y through the gate -> x (N, inputs), target (N, outputs)."""
         net = self.network
         names_of_columns = net.columns or gate.columns_of(x)
         x = net.samples(x, names[0])
         target = gate.targets(y, (len(x), net.outputs or 0), net.backend, net.dtype, self.loss.target, names[1])
         for metric in self.metrics:
             metric.check(target, names[1])
-        net.columns = names_of_columns  # not of data that were refused
+        net.columns = names_of_columns  # at the end, so that refused data do not set them
         return x, target
 
     def _validation(self, data: Any) -> tuple[Any, Any]:
@@ -226,5 +234,5 @@ class Trainer:
 
 
 def _quiet() -> np.errstate:
-    """NumPy's warnings of overflow are silenced in training: what stops being finite ends in a DivergedError."""
+    """Silences NumPy's warnings during training: numbers that are not finite lead to a DivergedError instead."""
     return np.errstate(over="ignore", invalid="ignore", divide="ignore")

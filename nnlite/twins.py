@@ -1,6 +1,6 @@
-"""Twins: copies of layers, losses and metrics that leave no trace in the originals; and what these are made of.
+"""Twins: copies of layers, losses and metrics that work without changing the originals; and the originals' settings.
 
-A recorded program has the plain numbers among a part's attributes in it: it is out of date once one has changed.
+A recorded program contains the plain numbers among a part's attributes. It is out of date once one has changed.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import numpy as np
 
 T = TypeVar("T")
 PLAIN = {bool, int, float, complex, str, bytes, type(None)}
-INSIDE = (list, tuple, dict, set)  # which may change, or have in them what changes
+INSIDE = (list, tuple, dict, set)  # their contents may change
 
 
 def twin_of(part: T, layer: type | tuple[()] = (), without: Iterable[str] = ()) -> T:
-    """A copy of a layer, a loss, …, that may work without a trace in the original: lists and layers in it are copies.
+    """A copy of a layer, a loss or a metric that can work without changing the original.
 
-    Arrays and other objects are shared.
+    Lists, dicts, sets and layers in its attributes are copied; arrays and other objects are shared.
     """
     twin = object.__new__(type(part))
     vars(twin).update({name: _unshared(value, layer) for name, value in vars(part).items() if name not in without})
@@ -37,10 +37,10 @@ def _unshared(value: Any, layer: type | tuple[()]) -> Any:
 
 
 def settings(*parts: Any) -> tuple[Any, ...]:
-    """The attributes of these layers, losses, …: a recorded program may have the numbers among them in it.
+    """The attributes of these layers, losses, and so on. A recorded program may contain the numbers among them.
 
-    Those that a part's class names in `in_arrays` lie in an array, from which its program reads them. (A class made
-    from it may have a rule of its own, which does not.)
+    Attributes that a part's class names in `in_arrays` are left out, since the program reads them from an array. A
+    subclass does not inherit this list: its own rule may use such an attribute as a plain number.
     """
     found = []
     for part in parts:
@@ -50,19 +50,19 @@ def settings(*parts: Any) -> tuple[Any, ...]:
             if name not in elsewhere:
                 if type(value) in PLAIN:
                     plain[name] = value
-                elif not _is_array(value):  # such as what a forward of one's own has kept
+                elif not _is_array(value):  # arrays are left out, such as those that a user's forward has kept
                     plain[name] = _frozen(value)
         found.append((type(part), plain))
     return tuple(found)
 
 
 def changeable(part: Any) -> bool:
-    """Whether something in its attributes may change without an attribute being set."""
+    """Whether an attribute is a list, dict or the like, whose contents may change without the attribute being set."""
     return any(isinstance(value, INSIDE) for name, value in vars(part).items() if name not in ("shapes", "state"))
 
 
 def _frozen(value: Any) -> Any:
-    """Something that is equal as long as the value is, and keeps no array."""
+    """A stand-in that compares equal as long as the value has not changed, and that keeps no array alive."""
     if type(value) in PLAIN or isinstance(value, np.generic):
         return value
     if _is_array(value):
@@ -81,7 +81,7 @@ def _is_array(value: Any) -> bool:
 
 
 class Itself:
-    """Equal to the same object only, whatever that takes for equal."""
+    """Compares equal only for the very same object, even if that object has an `==` of its own."""
 
     def __init__(self, value: Any) -> None:
         self.value = value

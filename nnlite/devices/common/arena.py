@@ -1,6 +1,6 @@
 """The arena: the memory that a tape works on, in named segments such as the parameters.
 
-One segment holds the results within a step; there the space of a result is used again once nothing reads it any more.
+One segment holds the results within a step. There, the space of a result is used again when its lifetime is over.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy.typing as npt
 from .kernel import Kernels
 from .recording import Row, Symbol, Tape
 
-ALIGNMENT = 64  # bytes: a cache line, and a vector
-DATA = ("x", "target", "order", "answer")  # segments of any size, each time of another place: what a user hands over
+ALIGNMENT = 64  # bytes: one cache line, and the widest vector
+DATA = ("x", "target", "order", "answer")  # the user's arrays: size and address may change at each use
 
 
 class Host(Protocol):
-    """What is asked of the device on which an arena lies, which is a `Device`."""
+    """The part of a `Device` that its arenas use."""
 
     ops: Kernels
 
@@ -30,21 +30,21 @@ class Host(Protocol):
 
 
 class Arena:
-    """The memory of tapes: segment name -> array. Symbols of all segments but "results" know their place already."""
+    """The memory of tapes: segment name -> array. `place` gives results their places; other symbols have theirs."""
 
     def __init__(self, device: Host, dtype: npt.DTypeLike, segments: Mapping[str, Any]) -> None:
         self.device, self.dtype = device, dtype
         self.segments = dict(segments)
         for name, array in self.segments.items():
-            if not array.flags.c_contiguous:  # its numbers are found by their distance from its start
+            if not array.flags.c_contiguous:  # views are made by the distance from its start
                 raise ValueError(f"{name} must be an array in C order, not one of strides {array.strides}")
 
     def place(self, segment: str, *tapes: Sequence[tuple[Row, int]]) -> int:
-        """Give every result of this segment a place in it; tapes run one after the other, so they share the space.
+        """Give every result of this segment a place in it. Tapes run one after the other, so they share the space.
 
-        Each row comes with the time at which it runs: rows of one time may run together and share nothing. Every result
-        gets whole vectors, and its `room` says how many numbers that is. Returns how many they need in all, which are
-        reserved.
+        Each call comes with the time at which it runs. Calls of the same time may run together, so their results share
+        no space. Every result gets whole vectors; its `room` is the number of elements in them. Reserves the memory for
+        all results, and returns their number of elements.
         """
         itemsize = np.dtype(self.dtype).itemsize
         size = max(_place_results(rows, itemsize, segment) for rows in tapes)
@@ -52,7 +52,7 @@ class Arena:
         return size
 
     def reserve(self, segment: str, size: int) -> Any:
-        """A segment of at least so many numbers."""
+        """A segment with room for at least `size` elements; an existing one is kept if it is large enough."""
         if segment not in self.segments or len(self.segments[segment]) < size:
             self.segments[segment] = self.device.zeros(max(size, 1), self.dtype)
         return self.segments[segment]
@@ -62,24 +62,24 @@ class Arena:
         return {name: Symbol(name, a.shape, a.dtype, name, 0) for name, a in self.segments.items()}
 
     def view(self, symbol: Symbol) -> Any:
-        """The array that a symbol stands for. Data are taken whole: they may have other rows than when it was made."""
+        """The array that a symbol stands for. Data are taken whole, since their number of rows may have changed."""
         if symbol.segment in DATA:
             return self.segments[symbol.segment]
         start = symbol.offset or 0
         return self.segments[symbol.segment].reshape(-1)[start : start + symbol.size].reshape(symbol.shape)
 
     def address(self, symbol: Symbol) -> int:
-        """Where in the device's memory it begins."""
+        """The address in the device's memory at which the symbol's array begins."""
         return self.device.address(self.segments[symbol.segment]) + (symbol.offset or 0) * symbol.dtype.itemsize
 
     @property
     def bytes(self) -> int:
-        """How much memory the results take, and what threads keep for themselves."""
+        """The memory, in bytes, of the results and of the arrays that belong to single threads."""
         return sum(int(self.segments[name].nbytes) for name in ("results", "tile", "shares") if name in self.segments)
 
 
 def _place_results(rows: Sequence[tuple[Row, int]], itemsize: int, segment: str) -> int:
-    """Offsets for the results of this segment, first fit; returns how many elements they need in all."""
+    """Set the offsets of this segment's results, by first fit; returns the number of elements that they need."""
     unit = ALIGNMENT // itemsize
     last_use = {id(operand): time for row, time in rows for operand in (*row.operands, *row.results)}
     taken: list[tuple[int, int, int]] = []  # (start, stop, time of the last use), sorted

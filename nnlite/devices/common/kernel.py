@@ -1,12 +1,12 @@
-"""What a kernel is: a small pure function on arrays, with one line that names the shapes going in and coming out.
+"""Kernels: small pure functions on arrays, each with one line that names the shapes of its operands and results.
 
     @kernel("x (N,K), W (K,M), b (M) -> y (N,M)", product="x W", columns="M")
     def linear(x, W, b): ...
 
-Equal letters are equal sizes. N stands for rows each of which is computed without a look at the others, so that threads
-may share them out; rows that meet have another letter. A name without parentheses is a plain number; if it is a letter,
-it is that size. A result with the name of an operand is that operand, written in place. Shapes are checked, results
-reserved and kernels tested from this one line. What else a device has to know of a kernel follows it.
+Equal letters are equal sizes. N stands for rows that are computed independently of each other, so that threads may
+divide them; rows that are not independent have another letter. A name without parentheses is a plain number; if it is
+a letter, it is that size. A result with the name of an operand is that operand, written in place. This one line serves
+to check shapes, reserve results and test kernels. Further facts that a device must know follow it as keywords.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Signature:
 
     @classmethod
     def parse(cls, text: str) -> Signature:
-        """Read `"x (N,K), scale -> y (N,K)"`."""
+        """Read a text such as `"x (N,K), scale -> y (N,K)"`; ValueError if it is not understood."""
         left, arrow, right = text.partition("->")
         if not arrow:
             raise ValueError(f"a kernel's signature needs '->' between operands and results, not {text!r}")
@@ -53,7 +53,7 @@ class Signature:
 
     @cached_property
     def fresh(self) -> list[str]:
-        """Results that have to be reserved: those that are not operands written in place."""
+        """Results for which memory is reserved: those that are not operands written in place."""
         return [name for name in self.results if name not in self.operands]
 
     @cached_property
@@ -104,16 +104,16 @@ def _terms(text: str, signature: str) -> dict[str, tuple[str, ...] | None]:
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
-    """A formula, its signature, and what a device may make of it."""
+    """A formula, its signature, and the facts that let a device run it fast."""
 
     formula: Callable[..., Any]
     signature: Signature
-    elementwise: bool = False  # number by number: loops see flat arrays, and may run on to the end of a vector
-    product: str = ""  # the matrix product in it, such as "x W" or "dy Wᵀ"
-    columns: str = ""  # the size that threads may share out although rows meet
-    begins: str = ""  # the operand of which a batch is some rows, from a place on that only a step knows
-    numbered: bool = False  # whether what it makes depends on which row of the batch it is
-    with_sgd: str = ""  # the name of the kernel that does this and the step of plain gradient descent at once
+    elementwise: bool = False  # loops get flat arrays, and may run on to the end of a vector
+    product: str = ""  # the matrix product that it contains, such as "x W" or "dy Wᵀ"
+    columns: str = ""  # the letter of the size that threads may divide although the rows are not independent
+    begins: str = ""  # the operand from which a batch takes rows, from a position that is known only in a step
+    numbered: bool = False  # whether the result depends on the row's number in the batch
+    with_sgd: str = ""  # the name of the kernel fused from this one and the step of plain gradient descent
 
     def __post_init__(self) -> None:
         named = ("__module__", "__name__", "__qualname__", "__doc__")
@@ -123,7 +123,7 @@ class Kernel:
         return self.formula(*operands)
 
     def __reduce__(self) -> str:
-        return self.formula.__qualname__  # a copy, also in another process, is what has this name in its module
+        return self.formula.__qualname__  # a copy, also in another process, is the kernel of this name in its module
 
     @property
     def name(self) -> str:
@@ -131,12 +131,12 @@ class Kernel:
 
     @property
     def own(self) -> bool:
-        """Whether it is a user's own, and not one of nnlite's."""
+        """Whether it is a user's own kernel, and not one of nnlite's."""
         return not self.formula.__module__.startswith(f"{__package__}.")
 
     @property
     def sums(self) -> bool:
-        """Whether it adds up something over the rows, in place: a bias's gradient, a loss, a metric."""
+        """Whether it sums over the rows, in place: a bias's gradient, a loss or a metric."""
         letters = self.signature.operands
         read = {letter for name in self.signature.inputs for letter in letters[name] or ()}
         written = {letter for name in self.signature.in_place for letter in letters[name] or ()}
@@ -144,12 +144,12 @@ class Kernel:
 
     @property
     def counts(self) -> bool:
-        """Whether all its arrays hold one number: it counts, in whole numbers too."""
+        """Whether all its arrays hold a single number. Such a kernel is a counter, and may work on integers."""
         return all(letters in (None, ("1",)) for letters in self.signature.operands.values())
 
 
 def kernel_of(function: Any) -> Kernel:
-    """The kernel that a function of a device's table does: itself, or what is noted at it."""
+    """The kernel that a function of a device's table computes: the function itself, or its attribute `kernel`."""
     found = function if isinstance(function, Kernel) else getattr(function, "kernel", None)
     if not isinstance(found, Kernel):
         raise TypeError(f'{function!r} is no kernel: declare it with @nl.kernel("x (N,K) -> y (N,K)")')
@@ -157,13 +157,13 @@ def kernel_of(function: Any) -> Kernel:
 
 
 def kernel(signature: str, **facts: Any) -> Callable[[Callable[..., Any]], Kernel]:
-    """Declare a function as a kernel; its operands must be the function's parameters, in order.
+    """Declare a function as a kernel. The operands in `signature` must be the function's parameters, in order.
 
-    On numba a kernel is compiled, and what it takes from outside, such as a number of its module, is then a constant;
-    a later fit sees that it has changed, and compiles the kernel again. Compiled code does not look whether an index
-    lies within an array: Trainer(…, replay="eager") runs the formula in Python, which does, and NNLITE_CHECK_BOUNDS=1
-    in the environment compiles it with such checks. ValueError for a function that does not fit the signature, or that
-    was not written with def. facts: as the attributes of `Kernel`.
+    On numba a kernel is compiled. Values from outside the function, such as a number of its module, are constants in
+    the machine code; a later fit notices that they have changed, and compiles the kernel again. Compiled code does not
+    check whether an index lies within an array. Trainer(…, replay="eager") runs the formula in Python, which does, and
+    NNLITE_CHECK_BOUNDS=1 in the environment compiles it with such checks. `facts` are the attributes of `Kernel`, such
+    as elementwise=True. ValueError for a function that does not fit the signature, or was not written with def.
     """
     parsed = Signature.parse(signature)
 
@@ -182,7 +182,7 @@ def kernel(signature: str, **facts: Any) -> Callable[[Callable[..., Any]], Kerne
 
 
 def kernels_in(module: Mapping[str, Any]) -> dict[str, Kernel]:
-    """Every kernel among the names of a module, in the order in which it is written."""
+    """All kernels of a module, by name, in the order of the source."""
     return {name: kernel for name, kernel in module.items() if isinstance(kernel, Kernel)}
 
 
@@ -194,12 +194,12 @@ class Kernels:
             vars(self).update(table)
 
     def of(self, kernel: Kernel) -> Callable[..., Any]:
-        """What this device calls for a kernel: its own function where it has one, else the formula."""
+        """The function that this device calls for a kernel: its own if it has one, or else the formula."""
         found = vars(self).get(kernel.name)
         return found if found is not None and kernel_of(found) is kernel else kernel
 
     def call(self, kernel: Kernel, *operands: Any) -> Any:
-        """Call a kernel that is in no table: a user's own. ValueError where shapes are not as its signature says."""
+        """Call a user's own kernel, which is in no table; ValueError for shapes that do not fit its signature."""
         signature, name = kernel_of(kernel).signature, kernel.name
         sizes = signature.sizes(operands, name)
         answer = kernel(*operands)

@@ -1,8 +1,9 @@
-"""Lines: a row of a tape as integers, for a table that compiled code reads.
+"""Lines: a call of a tape as integers, for a table that compiled code reads.
 
-A line is what to call, then the operands: results first, then what is written in place, then what is only read. An
-array is its address and its sizes, a number the bits of a float64, a size itself. Loops that can be told to do a part
-of their work take, last, from where to where; those that must know where in the batch they are, the first row.
+The first word of a line is the function to call. Its operands follow: results first, then the operands written in
+place, then those that are only read. An array is its address and its sizes, a plain number is the bits of a float64,
+and a size is itself. A loop that can compute a part of its columns takes two more words, the start and the end of the
+part. A loop that must know its place in the batch takes one more, the number of its first row.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ WHOLE = {"N", "key"}  # operands of nnlite's own kernels that are whole numbers
 
 
 class Line(NamedTuple):
-    """The words after the first of a line, what each operand is, and at which word of the line an operand begins."""
+    """The words of a line after the first, the kind of each operand, and the word at which each operand begins."""
 
     words: list[int]
     kinds: tuple[str, ...]  # an array's dtype and number of axes, such as "f4_2"; "number"; "size"
@@ -28,7 +29,7 @@ class Line(NamedTuple):
 
 
 class Share(NamedTuple):
-    """What one of several workers has of a row: the row for its part of the rows, or else a range of a size."""
+    """One worker's slice of a call: the call for its rows, or else the whole call and a range of columns."""
 
     row: Row
     part: tuple[int, int] | None
@@ -43,9 +44,10 @@ def line(
     first: int = 0,
     length: int = 0,
 ) -> Line:
-    """A row, of symbols or of arrays, as a line.
+    """A call, with symbols or with arrays, as a line.
 
-    `letters`: kernel -> the size of which it makes a `part`, or all of it. length: arrays as so many numbers.
+    `letters` maps a kernel to the letter of the size of which it computes only `part`, or all of it for None. `first`
+    is the number of its first row in the batch. With a `length`, every array is flat and has so many elements.
     """
     words: list[int] = []
     kinds: list[str] = []
@@ -70,27 +72,27 @@ def line(
 
 
 def operands(row: Row) -> dict[str, Any]:
-    """Name -> operand in the order of a line."""
+    """Name -> operand or result, in the order of a line."""
     signature = row.kernel.signature
     named = dict(zip(signature.operands, row.operands)) | dict(zip(signature.fresh, row.results))
     return {name: named[name] for name in (*signature.fresh, *signature.in_place, *signature.inputs)}
 
 
 def sizes(row: Row) -> Mapping[str, int]:
-    """Letter -> size of a row's operands."""
+    """Letter -> size, from a call's operands."""
     return row.kernel.signature.sizes(row.operands)
 
 
 def is_array(operand: Any) -> bool:
-    """Whether it is an array, or the symbol of one, and not a plain number."""
+    """Whether an operand is an array or the symbol of one, and not a plain number."""
     return getattr(operand, "ndim", 0) > 0
 
 
 def number(row: Row, name: str, given: Any) -> int | float:
-    """A plain number of any type as what compiled code gets: an int for a whole number, else a float.
+    """A plain number of any type in the form that compiled code gets: an int for a whole number, or else a float.
 
-    Kernels of nnlite's own know what to expect: a float, if it is no size and no key. NotRecordableError for what is no
-    real number, and for a whole one of more than 64 bits.
+    For nnlite's own kernels, every number is a float unless it is a size or a key. NotRecordableError for a value that
+    is not a real number, or a whole number that does not fit into 64 bits.
     """
     value: Any = given.item() if isinstance(given, (np.generic, np.ndarray)) and given.ndim == 0 else given
     if not isinstance(value, numbers.Real):
@@ -105,7 +107,7 @@ def number(row: Row, name: str, given: Any) -> int | float:
 
 
 def share_of(step: Planned, worker: int, workers: int) -> Share | None:
-    """What this worker has to do of a planned row, or None if there is nothing for it."""
+    """This worker's slice of a planned call, or None if the slice is empty."""
     row = step.row
     first, stop = share(sizes(row).get(step.split, 1), worker, workers)
     if first == stop:
@@ -122,7 +124,7 @@ def share_of(step: Planned, worker: int, workers: int) -> Share | None:
 
 
 def share(size: int, worker: int, workers: int) -> tuple[int, int]:
-    """From where to where a worker's share of so many goes; whole vectors where there are many."""
+    """The start and end of a worker's slice of `size` elements; it has whole vectors if there are many elements."""
     unit = 16 if size >= 32 * workers else 1
     bounds = [min(size, -(-size * w // (workers * unit)) * unit) for w in (worker, worker + 1)]
     return bounds[0], size if worker == workers - 1 else bounds[1]

@@ -1,6 +1,6 @@
-"""What a type checker may know: arrays, and the kernels that a layer calls, a line each.
+"""Types for a type checker: arrays, and the kernels that a layer calls, one line each.
 
-`self.ops.taanh(x)` is found before it runs. Arrays may be NumPy's, CuPy's, or symbols that are only being recorded.
+So a type checker finds a misspelt `self.ops.taanh(x)` before it runs. Arrays may be NumPy's, CuPy's, or symbols.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from .kernel import Kernel
 
 
 class Array(Protocol):
-    """What nnlite asks of an array, wherever it lies."""
+    """The attributes of an array that nnlite uses, on any device."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -31,7 +31,7 @@ class Array(Protocol):
 
 
 class Ops(Protocol):
-    """The kernels of a device, of a recorder, or of a layer that is used alone; operands as in the reference."""
+    """The kernels of a device, a recorder, or a layer outside of any network, with the reference's operands."""
 
     def call(self, kernel: Kernel, *operands: Any) -> Any: ...
 

@@ -1,7 +1,7 @@
-"""Recording: one training step is written down as a tape, which a device then runs as often as asked.
+"""Recording: the calls of one step are written on a tape, which a device then replays many times.
 
-A `Recorder` stands in for a device's kernels. It computes nothing: a call reserves its results as symbols and writes
-one row, (kernel, operands, results). The rows are the `Tape`; printing it shows what a step does, a line a row.
+A `Recorder` takes the place of a device's kernels. It computes nothing: for each call of a kernel, it makes symbols for
+the results and writes one `Row` on the tape: kernel, operands, results. A printed tape shows one line for each call.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from .kernel import Kernel, Kernels, kernel_of
 
 
 class NotRecordableError(TypeError):
-    """Something other than a kernel wanted the numbers of an array that is only being recorded."""
+    """Code other than a kernel asked for the numbers of a symbol, which has none."""
 
 
 class Symbol:
-    """An array that will be: its shape, and the segment of the arena it lies in. It has no numbers yet."""
+    """Stands for an array while a step is recorded: a shape, and a segment of the arena, but no numbers."""
 
-    __array_ufunc__ = None  # NumPy's functions refuse it instead of taking it for an object
+    __array_ufunc__ = None  # so that NumPy's functions refuse it, instead of treating it as an object
 
     def __init__(
         self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike, segment: str, offset: int | None = None
     ) -> None:
         self.name, self.shape, self.dtype = name, shape, np.dtype(dtype)
         self.segment, self.offset = segment, offset  # offset in elements; None until the arena has placed it
-        self.room = 0  # how many numbers from its start on the arena has given to it alone; nothing to a part
+        self.room = 0  # elements that the arena reserved for it alone; 0 for a part of an array
 
     @property
     def size(self) -> int:
@@ -42,11 +42,11 @@ class Symbol:
         return len(self.shape)
 
     def part(self, name: str, start: int, shape: tuple[int, ...]) -> Symbol:
-        """A view of some of it, as of a layer's weights in all parameters."""
+        """A view of a part of it, such as a layer's weights within all parameters."""
         return Symbol(name, shape, self.dtype, self.segment, (self.offset or 0) + start)
 
     def rows(self, start: int, stop: int) -> Symbol:
-        """A view of some of its rows."""
+        """A view of its rows start … stop − 1."""
         width = self.size // self.shape[0]
         return self.part(self.name, start * width, (stop - start, *self.shape[1:]))
 
@@ -61,7 +61,7 @@ class Symbol:
 
 
 def view(flat: Any, name: str, start: int, shape: tuple[int, ...]) -> Any:
-    """A part of a flat array from `start` on, or of the symbol of one, where it gets this name."""
+    """A view of this shape in a flat array, from `start` on; for a symbol, a part with this name."""
     if isinstance(flat, Symbol):
         return flat.part(name, start, shape)
     return flat[start : start + math.prod(shape)].reshape(shape)
@@ -69,7 +69,7 @@ def view(flat: Any, name: str, start: int, shape: tuple[int, ...]) -> Any:
 
 @dataclass(frozen=True)
 class Row:
-    """One call of a kernel: operands in the order of its signature, symbols or plain numbers; the fresh results."""
+    """One call on a tape: operands (symbols or plain numbers) in the signature's order, and fresh results."""
 
     name: str
     kernel: Kernel
@@ -90,7 +90,7 @@ class Row:
 
 @dataclass
 class Tape:
-    """The rows of one step."""
+    """The calls of one step."""
 
     rows: list[Row] = field(default_factory=list)
 
@@ -102,7 +102,7 @@ class Tape:
 
 
 class Recorder:
-    """Stands where a device's kernels stand; every call becomes a row of `tape`."""
+    """Takes the place of a device's kernels, and writes every call on `tape`."""
 
     def __init__(self, kernels: Kernels, dtype: npt.DTypeLike) -> None:
         self._kernels, self._dtype = kernels, dtype
@@ -114,7 +114,7 @@ class Recorder:
         return lambda *operands: self._record(name, kernel, operands)
 
     def call(self, kernel: Kernel, *operands: Any) -> Any:
-        """Record a kernel that is in no table: a user's own, by a name that no kernel of the table has."""
+        """Record a call of a user's own kernel, under a name that no kernel of the table has."""
         name = kernel_of(kernel).name
         return self._record(f"own_{name}" if name in vars(self._kernels) else name, kernel, operands)
 

@@ -1,8 +1,8 @@
 """Every kernel once, as a plain NumPy formula: the reference that every device is tested against.
 
-Forward stands beside backward. Backward uses the saved output where it can, and is the product of dy with the
-Jacobian, never the Jacobian itself. CuPy arrays answer the same NumPy calls (NEP 13 and 18), so these formulas are
-also the fallback on a GPU. Shapes are settled before a kernel is called; nothing is checked here.
+Each backward follows its forward. It uses the saved output where possible, and computes the product of dy with the
+Jacobian without building the Jacobian. CuPy arrays accept the same NumPy calls (NEP 13 and 18), so these formulas also
+work on a GPU. Nothing is checked here: shapes are checked before a kernel is called.
 
 N rows (samples) · K inputs, classes or outputs · M outputs · P all parameters · d… gradient of the loss by …
 """
@@ -20,14 +20,14 @@ from .kernel import kernel, kernels_in
 
 @kernel("x (A,K), order (E), position (1), N -> y (N,K)", begins="order")
 def take_rows(x, order, position, N):
-    """The next N rows: those of the indices order[position : position + N]."""
+    """The next N rows: x[order[position : position + N]]."""
     start = int(position[0])
     return np.take(x, order[start : start + N], axis=0)
 
 
 @kernel("x (A,K), position (1), N -> y (N,K)", begins="x")
 def read_rows(x, position, N):
-    """The next N rows in the order in which they lie: x[position : position + N]."""
+    """The next N rows in the order of the data: x[position : position + N]."""
     start = int(position[0])
     return x[start : start + N].copy()
 
@@ -41,13 +41,13 @@ def write_rows(y, position, answer):
 
 @kernel("x (N,K) -> zeros (N)")
 def finite_rows(x):
-    """0 for a row of finite numbers, and NaN for any other: 0 · Σₖ xₖ."""
+    """0 for a row whose sum is finite, and NaN for any other: 0 · Σₖ xₖ."""
     return x.sum(axis=1) * x.dtype.type(0)
 
 
 @kernel("position (1), N -> position")
 def advance(position, N):
-    """N rows on, in place."""
+    """position ← position + N, in place."""
     position += N
 
 
@@ -82,7 +82,7 @@ def linear_backward_weights(dy, x, dW):
 
 @kernel("dy (N,M), db (M) -> db", columns="M", with_sgd="linear_backward_bias_sgd")
 def linear_backward_bias(dy, db):
-    """db = Σₙ dyₙ, written in place; summed in float64, since a long float32 sum loses digits."""
+    """db = Σₙ dyₙ, written in place; summed in float64, since a long sum in float32 loses digits."""
     db[...] = dy.sum(axis=0, dtype=np.float64)
 
 
@@ -91,7 +91,7 @@ def linear_backward_bias(dy, db):
 
 @kernel("x (N,K) -> y (N,K)", elementwise=True)
 def sigmoid(x):
-    """y = 1 / (1 + e⁻ˣ), with the exponent never positive, so that nothing overflows."""
+    """y = 1 / (1 + e⁻ˣ). The exponent is never positive, so that nothing overflows."""
     e = np.exp(-np.abs(x))
     return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
 
@@ -168,9 +168,10 @@ def softmax_backward(dy, y):
 
 @kernel("x (N,K), draws (1), key, rate -> y (N,K), mask (N,K)", numbered=True)
 def dropout(x, draws, key, rate):
-    """y = x · mask: 0 with probability `rate`, else 1 / (1 − rate); the mask of the draw number `draws` under this key.
+    """y = x · mask. The mask is 0 with probability `rate`, and 1 / (1 − rate) otherwise.
 
-    Each number is a hash of its place, so every device, and any share of the rows, draws the same.
+    `draws` is the number of masks drawn before, and `key` is the layer's own. Whether a number is dropped follows from
+    a hash of these and of its place in x, so every device, and every slice of the rows, gives the same mask.
     """
     seed = hash32(hash32((draws % 2**32).astype(np.uint32)) + np.uint32(key))  # (1,)
     bits = hash32(np.arange(x.size, dtype=np.uint32) + seed).reshape(x.shape)
@@ -185,13 +186,13 @@ def dropout_backward(dy, mask):
 
 
 def hash32(x):
-    """A number of 32 bits from another, as good as random (C. Wellons, "Prospecting for hash functions", 2018)."""
+    """Map 32-bit numbers to others that look random (C. Wellons, "Prospecting for hash functions", 2018)."""
     x = (x ^ (x >> 16)) * np.uint32(0x21F0AAAD)
     x = (x ^ (x >> 15)) * np.uint32(0xD35A2D97)
     return x ^ (x >> 15)
 
 
-# ---- losses: one value a sample, and scale times its gradient, from one pass ------------------------------------
+# ---- losses: one value for each sample, and scale times its gradient, from one pass -----------------------------
 
 
 @kernel("prediction (N,K), target (N,K), scale -> losses (N), dprediction (N,K)")
@@ -217,9 +218,9 @@ def mae(prediction, target, scale):
 
 @kernel("prediction (N,K), target (N,K), scale -> losses (N), dprediction (N,K)")
 def binary_cross_entropy(prediction, target, scale):
-    """ℓₙ = −1/K Σₖ t ln p + (1 − t) ln(1 − p); gradient (p − t) / (p (1 − p) K). ln is cut off at −100 (as PyTorch)."""
+    """ℓₙ = −1/K Σₖ t ln p + (1 − t) ln(1 − p); gradient (p − t) / (p (1 − p) K). ln is at least −100, as in PyTorch."""
     p, q = prediction, 1 - prediction
-    with np.errstate(divide="ignore"):  # ln 0 is what the cut-off is for
+    with np.errstate(divide="ignore"):  # ln 0 = −∞ becomes −100
         losses = -(target * np.maximum(np.log(p), -100) + (1 - target) * np.maximum(np.log(q), -100)).mean(axis=1)
     return losses, (p - target) / np.maximum(p * q, 1e-12) * (scale / p.shape[1])
 
@@ -247,7 +248,7 @@ def softmax_cross_entropy(logits, target, scale):
     return (target * (np.log(total) - z)).sum(axis=1), (e / total - target) * scale
 
 
-# ---- sums over an epoch, in float64 and in place: of the losses, and what metrics are made of ----------------------
+# ---- sums over an epoch, in float64 and in place: the losses, and the sums from which metrics are computed -----------
 
 
 @kernel("losses (N), total (1) -> total")
@@ -258,14 +259,14 @@ def add_losses(losses, total):
 
 @kernel("prediction (N,K), target (N,K), sums (2) -> sums")
 def add_hits(prediction, target, sums):
-    """Rows whose largest output is the target's, and rows."""
+    """Count the rows whose largest output and largest target are in the same column, and all rows."""
     sums[0] += np.count_nonzero(prediction.argmax(axis=1) == target.argmax(axis=1))
     sums[1] += len(target)
 
 
 @kernel("prediction (N,K), target (N,K), sums (4) -> sums")
 def add_sides(prediction, target, sums):
-    """Numbers on the target's side of ½, on its side of 0, targets below 0, and how many numbers they are."""
+    """Count the numbers on the same side of ½ as the target, those on its side of 0, targets below 0, and all."""
     sums[0] += np.count_nonzero((prediction > 0.5) == (target > 0.5))
     sums[1] += np.count_nonzero((prediction > 0) == (target > 0))
     sums[2] += np.count_nonzero(target < 0)
@@ -274,24 +275,24 @@ def add_sides(prediction, target, sums):
 
 @kernel("prediction (N,K), target (N,K), sums (2) -> sums")
 def add_absolute_errors(prediction, target, sums):
-    """Σ |p − t|, and how many they are."""
+    """Add Σ |p − t|, and the count of numbers."""
     sums[0] += np.abs(prediction - target).sum(dtype=np.float64)
     sums[1] += prediction.size
 
 
 @kernel("prediction (N,K), target (N,K), sums (2) -> sums")
 def add_squared_errors(prediction, target, sums):
-    """Σ (p − t)², and how many they are."""
+    """Add Σ (p − t)², and the count of numbers."""
     sums[0] += np.square(prediction - target, dtype=np.float64).sum()
     sums[1] += prediction.size
 
 
 @kernel("prediction (N,K), target (N,K), sums (5,K) -> sums")
 def add_spreads(prediction, target, sums):
-    """For each output Σ (t − p)², the first target t₀, the mean of t − t₀, Σ (t − t̄)², and rows: what R² is made of.
+    """The parts of R², for each output: Σ (t − p)², the first target t₀, the mean of t − t₀, Σ (t − t̄)², and rows.
 
-    Σ t² − (Σ t)² / rows would lose every digit of a spread that is small beside the mean, so what is summed is d, the
-    distance of t from the mean so far (of the first rows: from t₀). The mean then moves by Σ d / rows, and the spread
+    Σ t² − (Σ t)² / rows would lose all digits of a spread that is small compared with the mean. So d is summed, the
+    distance of t from the mean so far (for the first rows, from t₀). The mean then moves by Σ d / rows, and the spread
     grows by Σ d² − (Σ d)² / rows (Chan, Golub and LeVeque 1983). A target that never changes has a spread of exactly 0.
     """
     errors, first, mean, spread, rows = sums
@@ -321,7 +322,7 @@ def sgd_step(w, dw, lr):
 
 @kernel("dy (N,M), x (N,K), W (K,M), lr (1) -> W", product="xᵀ dy", columns="M")
 def linear_backward_weights_sgd(dy, x, W, lr):
-    """W ← W − lr xᵀ dy: the gradient and the step of plain gradient descent at once."""
+    """W ← W − lr xᵀ dy: the gradient and the step of plain gradient descent, fused."""
     W -= lr * (x.T @ dy)
 
 
@@ -333,7 +334,7 @@ def linear_backward_bias_sgd(dy, b, lr):
 
 @kernel("w (P), dw (P), velocity (P), lr (1), momentum, nesterov -> w, velocity")
 def momentum_step(w, dw, velocity, lr, momentum, nesterov):
-    """v ← μ v + dw; w ← w − lr v, or w − lr (dw + μ v) with Nesterov's look ahead."""
+    """v ← μ v + dw; w ← w − lr v, or w − lr (dw + μ v) with Nesterov's momentum."""
     velocity *= momentum
     velocity += dw
     w -= lr * (dw + momentum * velocity if nesterov else velocity)

@@ -1,4 +1,4 @@
-"""Threads that live for one call: there is no pool, so a fork can lose nothing, and none is left when the call ends."""
+"""Threads that live for one call. There is no pool that a fork could lose, and no thread is left after the call."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from collections.abc import Callable
 
 
 def together(share: Callable[[int], None], threads: int) -> list[BaseException]:
-    """Call share(0) here, and share(1) … share(threads − 1) each on a thread of its own, if threads are to be had.
+    """Call share(0) here, and each of share(1) … share(threads − 1) on its own thread, if the system has threads left.
 
-    Returns when those that have begun have ended, with the errors that they raised. What share(0) raises is raised
-    here, and so is a Ctrl-C, however often it comes: after all others have ended. Those that have not begun by then
-    never do.
+    Returns when all threads that have begun have ended; the result is the list of the errors that they raised. An error
+    of share(0), or a Ctrl-C, is raised here, but only after the other threads have ended, even if Ctrl-C comes several
+    times. A thread that has not begun when share(0) ends never calls `share`.
     """
     entering, over = threading.Lock(), False
     errors: list[BaseException] = []
-    begun: list[int] = []  # those that have; those at work are not `idle`
+    begun: list[int] = []  # threads that have called `share`; while they work, they are not `idle`
     idle, ended = [True] * threads, [threading.Lock() for _ in range(threads)]
 
     def help(thread: int) -> None:
@@ -36,7 +36,7 @@ def together(share: Callable[[int], None], threads: int) -> list[BaseException]:
 
     interrupt: BaseException | None = None
     try:
-        # A threading.Thread would be waited for until it has begun, which it never has where memory has run out.
+        # threading.Thread.start() waits until the thread has begun: forever, if there is no memory left for it.
         with contextlib.suppress(RuntimeError, MemoryError):
             for thread in range(1, threads):
                 ended[thread].acquire()

@@ -1,7 +1,7 @@
-"""Tiles: a batch much larger than its net is taken through the step a few rows at a time.
+"""Tiles: a batch that is much larger than its network goes through the step a few rows at a time.
 
-A tile is so small that what is computed of it stays in the core's cache from the first layer to the gradients, which
-every thread sums up on its own.
+A tile is so small that its results stay in the core's cache, from the first layer to the gradients. Every thread sums
+up its own gradients.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from .reference import KERNELS
 
 @dataclass(frozen=True)
 class TileLimits:
-    """Which batches are cut into tiles, and how large these are."""
+    """Limits that decide which batches are cut into tiles, and how large the tiles are."""
 
-    tile_bytes: int = 48_000  # of results that a tile may have: what fits near a core beside the weights
-    smallest_tile: int = 64  # rows: with fewer, products are slower, since each reads the weights once more
-    most_gradients: int = 1_000_000  # bytes; more than that is not worth adding up for every tile
+    tile_bytes: int = 48_000  # the most results of a tile: they fit into a core's cache beside the weights
+    smallest_tile: int = 64  # rows: with fewer, products are slower, since every tile reads all weights again
+    most_gradients: int = 1_000_000  # bytes: to add up more for every tile would take too long
     least_tiles: int = 2  # for each thread
 
 
 @dataclass
 class Tiles:
-    """The rows of a step that run tile by tile, and those `after`, when all threads are done with their share."""
+    """The calls of a step that run tile by tile, and those that run `after` all threads have done their slices."""
 
     rows: int  # of the batch
     size: int  # rows of a tile
     inside: list[Row]
     after: list[Row]
-    own: dict[int, Symbol]  # id of a result that nobody needs after its tile -> its place in the thread's own memory
-    gradients: int  # how many
-    apart: int = 0  # from one thread's own memory to the next's
+    own: dict[int, Symbol]  # id of a result that is read only within its tile -> its place in the thread's own memory
+    gradients: int  # the number of all gradients
+    apart: int = 0  # elements between the starts of two threads' own memories
 
     def place(self, arena: Arena, threads: int) -> None:
-        """Reserve what every thread has for itself: one tile's results, and from the second on a sum of gradients."""
+        """Reserve each thread's own memory: one tile's results, and, for all but the first, a sum of gradients."""
         template = [
             Row(row.name, row.kernel, tuple(map(self._own, row.operands)), tuple(map(self._own, row.results)))
             for row in self.inside
@@ -50,7 +50,7 @@ class Tiles:
         arena.reserve("minus one", 1)[...] = -1
 
     def kept(self) -> list[tuple[Row, int]]:
-        """The rows, at a time before all others, with only those results that somebody needs afterwards."""
+        """The calls of the tiles, which run first (time −1), each with only the results that later calls read."""
         return [
             (Row(row.name, row.kernel, row.operands, tuple(r for r in row.results if id(r) not in self.own)), -1)
             for row in self.inside
@@ -60,9 +60,10 @@ class Tiles:
         return self.own.get(id(operand), operand)
 
     def body(self, thread: int, start: int, n: int, adding: bool) -> Iterator[tuple[Row, dict[str, int]]]:
-        """The rows for the n rows of the batch from `start`, and by how many bytes an operand moves for every row on.
+        """Yield the calls for n rows of the batch from `start` on, each with the bytes between rows of its operands.
 
-        A gradient is made, or, if `adding`, added to what it is: W ← W − lr xᵀ dy with a rate of −1.
+        The bytes tell how far an operand's address moves for a later tile. If `adding`, gradients are added to the
+        present ones by the fused kernel W ← W − lr xᵀ dy with lr = −1; if not, they are overwritten.
         """
         for row in self.inside:
             steps: dict[str, int] = {}
@@ -70,7 +71,7 @@ class Tiles:
             def mine(name: str, operand: Any, row: Row = row, steps: dict[str, int] = steps) -> Any:
                 if own := self.own.get(id(operand)):
                     part = own.part(own.name, thread * self.apart, (n, *own.shape[1:]))
-                    part.room = own.room  # every thread has it once, with the same room
+                    part.room = own.room  # each thread's copy has the same room
                     return part
                 if isinstance(operand, Symbol) and operand.segment == "gradients":
                     return _share_of_gradients(operand, thread, self.gradients)
@@ -91,7 +92,7 @@ class Tiles:
 
 
 def tile(rows: Sequence[Row], threads: int, columns: Mapping[str, str], limits: TileLimits) -> Tiles | None:
-    """The tape cut into tiles, or None where the batch is too small for it or the weights too large."""
+    """The tape cut into tiles, or None if the batch is too small or the weights are too large."""
     planned = plan(rows, columns)
     batch = [p.row for p in planned if p.split == "N"]
     if any(p.phase for p in planned if p.split == "N"):
@@ -114,7 +115,7 @@ def tile(rows: Sequence[Row], threads: int, columns: Mapping[str, str], limits: 
     size = max(limits.smallest_tile, limits.tile_bytes // max(1, width * itemsize) // 8 * 8)
     if share < limits.least_tiles * size or sum(maker.size for maker in makers) * itemsize > limits.most_gradients:
         return None
-    size = -(-share // -(-share // size) // 8) * 8  # tiles of one size, as far as that goes
+    size = -(-share // -(-share // size) // 8) * 8  # tiles of about equal size
     for symbol in own.values():
         symbol.shape = (size, *symbol.shape[1:])
     total = max(maker.offset + maker.size for maker in makers)
@@ -128,7 +129,7 @@ def tile(rows: Sequence[Row], threads: int, columns: Mapping[str, str], limits: 
 
 
 def _share_of_gradients(symbol: Symbol, thread: int, total: int) -> Symbol:
-    """Where a thread sums up this part of the gradients: the first in their own place, the others each in one more."""
+    """The place where a thread sums up this part of the gradients: the gradients themselves for the first thread."""
     if thread == 0:
         return symbol
     offset = (symbol.offset or 0) + (thread - 1) * total

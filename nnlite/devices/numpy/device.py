@@ -1,4 +1,4 @@
-"""The numpy device: the reference itself, on arrays in main memory; its replay defines what a tape means."""
+"""The numpy device: the reference's formulas on arrays in main memory. Its replay defines what a tape means."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class NumpyDevice(Device):
         self.ops = Kernels(KERNELS)
 
     def asarray(self, array: Any, dtype: npt.DTypeLike | None = None) -> Any:
-        if hasattr(array, "__cuda_array_interface__"):  # CuPy's never become NumPy's unasked
+        if hasattr(array, "__cuda_array_interface__"):  # CuPy's arrays must be converted explicitly
             array = array.get()
         return np.ascontiguousarray(array, dtype)
 

@@ -15,13 +15,13 @@ from ..device import Replay
 
 
 class PythonReplay(Replay):
-    """Calls the kernel of each row; a short tape makes the last step of an epoch, where there is one."""
+    """Makes each call of the tape in Python. If there is a short tape, it makes the last step of each epoch."""
 
     def __init__(self, full: Tape, short: Tape | None, arena: Arena, why: str = "") -> None:
         self.arena, self.tapes = arena, [tape for tape in (full, short) if tape]
         self.plan = f"every row of the tape called from Python{': ' if why else ''}{why}"
         arena.place("results", *([(row, time) for time, row in enumerate(tape.rows)] for tape in self.tapes))
-        self.calls: list[list[Any]] = []  # of the tapes, once the data are known
+        self.calls: list[list[Any]] = []  # of each tape, with arrays; made when the data are known
 
     def point(self, data: Mapping[str, Any]) -> None:
         super().point(data)
@@ -49,13 +49,16 @@ class PythonReplay(Replay):
 
 
 def called(row: Row, arena: Arena) -> tuple[Callable[..., Any], tuple[Any, ...], tuple[Any, ...]]:
-    """What does a row on this device, its operands, and where its results go; a kernel of one's own is looked after."""
+    """The function that makes a call on this device, its operands, and the places of its results.
+
+    The results of a user's own kernel are checked against its signature.
+    """
     ops, row = arena.device.ops, placed(row, arena)
     return partial(ops.call, row.kernel) if row.kernel.own else ops.of(row.kernel), row.operands, row.results
 
 
 def placed(row: Row, arena: Arena) -> Row:
-    """The row with arrays in the places of symbols."""
+    """The call with arrays in the place of symbols."""
 
     def place(operand: Any) -> Any:
         return arena.view(operand) if isinstance(operand, Symbol) else operand
