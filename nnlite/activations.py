@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .attaching import Kept
+from .attaching import AfterForward
 from .gate import choose
 from .layers import Layer
 
@@ -17,7 +17,7 @@ class Activation(Layer):
     """A layer without parameters. Each activation calls one kernel in `forward` and another in `backward`."""
 
     kept = ("y",)
-    y: Any = Kept()  # (N, K), the last output
+    y: Any = AfterForward()  # (N, K), the last output
 
 
 class Identity(Activation):

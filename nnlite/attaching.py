@@ -33,7 +33,7 @@ class Own:
         return vars(layer)[self.name]
 
 
-class Kept:
+class AfterForward:
     """An attribute that a forward keeps for the backward. To read it before any forward is an AttributeError."""
 
     def __get__(self, layer: Attached | None, owner: type) -> Any:

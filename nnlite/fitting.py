@@ -13,7 +13,7 @@ import numpy as np
 from .chunks import Chunks
 from .history import History
 from .network import Sequential
-from .programs import Kept, Program
+from .programs import KeptPrograms, Program
 from .progress import Bar
 from .step import Step
 from .steps import Steps
@@ -44,7 +44,7 @@ class Fit:
     history: History
     bar: Bar
     replay: str
-    kept: Kept
+    kept: KeptPrograms
     program: Program | None = None  # the last one that ran
 
     def whole(self, x: Any, target: Any) -> Iterator[int]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .attaching import Attached, Kept
+from .attaching import AfterForward, Attached
 from .devices import Device
 from .gate import integer, number
 from .initializers import Initializer, initializer
@@ -69,7 +69,7 @@ class Dense(Layer):
     dW: Any
     db: Any
     kept = ("x",)
-    x: Any = Kept()  # (N, inputs), of the last forward
+    x: Any = AfterForward()  # (N, inputs), of the last forward
 
     def __init__(
         self,
@@ -134,7 +134,7 @@ class Dropout(Layer):
     draws: Any  # (1,), how often the layer has drawn a mask
     key = 0
     kept = ("mask",)
-    mask: Any = Kept()  # (N, K), of the last forward; None if that forward dropped nothing
+    mask: Any = AfterForward()  # (N, K), of the last forward; None if that forward dropped nothing
 
     def __init__(self, rate: float = 0.5, *, device: str | Device = "numpy") -> None:
         super().__init__(device=device)

@@ -9,8 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,8 +20,8 @@ from .architecture import check_layers, columns_in, described, from_config, widt
 from .devices import Device, Ops, get_device, view
 from .initializers import Initializer
 from .layers import Dense, Layer
-from .programs import Sweep
-from .twins import changeable, settings
+from .predicting import Predictor
+from .summary import summary_of
 
 Seed = int | None
 
@@ -42,9 +41,7 @@ class Sequential:
 
     ops: Ops  # the kernels of its device
     _shape: tuple[int, ...] | None  # of the last forward's result
-    # The recorded sweep; the state of `Layer.changes` for which it was checked, or None to check it before each use;
-    # and the settings with which it was recorded.
-    _predicting: tuple[Sweep | None, Any, Any]
+    _predictor: Predictor
 
     def __init__(
         self,
@@ -128,19 +125,12 @@ class Sequential:
         with self.backend.explained():
             x = self.backend.borrowed(x)
             rows = x if self._as_it_is(x) else self.samples(x)
-            answer = self._recorded_answer(rows, most)
+            answer = self._predictor(self, rows, most)
             if answer is None:
                 self.samples(x)  # raises an error that names the number that is not finite, if there is one
                 with np.errstate(over="ignore", invalid="ignore"):
                     answer = self.on(self.ops, self.arrays()).propagate(rows)
         return answer if self.backend.owns(x) else self.backend.to_numpy(answer)
-
-    def _recorded_answer(self, rows: Any, most: int | None) -> Any:
-        """Answers (N, outputs) of a recorded program; None without fixed widths, or if a row's sum is not finite."""
-        if self.inputs is None or self.outputs is None:
-            return None
-        answer = self.backend.empty((len(rows), self.outputs), self.dtype)
-        return answer if self._predictions()({"x": rows, "answer": answer}, len(rows), most) else None
 
     def _as_it_is(self, x: Any) -> bool:
         """Whether the gate would return x unchanged, if its numbers are finite: the program checks that as it reads."""
@@ -153,37 +143,6 @@ class Sequential:
             and len(x) > 0
             and self.backend.in_main_memory
         )
-
-    def _predictions(self) -> Sweep:
-        """The sweep that predicts; it is recorded anew after a layer has changed."""
-        sweep, seen, made_of = self._predicting
-        now = Layer.changes, self.threads
-        if sweep is not None and seen == now:
-            return sweep
-        frozen = self.on(self.ops, self._arrays)  # no other thread can change it before it is recorded
-        if sweep is None or made_of != (settings(*frozen.layers), self.threads):
-            made_of = settings(*frozen.layers), self.threads
-            state = {name: array for name, array in self._arrays.items() if name != "gradients"}
-            sweep = Sweep(frozen._answering, self.backend, self.dtype, state, 1, self.threads)
-        looked_at = None if any(map(changeable, frozen.layers)) else now
-        self._predicting = sweep, looked_at, made_of  # in one assignment, since other threads may be predicting
-        return sweep
-
-    def _answering(self, ops: Ops, arrays: Mapping[str, Any]) -> Callable[[int], None]:
-        return partial(self.on(ops, arrays).answer, arrays)
-
-    def answer(self, rows: Mapping[str, Any], n: int) -> None:
-        """Write the answers to the next n rows. This is recorded for predictions."""
-        x = self.ops.read_rows(rows["x"], rows["position"], n)  # (n, inputs)
-        self.ops.add_losses(self.ops.finite_rows(x), rows["sums"])  # the program stops where a number is not finite
-        y = self.propagate(x)
-        if y.shape[1:] != rows["answer"].shape[1:]:
-            raise ValueError(
-                f"the last layer gave an array of shape {y.shape}, but by outputs_for of the layers it has "
-                f"{self.outputs} columns: a layer that changes their number says so in outputs_for"
-            )
-        self.ops.write_rows(y, rows["position"], rows["answer"])  # (n, outputs)
-        self.ops.advance(rows["position"], n)
 
     # ---- parameters -------------------------------------------------------------------------------------------
 
@@ -262,24 +221,9 @@ class Sequential:
     def summary(self) -> str:
         """A table to print: the layers, their output shapes and numbers of parameters, and the memory they take.
 
-        After a recorded fit, it also shows the memory that is reserved for the results within a step.
+        After a recorded fit, it also has the memory that is reserved for the results within a step.
         """
-        rows, width = [("layer        ", "output shape", "parameters")], self.inputs
-        for i, layer in enumerate(self.layers):
-            width = width or getattr(layer, "inputs", None)
-            width = layer.outputs_for(width) if width else None
-            count = sum(int(np.prod(shape)) for shape in layer.shapes.values())
-            rows.append((f"{i} {layer!r}", f"(N, {width or '…'})", f"{count:,}"))
-        rows.append(("total", f"{self.dtype}, {self.device}", f"{len(self.parameters):,}"))
-        widths = [max(len(row[c]) for row in rows) for c in range(3)]
-        lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows]
-        rule = "─" * len(lines[0])
-        each = memory(len(self.parameters) * self.dtype.itemsize)
-        taken = [f"{'memory':<{widths[0]}}  parameters {each}, gradients {each}"]
-        if self.recorded:
-            of_step = f"{memory(self.recorded[1])} for a batch of {self.recorded[0]:,} rows"
-            taken.append(f"{'recorded step':<{widths[0]}}  {of_step}")
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, *taken, lines[-1]])
+        return summary_of(self)
 
     # ---- files ------------------------------------------------------------------------------------------------
 
@@ -328,7 +272,7 @@ class Sequential:
         """A twin of the network, with these kernels on these arrays. The network itself is not changed."""
         twin = object.__new__(type(self))
         own = {name: arrays[name] for name in self._arrays if name in arrays}
-        vars(twin).update(vars(self), ops=ops, _arrays=own, _predicting=(None, None, None))
+        vars(twin).update(vars(self), ops=ops, _arrays=own, _predictor=Predictor())
         views = self._views(arrays)
         twin.layers = tuple(layer.on(ops, mine, training) for layer, mine in zip(self.layers, views))
         return twin
@@ -341,7 +285,7 @@ class Sequential:
         self._arrays["parameters"][...] = device.asarray(flat, dtype)
         for i, layer in enumerate(self.layers):
             self._arrays |= {f"{i}.{name}": array for name, array in layer.state_on(device, dtype).items()}
-        self._shape, self._predicting = None, (None, None, None)
+        self._shape, self._predictor = None, Predictor()
         self.inputs, self.outputs = widths(self.layers)
         for layer, mine in zip(self.layers, self._views(self._arrays)):
             vars(layer).update(device=device, taken=True)
@@ -363,16 +307,6 @@ class Sequential:
             for name, shape in layer.shapes.items():
                 yield i, name, start, shape
                 start += math.prod(shape)
-
-
-def memory(size: int) -> str:
-    """A number of bytes as text for people.
-
-    >>> nl.network.memory(9640)
-    '9.4 KiB'
-    """
-    power = min(3, max(0, size.bit_length() - 1) // 10)
-    return f"{size / 1024**power:,.{min(power, 1)}f} {('bytes', 'KiB', 'MiB', 'GiB')[power]}"
 
 
 def mlp(

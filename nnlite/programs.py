@@ -210,7 +210,7 @@ def blocks(rows: int, most: int) -> Iterator[tuple[int, int]]:
         rest -= size
 
 
-class Kept:
+class KeptPrograms:
     """The programs used last, by a key. Whoever takes a program has it alone until it is put back.
 
     Another thread or a signal handler may run between any two lines of these methods.

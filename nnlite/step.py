@@ -7,7 +7,6 @@ twin with a recorder and symbols is used to record the step (programs.py). The o
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,10 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from .activations import Identity, ReLU, Sigmoid, Softmax, Softplus, Tanh, TanhOffset
 from .devices import Ops, view
-from .layers import Dense
-from .losses import BinaryCrossEntropy, CategoricalCrossEntropy, Loss
+from .losses import Loss
 from .metrics import Metric
 from .network import Sequential
 from .optimizers import Optimizer
@@ -89,11 +86,11 @@ class Step:
         metrics = tuple(map(twin_of, self.metrics))
         return replace(self, network=network, loss=self.loss.on(ops), optimizer=optimizer, metrics=metrics)
 
-    def training(self, ops: Ops, arrays: Mapping[str, Any]) -> Callable[[int], None]:
+    def training_on(self, ops: Ops, arrays: Mapping[str, Any]) -> Callable[[int], None]:
         """`train` with these kernels on these arrays, which include the data."""
         return partial(self.on(ops, arrays).train, arrays)
 
-    def evaluation(self, ops: Ops, arrays: Mapping[str, Any]) -> Callable[[int], None]:
+    def evaluation_on(self, ops: Ops, arrays: Mapping[str, Any]) -> Callable[[int], None]:
         """`evaluate` with these kernels on these arrays, which include the data."""
         return partial(self.on(ops, arrays, training=False).evaluate, arrays)
 
@@ -139,41 +136,3 @@ class Step:
         loss, *others = self.parts(sums, outputs)
         found = {"loss": float(loss[0]) * self.loss.per_sample(outputs) / rows}
         return found | {metric.name: metric.value(part) for metric, part in zip(self.metrics, others)}
-
-
-def from_logits(network: Sequential, loss: Loss) -> tuple[Loss, int]:
-    """The loss to compute, from logits where possible, and the number of layers before it.
-
-    ValueError if the network's last layer does not fit the loss.
-    """
-    last, depth = network.layers[-1], len(network.layers)
-    kind, link = type(loss).__name__, loss.link
-    if network.outputs == 1 and (loss.target == "class" or isinstance(last, Softmax)):
-        what = "the network ends in Softmax over a single output, which is always 1"
-        if loss.target == "class":
-            what = f"{kind} needs one output for each class, but the network has a single one"
-        raise ValueError(f"{what}: for two classes end it in Sigmoid() and use BinaryCrossEntropy")
-    if link is None:
-        return loss, depth
-    if loss.from_logits and isinstance(last, (Sigmoid, TanhOffset, Softmax)):
-        what = f"has {link.__name__} inside: take it"
-        if not isinstance(last, link):
-            what = f"expects values before the {link.__name__}: take {last!r}"
-        raise ValueError(f"{kind}(from_logits=True) {what} from the network's end")
-    if isinstance(last, link):
-        if type(loss).kernel not in (BinaryCrossEntropy.kernel, CategoricalCrossEntropy.kernel):
-            return loss, depth  # a user's own formula may expect probabilities
-        stable = copy.copy(loss)
-        stable.from_logits = True
-        return stable, depth - 1
-    strange: tuple[type, ...] = (Dense, ReLU, Identity, Softplus, Tanh)
-    if loss.target == "class":
-        strange += (Sigmoid, TanhOffset)  # the loss would be least with every output at 1
-    if not loss.from_logits and isinstance(last, strange):
-        each = isinstance(last, (Sigmoid, TanhOffset))
-        wanted = "probabilities that sum to 1" if each else "probabilities"
-        remedy = "use BinaryCrossEntropy for outputs that are each a yes or no" if each else "take from_logits=True"
-        raise ValueError(
-            f"{kind} expects {wanted}, but the network ends in {last!r}: end it in {link.__name__}(), or {remedy}"
-        )
-    return loss, depth

@@ -11,7 +11,7 @@ import numpy as np
 
 from . import gate
 from .devices import Arena, Recorder, Symbol
-from .programs import NOT_RECORDED, Kept, Program
+from .programs import NOT_RECORDED, KeptPrograms, Program
 from .step import Step
 
 LONGEST_CALL = 0.2  # seconds that the device may run without Python: Ctrl-C and the progress bar wait that long
@@ -29,7 +29,14 @@ class Steps:
     """
 
     def __init__(
-        self, step: Step, x: Any, target: Any, batch_size: int, epochs: int, how: str = "auto", kept: Kept | None = None
+        self,
+        step: Step,
+        x: Any,
+        target: Any,
+        batch_size: int,
+        epochs: int,
+        how: str = "auto",
+        kept: KeptPrograms | None = None,
     ) -> None:
         self.rows, self.device = len(x), step.network.backend
         self.batch = min(batch_size, self.rows)
@@ -40,7 +47,7 @@ class Steps:
         if not self.device.in_main_memory:
             order = self.device.zeros(order.size, np.int64)
         self.data = {"x": x, "target": target, "order": order}
-        self.kept = Kept() if kept is None else kept
+        self.kept = KeptPrograms() if kept is None else kept
         self.key = (how, self.batch, self.rest, x.shape[1], target.shape[1])
         self.made_of = step.settings(), {name: id(array) for name, array in step.arrays().items()}
         self.program = self._program(step, how)
@@ -56,7 +63,7 @@ class Steps:
         zeros = self.device.zeros
         own = {"position": zeros(1, np.int64), "sums": zeros(step.size(self.data["target"].shape[1]), np.float64)}
         arena = Arena(self.device, step.network.dtype, {**self.data, **step.arrays(), **own})
-        program = Program(step.training, arena, self.batch, self.rest, step.network.threads, how)
+        program = Program(step.training_on, arena, self.batch, self.rest, step.network.threads, how)
         if program.error is not None:
             warning = f"{culprit(step, arena)} cannot be recorded, so every step is made in Python: {program.error}"
             warnings.warn(warning, EagerWarning, stacklevel=gate.level_of_caller())

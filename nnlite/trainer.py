@@ -14,15 +14,16 @@ from .devices import Tape
 from .fitting import DivergedError as DivergedError
 from .fitting import Fit, diverged
 from .history import History
+from .logits import from_logits
 from .losses import Loss
 from .losses import loss as loss_named
 from .metrics import Metric, chosen
 from .network import Sequential
 from .optimizers import SGD, Optimizer
 from .optimizers import optimizer as optimizer_named
-from .programs import Kept, Sweep
+from .programs import KeptPrograms, Sweep
 from .progress import Bar
-from .step import Step, from_logits
+from .step import Step
 
 
 class Trainer:
@@ -65,7 +66,7 @@ class Trainer:
         self.history = History()
         self.tape: Tape | None = None  # of the last fit; None before any fit, or if the step was not recorded
         self._plan = "nothing has been trained yet"
-        self._kept = Kept()  # programs of earlier fits
+        self._kept = KeptPrograms()  # programs of earlier fits
         self._shuffles = np.random.Generator(np.random.PCG64(network.seed))
 
     # Loss, optimizer and metrics may be replaced between fits. The effect is that of a new Trainer.
@@ -107,7 +108,7 @@ class Trainer:
         return self._plan
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_kept": Kept(), "tape": None}  # programs are made for this process
+        return vars(self) | {"_kept": KeptPrograms(), "tape": None}  # programs are made for this process
 
     # ---- one step -----------------------------------------------------------------------------------------------
 
@@ -165,6 +166,9 @@ class Trainer:
         self.history = history = History()  # this fit's own, in case another thread begins a fit
         if epochs == 0:
             return history
+        names = self._step().names
+        names += [f"val_{name}" for name in names] if validation else []
+        history.extend({name: [] for name in names})  # the history has all columns even if no epoch ends
         shuffles = self._shuffles if shuffle else None
         with _quiet(), backend.explained(), Bar(epochs, chunks.rows if chunks else len(x), progress) as bar:
             run = (epochs, batch_size, shuffles, validation, history, bar, self.replay, self._kept)
@@ -194,7 +198,7 @@ class Trainer:
             # A program stops when the loss is not finite, but the metrics must cover all rows.
             zeros, arrays = self.network.backend.zeros, {"x": x, "target": target} | step.arrays()
             arrays |= {"position": zeros(1, np.int64), "sums": zeros(step.size(columns), np.float64)}
-            step.evaluation(self.network.ops, arrays)(len(x))
+            step.evaluation_on(self.network.ops, arrays)(len(x))
             sums = [self.network.backend.to_numpy(arrays["sums"])]
         return step.values(step.merged(sums, columns), len(x), columns)
 
@@ -207,7 +211,7 @@ class Trainer:
             network = self.network
             how = "eager" if self.replay == "eager" else ""
             place = network.backend, network.dtype, arrays
-            kept = made_of, Sweep(step.evaluation, *place, step.size(columns), network.threads, how)
+            kept = made_of, Sweep(step.evaluation_on, *place, step.size(columns), network.threads, how)
         self._kept.put("evaluation", kept)
         return kept[1]
 

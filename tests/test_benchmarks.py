@@ -110,7 +110,7 @@ def test_the_clock_counts_turns(bench, monkeypatch):
 @pytest.mark.parametrize("net", [pytest.param("digits", marks=needs_digits), "tabular"])
 def test_predictors_give_what_the_formula_gives(bench, net):
     for name, peer in bench.predictors.PREDICTORS.items():
-        if peer.missing or name == "compile":  # which compiles for half a minute
+        if peer.missing or name in ("compile", "jax"):  # one compiles for half a minute, one leaves threads behind
             continue
         for rows in (1, 5):
             given = bench.predict.problem(net, rows)

@@ -301,7 +301,7 @@ def test_a_bounded_number_of_programs_is_kept(counted):
 
 
 def sweeps(trainer):
-    return trainer.network._predicting[0], trainer._kept._programs["evaluation"][1]
+    return trainer.network._predictor.recorded.sweep, trainer._kept._programs["evaluation"][1]
 
 
 @pytest.mark.parametrize("replay", ["auto", "eager"])
