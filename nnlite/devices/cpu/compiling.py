@@ -1,11 +1,12 @@
-"""Compiling: how the loops of this folder become machine code, and how that is kept on disk for the next process.
+"""Compiling: how the loops of this folder become machine code, which is kept on disk for the next process.
 
-Numba's own cache notices a change in the file of a function, but not in the files that it calls into (numba#1833), and
-takes what it finds: a file cut short fails every later run, one with a flipped byte may crash it. Here the key covers
-the whole folder, and every file starts with a checksum; what is damaged, or cannot be written, is compiled again.
+Numba's own cache notices a change in a function's file, but not in the files of the functions that it calls
+(numba#1833). It also trusts what it reads: a truncated file fails every later run, and a flipped byte may crash it.
+Here, the key covers the whole folder, and every file starts with a checksum. A function is compiled again if its file
+is damaged or cannot be written.
 
-The files are pickles, and whoever can write one can run anything here: only folders are used that nobody else can
-write to.
+The files are pickles, and whoever can write one can run any code here. So only folders are used to which nobody else
+can write.
 """
 
 from __future__ import annotations
@@ -28,15 +29,17 @@ from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.ccallback import CFunc
 from numba.core.registry import cpu_target
 
-# Sums may be reordered, which lets them vectorise; NaN and infinity must survive: they are how divergence is seen.
+# Sums may be reordered, so that they vectorise. NaN and infinity must survive, since they show that a loss diverged.
 FAST_SUMS = {"contract", "reassoc", "nsz", "arcp"}
 OPTIONS = {"error_model": "numpy", "fastmath": FAST_SUMS}
 EXACT = {"contract"}  # the range reduction of exp loses its digits if its terms are reordered
 
 
 def _spare_scipy() -> None:
-    """Numba imports SciPy's linear algebra only to see whether it is there: a look at the folders is 0.2 s shorter, and
-    takes 30 MB less. Whoever compiles a np.dot has it imported all the same."""
+    """Make Numba look for SciPy without importing it, which saves 0.2 s and 30 MB.
+
+    Numba imports SciPy's linear algebra only to check whether it is installed. To compile np.dot still imports it.
+    """
 
     def look() -> None:
         if importlib.util.find_spec("scipy") is None:
@@ -54,19 +57,20 @@ def _spare_scipy() -> None:
 
 _spare_scipy()
 _SOURCES = sorted(Path(__file__).parents[1].glob("c*/*.py"))
-TARGET: tuple[str, str, str] = cpu_target.target_context.codegen().magic_tuple()  # system, processor, its features
+TARGET: tuple[str, str, str] = cpu_target.target_context.codegen().magic_tuple()  # system, processor, and its features
 STAMP = hashlib.sha256(b"".join(path.read_bytes() for path in _SOURCES) + repr(TARGET).encode()).hexdigest()
 
 
-ROOT = 0  # the user
+ROOT = 0  # the user id of root
 
 
 def only_ours(folder: str) -> bool:
-    """Whether nobody else can put files into a folder: neither into itself, nor another folder into its place.
+    """Whether nobody else can put files into a folder, or put another folder in its place.
 
-    It and the folders above it belong to this user, to root, or to the owner of this source file, who can run anything
-    here anyway. Others may write to those above if each may only remove what is their own (/tmp). A group that is this
-    user's alone, as many systems make one for every user, is nobody else. A folder on Windows is its user's.
+    The folder and all folders above it must belong to this user, to root, or to the owner of this source file, who can
+    run any code here anyway. Others may write to a folder above it only if it has the sticky bit, as /tmp has: then
+    nobody can remove the files of others. A group with this user as its only member counts as this user; many systems
+    make such a group for every user. On Windows, every folder is taken to be the user's.
     """
     if not hasattr(os, "geteuid"):
         return True
@@ -81,7 +85,7 @@ def only_ours(folder: str) -> bool:
 
 
 def _private(group: int) -> bool:
-    """Whether nobody but this user is in the group: it is named after the user, and lists no other."""
+    """Whether this user is the only one in the group: it has the user's name and lists no other member."""
     import grp
     import pwd
 
@@ -93,7 +97,7 @@ def _private(group: int) -> bool:
 
 
 class _Files(IndexDataCacheFile):
-    """An index, and a data file for each signature: a checksum, then the pickled (key, data)."""
+    """An index file, and for each signature a data file: a checksum, then the pickled (key, data)."""
 
     def load(self, key: Any) -> Any:
         try:
@@ -103,14 +107,14 @@ class _Files(IndexDataCacheFile):
                 return None
             found, data = pickle.loads(content[32:])
             return data if found == key else None
-        except Exception:  # there is none, or a damaged one: whatever it raises, it is made again
+        except Exception:  # a missing or damaged file may raise anything; it is made again
             return None
 
     def save(self, key: Any, data: Any) -> None:
-        with contextlib.suppress(OSError):  # a full disk, a folder that has become read-only
+        with contextlib.suppress(OSError):  # such as a full disk, or a folder that has become read-only
             try:
                 self._load_index()
-            except Exception:  # a damaged one, whatever it raises
+            except Exception:  # a damaged index may raise anything
                 self.flush()
             super().save(key, (key, data))
 
@@ -121,14 +125,15 @@ class _Files(IndexDataCacheFile):
 
 
 class _Cache(FunctionCache):
-    """Where Numba keeps a function: beside its source, or else in the user's own cache folder.
+    """Keeps the machine code of a function beside its source, or else in the user's own cache folder.
 
-    Each processor has files of its own, so that unlike ones may share a folder. RuntimeError if there is no folder.
+    Each kind of processor has its own files, so that different machines may share a folder. RuntimeError if there is no
+    folder to which only this user can write.
     """
 
     def __init__(self, function: Callable[..., Any], key: str = "") -> None:
         super().__init__(function)
-        self.key = key  # of what the function calls and this folder does not have
+        self.key = key  # stands for the code from outside this folder that the function calls
         if not only_ours(self._cache_path):
             raise RuntimeError(f"others may write to {self._cache_path}")
         stamp = (self._cache_file._source_stamp, STAMP)
@@ -139,20 +144,20 @@ class _Cache(FunctionCache):
         return (*super()._index_key(signature, codegen), self.key)
 
     def _save_overload(self, signature: Any, data: Any) -> None:
-        if not data.library.has_dynamic_globals:  # such as a large array: its address is good for this process alone
+        if not data.library.has_dynamic_globals:  # such as a large array: its address is valid only in this process
             super()._save_overload(signature, data)
 
 
 def _keep(compiler: Any, function: Callable[..., Any], key: str = "") -> None:
-    with contextlib.suppress(RuntimeError, OSError):  # there is no folder: compiled anew by every process
+    with contextlib.suppress(RuntimeError, OSError):  # without a folder, every process compiles it anew
         compiler._cache = _Cache(function, key)
 
 
-ZERO = np.int64(0)  # for a bare 0 Numba compiles whatever is called with it once more
+ZERO = np.int64(0)  # Numba would compile a function again for a bare 0, which is a literal type of its own
 
 
 def compiled(function: Callable[..., Any], fastmath: set[str] = FAST_SUMS, inlined: bool = False) -> Callable[..., Any]:
-    """Compile at the first call, for each kind of arguments; no call of the machine code holds Python's lock."""
+    """Compile at the first call, for each kind of arguments. The machine code runs without Python's lock (the GIL)."""
     made = njit(error_model="numpy", fastmath=fastmath, nogil=True, forceinline=inlined)(function)
     _keep(made, function)
     return made
@@ -162,10 +167,10 @@ exactly = partial(compiled, fastmath=EXACT)
 
 
 class MachineCode(CFunc):
-    """A function compiled for one kind of arguments; its `address` is good for as long as this object lives.
+    """A function compiled for one kind of arguments. Its `address` is valid as long as this object lives.
 
-    Numba wraps a C function around it, which is not called: it copies its arguments, several in one load that have just
-    been stored one by one, and for that a processor waits: 10 ns for the fifteen of a product.
+    Numba wraps it in a C function, which is not called here: it loads several arguments at once that have just been
+    stored one by one, and the processor waits for that, 10 ns for the fifteen arguments of a product.
     """
 
     _library: Any
@@ -173,13 +178,13 @@ class MachineCode(CFunc):
     @property
     def address(self) -> int:
         found = int(self._library.get_pointer_to_function(self.native_name.removeprefix("cfunc.")))
-        if not found:  # Numba has another way of naming its functions
+        if not found:  # this version of Numba names its functions in another way
             raise RuntimeError(f"there is no machine code of {self.native_name} in {self._library}")
         return found
 
 
 def machine_code(function: Callable[..., Any], signature: Any, kept: bool = True, key: str = "") -> MachineCode:
-    """Compile at once, for this signature. key: of what it is made of that is not in this folder."""
+    """Compile now, for this signature. `key` stands for the code from outside this folder that it contains."""
     made = MachineCode(function, (signature.args, signature.return_type), {}, OPTIONS)
     if kept:
         _keep(made, function, key)

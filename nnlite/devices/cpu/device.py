@@ -14,7 +14,7 @@ from .replay import CompiledReplay
 
 
 class NumbaDevice(NumpyDevice):
-    """Compiled loops where they pay, the reference elsewhere."""
+    """Arrays in main memory, with compiled loops where they are faster, and the reference's formulas elsewhere."""
 
     name = "numba"
     runs_on_threads = True

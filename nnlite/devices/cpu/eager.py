@@ -1,4 +1,4 @@
-"""Compiled loops called one at a time, as the reference's kernels are."""
+"""Eager kernels: compiled loops that are called one at a time, in the way of the reference's kernels."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from . import loops
 from .compiling import compiled
 from .products import ready
 
-# Kernel -> the size that threads may share out, which its loop then is told: of which column, and up to which.
+# Kernel -> letter of the size that threads may divide. Its loop gets the start and end of the columns to compute.
 COLUMNS = {name: kernel.columns for name, kernel in KERNELS.items() if kernel.columns}
 LOOPS: dict[str, Callable[..., Any]] = {
     name: compiled(getattr(loops, name), inlined=True) for name in KERNELS if hasattr(loops, name)
 }
 
-# Called from Python, one at a time, NumPy's own loops are as fast as these: they are for the replay only.
+# These loops are only for the replay: called one at a time from Python, NumPy's own loops are as fast.
 REPLAY_ONLY = {
     *(
         "take_rows",
@@ -37,17 +37,19 @@ REPLAY_ONLY = {
 }
 
 F4, F8 = np.dtype(np.float32), np.dtype(np.float64)
-APART = {"E", *"123456789"}  # what begins with these sizes is of its own dtype: an order of rows, a counter, a sum
+APART = {"E", *"123456789"}  # arrays with such a first size have their own dtype: an order of rows, a counter, a sum
 
 
 def eager(kernel: Kernel) -> Callable[..., Any]:
-    """Call a compiled loop as the reference is called: reserve the results, run the loop, hand them over.
+    """A function that is called like the reference's kernel: it reserves the results, runs the compiled loop, and
+    returns the results.
 
-    The loops are made for arrays in C order of one dtype, float32 or float64, and trust their sizes. What else a layer
-    hands over is brought to that, as NumPy would; ValueError where sizes do not fit, TypeError for what is not real.
+    The loops are made for arrays in C order of one dtype, float32 or float64, and do not check sizes. Other arrays of
+    real numbers are converted, as NumPy would convert them. ValueError if sizes do not fit, TypeError for arrays that
+    do not hold real numbers.
 
-    The function is written as text, since to look at what it is given must cost little beside a small loop. That of
-    `linear`, x (N,K), W (K,M), b (M) -> y (N,M):
+    The function is generated as text, since its checks must take little time beside a small loop. For `linear`,
+    x (N,K), W (K,M), b (M) -> y (N,M), the text is:
 
         def call(x, W, b):
             try:
@@ -78,7 +80,7 @@ def eager(kernel: Kernel) -> Callable[..., Any]:
     operands = ", ".join(signature.operands)
     given = [*signature.fresh, *signature.in_place, *signature.inputs]
     given = [f"{each}.reshape(-1)" for each in given] if kernel.elementwise else given
-    given += ["0", kernel.columns] if kernel.columns else ["0"] if kernel.numbered else []  # one thread has all
+    given += ["0", kernel.columns] if kernel.columns else ["0"] if kernel.numbered else []  # one thread computes all
     made = [
         f"{result} = empty(({', '.join(signature.results[result] or ())},), {reals[0]}.dtype)"
         for result in signature.fresh
@@ -98,7 +100,7 @@ def call({operands}):
 """
 
     def others(*operands: Any) -> Any:
-        """The same for arrays that the loop is not made for: by way of copies that it is made for."""
+        """The same for other arrays: they are converted first, and operands written in place are copied back."""
         signature.sizes(operands, name)
         named = dict(zip(signature.operands, operands))
         for operand in arrays:

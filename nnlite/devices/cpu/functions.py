@@ -1,8 +1,8 @@
-"""exp, tanh and ln(1 + e) of a number, written so that a loop over them becomes vector instructions.
+"""Functions of one number: exp, tanh and ln(1 + e), written so that a loop over them becomes vector instructions.
 
-Numba has had no vector functions of its own since 0.62. The ranges and coefficients of exp are those of Moshier's
-Cephes (expf and exp). Each is written for float32 and for float64; compiled code calls it by the one name and gets the
-one of its type.
+Numba has had no vector functions of its own since 0.62. The ranges and coefficients of exp are from Moshier's Cephes
+(expf and exp). Each function has a version for float32 and one for float64. Compiled code calls both by one name, and
+the type of the argument chooses the version.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ from .compiling import exactly
 
 
 def exp_negative(x):
-    """eˣ for x ≤ 0, which is all that a stable formula needs; 0 below the smallest normal number."""
+    """eˣ for x ≤ 0; a stable formula needs no other x. Results below the smallest normal number are 0."""
     raise NotImplementedError
 
 
 def tanh_of(x):
-    """tanh x. float32: x P(x²)/Q(x²), fitted for the least relative error (2e-8 before rounding). float64: a polynomial
-    near 0 (Cephes), (1 − e) / (1 + e) with e = e^(−2|x|) further out."""
+    """tanh x.
+
+    In float32 it is x P(x²)/Q(x²), fitted for the least relative error (2e-8 before rounding). In float64 it is a
+    rational function near 0 (Cephes), and (1 − e) / (1 + e) with e = e^(−2|x|) for larger |x|.
+    """
     raise NotImplementedError
 
 
@@ -42,7 +45,7 @@ def _exp32(x):
     p = p * r + np.float32(1.6666665459e-1)
     p = p * r + np.float32(5.0000001201e-1)
     p = p * r * r + r + np.float32(1)
-    power = np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)  # 2ⁿ by its bits
+    power = np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)  # 2ⁿ, made from its bits
     return np.float32(0) if x < lowest else p * power
 
 
@@ -81,7 +84,7 @@ def _log64(e):
 
 @exactly
 def _tanh32(x):
-    most = np.float32(9.02)  # from here on tanh x is 1
+    most = np.float32(9.02)  # from here on, tanh x rounds to 1
     x = most if x > most else (-most if x < -most else x)
     z = x * x
     p = np.float32(1.332290622888321e-8) * z + np.float32(2.058663052744462e-5)
@@ -93,7 +96,7 @@ def _tanh32(x):
     q = q * z + np.float32(4.6713213355403474e-1)
     q = q * z + np.float32(1)
     y = x * p / q
-    return np.float32(1) if y > np.float32(1) else (np.float32(-1) if y < np.float32(-1) else y)  # not by rounding
+    return np.float32(1) if y > np.float32(1) else (np.float32(-1) if y < np.float32(-1) else y)  # at most ±1
 
 
 @exactly
@@ -131,12 +134,12 @@ def sigmoid_of(x):
 
 @exactly
 def difference(a, b):
-    """a − b, not to be reordered into a sum around it: (z − highest) at z = 1e8 is where the digits are."""
+    """a − b, which must not be reordered into a sum around it: for z = 1e8, (z − highest) would lose its digits."""
     return a - b
 
 
 @exactly
 def cross_entropy_of(z, t):
-    """max(z, 0) − z t + ln(1 + e^−|z|), in this order."""
+    """max(z, 0) − z t + ln(1 + e^−|z|), added in this order."""
     zero = type(z)(0)
     return (zero if z < zero else z) - z * t + log_one_plus(exp_negative(-abs(z)))

@@ -1,4 +1,4 @@
-"""What is worth how much on a CPU. The numbers are the device's, so that another device may have others."""
+"""Limits of the CPU's replay: from what size on threads and tiles are used. Each device object may have its own."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from ..common.tiles import TileLimits
 
 @dataclass(frozen=True)
 class CpuLimits(TileLimits):
-    """From what on the compiled replay uses threads and tiles; work is in units of `work`, of which a core does about
-    eight in a nanosecond, while a phase costs 200 ns."""
+    """The limits from which on the compiled replay uses threads and tiles.
 
-    worth_threads: int = 150_000  # work of a whole step that more than one thread shares out: some 50 µs
-    smallest_shared: int = 10_000  # work of a product that is shared out
+    Work is in units of `work`: a core does about eight a nanosecond, and each phase costs 200 ns.
+    """
+
+    worth_threads: int = 150_000  # least work of a step that several threads divide, about 50 µs
+    smallest_shared: int = 10_000  # least work of a product that several threads divide

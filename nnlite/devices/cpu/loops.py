@@ -1,7 +1,8 @@
-"""The reference's kernels once more, as fused loops for the CPU, compiled by Numba.
+"""Loops: the reference's kernels again, as fused loops for the CPU, compiled by Numba.
 
-Results come first, then operands, each in the reference's order; what is missing here falls back to the reference.
-Every constant takes the arrays' dtype: a bare 2.0 would lift a float32 loop to float64 and halve its speed.
+The parameters of a loop are its results, then the operands that it writes in place, then those that it only reads, each
+in the reference's order. A kernel without a loop here runs as the reference's formula. Every constant gets the arrays'
+dtype: a bare 2.0 would turn a float32 loop into a float64 loop of half the speed.
 """
 
 from __future__ import annotations
@@ -55,14 +56,14 @@ def advance(position, N):
     position[0] += N
 
 
-# ---- linear: these are shared out among threads by columns ----------------------------------------------------------
-# Each makes those from `first` to `stop` of y, dx, dW or db. A thread then moves the same columns of W that it reads in
-# `linear`, and they stay in its core's cache. (The batch's rows can be shared out as well where there are N of them.)
+# ---- linear: threads divide these by columns -------------------------------------------------------------------------
+# Each call computes the columns first … stop − 1 of y, dx, dW or db. So a thread updates the same columns of W that it
+# reads in `linear`, and they stay in its core's cache. (Kernels with N rows can also be divided by the batch's rows.)
 
 
 @partial(compiled, inlined=True)
 def forward_product(y, x, W, start, apart, first, stop):
-    """y ← x W + what is at the address `start`, whose rows are `apart`; the columns from `first` to `stop`."""
+    """y ← x W + S, for the columns first … stop − 1. S begins at the address `start`, with `apart` bytes a row."""
     size, one = y.itemsize, y.dtype.type(1)
     rows, inner, columns = y.shape[0], x.shape[1], y.shape[1]
     to, row = address(y) + first * size, columns * size
@@ -97,7 +98,7 @@ def linear_backward(dx, dy, W, first, stop):
 
 @partial(compiled, inlined=True)
 def backward_product(c, start, dy, x, alpha, first, stop):
-    """c ← alpha xᵀ dy + what is at the address `start`; the columns from `first` to `stop`."""
+    """c ← alpha xᵀ dy + S, for the columns first … stop − 1. S begins at the address `start`."""
     size = c.itemsize
     rows, columns = c.shape
     to, row = address(c) + first * size, columns * size
@@ -116,9 +117,9 @@ def linear_backward_weights_sgd(W, dy, x, lr, first, stop):
 
 @partial(compiled, inlined=True)
 def add_rows(b, start, dy, factor, alpha, first, stop):
-    """b ← alpha factor Σₙ dyₙ + what is at the address `start`; float32 within 64 rows, float64 across them.
+    """b ← alpha factor Σₙ dyₙ + s, for the columns first … stop − 1. s begins at the address `start`.
 
-    `factor` is the address of a number.
+    `factor` is the address of a number. Up to 64 rows are added in float32, and such sums are added in float64.
     """
     size = b.itemsize
     rows, row = dy.shape[0], dy.shape[1] * size
@@ -155,7 +156,7 @@ def linear_backward_bias_sgd(b, dy, lr, first, stop):
 
 
 # ---- activations ------------------------------------------------------------------------------------------------
-# Number by number, on flat arrays: so a replay may let them run on to the end of a vector, if nothing else is there.
+# Elementwise, on flat arrays: so a replay may let them run on to the end of a vector, if no other array lies there.
 
 
 def sigmoid(y, x):
@@ -217,7 +218,7 @@ def softplus_backward(dx, dy, y):
 
 @compiled
 def exponentials(x):
-    """x ← eˣ for x ≤ 0, all of them."""
+    """x ← eˣ for all numbers of x, each ≤ 0."""
     x = flat(x)
     for i in range(x.size):
         x[i] = exp_negative(x[i])
@@ -250,7 +251,7 @@ def softmax_backward(dx, dy, y):
             dx[i, j] = y[i, j] * (dy[i, j] - total)
 
 
-# ---- dropout: told which row is the first, since what is drawn depends on the place ---------------------------------
+# ---- dropout: it gets the number of its first row, since the mask depends on the place in the batch ------------------
 
 
 @exactly
@@ -368,7 +369,7 @@ def softmax_cross_entropy(losses, dlogits, logits, target, scale):
             loss -= target[i, j] * z
             dlogits[i, j] = z
         losses[i] = loss
-    exponentials(dlogits)  # all at once: a row alone may be too short for a vector
+    exponentials(dlogits)  # all rows at once, since one row may be shorter than a vector
     for i in range(rows):
         total = logits.dtype.type(0)
         for j in range(columns):

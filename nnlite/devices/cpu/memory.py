@@ -1,6 +1,6 @@
-"""Memory, for compiled code: from an array to its address, and back from addresses to arrays and numbers.
+"""Memory for compiled code: the address of an array, and arrays and numbers at an address.
 
-Written as instructions: NumPy's and Numba's own ways to do it are each a function that has to be compiled first.
+These are written as LLVM instructions. NumPy's and Numba's own functions for it would each have to be compiled first.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _WORD, _INT = ir.IntType(64), ir.IntType(32)
 
 @intrinsic
 def address(typing: Any, array: Any) -> Any:
-    """Where an array begins."""
+    """The address at which an array begins."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
@@ -32,7 +32,7 @@ def address(typing: Any, array: Any) -> Any:
 
 @intrinsic
 def place(typing: Any, number: Any) -> Any:
-    """The address of a number, as long as the function runs that asks for it."""
+    """The address of a number; it is valid until the calling function returns."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.ptrtoint(cgutils.alloca_once_value(builder, arguments[0]), _WORD)
@@ -42,7 +42,7 @@ def place(typing: Any, number: Any) -> Any:
 
 @intrinsic
 def flat(typing: Any, array: Any) -> Any:
-    """A contiguous array as one of one axis, over the same memory."""
+    """A contiguous array as an array with one axis, on the same memory."""
     kind = array.copy(ndim=1)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -66,7 +66,7 @@ def copy_bytes(typing: Any, to: Any, source: Any, count: Any) -> Any:
 
 @intrinsic
 def fetch_to_write(typing: Any, place: Any) -> Any:
-    """Begin to bring the cache line at an address near, since it will be written to; any address may be given."""
+    """Prefetch the cache line at an address for writing. Any address is allowed, even an invalid one."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, *[_INT] * 3])
@@ -80,10 +80,10 @@ def fetch_to_write(typing: Any, place: Any) -> Any:
 
 @functools.cache
 def reader(kind: str) -> Any:
-    """What reads an operand where it is described, a word after the other: f(address of the first word).
+    """A function for compiled code that reads one operand from a line: f(address of the operand's first word).
 
-    kind: an array's dtype and number of axes, such as "f4_2" (its address and its sizes), a "number" (a float64), a
-    "size" (an int64).
+    `kind` is an array's dtype and number of axes, such as "f4_2" (the words are its address and sizes), or "number" (a
+    float64), or "size" (an int64).
     """
     if kind in ("number", "size"):
         return _word(types.float64 if kind == "number" else types.int64)
@@ -118,7 +118,7 @@ def _array(kind: Any) -> Any:
 
 
 def _view(context: Any, builder: Any, kind: Any, data: Any, shape: list[Any]) -> Any:
-    """An array over memory that somebody else keeps."""
+    """An array on memory that another object owns."""
     itemsize = _WORD(kind.dtype.bitwidth // 8)
     strides = [itemsize]
     for size in shape[:0:-1]:

@@ -1,7 +1,7 @@
-"""Kernels of a user's own: a formula on arrays, compiled as it stands, and kept on disk as nnlite's own loops are.
+"""A user's own kernels: formulas on arrays, compiled unchanged, and kept on disk like nnlite's own loops.
 
-What a formula takes from outside is a constant in its machine code. So that is made, and kept, for the formula's code
-together with the values of these constants; a formula that is defined once more, and is the same, costs nothing.
+Values that a formula takes from outside are constants in its machine code. So the machine code is made and kept for the
+formula's code together with these values. To define an equal formula again costs nothing.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from numba import njit
 from ..common.kernel import Kernel
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes)
-LIBRARIES = {"numpy", "math", "cmath", "operator", "builtins", "numba"}  # what these have is known by its name
+LIBRARIES = {"numpy", "math", "cmath", "operator", "builtins", "numba"}  # a name identifies their functions
 
 
 class OwnLoop(NamedTuple):
-    """The formula of a kernel with its results written to where they belong, results first, as the loops have it."""
+    """A kernel's formula in the form of a loop: it writes its results into arrays, which are its first parameters."""
 
     loop: Callable[..., Any]
-    key: str  # of what it was made of; empty where it has to be compiled anew by every process
+    key: str  # stands for the code and its constants; "" if every process must compile it anew
 
 
-_MADE: dict[Any, tuple[OwnLoop, list[Any]]] = {}  # and what else it is made of, of which the key has the place
+_MADE: dict[Any, tuple[OwnLoop, list[Any]]] = {}  # the lists keep the objects alive whose ids are in the keys
 
 
 def own_loop(kernel: Kernel) -> OwnLoop:
-    """The loop of a kernel, made anew where something has changed that the formula takes from outside.
+    """The loop of a kernel. It is made anew if a value has changed that the formula takes from outside.
 
-    With NNLITE_CHECK_BOUNDS=1 in the environment an index outside of an array is an error.
+    With NNLITE_CHECK_BOUNDS=1 in the environment, an index outside of an array is an error.
     """
     signature, formula = kernel.signature, kernel.formula
     checked = os.environ.get("NNLITE_CHECK_BOUNDS", "") not in ("", "0")
@@ -49,7 +49,7 @@ def own_loop(kernel: Kernel) -> OwnLoop:
 
 
 def _written(function: Any, signature: Any, checked: bool, key: str) -> Callable[..., Any]:
-    apart = "_"  # before the names that are made here, so that no operand has one of them
+    apart = "_"  # a prefix of the names made here, so that no operand has the same name
     while any(name.startswith(apart) for name in (*signature.operands, *signature.results)):
         apart += "_"
     to = [f"{apart}to_{name}" for name in signature.fresh]
@@ -61,7 +61,7 @@ def _written(function: Any, signature: Any, checked: bool, key: str) -> Callable
         *(f"    {copy}({place}, {what})" for place, what in zip(to, made)),
     ]
     options: dict[str, Any] = {"error_model": "numpy", "nogil": True}
-    # Machine code from the disk is found by its name, which must not be that of another kernel's.
+    # Machine code on disk is found by its name, so two kernels must not have the same name.
     named: Any = types.FunctionType(function.__code__, function.__globals__, None, None, function.__closure__)
     named.__qualname__ = f"{function.__qualname__}_{key[:16]}"
     names: dict[str, Any] = {formula: njit(boundscheck=checked, **options)(named), copy: _copy, "__name__": __name__}
@@ -78,11 +78,11 @@ def _copy(to, values):
         to[place] = value
 
 
-# ---- what a formula is made of ---------------------------------------------------------------------------------------
+# ---- the facts of a formula: its code and its constants --------------------------------------------------------------
 
 
 def _facts(function: Any, strange: list[Any]) -> Iterator[Any]:
-    """A function's code, and the values of all that it takes from outside; what no text can stand for is `strange`."""
+    """A function's code, and all values that it takes from outside; objects that no text identifies go to `strange`."""
     code = function.__code__
     yield from _code(code)
     names = set(_names(code))
@@ -91,12 +91,12 @@ def _facts(function: Any, strange: list[Any]) -> Iterator[Any]:
     for name, cell in zip(code.co_freevars, function.__closure__ or ()):
         try:
             yield name, list(_value(cell.cell_contents, names, strange, ()))
-        except ValueError:  # nothing has been put there
+        except ValueError:  # the variable has no value yet
             strange.append(cell)
 
 
 def _code(code: types.CodeType) -> Iterator[Any]:
-    """What the instructions are: not where they stand."""
+    """The instructions and names of some code, without its file and lines."""
     yield code.co_code.hex(), code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, code.co_flags
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
@@ -106,7 +106,7 @@ def _code(code: types.CodeType) -> Iterator[Any]:
 
 
 def _names(code: types.CodeType) -> Iterator[str]:
-    """All names of globals and attributes, those in functions within it too."""
+    """The names of all globals and attributes, also those in inner functions."""
     yield from code.co_names
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
@@ -114,7 +114,7 @@ def _names(code: types.CodeType) -> Iterator[str]:
 
 
 def _value(value: Any, names: set[str], strange: list[Any], within: tuple[Any, ...]) -> Iterator[Any]:
-    """What stands for a value: equal for values that give equal machine code."""
+    """Texts that identify a value: they are equal for values that give equal machine code."""
     home = str(getattr(value, "__module__", "") or type(value).__module__).partition(".")[0]
     home = home if home in LIBRARIES else ""
     if type(value) in PLAIN:
@@ -126,11 +126,11 @@ def _value(value: Any, names: set[str], strange: list[Any], within: tuple[Any, .
     elif isinstance(value, types.ModuleType):
         yield value.__name__
         if value.__name__.partition(".")[0] not in LIBRARIES and value not in within:
-            for name in sorted(names & vars(value).keys()):  # such as a number of a module of settings
+            for name in sorted(names & vars(value).keys()):  # such as a number in a module of settings
                 yield name, list(_value(vars(value)[name], names, strange, (*within, value)))
     elif isinstance(value, np.dtype):
         yield value.str
     elif getattr(sys.modules.get(home), name := str(getattr(value, "__name__", "")), None) is value:
         yield home, name  # np.exp, math.exp, np.float32
-    else:  # another compiled function, an object
+    else:  # such as another compiled function, or an object
         strange.append(value)

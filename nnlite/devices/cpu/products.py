@@ -1,14 +1,15 @@
-"""Matrix products for compiled code: one small block of the result at a time, held in the processor's registers.
+"""Matrix products for compiled code: a microkernel makes one small block of the result at a time, in registers.
 
     C ← S + α A B        C, S (rows, columns) · A (rows, inner) · B (inner, columns)
 
-A block is a few rows by a few vectors. One step along `inner` loads those vectors of a row of B, and multiplies each
-with one number of every row of A; nothing is written until the sum is complete (Goto and van de Geijn 2008, "Anatomy of
-high-performance matrix multiplication"). On small nets a BLAS spends more on choosing and copying.
+A block is a few rows by a few vectors. One step along `inner` loads the block's vectors from a row of B, and multiplies
+each of them by one number from every row of A. Nothing is written until the sums are complete (Goto and van de Geijn
+2008, "Anatomy of high-performance matrix multiplication"). For small networks, a BLAS would spend more time on choosing
+a method and copying.
 
-Matrices are given by their address, and by how many bytes further the next row is and the next number in a row, so
-that any of them may be a part of another, or transposed. S is what is added to: a bias (all rows are one, 0 bytes
-apart), C itself, or nothing.
+A matrix is given by its address, by the bytes from a row to the next, and by the bytes from a number to the next within
+a row. So each may be a part of another matrix, or transposed. S is added to the product: it is a bias (one row for all,
+with 0 bytes from a row to the next), C itself, or nothing.
 """
 
 from __future__ import annotations
@@ -33,27 +34,27 @@ _REAL = {4: ir.FloatType(), 8: ir.DoubleType()}
 
 
 def _registers() -> tuple[int, int, int]:
-    """Bytes of a vector, and a block that fills this processor's vector registers: rows, vectors a row."""
-    features = TARGET[2].split(",")  # of what Numba compiles for, which need not be all that this processor has
+    """The bytes of a vector, and the rows and vectors a row of a block that fills this processor's registers."""
+    features = TARGET[2].split(",")  # those for which Numba compiles; the processor may have more
     if "+avx512f" in features:
-        return 64, 8, 3  # 32 registers: 24 sums, 3 of B, and one for a number of A
+        return 64, 8, 3  # 32 registers: 24 sums, 3 vectors of B, and one for a number of A
     if "+avx" in features:
         return 32, 4, 3  # 16 registers
     return 16, 4, 3
 
 
 VECTOR, ROWS, VECTORS = _registers()
-DEPTH = 512  # of B's rows in one go: what a block reads of them must stay in the cache near the core
-HEIGHT = 512  # rows of A in one go, where there are many columns: they are read again for every strip
-FETCHED = 64  # steps along `inner`: from so many on, a block's part of C is fetched while its sums are made
-PACKED = 200_000  # numbers of B from which its parts are first copied to lie together
+DEPTH = 512  # rows of B at once: the part of them that a block reads must stay in the core's cache
+HEIGHT = 512  # rows of A at once if there are many columns: every strip reads them again
+FETCHED = 64  # steps along `inner` from which on a block's part of C is prefetched while its sums are made
+PACKED = 200_000  # numbers of B from which on its parts are first copied into panels
 
 
 # ---- one block ----------------------------------------------------------------------------------------------------
 
 
 class _Vectors:
-    """Writes instructions on vectors of reals; those past the last column are neither read nor written."""
+    """Writes instructions on vectors of reals. Lanes past the last column are neither read nor written."""
 
     def __init__(self, builder: Any, itemsize: int, columns: Any, vectors: int) -> None:
         self.builder, self.itemsize, self.lanes = builder, itemsize, VECTOR // itemsize
@@ -65,7 +66,7 @@ class _Vectors:
         last = builder.trunc(builder.sub(columns, _I64((vectors - 1) * self.lanes)), _I32)
         self.mask = builder.icmp_signed("<", lane, self.spread(last))
         name, places = f"v{self.lanes}f{8 * itemsize}", self.type.as_pointer()
-        # One instruction where the processor has it; llvm.fma would call a function for every number where it has not.
+        # One instruction if the processor has it. If it does not, llvm.fma would call a function for every number.
         self.fma = self._declare(f"llvm.fmuladd.{name}", self.type, [self.type] * 3)
         self.masked_load = self._declare(f"llvm.masked.load.{name}.p0", self.type, [places, _I32, mask, self.type])
         store = [self.type, places, _I32, mask]
@@ -101,7 +102,7 @@ class _Vectors:
 
 
 def _block(rows: int) -> Any:
-    """C ← S + α A B for so many rows and up to VECTORS vectors of columns: addresses, and bytes between neighbours."""
+    """C ← S + α A B for `rows` rows and up to VECTORS vectors of columns, from addresses and distances in bytes."""
 
     @intrinsic
     def block(typing, c, c_row, s, s_row, a, a_row, a_step, b, b_row, inner, columns, alpha):
@@ -125,7 +126,7 @@ def _block(rows: int) -> Any:
 def _write_block(
     builder, itemsize, rows, vectors, c, c_row, s, s_row, a, a_row, a_step, b, b_row, inner, columns, alpha
 ):
-    """Write the instructions of a block of so many rows and vectors."""
+    """Write the instructions of the microkernel for a block of so many rows and vectors."""
     v = _Vectors(builder, itemsize, columns, vectors)
     block = [(r, k) for r in range(rows) for k in range(vectors)]
     row_of_a = [builder.add(a, builder.mul(a_row, _I64(r))) for r in range(rows)]
@@ -167,12 +168,12 @@ def _write_block(
 
 
 # ---- by name --------------------------------------------------------------------------------------------------------
-# A strip and a product are machine code, made once for each dtype by `ready`, which compiled code calls by its name.
-# Were they compiled into whatever calls them, every loop would be as large as this file, and as slow to compile.
+# A strip and a product are machine code, made by `ready` once for each dtype. Compiled code calls them by name. If they
+# were compiled into each caller, every loop would be as large as this file, and as slow to compile.
 
 
 def _call(name: str) -> Callable[..., Any]:
-    """Write the call of the machine code of this name; an error in it is one of whoever called it."""
+    """Write a call of the machine code of this name. An error in it is passed on to the caller."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         convention = context.call_conv
@@ -188,13 +189,13 @@ def _call(name: str) -> Callable[..., Any]:
 
 @intrinsic
 def strip(typing, rows, c, c_row, s, s_row, a, a_row, a_step, a_block, b, b_row, inner, columns, alpha):
-    """`_strip`, from compiled code."""
+    """Call `_strip` from compiled code."""
     return _strip_type(alpha), _call(f"nnlite_strip_{alpha}")
 
 
 @intrinsic
 def product(typing, c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows, inner, columns, alpha, size):
-    """`_product`, from compiled code."""
+    """Call `_product` from compiled code."""
     return _product_type(alpha), _call(f"nnlite_product_{alpha}")
 
 
@@ -212,10 +213,10 @@ _most, _four, _two, _one = (_block(rows) for rows in (ROWS, 4, 2, 1))
 
 
 def _strip(rows, c, c_row, s, s_row, a, a_row, a_step, a_block, b, b_row, inner, columns, alpha):
-    """All rows, of a strip of columns as wide as a block. From a block's rows of A to the next it is a_block bytes.
+    """All rows of a strip, which is as wide as a block. A block's rows of A are a_block bytes from the next block's.
 
-    Only blocks of most rows are in a loop: LLVM computes before a loop whatever stays the same in it, and for all kinds
-    of blocks that is a hundred instructions, which a small product would wait for.
+    Only the largest blocks are in a loop. LLVM computes all values that stay the same in a loop before it; for all
+    kinds of blocks together, that would be a hundred instructions, too many for a small product.
     """
     while rows >= ROWS:
         if inner >= FETCHED:
@@ -234,22 +235,25 @@ def _strip(rows, c, c_row, s, s_row, a, a_row, a_step, a_block, b, b_row, inner,
         _one(c, c_row, s, s_row, a, a_row, a_step, b, b_row, inner, columns, alpha)
 
 
-# ---- copying B's parts together --------------------------------------------------------------------------------------
+# ---- copying parts of B into panels ----------------------------------------------------------------------------------
 
 
 @intrinsic
 def _transposed_block(typing, to, to_row, b, b_row, rows, columns, like):
-    """A square of one vector's lanes each way from B to `to`, transposed; only `rows` and `columns` of B are read."""
+    """Copy a square from B to `to`, transposed: as many rows and columns as a vector has lanes.
+
+    Only `rows` and `columns` of B are read.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         to, to_row, b, b_row, rows, columns, like = arguments
         v = _Vectors(builder, 4 if like.type == _REAL[4] else 8, columns, 1)
         square = []
-        for lane in range(v.lanes):  # of the last row once more where there is none
+        for lane in range(v.lanes):  # past the last row, the last row again
             row = builder.select(builder.icmp_signed("<", _I64(lane), rows), _I64(lane), builder.sub(rows, _I64(1)))
             square.append(v.load(builder.add(b, builder.mul(b_row, row)), masked=True))
         half = v.lanes // 2
-        while half:  # exchange what is off the diagonal, by halves, quarters, …
+        while half:  # exchange the parts off the diagonal: halves, then quarters, …
             for i in range(v.lanes):
                 if not i & half:
                     upper = [lane if not lane & half else v.lanes + lane - half for lane in range(v.lanes)]
@@ -268,7 +272,7 @@ def _transposed_block(typing, to, to_row, b, b_row, rows, columns, like):
 
 @compiled
 def _pack_transposed(to, to_row, b, b_row, inner, columns, size, like):
-    """to (inner, columns) = Bᵀ, whole vectors; b is where (columns, inner) begins."""
+    """to (inner, columns) ← Bᵀ, in whole vectors; the matrix (columns, inner) begins at b."""
     lanes = VECTOR // size
     for j in range(0, columns, lanes):
         for p in range(0, inner, lanes):
@@ -278,15 +282,15 @@ def _pack_transposed(to, to_row, b, b_row, inner, columns, size, like):
 
 @compiled
 def _pack(to, to_row, b, b_row, inner, width):
-    """to (inner, width) = B, `width` in bytes."""
+    """to (inner, width) ← B; `width` is in bytes."""
     for p in range(inner):
         copy_bytes(to + p * to_row, b + p * b_row, width)
 
 
 @partial(compiled, inlined=True)
 def strip_width(columns, size):
-    """Columns are shared out among strips of equal width, as wide as a block may be."""
-    lanes = VECTOR // 4 if size == 4 else VECTOR // 8  # a division by `size` would cost a small product a fifth
+    """The number of columns of a strip. All strips have equal width, at most that of the widest block."""
+    lanes = VECTOR // 4 if size == 4 else VECTOR // 8  # a division takes a fifth of a small product's time
     if columns <= VECTORS * lanes:
         return columns
     vectors = -(-columns // lanes)
@@ -298,12 +302,13 @@ def strip_width(columns, size):
 
 
 def _product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows, inner, columns, alpha, size):
-    """C ← S + α A B. Addresses, then bytes to the next row and along it; `size` bytes a number; S is 0 for nothing.
+    """C ← S + α A B, from addresses, bytes to the next row (…_row) and to the next number in a row (…_step).
 
-    B's numbers lie together along a row (b_step = size), or else down a column (b_row = size): B is stored transposed.
+    A number has `size` bytes. s = 0 means that there is no S. B's numbers are contiguous along a row (b_step = size),
+    or down a column (b_row = size) if B is stored transposed.
     """
     if s == 0:
-        s_row = 0  # so that it stays nothing for every row
+        s_row = 0  # so that s stays 0 for every row
     if columns == 1 and c_row == size and (s == 0 or s_row == size) and (a_row == size or inner > 16):
         # a column is a row, and rows are what vectors are for
         s_row, a, a_row, a_step, b, b_row, b_step, rows, columns = 0, b, 0, b_row, a, a_step, a_row, 1, rows
@@ -311,7 +316,7 @@ def _product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows, inner
         _copied_product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows, inner, columns, alpha, size)
         return
     width = strip_width(columns, size)
-    while columns > 0:  # a range would divide, which takes as long as a small product
+    while columns > 0:  # a range would need a division, which takes as long as a small product
         some = min(width, columns)
         strip(rows, c, c_row, s, s_row, a, a_row, a_step, ROWS * a_row, b, b_row, inner, some, alpha)
         columns, c, b, s = columns - width, c + width * size, b + width * size, s + width * size if s != 0 else 0
@@ -319,18 +324,19 @@ def _product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows, inner
 
 @compiled
 def _copied_product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows, inner, columns, alpha, size):
-    """The same, where parts of B are first copied so that they lie together in the order of use. So are those of a
-    large A that is transposed; others lie together along their rows.
+    """The same, but parts of B are first copied into panels, where they are contiguous in the order of use.
+
+    Parts of A are copied too, if A is large and transposed; any other A is contiguous along its rows.
     """
     lanes = VECTOR // size
     width, apart, most = strip_width(columns, size), VECTORS * VECTOR, min(inner, DEPTH)
     wide = columns > 4 * width and rows >= 4 * ROWS
     copied, height = wide and a_row == size, min(rows, HEIGHT) if wide else rows
-    panel = -(-most // lanes) * lanes * apart  # bytes for B, then those for A
+    panel = -(-most // lanes) * lanes * apart  # bytes for B; those for A follow
     memory = np.empty(panel + copied * (-(-height // ROWS) * ROWS * size * most), np.uint8)
     for p in range(0, inner, DEPTH):
         deep = min(DEPTH, inner - p)
-        part, blocks = address(memory), address(memory) + panel  # in the loop: freed is what is not asked for any more
+        part, blocks = address(memory), address(memory) + panel  # here, or Numba would free the memory before
         for i in range(0, rows, height):
             tall, of_a = min(height, rows - i), a + i * a_row + p * a_step
             row, step, block = a_row, a_step, ROWS * a_row
@@ -347,7 +353,7 @@ def _copied_product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows
                 else:
                     _pack(part, apart, of_b, b_row, deep, some * size)
                 of_s, row_of_s = s + i * s_row + j * size if s != 0 else 0, s_row
-                if p > 0:  # the sum goes on
+                if p > 0:  # add to the sum so far
                     of_s, row_of_s = of_c, c_row
                 strip(tall, of_c, c_row, of_s, row_of_s, of_a, row, step, block, part, apart, deep, some, alpha)
 
@@ -356,7 +362,8 @@ def _copied_product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows
 def ready(dtype: np.dtype) -> list[Any]:
     """Compile the products of this dtype, or load them, so that compiled code can call `product`.
 
-    Without it a call of `product` has no address, which ends the process.
+    If compiled code calls `product` without it, the process ends, since the call has no address. TypeError for other
+    dtypes than float32 and float64.
     """
     real = {np.dtype(np.float32): types.float32, np.dtype(np.float64): types.float64}.get(dtype)
     if real is None:

@@ -1,6 +1,6 @@
 """Replay by compiled code: a tape becomes a table of addresses, which threads run together.
 
-Before that its rows are fused, shared out among threads and cut into tiles (devices/common).
+Before that, its calls are fused, divided among threads and cut into tiles (devices/common).
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from .own import own_loop
 
 
 class Lines(list[list[int]]):
-    """The lines of a table that is being made, and what in them points to data: (line, word, bytes from the start)."""
+    """The lines of a table that is being made, and their pointers to data: (line, word, bytes from the start)."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.pointers: dict[str, list[tuple[int, int, int]]] = {}  # segment -> its places
+        self.pointers: dict[str, list[tuple[int, int, int]]] = {}  # segment -> words that point into it
 
 
 class Pointers(NamedTuple):
@@ -45,7 +45,7 @@ class Pointers(NamedTuple):
 class CompiledReplay(Replay):
     """A tape as a table, and threads that run it together.
 
-    Threads are started for a call and end with it, so there is no pool that a fork could lose.
+    Threads start in each call of `run` and end with it, so there is no pool that a fork could lose.
     """
 
     def __init__(self, full: Tape, short: Tape | None, arena: Arena, threads: int, limits: CpuLimits) -> None:
@@ -63,9 +63,9 @@ class CompiledReplay(Replay):
                 tiles.place(arena, self.threads)
         self.pointers: dict[str, list[Pointers]] = {name: [] for name in DATA}
         self.tables = [self._table(*each) for each in plans] + ([] if short else [table.as_table(arena.device.zeros)])
-        self.no_marks = np.zeros((3, table.ROW), np.int64)  # of one thread, which has only errors to mark
+        self.no_marks = np.zeros((3, table.ROW), np.int64)  # for one thread alone, which marks only errors
         self.swept: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None  # pointers, position, sums
-        self.run(0, 0, 1, np.zeros((1, len(arena.segments["sums"]))))  # compiles it
+        self.run(0, 0, 1, np.zeros((1, len(arena.segments["sums"]))))  # compiles the loop that runs the table
 
     def point(self, data: Mapping[str, Any]) -> None:
         super().point(data)
@@ -103,7 +103,7 @@ class CompiledReplay(Replay):
             share(0)
         else:
             errors = together(share, self.threads)
-            if max(stopped) == last:  # whoever had no memory was not needed
+            if max(stopped) == last:  # the other threads did the parts of one that had no memory
                 errors = [error for error in errors if not isinstance(error, MemoryError)]
             if errors:
                 raise errors[0]
@@ -112,7 +112,7 @@ class CompiledReplay(Replay):
         return int(max(stopped))
 
     def _raise(self) -> NoReturn:
-        """Say why compiled code has ended with an error."""
+        """Raise an error that explains why compiled code has failed."""
         if not self.own:
             raise MemoryError("memory ran out in a step; a smaller batch_size= or smaller layers take less")
         raise RuntimeError(
@@ -123,15 +123,15 @@ class CompiledReplay(Replay):
     # ---- from rows to lines ----------------------------------------------------------------------------------------
 
     def _planned(self, tape: Tape) -> tuple[list[Planned], Tiles | None]:
-        """The rows in phases, and those that run before them, tile by tile, where there are any."""
+        """The calls in phases, and the calls that run before them in tiles, or None."""
         tiles = tile(tape.rows, self.threads, COLUMNS, self.limits)
         rows = tiles.after if tiles else fuse(tape.rows)
         return plan(rows, COLUMNS, self.limits.smallest_shared), tiles
 
     def _table(self, planned: Sequence[Planned], tiles: Tiles | None) -> table.Table:
         lines = Lines()
-        phases: list[list[int]] = []  # the lines at which the parts of each begin
-        moves: list[tuple[int, int, int]] = []  # (line that moves, line and word that are moved)
+        phases: list[list[int]] = []  # for each phase, the lines at which its parts begin
+        moves: list[tuple[int, int, int]] = []  # (line that moves a word, line and word that it moves)
         if tiles:
             phases.append([])
             for thread in range(self.threads):
@@ -155,7 +155,7 @@ class CompiledReplay(Replay):
         return made
 
     def _tiled(self, tiles: Tiles, thread: int, lines: Lines, moves: list[tuple[int, int, int]]) -> None:
-        """The first tile, which makes the gradients; then the others, which add to them; then what is left over."""
+        """Add the first tile, which sets the gradients, then the others, which add to them, then the rows left over."""
         first, stop = share(tiles.rows, thread, self.threads)
         size = tiles.size
         times, rest = divmod(stop - first, size)
@@ -177,7 +177,7 @@ class CompiledReplay(Replay):
                         lines.append([table.REPEAT, len(lines) - begin, turns])
 
     def _line(self, lines: Lines, row: Row, part: tuple[int, int] | None = None, first: int = 0) -> Mapping[str, int]:
-        """Add a row as a line of the table -> which of its words is the address of each operand."""
+        """Add a call as a line of the table -> operand -> the word of the line at which it begins."""
         words, kinds, places = line(row, self.arena.address, COLUMNS, part, first, self._length(row))
         if row.kernel.columns and len({kind.split("_")[0] for kind in kinds if "_" in kind}) > 1:
             raise NotRecordableError(f"{row.name} is compiled for arrays of one dtype, not for {', '.join(kinds)}")
@@ -195,9 +195,10 @@ class CompiledReplay(Replay):
         return places
 
     def _length(self, row: Row) -> int:
-        """On how many numbers an elementwise row works: up to the end of a vector, where each operand has that room.
+        """The number of elements that an elementwise call computes; 0 for any other call.
 
-        A part of an array has none: where it ends, another part or another array begins.
+        It goes on to the end of a vector if each operand has room for that. A part of an array has no room: another
+        part or another array begins where it ends.
         """
         if not row.kernel.elementwise:
             return 0

@@ -1,15 +1,15 @@
-"""A tape as a table of integers, and the compiled loop that runs it without Python.
+"""The table of a tape: its calls as integers, and the compiled loop that runs them without Python.
 
-A line of the table is the address of a function and what that function takes: the addresses of its operands, their
-sizes, plain numbers. Lines with a small number in the place of the address steer:
+A line of the table is the address of a function and its arguments: the addresses of its operands, their sizes, and
+plain numbers. A small number in the place of the address is a control line:
 
-    MOVE, address, bytes    add to the word at this address: an operand begins further on
+    MOVE, address, bytes    add so many bytes to the word at this address, so that an operand begins further on
     REPEAT, lines, times    go back so many lines, until they have been run so many times
 
-A step is phases, one after the other; a phase is parts that may run side by side; a part is lines. Each thread first
-runs the part that is its own, whose memory is in the cache of its core. If others are late, it goes on with what they
-have not begun. So a thread is waited for only where it has begun a part: another program may hold its core for
-milliseconds. What is computed does not depend on who computes it.
+A step is a sequence of phases. A phase is a set of parts that may run at the same time. A part is a sequence of lines.
+Each thread first runs its own part, whose memory is in the cache of its core. If other threads are late, it steals the
+parts that they have not begun (work stealing). So the others wait for a thread only if it has begun a part: another
+program may hold its core for milliseconds. The results do not depend on which thread runs a part.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ from .memory import address, reader
 from .products import ready
 
 REPEAT, MOVE = 1, 2
-PATIENCE = 1000  # looks whether the others are done, about a microsecond, before their parts are taken
-ROW = 8  # words: a cache line, so that what a thread writes to stays in the cache of its core
-MARK = 2  # the word of a row in which threads mark how far they are
+PATIENCE = 1000  # checks, about a microsecond in all, before a thread steals the parts of others
+ROW = 8  # words of a row: a cache line, so that threads do not write to the same line
+MARK = 2  # the word of a row in which threads mark their progress
 WORD = 8  # bytes
 
 
 class Table(NamedTuple):
-    """All lines of a step, and how threads share them out.
+    """All lines of a step, and how threads divide them.
 
-    shares: a row for each phase, its number of parts, and after it one for each of these parts, its first line and the
-    line after its last. MARK is of a phase how many parts have been finished, over all turns, and of a part the turn in
-    which a thread has last taken it. A turn is a run of the table, counted from 1.
+    `shares` has one row for each phase, with its number of parts. After it, there is one row for each of these parts,
+    with its first line and the line after its last. A turn is one run of the whole table, counted from 1. In a phase's
+    row, MARK counts finished parts, over all turns; in a part's row, it holds the turn in which a thread last took it.
     """
 
     lines: np.ndarray  # (lines, words)
@@ -54,12 +54,13 @@ class Table(NamedTuple):
 
 @functools.cache
 def function_for(loop: Callable[..., Any], name: str, kinds: tuple[str, ...], key: str | None = None) -> int:
-    """The address of a function that unpacks a line of the table and calls this loop.
+    """The address of a trampoline: a function that unpacks a line of the table and calls this loop.
 
-    `kinds` says what follows the address, in the words of `reader`. Written as text, since nothing but this differs.
-    key: what the loop was made of, where it is not one of this folder; empty where that cannot be said.
+    `kinds` are the kinds of operands after the address, as for `reader`. The trampoline is generated as text, since
+    only these differ. `key` is None for a loop of this folder. For a user's own, it stands for the code of the loop, or
+    is "" if the loop cannot be kept on disk.
     """
-    if name in KERNELS and KERNELS[name].columns:  # these are made of matrix products
+    if name in KERNELS and KERNELS[name].columns:  # these loops call matrix products
         ready(np.dtype(kinds[0].split("_")[0]))
     unpacked, word = [], 1
     names: dict[str, Any] = {"loop": loop, "__name__": __name__}
@@ -70,7 +71,7 @@ def function_for(loop: Callable[..., Any], name: str, kinds: tuple[str, ...], ke
     function = f"run_{name}_{'_'.join(kinds)}{f'_{key[:16]}' if key else ''}"
     exec(compile(f"def {function}(line):\n    loop({', '.join(unpacked)})\n", __file__, "exec"), names)
     made = machine_code(names[function], types.void(types.int64), kept=key != "", key=key or "")
-    MADE.append(made)  # or the machine code would be freed
+    MADE.append(made)  # keeps the machine code alive
     return int(made.address)
 
 
@@ -80,9 +81,9 @@ MADE: list[MachineCode] = []
 def as_table(
     zeros: Callable[..., np.ndarray], lines: Sequence[Sequence[int]] = (), phases: Sequence[Sequence[int]] = ()
 ) -> Table:
-    """Lines of any length as one table; `phases` says for each at which lines its parts begin.
+    """Lines of any length as one table. `phases` has for each phase the lines at which its parts begin.
 
-    zeros: makes an array that begins at a cache line.
+    `zeros` makes an array that begins at a cache line.
     """
     width = max(map(len, lines), default=1)
     array = np.array([[*words, *[0] * (width - len(words))] for words in lines], np.int64).reshape(-1, width)
@@ -95,9 +96,9 @@ def as_table(
 
 @intrinsic
 def call(typing: Any, address: Any, line: Any) -> Any:
-    """Call the function at this address with the address of a line: 4 ns, where a list of functions costs 47.
+    """Call the function at this address with the address of a line: 4 ns, where a list of functions would take 47 ns.
 
-    Returns 0, or what Numba's functions return that have raised an error.
+    Returns 0, or the status that a function of Numba's returns after an error.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -109,7 +110,7 @@ def call(typing: Any, address: Any, line: Any) -> Any:
 
 
 def _atomically(operation: str) -> Any:
-    """A change of the int64 at an address that all threads see at once, f(address, value); returns what was there."""
+    """An atomic change of the int64 at an address, f(address, value), which returns the old value."""
 
     @intrinsic
     def change(typing: Any, address: Any, value: Any) -> Any:
@@ -127,7 +128,7 @@ add_atomically, raise_atomically = _atomically("add"), _atomically("max")
 
 @intrinsic
 def read_atomically(typing: Any, address: Any) -> Any:
-    """The int64 at this address, as other threads have left it."""
+    """An atomic read of the int64 at this address. All that a thread wrote before it changed it is then visible."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.load_atomic(builder.inttoptr(arguments[0], ir.IntType(64).as_pointer()), "acquire", 8)
@@ -135,7 +136,7 @@ def read_atomically(typing: Any, address: Any) -> Any:
     return types.int64(types.int64), generate
 
 
-# What a thread calls when it has waited for long: another program may need this core.
+# A thread calls this after a long wait, since another program may need its core.
 _library: Any = ctypes.CDLL(None) if os.name == "posix" else getattr(ctypes, "windll").kernel32  # noqa: B009
 _yield = _library.sched_yield if os.name == "posix" else _library.SwitchToThread
 llvmlite.binding.add_symbol("nnlite_yield", ctypes.cast(_yield, ctypes.c_void_p).value)
@@ -144,7 +145,7 @@ let_others_run = types.ExternalFunction("nnlite_yield", types.int32())
 
 @partial(compiled, inlined=True)
 def run_lines(lines, first, last):
-    """Run these lines; 0, or what a function has returned that has raised an error."""
+    """Run the lines first … last − 1. Returns 0, or the status of the first function that raised an error."""
     apart, start = lines.strides[0], address(lines)
     turns, line = 0, first
     while line < last:
@@ -167,11 +168,11 @@ def run_lines(lines, first, last):
 
 @compiled
 def sweep(lines, pointers, a, b, position, sums, first, times):
-    """Run all lines so many times, from a row of the data a and b on; the sums begin at 0.
+    """Run all lines `times` times, on the data a and b from row `first` on, with sums (S,) that begin at 0.
 
-    pointers (words, 4): whether a word is an address in a (0) or in b (1), its line, its place there, how many bytes
-    after the start it points to. Returns what a function has returned that has raised an error; or 0, or −1 as soon
-    as the first of the sums is not finite.
+    pointers (words, 4) lists the words that hold addresses of the data: 0 for a or 1 for b, the line, the word in the
+    line, and the bytes from the start of the array. Returns 0, or −1 as soon as the first of the sums is not finite, or
+    the status of a function that raised an error.
     """
     start_a, start_b = address(a), address(b)
     for i in range(pointers.shape[0]):
@@ -191,21 +192,22 @@ def sweep(lines, pointers, a, b, position, sums, first, times):
 
 @partial(compiled, inlined=True)
 def take(mark, turn):
-    """Mark something as taken for this turn; whether no other thread had done so."""
+    """Take a part, or an epoch's sums, for this turn. Returns whether no other thread had taken it before."""
     return read_atomically(mark) < turn and raise_atomically(mark, turn) < turn
 
 
 @compiled
 def run_together(lines, shares, turn, thread, error):
-    """Run a table's lines (lines, words) with other threads, each of whom calls this, as its shares (rows, ROW) say.
+    """Run a table, lines (lines, words) and shares (rows, ROW), together with other threads that also call this.
 
-    Returns whether all has been done, and no error was raised; error: the address of a word that is not 0 if one was.
+    `error` is the address of a word that is not 0 after an error in any thread. Returns True when all parts are done,
+    or False after an error.
     """
     phase = 0
     while phase < shares.shape[0]:
         parts = shares[phase, 0]
         done = address(shares) + WORD * (ROW * phase + MARK)
-        looks, spins = 1 if thread < parts else 0, 0  # how many parts to look at: its own, and in the end all
+        looks, spins = 1 if thread < parts else 0, 0  # the number of parts to try: its own, and after a wait all
         while read_atomically(done) < turn * parts:
             part = thread
             for _ in range(looks):
@@ -227,13 +229,13 @@ def run_together(lines, shares, turn, thread, error):
 
 @compiled
 def replay(full, short, first, last, per_epoch, sums, history, marks, thread, together):
-    """Run steps first … last − 1 of which each `per_epoch` make an epoch, the last of them by the short lines.
+    """Run the steps first … last − 1. Every `per_epoch` steps are an epoch; its last step is run by the short lines.
 
-    history (epochs, S) takes the sums (S,) of each epoch. Returns the step it stopped before: a step whose loss is not
-    finite, or one in which a function has raised an error; a thread that was late may return an earlier one.
+    history (epochs, S) gets the sums (S,) of each epoch. Returns `last`, or the number of a step whose loss is not
+    finite or in which a function raised an error; a thread that was late may return an earlier one.
 
-    marks (3, ROW): that there was an error; the last epoch whose sums a thread took; the last that one has written.
-    together: nothing for one thread alone; else how full and short are shared out.
+    marks (3, ROW) holds: whether there was an error, the last epoch whose sums a thread took, and the last epoch whose
+    sums were written to history. `together` is None for one thread alone, or else the shares of full and of short.
     """
     error = address(marks)
     taken, written = error + WORD * ROW, error + 2 * WORD * ROW
@@ -265,6 +267,6 @@ def replay(full, short, first, last, per_epoch, sums, history, marks, thread, to
                     sums[i] = 0
                 if together is not None:
                     raise_atomically(written, epoch)
-            while together is not None and read_atomically(written) < epoch:  # or the next epoch's may be added before
+            while together is not None and read_atomically(written) < epoch:  # or an add could come first
                 let_others_run()
     return last
