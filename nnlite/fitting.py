@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,23 +9,12 @@ from typing import Any
 import numpy as np
 
 from .chunks import Chunks
+from .divergence import Safe, diverged
 from .history import History
-from .network import Sequential
 from .programs import KeptPrograms, Program
 from .progress import Bar
 from .step import Step
 from .steps import Steps
-
-
-class DivergedError(ArithmeticError):
-    """The loss or a parameter is no longer finite. The network is back at parameters with a finite loss.
-
-    `epoch` and `batch` tell where it happened; both are counted from 1.
-    """
-
-    def __init__(self, message: str, epoch: int, batch: int) -> None:
-        super().__init__(message)
-        self.epoch, self.batch = epoch, batch
 
 
 @dataclass
@@ -121,36 +108,3 @@ class Fit:
         found = {name: [values[name] for values in epochs] for name in step.names}
         seen = self.evaluate(*self.validation) if self.validation else {}
         self.history.extend(found | {f"val_{name}": [value] for name, value in seen.items()})
-
-
-def diverged(step: Step, loss: float, kept: Any, epoch: int, batch: int) -> DivergedError:
-    """Go back to the parameters `kept` (P,); the error returned tells what happened, and where."""
-    step.network.parameters[...] = kept
-    step.optimizer.reset()
-    cause = "a parameter stopped being finite" if math.isfinite(loss) else f"the loss became {loss}"
-    return DivergedError(
-        f"training diverged: {cause} in epoch {epoch}, batch {batch}; the network is back at finite parameters "
-        f"from before. Try a learning rate below lr={step.optimizer.lr:g}, or inputs scaled to about −1 … 1",
-        epoch,
-        batch,
-    )
-
-
-class Safe:
-    """Parameters (P,) to go back to: the last copy from which a step with a finite loss has been made."""
-
-    def __init__(self, network: Sequential) -> None:
-        self.network = network
-        self.before = self.now = network.parameters.copy()
-        self.tried, self.taken = True, time.monotonic()
-
-    def keep(self) -> None:
-        """To be called after good steps: copy the parameters, at most once a second."""
-        self.tried = True
-        if time.monotonic() - self.taken > 1:
-            self.before, self.now = self.now, self.network.parameters.copy()
-            self.tried, self.taken = False, time.monotonic()
-
-    def proven(self, stepped: bool) -> Any:
-        """Parameters (P,) with a finite loss. `stepped` tells whether a step since the last copy went well."""
-        return self.now if self.tried or stepped else self.before

@@ -63,7 +63,7 @@ class Optimizer:
         device, dtype = network.backend, network.dtype
         for name in self.names:
             size = len(network.parameters) if name in self.slots else 1
-            old = vars(self).get(name)
+            old = vars(self).get(name)  # stays the same object if nothing has moved: programs know it by its id
             vars(self)[name] = device.zeros(size, dtype) if old is None else device.asarray(old, dtype)
         self.rate[...] = self._lr
 
@@ -122,7 +122,7 @@ class SGD(Optimizer):
     1983). weight_decay λ adds λ w to dw, also for biases, as in PyTorch; decay_biases=False leaves biases out.
     """
 
-    in_arrays = ("_lr",)  # attributes that a recorded step reads from arrays
+    in_arrays = ("_lr",)  # settings that a step reads from an array (`rate`): a change needs no new recording
     velocity: Any  # (P,)
 
     def __init__(

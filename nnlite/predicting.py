@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from .devices import Ops
 from .layers import Layer
-from .programs import Sweep
+from .sweeps import Sweep
 from .twins import changeable, settings
 
 

@@ -49,6 +49,7 @@ class Steps:
         self.data = {"x": x, "target": target, "order": order}
         self.kept = KeptPrograms() if kept is None else kept
         self.key = (how, self.batch, self.rest, x.shape[1], target.shape[1])
+        # An id names an array for as long as the array exists, and the arena of a kept program holds its arrays.
         self.made_of = step.settings(), {name: id(array) for name, array in step.arrays().items()}
         self.program = self._program(step, how)
         self.history = np.full((self.window, len(self.program.sums)), np.nan)  # the finished epochs' sums

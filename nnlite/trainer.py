@@ -11,8 +11,9 @@ import numpy as np
 from . import gate
 from .chunks import Chunks
 from .devices import Tape
-from .fitting import DivergedError as DivergedError
-from .fitting import Fit, diverged
+from .divergence import DivergedError as DivergedError
+from .divergence import diverged
+from .fitting import Fit
 from .history import History
 from .logits import from_logits
 from .losses import Loss
@@ -21,9 +22,10 @@ from .metrics import Metric, chosen
 from .network import Sequential
 from .optimizers import SGD, Optimizer
 from .optimizers import optimizer as optimizer_named
-from .programs import KeptPrograms, Sweep
+from .programs import KeptPrograms
 from .progress import Bar
 from .step import Step
+from .sweeps import Sweep
 
 
 class Trainer:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import nnlite as nl
-from nnlite import programs
+from nnlite import programs, sweeps
 
 LOSSES = {
     "mse": ("identity", nl.MSE),
@@ -101,7 +101,7 @@ def host(request):
 @pytest.fixture(params=[1, 2])
 def threads(request, monkeypatch):
     """One thread, or two that share out even the smallest evaluation."""
-    monkeypatch.setattr(programs, "WORTH_THREADS", 0)
+    monkeypatch.setattr(sweeps, "WORTH_THREADS", 0)
     return request.param
 
 
@@ -297,10 +297,10 @@ def test_a_bounded_number_of_programs_is_kept(counted):
     trainer.fit(chunks, epochs=1, batch_size=64, progress=False)
     trainer.evaluate(x, y)
     assert len(trainer._kept._programs) <= programs.MOST_KEPT
-    assert all(sum(map(len, sweep.free.values())) <= 14 for sweep in sweeps(trainer))
+    assert all(sum(map(len, sweep.free.values())) <= 14 for sweep in kept_sweeps(trainer))
 
 
-def sweeps(trainer):
+def kept_sweeps(trainer):
     return trainer.network._predictor.recorded.sweep, trainer._kept._programs["evaluation"][1]
 
 

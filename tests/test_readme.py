@@ -76,7 +76,7 @@ def test_every_layer_and_loss_is_in_the_tables():
 
 def test_the_afternoons_reading_is_no_longer_than_an_afternoon():
     part = README[README.index("### An afternoon's reading") : README.index("## Benchmarks")]
-    table = [line for line in part.splitlines() if line.startswith("|")]
+    table = [line for line in part.splitlines() if line.startswith("|")]  # what stands below it is not counted
     files = re.findall(r"\(([\w/]+\.py)\)", "".join(table))
     lines = sum(len((ROOT / name).read_text(encoding="utf-8").splitlines()) for name in files)
-    assert len(files) == len(set(files)) == 12 and 1500 < lines < 2500
+    assert len(files) == len(set(files)) == 14 and 1500 < lines < 2500

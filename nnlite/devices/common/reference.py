@@ -5,6 +5,9 @@ Jacobian without building the Jacobian. CuPy arrays accept the same NumPy calls 
 work on a GPU. Nothing is checked here: shapes are checked before a kernel is called.
 
 N rows (samples) · K inputs, classes or outputs · M outputs · P all parameters · d… gradient of the loss by …
+A rows of all data · E entries of the order of rows. A signature names operands -> results and their sizes; a name
+without sizes is a plain number, and a result that is also an operand is written in place. The facts after a signature
+(`product`, `elementwise`, …) are for the devices: kernel.py explains them.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from unittest import mock
 import numpy as np
 
 import nnlite as nl
-from nnlite import programs
+from nnlite import sweeps
 from nnlite.devices.common.arena import ALIGNMENT, Arena
 from nnlite.devices.cpu.device import NumbaDevice
 from nnlite.devices.cpu.limits import CpuLimits
@@ -206,7 +206,7 @@ class Net:
         if self.many:
             limits = replace(limits, worth_threads=0)
         guards = Guards(self.at_the_end, self.padded)
-        with guards, mock.patch.object(programs, "WORTH_THREADS", 0 if self.many else programs.WORTH_THREADS):
+        with guards, mock.patch.object(sweeps, "WORTH_THREADS", 0 if self.many else sweeps.WORTH_THREADS):
             found, moved, answers, trainer = self.train(NumbaDevice(limits), guards.copy)
         assert trainer.plan().startswith("compiled"), trainer.plan()
         # float64: a million times its rounding. float32: a thousand times, for sums of some hundred numbers over some

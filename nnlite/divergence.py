@@ -1,0 +1,54 @@
+"""Divergence: what happens when the loss or a parameter is not finite any more, and the way back."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+from .network import Sequential
+from .step import Step
+
+
+class DivergedError(ArithmeticError):
+    """The loss or a parameter is no longer finite. The network is back at parameters with a finite loss.
+
+    `epoch` and `batch` tell where it happened; both are counted from 1.
+    """
+
+    def __init__(self, message: str, epoch: int, batch: int) -> None:
+        super().__init__(message)
+        self.epoch, self.batch = epoch, batch
+
+
+def diverged(step: Step, loss: float, kept: Any, epoch: int, batch: int) -> DivergedError:
+    """Go back to the parameters `kept` (P,); the error returned tells what happened, and where."""
+    step.network.parameters[...] = kept
+    step.optimizer.reset()
+    cause = "a parameter stopped being finite" if math.isfinite(loss) else f"the loss became {loss}"
+    return DivergedError(
+        f"training diverged: {cause} in epoch {epoch}, batch {batch}; the network is back at finite parameters "
+        f"from before. Try a learning rate below lr={step.optimizer.lr:g}, or inputs scaled to about −1 … 1",
+        epoch,
+        batch,
+    )
+
+
+class Safe:
+    """Parameters (P,) to go back to: the last copy from which a step with a finite loss has been made."""
+
+    def __init__(self, network: Sequential) -> None:
+        self.network = network
+        self.before = self.now = network.parameters.copy()
+        self.tried, self.taken = True, time.monotonic()
+
+    def keep(self) -> None:
+        """To be called after good steps: copy the parameters, at most once a second."""
+        self.tried = True
+        if time.monotonic() - self.taken > 1:
+            self.before, self.now = self.now, self.network.parameters.copy()
+            self.tried, self.taken = False, time.monotonic()
+
+    def proven(self, stepped: bool) -> Any:
+        """Parameters (P,) with a finite loss. `stepped` tells whether a step since the last copy went well."""
+        return self.now if self.tried or stepped else self.before
