@@ -23,8 +23,8 @@ WARP, TILE = 32, 64
 LONGEST = 15  # the most words of a launch
 TYPES = {"f4": "float", "f8": "double", "i8": "Word"}
 
-# Kernel -> letter of the size of which it can compute a part. Weights are divided by rows, so that a block reads few
-# columns of x.
+# Kernel -> letter of the size that blocks can divide. Weights are divided by rows, so that a block reads few columns of
+# x.
 PARTS = {name: "K" if k.product == "xᵀ dy" else k.columns for name, k in KERNELS.items() if k.columns}
 # Kernel that cuBLAS can compute -> the two factors of its product, such as "dy" and "Wᵀ".
 BY_CUBLAS = {name: k.product.split() for name, k in KERNELS.items() if k.product and "lr" not in k.signature.operands}
