@@ -1,6 +1,6 @@
-"""Devices: where arrays live and which kernels work on them. The only place that knows the devices' names.
+"""Devices keep arrays and run kernels on them. Only this file knows the names of the devices.
 
-What stands above uses what is imported here, and nothing further within.
+The rest of nnlite imports only from this file, and not from the folders below.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .device import OutOfGPUMemoryError as OutOfGPUMemoryError
 from .device import Replay as Replay
 from .numpy.device import NumpyDevice
 
-if TYPE_CHECKING:  # Numba and CuPy are imported only when they are asked for
+if TYPE_CHECKING:  # Numba and CuPy are imported only when they are used
     from .cpu.limits import CpuLimits
     from .cuda.limits import CudaLimits
 
@@ -40,14 +40,14 @@ ALIASES = {"cpu": "numba", "gpu": "cupy", "cuda": "cupy"}
 
 
 class Availability(NamedTuple):
-    """Whether a device can be used here, and what it is or why not."""
+    """Whether a device can be used here, with a description, or with the reason why not."""
 
     available: bool
     detail: str
 
 
 def devices() -> dict[str, Availability]:
-    """What this machine has: device name -> (available, detail); the detail names the remedy where there is none.
+    """The devices on this machine: name -> (available, detail). For a missing device, the detail names the remedy.
 
     >>> nl.devices()["numpy"].available
     True
@@ -56,12 +56,13 @@ def devices() -> dict[str, Availability]:
 
 
 def get_device(name: str | Device, precision: str = "float32") -> Device:
-    """The device of this name, or the device itself.
+    """The device of this name; a device itself is returned unchanged.
 
-    "numpy", "numba", "cupy"; "cpu" is numba, "gpu" and "cuda" are cupy, "auto" is the fastest for small nets on this
-    machine: numba where it is installed, else numpy. precision "tf32", on cupy, lets float32 products round what they
-    multiply to 10 bits, which tensor cores do many times as fast. ValueError for what is not known, DeviceError for a
-    device missing here. A net takes the result in the place of a name: device=nl.get_device("cupy", precision="tf32").
+    The names are "numpy", "numba" and "cupy"; "cpu" is numba, and "gpu" and "cuda" are cupy. "auto" is the fastest for
+    small networks on this machine: numba if it is installed, or else numpy. On cupy, precision="tf32" lets tensor cores
+    make the products of float32 numbers, many times faster; they round the factors to 10 bits. ValueError for an
+    unknown name or precision, DeviceError for a device that is missing here. A network takes a device in place of a
+    name: device=nl.get_device("cupy", precision="tf32").
     """
     if isinstance(name, Device):
         return name
@@ -79,9 +80,9 @@ def get_device(name: str | Device, precision: str = "float32") -> Device:
 
 
 def made(name: str, precision: str, limits: object) -> Device:
-    """The device with this name, this precision and these limits; DeviceError where it cannot be used here.
+    """The device with this name, precision and limits; DeviceError if it cannot be used here.
 
-    It is the one that `get_device` gives, where that has the same limits.
+    If the device of `get_device` has the same limits, it is that object.
     """
     device = _make(name, precision)
     return device if device.limits == limits else _DEVICES[name][1](precision, limits)
@@ -130,7 +131,7 @@ def _make_cupy(precision: str, limits: CudaLimits | None) -> Device:
     return CupyDevice(precision, limits)
 
 
-# name -> (why not, make it); Numba and CuPy are imported only when they are asked for
+# name -> (reason why not, function that makes it); Numba and CuPy are imported only when they are used
 _DEVICES: dict[str, tuple[Callable[[], str], Callable[[str, Any], Device]]] = {
     "numpy": (lambda: "", _make_numpy),
     "numba": (_no_numba, _make_numba),
@@ -144,7 +145,7 @@ _DESCRIPTIONS = {
 
 
 class _Callable(ModuleType):
-    """This folder, so that `nl.devices()` asks what there is, and `nnlite.devices.cpu` is found by that name."""
+    """This module's class, so that `nl.devices()` can be called and `nnlite.devices.cpu` is still found."""
 
     def __call__(self) -> dict[str, Availability]:
         return devices()

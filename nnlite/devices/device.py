@@ -1,4 +1,4 @@
-"""What a device can do: keep arrays, call kernels on them, and run a tape. numpy, numba and cupy are three of them."""
+"""The device as a class: it keeps arrays, calls kernels on them, and replays tapes. Subclasses: numpy, numba, cupy."""
 
 from __future__ import annotations
 
@@ -17,109 +17,109 @@ from .common.recording import Tape
 
 
 class DeviceError(RuntimeError):
-    """The device asked for cannot be used on this machine; the message says why and what to do."""
+    """This device cannot be used on this machine; the message gives the reason and a remedy."""
 
 
 class OutOfGPUMemoryError(MemoryError):
-    """The GPU's memory does not suffice; the message says how much was wanted and what to try."""
+    """The GPU's memory is too small; the message tells how much was needed and what to try."""
 
 
-NO_HISTORY = np.zeros((0, 0))  # of a run in which no epoch ends
+NO_HISTORY = np.zeros((0, 0))  # for a run in which no epoch ends
 
 
 class Replay(ABC):
     """Tapes in the form in which a device runs them, and the arena on which they work."""
 
     arena: Arena
-    plan: str  # how the device runs them, and why so: a sentence for the user
+    plan: str  # how the device runs them, and the reason, as a sentence for the user
 
     @abstractmethod
     def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
-        """Run the steps first … last − 1, of which each `per_epoch` make an epoch.
+        """Run the steps first … last − 1; every `per_epoch` steps are an epoch.
 
-        At the end of an epoch its sums go to the next row of history (epochs, S), and start again at 0. The last step
-        of an epoch is that of the short tape, where there is one. Returns the step before which it stopped: `last`, or
-        one that has made the first of the sums something that is not finite.
+        At the end of an epoch, its sums (S,) go to its row of history (epochs, S) and begin again at 0. The last step
+        of an epoch is made by the short tape, if there is one. Returns `last`, or the number of the step in which the
+        first of the sums became a number that is not finite; steps after it do not count.
         """
 
     def sweep(self, data: Mapping[str, Any], position: int, times: int) -> bool:
-        """So many steps over these data from a row on, with sums that begin at 0; whether the first stayed finite."""
+        """Run `times` steps from row `position` on, with sums that begin at 0. Whether sums[0] stayed finite."""
         self.point(data)
         self.arena.segments["position"][0] = position
         self.arena.segments["sums"][...] = 0
         try:
             with np.errstate(
                 over="ignore", invalid="ignore", divide="ignore"
-            ):  # what is not finite is seen in the sums
+            ):  # the sums show numbers that are not finite
                 return self.run(0, times, times + 1, NO_HISTORY) == times
         finally:
             self.release()
 
     def point(self, data: Mapping[str, Any]) -> None:
-        """Work on these arrays from now on, segment -> array: of the dtype and columns of those before, of any rows."""
+        """Use these data from now on, segment -> array, with the dtype and columns of those before, and any rows."""
         self.arena.segments.update(data)
 
     def release(self) -> None:
-        """Forget the data, which may be large; they have to be pointed to before the next run."""
+        """Drop the references to the data, which may be large. `point` must be called again before the next run."""
         for name in DATA:
             self.arena.segments.pop(name, None)
 
 
 class Device(ABC):
-    """Where arrays live, and which kernels work on them."""
+    """Keeps arrays, calls kernels on them, and makes replays of tapes."""
 
     name: str
-    precision = "float32"  # in which products of float32 are made: "float32" or "tf32"
-    limits: object = None  # what is worth how much: a frozen dataclass of this device's own, where it has a choice
+    precision = "float32"  # of the products of float32 numbers: "float32" or "tf32"
+    limits: object = None  # sizes that decide how it replays: its own frozen dataclass, or None
     ops: Kernels  # `ops.linear(x, W, b)` computes at once
-    in_main_memory = True  # whether NumPy arrays are its own
+    in_main_memory = True  # whether its arrays are NumPy arrays
     runs_on_threads = False  # whether programs can run side by side on threads of one process
-    sweeps_by = "auto"  # the way in which it replays evaluations and predictions
-    rows_at_once = 4096  # at most, in a step of an evaluation or a prediction
+    sweeps_by = "auto"  # the kind of replay for evaluations and predictions
+    rows_at_once = 4096  # the most rows in one block of an evaluation or a prediction
 
     @abstractmethod
     def asarray(self, array: Any, dtype: npt.DTypeLike | None = None) -> Any:
-        """The array on this device, C-contiguous; not copied if it is already so."""
+        """The array on this device, C-contiguous. It is not copied if it is so already."""
 
     @abstractmethod
     def zeros(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Any:
-        """Zeros on this device; they begin at a cache line."""
+        """An array of zeros on this device, which begins at a cache line."""
 
     @abstractmethod
     def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Any:
-        """An array on this device in which anything may stand."""
+        """An array on this device with arbitrary contents."""
 
     @abstractmethod
     def address(self, array: Any) -> int:
-        """Where in the device's memory the array begins."""
+        """The address in the device's memory at which an array begins."""
 
     @abstractmethod
     def to_numpy(self, array: Any) -> np.ndarray:
-        """The array in main memory."""
+        """The array as a NumPy array in main memory."""
 
     @abstractmethod
     def replay(self, full: Tape, short: Tape | None, arena: Arena, threads: int = 1, how: str = "auto") -> Replay:
-        """Something that runs these tapes on this memory, on so many threads if it can; `how`: in one of its ways."""
+        """A replay of these tapes on this arena, on so many threads if the device can; `how` names a kind of replay."""
 
     def refuse(self, how: str) -> None:
-        """ValueError for a way to replay that this device does not have."""
+        """ValueError for a kind of replay that this device does not have."""
         if how != "auto":
             raise ValueError(f'replay="{how}" is a way of device "cupy"; device {self.name!r} has "auto" and "eager"')
 
     def owns(self, array: Any) -> bool:
-        """Whether the array lies in this device's own memory, where NumPy cannot read it."""
+        """Whether the array lies in this device's own memory, which NumPy cannot read."""
         return False
 
     def borrowed(self, array: Any) -> Any:
-        """An array of another library as this device's own, if it lies in its memory; else as it is."""
+        """Another library's array as one of this device, if it lies in this device's memory; or else unchanged."""
         return array
 
     def room(self) -> int | None:
-        """How many bytes of its memory are free; None where that is the operating system's care."""
+        """The number of free bytes of its memory; None if the operating system manages that."""
         return None
 
     def explained(self) -> contextlib.AbstractContextManager[None]:
-        """With this, an error of the device's own that a user may meet says what to do."""
+        """A context in which the device's own errors are turned into errors that tell the user what to do."""
         return contextlib.nullcontext()
 
     def __deepcopy__(self, memo: object) -> Device:
@@ -133,6 +133,6 @@ class Device(ABC):
 
 
 def same_device(name: str, precision: str, limits: object) -> Device:
-    """Such a device in another process, by the folder, which knows the names and imports this file."""
+    """The equal device in another process. The folder makes it, since it knows the names."""
     folder: Any = importlib.import_module(__package__ or "")
     return folder.made(name, precision, limits)

@@ -46,8 +46,8 @@ def line(
 ) -> Line:
     """A call, with symbols or with arrays, as a line.
 
-    `letters` maps a kernel to the letter of the size of which it computes only `part`, or all of it for None. `first`
-    is the number of its first row in the batch. With a `length`, every array is flat and has so many elements.
+    `letters` maps a kernel to the letter of a size. The call computes only `part` of this size, or all for None.
+    `first` is the number of its first row in the batch. With a `length`, every array is flat and has so many elements.
     """
     words: list[int] = []
     kinds: list[str] = []

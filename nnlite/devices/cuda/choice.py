@@ -1,4 +1,4 @@
-"""Which replay a tape gets on a GPU: one kernel that stays, for small nets, or a CUDA graph."""
+"""The choice of a replay on a GPU: a persistent kernel for small networks, or a CUDA graph."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from .limits import CudaLimits
 from .machine import Machine
 from .persistent import PersistentReplay
 
-STATIC_BYTES = 24 * 1024  # of shared memory, which the persistent kernel has beside what it is given: at most
+STATIC_BYTES = 24 * 1024  # at most, of shared memory that the persistent kernel declares itself
 
 
 def choose(machine: Machine, tapes: Sequence[Tape], arena: Arena, how: str, limits: CudaLimits) -> Replay:
-    """The replay of these tapes that is likely the fastest, or what `how` says; the second tape is for a short batch.
+    """The replay of these tapes that is probably the fastest, or the one that `how` names.
 
-    how: "auto", "graph", "persistent". ValueError where the persistent replay is asked for and cannot be had.
+    A second tape is for a short batch. `how` is "auto", "graph" or "persistent". ValueError if the named replay cannot
+    run these tapes on this GPU.
     """
     own = [row.name for tape in tapes for row in tape.rows if row.kernel.own]
     if own:

@@ -1,6 +1,6 @@
-"""Matrix products by NVIDIA's cuBLAS, with a handle of our own: CuPy's may not be used while a graph is captured.
+"""Matrix products by NVIDIA's cuBLAS, with nnlite's own handle: CuPy's cannot be used while a graph is captured.
 
-cuBLAS stores matrices column by column, so it is asked for the transposed of everything: Cᵀ = Bᵀ Aᵀ.
+cuBLAS stores matrices column by column, so it computes the transposed product: Cᵀ = Bᵀ Aᵀ.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from typing import Any
 
 import numpy as np
 
-WORKSPACE = 32 << 20  # bytes: what cuBLAS asks for on Hopper; without one of its own it could not be captured
+WORKSPACE = 32 << 20  # bytes that cuBLAS needs on Hopper; without its own workspace, it cannot be captured
 PLAIN, TRANSPOSED = 0, 1
 DEFAULT_MATH, TF32_MATH = 0, 3
 
 
 def library() -> ctypes.CDLL | None:
-    """The library, or None where there is none."""
+    """The cuBLAS library, or None if it cannot be found."""
     try:
         from cuda import pathfinder  # comes with CuPy 14
 
         return ctypes.CDLL(pathfinder.load_nvidia_dynamic_lib("cublas").abs_path)
-    except Exception:  # whatever it raises for a missing library, or is not there itself
+    except Exception:  # cuda.pathfinder is missing, or raises its own error for a missing library
         for name in ("libcublas.so.13", "libcublas.so.12", "cublas64_13.dll", "cublas64_12.dll"):
             try:
                 return ctypes.CDLL(name)
@@ -31,7 +31,7 @@ def library() -> ctypes.CDLL | None:
 
 
 class Cublas:
-    """Products on one stream, in float32 or float64; tf32: float32 with factors rounded to 10 bits."""
+    """Products on the current stream, in float32 or float64. `tf32` rounds the factors of float32 to 10 bits."""
 
     def __init__(self, library: ctypes.CDLL, cupy: Any, tf32: bool) -> None:
         self.library, self.cupy = library, cupy
@@ -53,7 +53,7 @@ class Cublas:
         stream = int(self.cupy.cuda.get_current_stream().ptr)
         if stream != self.stream:
             self._check(self.library.cublasSetStream_v2(self.handle, stream), "cublasSetStream")
-            place = self.workspace.data.ptr  # setStream has put it back to cuBLAS's own
+            place = self.workspace.data.ptr  # SetStream has put cuBLAS's default workspace back
             self._check(self.library.cublasSetWorkspace_v2(self.handle, place, WORKSPACE), "cublasSetWorkspace")
             self.stream = stream
         rows, columns = c.shape

@@ -19,7 +19,7 @@ from ..device import Device, DeviceError, OutOfGPUMemoryError, Replay
 from .limits import CudaLimits
 from .machine import Machine
 
-ON_CUDA = (2, 13)  # DLPack's numbers for memory of a GPU, and memory that it shares with the CPU
+ON_CUDA = (2, 13)  # DLPack's numbers for a GPU's memory, and for memory that it shares with the CPU
 FORKED = (
     "CUDA does not work in a process that was forked after it was used: start processes by 'spawn' "
     "(multiprocessing.set_start_method), or use the GPU only in the children"
@@ -27,7 +27,7 @@ FORKED = (
 
 
 def why_not() -> str:
-    """Why no GPU can be used here and what to do about it; empty if one can."""
+    """The reason why no GPU can be used here, and a remedy; "" if one can be used."""
     try:
         import cupy
     except ImportError as error:
@@ -48,13 +48,13 @@ def why_not() -> str:
         from cupy.cuda import nvrtc
 
         nvrtc.getVersion()
-    except Exception as error:  # whatever a missing library raises
+    except Exception as error:  # a missing library may raise anything
         return f"CUDA's compiler NVRTC cannot be loaded ({error}): pip install 'nnlite[gpu]', which brings it"
     return ""
 
 
 class Eager:
-    """Calls a CUDA kernel as the reference is called: reserves the results, launches it, hands them over."""
+    """A CUDA kernel that is called like the reference's: it reserves the results, is launched, and returns them."""
 
     def __init__(self, machine: Machine, kernel: Kernel) -> None:
         self.machine, self.kernel = machine, kernel
@@ -70,12 +70,14 @@ class Eager:
 
 
 class CupyDevice(Device):
-    """Arrays in the GPU's memory, and CUDA kernels on them. precision "tf32": products of float32 by tensor cores,
-    which round what they multiply to 10 bits."""
+    """Arrays in the GPU's memory, and CUDA kernels on them.
+
+    With precision "tf32", tensor cores make the products of float32 numbers, and round the factors to 10 bits.
+    """
 
     name = "cupy"
     in_main_memory = False
-    sweeps_by = "graph"  # a persistent kernel would have to be compiled for each kind of net
+    sweeps_by = "graph"  # a persistent kernel would have to be compiled for each network
 
     def __init__(self, precision: str = "float32", limits: CudaLimits | None = None) -> None:
         import cupy
@@ -122,7 +124,7 @@ class CupyDevice(Device):
         return choose(self.machine, [tape for tape in (full, short) if tape], arena, how, self.limits)
 
     def refuse(self, how: str) -> None:
-        """It has all ways to replay."""
+        """Refuse nothing: this device has all ways to replay."""
 
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Replay by a CUDA graph of a batch of steps: every row of the tape is a node, which costs about a microsecond."""
+"""Replay by a CUDA graph of several steps: every call of the tape is a node, which takes about a microsecond."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from .replay import CudaReplay
 
 
 class GraphReplay(CudaReplay):
-    """Every row as a node of a CUDA graph; a graph of many steps, one of a single step, one that ends an epoch."""
+    """Three CUDA graphs with a node for every call: one of many steps, one of a single step, one that ends an epoch."""
 
     def __init__(self, machine: Machine, tapes: Sequence[Tape], arena: Arena, why: str, steps: int) -> None:
         self.machine, self.arena, self.cupy, self.steps = machine, arena, machine.cupy, steps
         arena.place("results", *([(row, time) for time, row in enumerate(tape.rows)] for tape in tapes))
         self.tapes = tapes
-        self.rows: list[list[Row]] = []  # of the tapes, with arrays in the places of symbols
+        self.rows: list[list[Row]] = []  # the calls of each tape, with arrays in the place of symbols
         self.forward = [self._forward_pairs(tape.rows) if machine.cublas else {} for tape in tapes]
         self.backward = [self._backward_pairs(tape.rows) for tape in tapes]
         self.history = machine.cupy.zeros((1, len(arena.segments["sums"])), np.float64)
-        self.state = machine.cupy.zeros(2, np.int64)  # steps that went well, epochs that ended
+        self.state = machine.cupy.zeros(2, np.int64)  # finite steps, finished epochs
         self.stream = machine.cupy.cuda.Stream(non_blocking=True)
         self.graphs: tuple[Any, Any, Any] | None = None
         self.plan = f"CUDA graph of {steps} steps of {len(tapes[0])} rows: {why}; products by " + (
@@ -41,10 +41,10 @@ class GraphReplay(CudaReplay):
         assert self.graphs is not None
         many, one, closing = self.graphs
         self.state[...] = 0
-        self.cupy.cuda.get_current_stream().synchronize()  # what was written there must be seen on our stream
+        self.cupy.cuda.get_current_stream().synchronize()  # our stream must see all writes made on that one
         step = first
         while step < last:
-            end = min(last, (step // per_epoch + 1) * per_epoch)  # of the epoch, or of the call
+            end = min(last, (step // per_epoch + 1) * per_epoch)  # end of the epoch, or of this run
             closes = end % per_epoch == 0
             for _ in range((end - step - closes) // self.steps):
                 many.launch(self.stream)
@@ -57,20 +57,20 @@ class GraphReplay(CudaReplay):
         went_well, ended = self.arena.device.to_numpy(self.state).tolist()
         start, came = first // per_epoch, first + went_well
         history[start : start + ended] = self.arena.device.to_numpy(self.history[:ended])
-        if came < last:  # the steps after the first bad one do not count: the position is where that one ends
+        if came < last:  # later steps do not count: the position is the end of the first bad step
             batch, rows = self.rows[0][0].results[0].shape[0], len(self.arena.segments["x"])
             epochs, steps = divmod(came + 1, per_epoch)
             self.arena.segments["position"][...] = epochs * rows + min(rows, steps * batch)
         return came
 
     def _make(self) -> None:
-        """Capture the three graphs. Before, a step is made and undone: so all is compiled, loaded and reserved."""
+        """Capture the three graphs. First, a step is made and undone, so that all is compiled, loaded and reserved."""
         self.rows = [[placed(row, self.arena) for row in tape.rows] for tape in self.tapes]
         kept = {name: array.copy() for name, array in self.arena.segments.items() if name not in DATA}
         self.cupy.cuda.get_current_stream().synchronize()
         with self.stream:
             for which in range(len(self.rows)):
-                self._step(which, end_of_epoch=False)  # or it would be written to the history
+                self._step(which, end_of_epoch=False)  # so that nothing is written to the history
         self.stream.synchronize()
         for name, array in kept.items():
             self.arena.segments[name][...] = array
@@ -89,7 +89,7 @@ class GraphReplay(CudaReplay):
 
     @staticmethod
     def _forward_pairs(rows: Sequence[Row]) -> dict[int, int]:
-        """Number of a linear row -> of the activation after it, where nothing else reads what it makes."""
+        """Index of a linear call -> index of the activation after it, if that alone reads the linear call's result."""
         pairs = {}
         for i, (row, after) in enumerate(pairwise(rows)):
             if row.name == "linear" and after.name in WITH_BIAS:
@@ -100,13 +100,13 @@ class GraphReplay(CudaReplay):
 
     @staticmethod
     def _backward_pairs(rows: Sequence[Row]) -> dict[int, int]:
-        """Number of an activation's backward -> of the row that sums its result up for the bias."""
+        """Index of an activation's backward -> index of the call that sums its result for the bias's gradient."""
         makers = {id(row.results[0]): i for i, row in enumerate(rows) if row.name in BACK_WITH_BIAS}
         of_bias = [(i, row.operands[0]) for i, row in enumerate(rows) if row.name == "linear_backward_bias"]
         return {makers[id(dy)]: i for i, dy in of_bias if id(dy) in makers}
 
     def _step(self, which: int, end_of_epoch: bool) -> None:
-        """All rows of the full or of the short tape, some with another in one kernel, and the end of the step."""
+        """Launch all calls of the full or the short tape, with pairs in one kernel, and the end of the step."""
         rows, forward, backward = self.rows[which], self.forward[which], self.backward[which]
         for i, row in enumerate(rows):
             if i in forward:

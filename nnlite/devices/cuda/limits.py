@@ -1,4 +1,4 @@
-"""What is worth how much on a GPU. The numbers are the device's, so that another device may have others."""
+"""Limits of the GPU's replays: for what sizes each is used. Each device object may have its own."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class CudaLimits:
-    """Which replay a step gets, by its work, and how large its blocks and graphs are.
+    """Limits that decide which replay a step gets, by its work, and how large its blocks and graphs are.
 
-    Work is in units of `work`. None of its limits is measured yet: they are where a launch of 1 µs a row, a barrier of
-    all blocks of 1.5 µs, and some 30 units a nanosecond for a block of its own, or ten times that for all, would make
-    them equal.
+    Work is in units of `work`. None of the limits is measured yet. They are estimates of the work for which two replays
+    take equal time: 1 µs to launch a call, 1.5 µs for a barrier of all blocks, and about 30 units a nanosecond for one
+    block, or ten times that for all blocks.
     """
 
-    one_block: int = 150_000  # work of a step that one block still makes
-    persistent: int = 4_000_000  # work that several blocks still make; beyond, cuBLAS in a graph
-    most_blocks: int = 64  # that share out a step
-    threads: int = 512  # of a block of the persistent kernel, at most
-    each: int = 2  # numbers that a thread of a single block makes of the largest array: fewer threads meet sooner
-    steps: int = 16  # of a graph: so that launching it costs little a step
+    one_block: int = 150_000  # most work of a step for one block
+    persistent: int = 4_000_000  # most work for several blocks; a step with more gets a graph with cuBLAS
+    most_blocks: int = 64  # that divide a step
+    threads: int = 512  # at most, of a block of the persistent kernel
+    each: int = 2  # numbers of the largest array for each thread of a single block: fewer threads have faster barriers
+    steps: int = 16  # in a graph, so that its launch takes little time for each step

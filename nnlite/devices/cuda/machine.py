@@ -1,7 +1,7 @@
-"""The GPU as this package uses it: CUDA sources compiled at first use, kernels launched, products made by cuBLAS.
+"""The GPU: its CUDA sources are compiled at first use, its kernels are launched, and cuBLAS makes its products.
 
-A kernel is called with a row, a kernel's name with arrays in the places of its operands, and reads it as a line of
-integers (common/lines.py): so every kernel has the same parameters, alone, in a graph or in the persistent replay.
+A kernel gets a call, with arrays as operands, as a line of integers (common/lines.py). So every kernel has the same
+parameters, whether it is launched alone, in a graph or in the persistent replay.
 """
 
 from __future__ import annotations
@@ -17,40 +17,42 @@ from ..common.recording import Row
 from ..common.reference import KERNELS
 from . import cublas
 
-OPTIONS = ("-std=c++17", "-diag-suppress=177")  # 177: a part of the sources that this kernel does not use
-BLOCK = 256  # threads of a block where a kernel is launched alone
+OPTIONS = ("-std=c++17", "-diag-suppress=177")  # 177: the sources contain functions that are not used
+BLOCK = 256  # threads of a block, for a kernel that is launched alone or in a graph
 WARP, TILE = 32, 64
-LONGEST = 15  # words that a launch takes
+LONGEST = 15  # the most words of a launch
 TYPES = {"f4": "float", "f8": "double", "i8": "Word"}
 
-# Kernels that can make a part: of which size. Weights by rows, so that a block reads few columns of x.
+# Kernel -> letter of the size that blocks can divide. Weights are divided by rows, so that a block reads few columns of
+# x.
 PARTS = {name: "K" if k.product == "xᵀ dy" else k.columns for name, k in KERNELS.items() if k.columns}
-# Products that cuBLAS can make: its two operands, such as "dy" and "Wᵀ".
+# Kernel that cuBLAS can compute -> the two factors of its product, such as "dy" and "Wᵀ".
 BY_CUBLAS = {name: k.product.split() for name, k in KERNELS.items() if k.product and "lr" not in k.signature.operands}
-# An activation, and its backward, together with the bias: kernels that the reference does not have.
+# Activation -> the kernel that also adds a bias, and backward -> the kernel that also sums the bias's gradient. The
+# reference does not have these kernels.
 WITH_BIAS = {
     name: f"bias_{name}" for name, k in KERNELS.items() if k.elementwise and list(k.signature.operands) == ["x"]
 }
 BACK_WITH_BIAS = {f"{name}_backward": f"{name}_backward_bias" for name in WITH_BIAS}
 EXTRA = ("add_bias", *WITH_BIAS.values(), *BACK_WITH_BIAS.values())
-COUNTERS = [name for name, k in KERNELS.items() if k.counts]  # work on whole numbers too
+COUNTERS = [name for name, k in KERNELS.items() if k.counts]  # these also work on integers
 
 
 def source(*files: str, **settings: str) -> str:
-    """The text of these sources, one after the other, after the settings as macros."""
+    """The text of these source files, after macros for the settings."""
     folder = Path(__file__).with_name("sources")
     macros = "".join(f"#define NNLITE_{name} {value}\n" for name, value in settings.items())
     return macros + "\n".join((folder / f"{file}.cu").read_text() for file in files)
 
 
 def launches(real: str) -> str:
-    """The source of all kernels for one type."""
+    """The source of all kernels to launch, for one type."""
     kinds = [(name, real) for name in (*KERNELS, *EXTRA)] + [(name, "Word") for name in COUNTERS]
     return source("kernels", "products", "launch", LAUNCHES=" ".join(f"LAUNCH({n}, {kind})" for n, kind in kinds))
 
 
 def replays(kinds: Iterable[tuple[str, str]], threads: int) -> str:
-    """The source of the persistent replay of these kernels and types."""
+    """The source of the persistent replay, with these pairs of kernel and type."""
     cases = " ".join(
         f"case {number}: return kernels::{name}<{real}>(line, team);"
         for (name, real), number in numbered(kinds).items()
@@ -59,18 +61,18 @@ def replays(kinds: Iterable[tuple[str, str]], threads: int) -> str:
 
 
 def numbered(kinds: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
-    """(kernel, type) -> its number in a table of the persistent replay, where 0 and 1 are stops."""
+    """(kernel, type) -> its number in a table of the persistent replay, where 0 and 1 are barriers."""
     return {kind: number for number, kind in enumerate(dict.fromkeys(kinds), 2)}
 
 
 def real_of(row: Row) -> str:
-    """The type that a row's kernel works in: float where any operand is float32."""
+    """The type in which a call's kernel computes: float if any operand is float32."""
     found = {value.dtype.str[1:] for value in operands(row).values() if is_array(value)}
     return TYPES[next(kind for kind in TYPES if kind in found)]
 
 
 class Machine:
-    """One GPU: its limits, and what has been compiled for it."""
+    """One GPU: its hardware limits, and the kernels compiled for it."""
 
     def __init__(self, cupy: Any, precision: str) -> None:
         self.cupy, self.precision = cupy, precision
@@ -84,17 +86,17 @@ class Machine:
 
     @staticmethod
     def address(array: Any) -> int:
-        """Where in the GPU's memory the array begins."""
+        """The address in the GPU's memory at which an array begins."""
         return int(array.data.ptr)
 
     @functools.cached_property
     def cublas(self) -> cublas.Cublas | None:
-        """cuBLAS, if this machine has it; without it products are our own."""
+        """cuBLAS, or None if this machine does not have it: products are then made by nnlite's own kernels."""
         library = cublas.library()
         return cublas.Cublas(library, self.cupy, self.precision == "tf32") if library else None
 
     def kernel(self, name: str, real: str) -> Any:
-        """A kernel to launch on a grid, compiled with all others of its type at the first call."""
+        """A kernel to launch on a grid. The first call for a type compiles all kernels of that type."""
         if (name, real) not in self._kernels:
             self._kernels[name, real] = self._module(real).get_function(f"launch_{name}_{real}")
         return self._kernels[name, real]
@@ -111,7 +113,7 @@ class Machine:
         return self._module("float").get_function("end_step")
 
     def run(self, row: Row) -> None:
-        """Do a row of arrays, on the current stream."""
+        """Run a call, with arrays as operands, on the current stream."""
         if (
             self.cublas
             and row.kernel.product
@@ -124,26 +126,26 @@ class Machine:
         self._launch(row.name, real_of(row), self._blocks(row), line(row, self.address, PARTS).words)
 
     def product_and_activation(self, linear: Row, activation: Row) -> None:
-        """A linear row and the activation that alone reads its result: the bias is added on the way."""
+        """Run a linear call and the activation that alone reads its result; the activation's kernel adds the bias."""
         self._product(Row("matmul", linear.kernel, linear.operands, linear.results))
         y, x, b = activation.results[0], linear.results[0], operands(linear)["b"]
         self._launch(WITH_BIAS[activation.name], real_of(linear), self._enough(y.size), self._words(y, x, b))
 
     def backward_and_bias(self, activation: Row, bias: Row) -> None:
-        """The backward of an activation, and of the same pass the bias's gradient."""
+        """Run the backward of an activation and compute the bias's gradient in the same pass."""
         dx, db, (dy, y) = activation.results[0], operands(bias)["db"], activation.operands
         blocks = math.ceil(dx.shape[1] / WARP)
         self._launch(BACK_WITH_BIAS[activation.name], real_of(activation), blocks, self._words(dx, db, dy, y))
 
     def _words(self, *arrays: Any) -> list[int]:
-        """A line of nothing but arrays."""
+        """A line that has only arrays."""
         return [word for array in arrays for word in (self.address(array), *array.shape)]
 
     def _launch(self, name: str, real: str, blocks: int, words: Sequence[int]) -> None:
         self.kernel(name, real)((blocks,), (BLOCK,), (*words, *[0] * (LONGEST - len(words))))
 
     def _product(self, row: Row) -> None:
-        """A product by cuBLAS, and the bias after it."""
+        """Make a product by cuBLAS, and then add the bias, if it has one."""
         assert self.cublas is not None
         named = operands(row)
         a, b = BY_CUBLAS[row.name]
@@ -153,12 +155,12 @@ class Machine:
             self._launch("add_bias", real_of(row), self._enough(c.size), self._words(c, named["b"]))
 
     def _blocks(self, row: Row) -> int:
-        """So many that every thread has about one number to make, or every warp a row."""
+        """The number of blocks with which each thread makes about one number, or each warp one row."""
         arrays = [value for value in operands(row).values() if is_array(value)]
         c = arrays[0]
         if row.name in PARTS and c.ndim == 2:
             return math.ceil(c.shape[0] / TILE) * math.ceil(c.shape[1] / TILE)
-        if row.name in PARTS:  # columns of dy, a warp's lanes each
+        if row.name in PARTS:  # one column of dy for each lane of a warp
             return math.ceil(c.size / WARP)
         rows = max(array.shape[0] if array.ndim == 2 else 1 for array in arrays)
         return max(self._enough(max(array.size for array in arrays[:2])), math.ceil(rows * WARP / BLOCK))

@@ -1,7 +1,7 @@
-"""Replay by one kernel that stays on the GPU and runs many steps: it reads the tape as a table.
+"""Replay by a persistent kernel: one launch stays on the GPU, reads the tape as a table, and runs many steps.
 
-One block that holds the whole net in its shared memory has only its own threads to wait for; several blocks share out
-each step, and wait for each other where they must.
+If one block holds the whole network in its shared memory, only its own threads wait for each other. Otherwise several
+blocks divide each step, and wait for each other at barriers.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from .limits import CudaLimits
 from .machine import OPTIONS, PARTS, WARP, Machine, numbered, real_of, replays
 from .replay import CudaReplay
 
-BARRIER, SYNC = 0, 1  # as in replay.cu
+BARRIER, SYNC = 0, 1  # the same numbers as in replay.cu
 LINE = 18  # words
 SPLIT = {name: letter for name, letter in PARTS.items() if KERNELS[name].signature.in_place}
 
 
 class _Placed(NamedTuple):
-    """A segment that is kept in shared memory: at which offset, and how many bytes."""
+    """A segment that is kept in shared memory: its offset there, and its size in bytes."""
 
     offset: int
     bytes: int
 
 
 class PersistentReplay(CudaReplay):
-    """One launch runs many steps, by one block or by several that share out each step as threads do on a CPU."""
+    """One launch runs many steps, on one block, or on several that divide each step as threads do on a CPU."""
 
     def __init__(
         self, machine: Machine, tapes: Sequence[Tape], arena: Arena, blocks: int, why: str, limits: CudaLimits
@@ -83,7 +83,7 @@ class PersistentReplay(CudaReplay):
         return came
 
     def _make(self) -> None:
-        """The table of the full tape, and that of the short one, which may have no lines."""
+        """Make the table of the full tape and the table of the short tape, which has no lines if there is none."""
         tables = [self._table(steps) for steps in self.plans]
         tables += [tables[0][:, :0]] * (2 - len(tables))
         self.tables = [self.cupy.asarray(table) for table in tables]
@@ -104,7 +104,7 @@ class PersistentReplay(CudaReplay):
         return [Planned(row, "", time) for time, row in enumerate(rows)]
 
     def _kept(self) -> tuple[dict[str, _Placed], int]:
-        """All of the arena but the data, one segment after the other, and where the last one ends."""
+        """Offsets in shared memory for all segments of the arena except the data, and the end of the last one."""
         placed, offset = {}, 0
         for name, array in self.arena.segments.items():
             if name not in DATA:
@@ -113,16 +113,16 @@ class PersistentReplay(CudaReplay):
         return placed, offset
 
     def _table(self, steps: Sequence[Planned]) -> np.ndarray:
-        """(blocks, lines, LINE): what each block does."""
+        """The lines of all blocks, as an array (blocks, lines, LINE)."""
         tables = [self._lines(steps, block) for block in range(self.blocks)]
         longest = max(map(len, tables))
         pause = [SYNC, *[0] * (LINE - 1)]
         return np.array([[*lines, *[pause] * (longest - len(lines))] for lines in tables], np.int64)
 
     def _lines(self, steps: Sequence[Planned], block: int) -> list[list[int]]:
-        """This block's share, with a stop before every row that must not run beside one before it."""
+        """The lines of this block, with a SYNC before every call that must wait for an earlier one of this block."""
         lines: list[list[int]] = []
-        open_rows: list[Row] = []  # since the last stop
+        open_rows: list[Row] = []  # the calls since the last barrier
         phase = steps[0].phase
         for step in steps:
             if self.blocks > 1 and step.phase != phase:
@@ -134,7 +134,7 @@ class PersistentReplay(CudaReplay):
             if any(meets(step.row, other) for other in open_rows):
                 lines.append([SYNC])
                 open_rows = []
-            if step.row.kernel.sums:  # in these all threads of a block meet: after them, all rows before are done
+            if step.row.kernel.sums:  # these contain a __syncthreads: after it, all earlier calls are done
                 open_rows = []
             open_rows.append(step.row)
             lines.append(self._line(mine.row, mine.part, mine.first))
@@ -142,7 +142,7 @@ class PersistentReplay(CudaReplay):
         return [[*words, *[0] * (LINE - len(words))] for words in lines]
 
     def _line(self, row: Row, part: tuple[int, int] | None, first: int) -> list[int]:
-        """A line, in which operands that are kept in shared memory are offsets, marked in the last word."""
+        """A call as a line. Operands in shared memory are offsets; the bits of the last word mark them."""
         words, _, places = line(row, self.arena.address, PARTS, part, first)
         marked = 0
         named = operands(row)

@@ -1,4 +1,4 @@
-"""What both replays on a GPU share: addresses of the data are written into them, so other places need other ones."""
+"""What both replays on a GPU share: they contain addresses of the data, so they are made anew for other addresses."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Places = dict[str, tuple[int, tuple[int, ...]]]
 
 
 class CudaReplay(Replay):
-    """A replay that `_make` prepares for the places where the data are at the moment."""
+    """A replay that `_make` prepares for the present addresses of the data."""
 
     machine: Machine
-    places: Places | None = None  # for which it has been prepared: segment -> address and shape
+    places: Places | None = None  # for which it is prepared: segment -> address and shape
 
     def _make(self) -> None:
         raise NotImplementedError
@@ -27,7 +27,7 @@ class CudaReplay(Replay):
             self.places = None
 
     def prepare(self) -> None:
-        """Prepare it, if the data are not where they were before. CuPy's pool often gives the same memory again."""
+        """Prepare the replay if the data have moved. CuPy's memory pool often gives the same address again."""
         if self.places is None:
             self._make()
             self.places = self._places()

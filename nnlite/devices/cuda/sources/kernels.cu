@@ -1,6 +1,6 @@
-// The reference's kernels for a team of threads. A kernel reads its operands from a line, a row of integers, and is the
-// same function whether the team is a whole grid (one launch a kernel) or one block of the persistent replay.
-// No header is included: NVRTC, nvcc and, with a few macros of its own, a C++ compiler all take this text as it is.
+// The reference's kernels in CUDA, for a team of threads. A kernel reads its operands from a line of integers. It is
+// the same function whether its team is a whole grid (one launch for each kernel) or one block of the persistent
+// replay. No header is included: NVRTC, nvcc and, with a few macros, a C++ compiler all accept this text.
 
 typedef long long Word;
 typedef unsigned int Bits;
@@ -14,9 +14,10 @@ typedef unsigned int Bits;
 
 const int WARP = 32;
 const int MOST_THREADS = 1024;  // of a block
-const int FEW = 64;             // so many float32 numbers may be added before the sum goes on in float64
+const int FEW = 64;             // the most float32 numbers that are added before the sum goes on in float64
 
-// Who computes: this thread of `threads` in a block, this block of `blocks`. Of a replay's line each block has its own.
+// The threads that compute: this thread is one of `threads` in its block, which is one of `blocks`. In the persistent
+// replay, every block has its own lines, so its team is one block.
 struct Team {
   int thread, threads, block, blocks;
 
@@ -25,8 +26,9 @@ struct Team {
   __device__ int lane() const { return thread % WARP; }
 };
 
-// Which row of a batch a thread works on. A row is the work of so many lanes of a warp as it has columns, 32 at most;
-// all lanes of a warp go round as often, some past the last row, so that they can exchange numbers.
+// The rows of a batch on which a thread works. The lanes of a warp that share a row are a power of two, 32 at most, and
+// about as many as it has columns. All lanes of a warp make equally many turns, some of them past the last row, so that
+// they can exchange numbers.
 struct Rows {
   int lanes, lane;
   Word row, apart, count;
@@ -35,9 +37,9 @@ struct Rows {
     while (lanes < WARP && lanes < columns) lanes *= 2;
     lane = team.thread % lanes, row = team.rank() / lanes, apart = team.size() / lanes;
   }
-  __device__ bool some() const { return row - row % (WARP / lanes) < count; }  // left for any lane of this warp
+  __device__ bool some() const { return row - row % (WARP / lanes) < count; }  // whether any lane of the warp has a row
   __device__ bool there() const { return row < count; }
-  __device__ Word inside() const { return there() ? row : count - 1; }  // a row that can be read
+  __device__ Word inside() const { return there() ? row : count - 1; }  // a row that is safe to read
   __device__ void next() { row += apart; }
 };
 
@@ -50,7 +52,7 @@ struct Matrix {
   __device__ Word size() const { return rows * columns; }
 };
 
-// Reads a line from left to right: results first, then what is written in place, then what is only read.
+// Reads a line from left to right: results first, then operands written in place, then operands that are only read.
 struct Line {
   const Word* next;
 
@@ -89,7 +91,7 @@ __device__ inline double root_of(double x) { return sqrt(x); }
 
 template <class T> __device__ T size_of(T x) { return x < 0 ? -x : x; }
 template <class T> __device__ T larger(T a, T b) { return a < b ? b : a; }
-template <class T> __device__ T no_less_than_zero(T x) { return x < 0 ? T(0) : x; }  // so written that NaN stays NaN
+template <class T> __device__ T no_less_than_zero(T x) { return x < 0 ? T(0) : x; }  // NaN stays NaN
 
 template <class T> __device__ T sigmoid_of(T x) {
   T e = exp_of(-size_of(x));
@@ -109,11 +111,11 @@ template <class T> __device__ T warp_largest(T x, int lanes) {
   return x;
 }
 
-// Every thread of a block brings one number; each gets the sum.
+// The sum of one number from each thread of a block; every thread gets it.
 __device__ inline double block_sum(double x, const Team& team) {
   SHARED(double, of_warp, MOST_THREADS / WARP);
   x = warp_sum(x);
-  __syncthreads();  // what others had in `of_warp` has been read
+  __syncthreads();  // until all threads have read the former contents of `of_warp`
   if (team.lane() == 0) of_warp[team.thread / WARP] = x;
   __syncthreads();
   double sum = 0;
@@ -121,8 +123,8 @@ __device__ inline double block_sum(double x, const Team& team) {
   return sum;
 }
 
-// b <- start + alpha times the sum of value(row, column) over the rows: 32 columns at a time, a lane each; the warps
-// share out the rows.
+// b <- s + alpha times the sum of value(row, column) over the rows; s is b if `adding`, or else 0. A warp sums 32
+// columns at a time, one for each lane, and the warps of a block divide the rows.
 template <class T, class Value>
 __device__ void column_sums(T* b, bool adding, Word rows, Word first, Word stop, T alpha, Value value,
                             const Team& team) {
@@ -136,7 +138,7 @@ __device__ void column_sums(T* b, bool adding, Word rows, Word first, Word stop,
       for (int k = 0; k < FEW && i + k * warps < rows; ++k) some += value(i + k * warps, j);
       sum += some;
     }
-    __syncthreads();  // what others had in `part` has been read
+    __syncthreads();  // until all threads have read the former contents of `part`
     part[team.thread] = sum;
     __syncthreads();
     if (warp == 0 && j < stop) {
@@ -192,7 +194,7 @@ template <class T> __device__ void advance(Line line, const Team& team) {
   if (team.rank() == 0) position.data[0] += N;
 }
 
-// y <- y + b, for a product that cuBLAS has made.
+// y <- y + b, after a product by cuBLAS.
 template <class T> __device__ void add_bias(Line line, const Team& team) {
   Matrix<T> y = line.matrix<T>(), b = line.vector<T>();
   FOR_EACH(i, y.size()) y.data[i] += b.data[i % b.columns];
@@ -200,7 +202,7 @@ template <class T> __device__ void add_bias(Line line, const Team& team) {
 
 // ---- activations ----------------------------------------------------------------------------------------------------
 
-// Each also as bias_name: of x + b, for a product that cuBLAS has made.
+// Makes two kernels: `name` for x, and `bias_name` for x + b, after a product by cuBLAS.
 #define FORWARD(name, formula)                                                                \
   template <class T> __device__ void name(Line line, const Team& team) {                      \
     Matrix<T> to = line.matrix<T>(), from = line.matrix<T>();                                 \
@@ -217,7 +219,7 @@ template <class T> __device__ void add_bias(Line line, const Team& team) {
     }                                                                                         \
   }
 
-// Each also as name_bias: the sums of dx over the rows, which are the gradient of a bias, from the same pass.
+// Makes two kernels: `name`, and `name_bias`, which also sums dx over the rows in the same pass: a bias's gradient.
 #define BACKWARD(name, formula)                                                               \
   template <class T> __device__ void name(Line line, const Team& team) {                      \
     Matrix<T> dx = line.matrix<T>(), of_dy = line.matrix<T>(), of_y = line.matrix<T>();       \
@@ -279,7 +281,7 @@ template <class T> __device__ void softmax_backward(Line line, const Team& team)
   }
 }
 
-// ---- dropout: a number is dropped by a hash of its place, so all devices drop the same ------------------------------
+// ---- dropout: a hash of its place decides whether a number is dropped, so all devices drop the same -----------------
 
 __device__ inline Bits hash32(Bits x) {
   x = (x ^ (x >> 16)) * 0x21F0AAADu;
@@ -303,10 +305,10 @@ template <class T> __device__ void dropout(Line line, const Team& team) {
   }
 }
 
-// ---- losses: a row by lanes of a warp -------------------------------------------------------------------------------
+// ---- losses: the lanes of a warp share a row ------------------------------------------------------------------------
 
-// The mean of `value` over a row, and `slope` for every number of it; both may use p, t and scale, which is divided by
-// K.
+// A loss is the mean of `value` over a row; its gradient is `slope` for every number. Both are formulas in p, t and
+// `scale`, which here is already divided by K.
 #define LOSS(name, value, slope)                                                           \
   template <class T> __device__ void name(Line line, const Team& team) {                   \
     Matrix<T> losses = line.vector<T>(), gradient = line.matrix<T>();                      \
@@ -393,7 +395,7 @@ template <class T> __device__ void add_losses(Line line, const Team& team) {
   if (team.thread == 0) total.data[0] += sum;
 }
 
-// sums[0] += `value` over all numbers of prediction and target, sums[1] += how many there are.
+// sums[0] += the sum of `value` over all numbers of prediction and target, sums[1] += the count of these numbers.
 #define ERRORS(name, value)                                                                  \
   template <class T> __device__ void name(Line line, const Team& team) {                     \
     Matrix<double> sums = line.vector<double>();                                             \
@@ -457,7 +459,7 @@ template <class T> __device__ void add_spreads(Line line, const Team& team) {
       const double d = (double)target.row(i)[j] - first - mean;
       errors += error * error, total += d, squares += d * d;
     }
-    // All threads have read the sums when the first of these returns, so thread 0 may write them.
+    // When the first block_sum returns, all threads have read the sums, so thread 0 may write them.
     errors = block_sum(errors, team), total = block_sum(total, team), squares = block_sum(squares, team);
     if (team.thread == 0) {
       sums.row(0)[j] += errors, sums.row(1)[j] = first, sums.row(2)[j] = mean + total / count;

@@ -1,5 +1,5 @@
-// Each kernel on a whole grid, and the end of a step: what a launch from Python, or a node of a CUDA graph, is.
-// NNLITE_LAUNCHES lists the kernels and the types that they are for: LAUNCH(relu, float) LAUNCH(tanh, float) ...
+// The kernels to launch on a whole grid, from Python or as nodes of a CUDA graph, and the kernel that ends a step.
+// NNLITE_LAUNCHES lists the kernels and their types: LAUNCH(relu, float) LAUNCH(tanh, float) ...
 
 #define WORDS Word w0, Word w1, Word w2, Word w3, Word w4, Word w5, Word w6, Word w7, Word w8, Word w9, Word w10, \
               Word w11, Word w12, Word w13, Word w14
@@ -14,11 +14,11 @@
 
 NNLITE_LAUNCHES
 
-// After a step: count it if its loss is finite; at the end of an epoch move the sums (count,) to the next row of
-// history (epochs, count). state: steps that went well, epochs that ended.
+// Ends a step: counts it if its loss is finite, and at the end of an epoch moves the sums (count,) to the next row of
+// history (epochs, count). state (2,): the number of finite steps, the number of finished epochs.
 extern "C" __global__ void end_step(double* sums, Word count, double* history, Word* state, Word end_of_epoch) {
   if (threadIdx.x > 0) return;
-  if (!(sums[0] - sums[0] == 0)) return;  // not finite: it stays so, and no later step is counted
+  if (!(sums[0] - sums[0] == 0)) return;  // the sum stays not finite, so no later step is counted
   ++state[0];
   if (!end_of_epoch) return;
   for (Word i = 0; i < count; ++i) history[state[1] * count + i] = sums[i], sums[i] = 0;

@@ -1,11 +1,13 @@
-// Matrix products, C <- S + alpha A B, in two ways. In a replay one block makes its part: operands are near, and small.
-// Launched on their own, many blocks make tiles of C, through parts of A and B in shared memory.
+// Matrix products, C <- S + alpha A B, in two ways. In the persistent replay, each block makes its own part, whose
+// operands are small and near. In a launch of its own, a product is made by many blocks: each makes tiles of C, from
+// parts of A and B that it copies into shared memory.
 
-// C, S (rows, columns) . A (rows, inner) . B (inner, columns); from one number to the next down a column, along a row.
+// C, S (rows, columns) . A (rows, inner) . B (inner, columns). A `..._row` is the distance, in numbers, to the next
+// row, and a `..._step` is the distance to the next number in a row.
 template <class T>
 struct Product {
   T* c;
-  const T* s;  // what is added to; nothing if null
+  const T* s;  // added to the product, or null for nothing
   const T *a, *b;
   Word rows, inner, columns;
   Word c_row, s_row, a_row, a_step, b_row, b_step;
@@ -18,7 +20,7 @@ struct Product {
 
 // ---- by one block ---------------------------------------------------------------------------------------------------
 
-// Every thread makes squares of C, `side` numbers each way.
+// Every thread makes squares of C with `side` x `side` numbers.
 template <int side, class T>
 __device__ void squares(const Product<T>& p, const Team& team) {
   const Word across = (p.columns + side - 1) / side, down = (p.rows + side - 1) / side;
@@ -26,7 +28,7 @@ __device__ void squares(const Product<T>& p, const Team& team) {
     const Word i = square / across * side, j = square % across * side;
     const T *a[side], *b[side];
     T sum[side][side];
-    for (int k = 0; k < side; ++k) {  // past the end once more the last one, which is not written
+    for (int k = 0; k < side; ++k) {  // past the end, the last row or column again: it is not written
       a[k] = p.a + (i + k < p.rows ? i + k : p.rows - 1) * p.a_row;
       b[k] = p.b + (j + k < p.columns ? j + k : p.columns - 1) * p.b_step;
       for (int l = 0; l < side; ++l) sum[k][l] = 0;
@@ -45,7 +47,7 @@ __device__ void squares(const Product<T>& p, const Team& team) {
   }
 }
 
-// Fewer numbers than threads: several threads share the sum of each, and one of them adds up the parts.
+// For fewer numbers than threads: several threads add parts of each sum, and one of them adds the parts.
 template <class T>
 __device__ void shared_sums(const Product<T>& p, const Team& team) {
   SHARED(T, part, MOST_THREADS);
@@ -53,7 +55,7 @@ __device__ void shared_sums(const Product<T>& p, const Team& team) {
   const int parts = p.inner < most ? (p.inner > 0 ? (int)p.inner : 1) : most;
   const int of_c = team.thread % count, mine = team.thread / count;
   const Word i = of_c / p.columns, j = of_c % p.columns;
-  __syncthreads();  // what others had in `part` has been read
+  __syncthreads();  // until all threads have read the former contents of `part`
   if (mine < parts) {
     const T *a = p.a + i * p.a_row, *b = p.b + j * p.b_step;
     T sum = 0;
@@ -85,7 +87,7 @@ __device__ void near_product(const Product<T>& p, const Team& team) {
 
 // ---- by many blocks -------------------------------------------------------------------------------------------------
 
-const int TILE = 64, DEPTH = 16, SIDE = 4;  // a block of 256 threads makes a tile, each a square in it
+const int TILE = 64, DEPTH = 16, SIDE = 4;  // a block of 256 threads makes a tile, and each thread a square in it
 
 template <class T>
 __device__ void tiled_product(const Product<T>& p, const Team& team) {
@@ -98,7 +100,7 @@ __device__ void tiled_product(const Product<T>& p, const Team& team) {
     T sum[SIDE][SIDE] = {};
     for (Word start = 0; start < p.inner; start += DEPTH) {
       for (int k = team.thread; k < TILE * DEPTH; k += team.threads) {
-        // neighbouring threads read what lies together in memory
+        // neighbouring threads read neighbouring numbers
         int i = p.a_step == 1 ? k / DEPTH : k % TILE, n = p.a_step == 1 ? k % DEPTH : k / TILE;
         bool there = top + i < p.rows && start + n < p.inner;
         tile_a[n * (TILE + 1) + i] = there ? p.a[(top + i) * p.a_row + (start + n) * p.a_step] : T(0);
@@ -135,7 +137,7 @@ __device__ void make(const Product<T>& p, const Team& team) {
 }
 
 // ---- the kernels ----------------------------------------------------------------------------------------------------
-// Each makes what the line's last two numbers say, from `first` to `stop`: columns of y, dx or db, rows of dW.
+// Each computes only first ... stop - 1, the line's last two numbers: columns of y, dx or db, or rows of dW.
 
 namespace kernels {
 
@@ -165,7 +167,7 @@ template <class T> __device__ void linear_backward(Line line, const Team& team) 
   make(p, team);
 }
 
-// C <- S + alpha x' dy, of which the rows from `first` to `stop`.
+// The rows first ... stop - 1 of C <- S + alpha x' dy; S is C if `adding`, or else nothing.
 template <class T>
 __device__ void weights(Matrix<T> C, bool adding, Matrix<T> dy, Matrix<T> x, T alpha, Line line, const Team& team) {
   const Word first = line.size(), stop = line.size();
@@ -184,7 +186,7 @@ template <class T> __device__ void linear_backward_weights_sgd(Line line, const 
   weights(W, true, dy, x, -lr.data[0], line, team);
 }
 
-// b <- start + alpha sum over rows of dy, of which the columns from `first` to `stop`.
+// The columns first ... stop - 1 of b <- s + alpha (sum of the rows of dy); s is b if `adding`, or else nothing.
 template <class T> __device__ void add_rows(T* b, bool adding, Matrix<T> dy, T alpha, Line line, const Team& team) {
   const Word first = line.size(), stop = line.size();
   column_sums(b, adding, dy.rows, first, stop, alpha, [=](Word i, Word j) { return dy.row(i)[j]; }, team);

@@ -1,11 +1,11 @@
-// The persistent replay: one launch runs many steps. Every block reads a table of its own, in which each line is a
-// kernel and its operands, or waits for the others. A step ends with all blocks at a barrier.
-// NNLITE_CASES lists the kernels that the tape needs: one `case` each.
+// The persistent replay: one launch runs many steps. Every block reads its own table, in which each line is a kernel
+// with its operands, or a barrier. The last line of a step is a barrier for all blocks.
+// NNLITE_CASES lists the kernels that the tape needs, with one `case` for each.
 
 const Word BARRIER = 0, SYNC = 1;  // wait for all blocks; wait for all threads of this block
-const int LINE = 18;               // words: a kernel's number, up to 16 of its operands, and which of them are offsets
+const int LINE = 18;               // words: a kernel's number, up to 16 for its operands, and bits that mark offsets
 
-// ---- a barrier for all blocks, which must all be running (a cooperative launch) -------------------------------------
+// ---- a barrier for all blocks, which must all be running at the same time (a cooperative launch) --------------------
 
 #ifndef NNLITE_ON_CPU
 __device__ inline Bits read_acquired(const Bits* place) {
@@ -34,17 +34,17 @@ __device__ inline void run_line(const Word* words, const Team& team) {
   switch (words[0]) { NNLITE_CASES }
 }
 
-// ---- what is kept in shared memory: only where there is one block ---------------------------------------------------
+// ---- segments in shared memory, for a single block ------------------------------------------------------------------
 
 __device__ inline void copy(void* to, const void* from, Word bytes, const Team& team) {
   for (Word i = team.thread; i < bytes / 4; i += team.threads) ((Bits*)to)[i] = ((const Bits*)from)[i];
 }
 
-struct Kept {  // a segment of the arena: where it is at home, where in shared memory it is kept, how long
+struct Kept {  // a segment of the arena: its address in global memory, its offset in shared memory, its size
   Word home, offset, bytes;
 };
 
-// A table into shared memory at `offset`; operands that are kept there become addresses.
+// Copies a table into shared memory at `offset`. Offsets of operands in shared memory become addresses.
 __device__ inline Word* take_table(char* memory, Word& offset, const Word* table, Word lines, const Team& team) {
   Word* taken = (Word*)(memory + offset);
   offset += lines * LINE * 8;
@@ -57,10 +57,10 @@ __device__ inline Word* take_table(char* memory, Word& offset, const Word* table
 
 // ---- the steps ------------------------------------------------------------------------------------------------------
 
-// Steps first ... last - 1, of which each `per_epoch` make an epoch, the last of them by the short table if it has
-// lines. full (blocks, full_lines, LINE), short_ (blocks, short_lines, LINE); kept: `segments` of them, `used` bytes.
-// sums (count,), kept at sums_at, or not kept if that is negative; history (epochs, count); stopped: where the step is
-// written before which this stopped; gate: zero.
+// Runs the steps first ... last - 1. Every `per_epoch` steps are an epoch; its last step uses the short table if that
+// has lines. full (blocks, full_lines, LINE), short_ (blocks, short_lines, LINE), kept (segments,) of `used` bytes in
+// all. sums (count,) are at sums_at in shared memory, or in global memory if sums_at is negative. history (epochs,
+// count). stopped (1,) gets the number of the step before which the kernel stopped. gate (1,) must be zero.
 extern "C" __global__ void __launch_bounds__(NNLITE_THREADS)
 replay(const Word* full, Word full_lines, const Word* short_, Word short_lines, const Kept* kept, Word segments,
        Word used, Word first, Word last, Word per_epoch, double* sums, Word sums_at, Word count, double* history,
@@ -91,8 +91,8 @@ replay(const Word* full, Word full_lines, const Word* short_, Word short_lines, 
     const double loss = *(volatile double*)sums;
     if (!(loss - loss == 0)) break;
     if (end_of_epoch) {
-      // A thread that reads the loss only now finds 0, which is finite too; whoever adds next has met the others
-      // before.
+      // A thread that reads the loss after this finds 0, which is finite too. There is a barrier before the next
+      // addition to the sums.
       if (blockIdx.x == 0)
         for (Word i = team.thread; i < count; i += team.threads) history[epoch * count + i] = sums[i], sums[i] = 0;
       ++epoch, left = per_epoch;
