@@ -56,7 +56,7 @@ def _spare_scipy() -> None:
 
 
 _spare_scipy()
-_SOURCES = sorted(Path(__file__).parents[1].glob("c*/*.py"))
+_SOURCES = sorted(path for folder in ("common", "cpu") for path in (Path(__file__).parents[1] / folder).glob("*.py"))
 TARGET: tuple[str, str, str] = cpu_target.target_context.codegen().magic_tuple()  # system, processor, and its features
 STAMP = hashlib.sha256(b"".join(path.read_bytes() for path in _SOURCES) + repr(TARGET).encode()).hexdigest()
 
