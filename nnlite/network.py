@@ -129,7 +129,7 @@ class Sequential:
             if answer is None:
                 self.samples(x)  # raises an error that names the number that is not finite, if there is one
                 with np.errstate(over="ignore", invalid="ignore"):
-                    answer = self.on(self.ops, self.arrays()).propagate(rows)
+                    answer = self.on(self.ops, self.arrays()).propagate(rows.copy())  # a layer may return or change it
         return answer if self.backend.owns(x) else self.backend.to_numpy(answer)
 
     def _as_it_is(self, x: Any) -> bool:

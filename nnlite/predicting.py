@@ -29,7 +29,7 @@ class Predictor:
     def __call__(self, network: Any, rows: Any, most: int | None) -> Any:
         """Answers (N, outputs) to rows (N, inputs), at most so many at once.
 
-        None for a network whose widths only the data tell, and if the sum of a row is not finite.
+        None for a network whose widths only the data tell, and if a number of the rows is not finite.
         """
         if network.inputs is None or network.outputs is None:
             return None

@@ -698,3 +698,54 @@ def test_a_prediction_between_forward_and_backward_changes_nothing(device):
         net.predict(z[0]), trainer.evaluate(*z), net.copy(), copy.copy(net).predict(z[0])
         np.testing.assert_array_equal(net.backend.to_numpy(net.backward(dy)), expected[0])
         np.testing.assert_array_equal(net.backend.to_numpy(net.gradients), expected[1])
+
+
+# ---- rows that are used where they are ----------------------------------------------------------------------------
+
+
+@nl.kernel("x (N,K) -> x")
+def halve(x):
+    """x ← x / 2, in place."""
+    x *= 0.5
+
+
+class Halves(nl.Layer):
+    """A layer that changes the array that it is given."""
+
+    def forward(self, x):
+        self.ops.call(halve, x)
+        return x
+
+
+def calls(trainer_or_network):
+    """The names of the calls that the compiled replay of a prediction makes."""
+    (program, *_), *_ = trainer_or_network._predictor.recorded.sweep.free.values()
+    rows, _ = program.replay._planned(program.tape, alone=True)
+    return [planned.row.name for planned in rows]
+
+
+def test_rows_are_neither_copied_before_nor_after(threads):
+    net = nl.mlp([3, 6, 2], "tanh", "sigmoid", device="numba", threads=threads)
+    x = data(300)[0].astype(np.float32)
+    expected = net.copy().to("numpy").predict(x)
+    np.testing.assert_allclose(net.predict(x), expected, rtol=1e-5)
+    found = calls(net)
+    assert "linear" in found and "read_rows" not in found and "write_rows" not in found
+
+
+@pytest.mark.parametrize(
+    "layers", [lambda: (Halves(), nl.Dense(3, 2)), lambda: (nl.Dense(3, 2), Halves()), lambda: (nl.Dropout(0.5),)]
+)
+def test_rows_of_the_user_are_never_changed(layers, host):
+    """By a layer that changes its operand in place; and an answer that is x itself is a copy of it."""
+    net = nl.Sequential(*layers(), device=host)
+    first = data(300)[0].astype(np.float32)
+    for x in (first, first[:1].copy()):
+        before = x.copy()
+        answer = net.predict(x)
+        again = net.predict(x)
+        np.testing.assert_array_equal(x, before)
+        np.testing.assert_array_equal(again, answer)
+        assert not np.shares_memory(answer, x)
+        if isinstance(net.layers[0], nl.Dropout):
+            np.testing.assert_array_equal(answer, x)

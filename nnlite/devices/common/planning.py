@@ -52,6 +52,35 @@ def fuse(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows[:end] if not row.kernel.with_sgd] + fused + list(rows[end + 1 :])
 
 
+def without_copies(rows: Sequence[Row]) -> tuple[list[Row], list[Symbol]]:
+    """The calls without `read_rows` and `write_rows`: the others read and write the rows of the data themselves.
+
+    Also returns the symbols of these rows. Their addresses move on from step to step, since a step begins at the row
+    where the last one ended.
+    """
+    changed = {id(symbol) for row in rows if row.name != "write_rows" for symbol in _writes(row)[len(row.results) :]}
+    instead: dict[int, Symbol] = {}  # id of a copy -> the rows of the data in its place
+    left = []
+    for row in rows:
+        if row.name == "read_rows":
+            copy, data = row.results[0], row.operands[0]
+        elif row.name == "write_rows":
+            copy, _, data = row.operands
+        else:
+            left.append(row)
+            continue
+        if id(copy) in changed or id(copy) in instead or copy.dtype != data.dtype or copy.segment != "results":
+            left.append(row)  # a copy that a call changes, or that is to be at two places, is needed
+        else:
+            instead[id(copy)] = Symbol(copy.name, copy.shape, copy.dtype, data.segment, 0)
+
+    def placed(symbols: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(instead.get(id(symbol), symbol) for symbol in symbols)
+
+    placed_rows = [Row(row.name, row.kernel, placed(row.operands), placed(row.results)) for row in left]
+    return placed_rows, list(instead.values())
+
+
 def plan(rows: Sequence[Row], columns: Mapping[str, str], least: float = 0.0) -> list[Planned]:
     """The calls in phases. Each call gets the first phase after those of all calls for which it must wait.
 

@@ -38,6 +38,10 @@ class Symbol:
         return math.prod(self.shape)
 
     @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+    @property
     def ndim(self) -> int:
         return len(self.shape)
 

@@ -44,8 +44,8 @@ def write_rows(y, position, answer):
 
 @kernel("x (N,K) -> zeros (N)")
 def finite_rows(x):
-    """0 for a row whose sum is finite, and NaN for any other: 0 · Σₖ xₖ."""
-    return x.sum(axis=1) * x.dtype.type(0)
+    """0 for a row of finite numbers, and NaN for any other: Σₖ 0 · xₖ."""
+    return (x * x.dtype.type(0)).sum(axis=1)
 
 
 @kernel("position (1), N -> position")

@@ -1,11 +1,18 @@
-"""Threads that live for one call. There is no pool that a fork could lose, and no thread is left after the call."""
+"""Threads that work on one call together. Between calls they wait, asleep, since to start one takes longer."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from _thread import start_new_thread
 from collections.abc import Callable
+from functools import partial
+from queue import SimpleQueue
+
+waiting: list[SimpleQueue] = []  # for each thread that waits, the queue through which its next job comes
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=waiting.clear)  # the threads are the parent's: a fork copies none of them
 
 
 def together(share: Callable[[int], None], threads: int) -> list[BaseException]:
@@ -20,7 +27,7 @@ def together(share: Callable[[int], None], threads: int) -> list[BaseException]:
     begun: list[int] = []  # threads that have called `share`; while they work, they are not `idle`
     idle, ended = [True] * threads, [threading.Lock() for _ in range(threads)]
 
-    def help(thread: int) -> None:
+    def help(thread: int, jobs: SimpleQueue) -> None:
         try:
             with entering:
                 if over:
@@ -31,16 +38,16 @@ def together(share: Callable[[int], None], threads: int) -> list[BaseException]:
         except BaseException as error:
             errors.append(error)
         finally:
+            waiting.append(jobs)  # first, so that the next call finds this thread
             idle[thread] = True
             ended[thread].release()
 
     interrupt: BaseException | None = None
     try:
-        # threading.Thread.start() waits until the thread has begun: forever, if there is no memory left for it.
         with contextlib.suppress(RuntimeError, MemoryError):
             for thread in range(1, threads):
                 ended[thread].acquire()
-                start_new_thread(help, (thread,))
+                hand_over(partial(help, thread))
         share(0)
     finally:
         while True:
@@ -56,3 +63,23 @@ def together(share: Callable[[int], None], threads: int) -> list[BaseException]:
         if interrupt:
             raise interrupt
     return errors
+
+
+def hand_over(job: Callable[[SimpleQueue], None]) -> None:
+    """Have a waiting thread do the job, or a new one. RuntimeError if the system has no thread left.
+
+    The job gets the thread's queue, and adds it to `waiting` when it is done.
+    """
+    try:
+        waiting.pop().put(job)
+    except IndexError:
+        jobs: SimpleQueue = SimpleQueue()
+        jobs.put(job)
+        # threading.Thread.start() waits until the thread has begun: forever, if there is no memory left for it.
+        start_new_thread(work, (jobs,))
+
+
+def work(jobs: SimpleQueue) -> None:
+    """Do one job after the other, until the process ends."""
+    while True:
+        jobs.get()(jobs)

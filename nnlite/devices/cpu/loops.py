@@ -44,12 +44,16 @@ def write_rows(answer, y, position):
 
 
 def finite_rows(zeros, x):
-    rows, columns = x.shape
-    for i in range(rows):
-        total = x.dtype.type(0)
-        for j in range(columns):
-            total += x[i, j]
-        zeros[i] = total * x.dtype.type(0)
+    total, zero = x.dtype.type(0), x.dtype.type(0)
+    for number in flat(x):  # all rows at once, since one row may be shorter than a vector
+        total += number * zero
+    for i in range(zeros.size):
+        zeros[i] = total
+    if total != zero:
+        for i in range(zeros.size):
+            zeros[i] = zero
+            for number in x[i]:
+                zeros[i] += number * zero
 
 
 def advance(position, N):
@@ -385,8 +389,10 @@ def softmax_cross_entropy(losses, dlogits, logits, target, scale):
 
 
 def add_losses(total, losses):
+    added = total[0]
     for i in range(losses.size):
-        total[0] += losses[i]
+        added += losses[i]
+    total[0] = added
 
 
 def add_hits(sums, prediction, target):

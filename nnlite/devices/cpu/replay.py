@@ -14,7 +14,7 @@ from numba.core.errors import NumbaError
 
 from ..common.arena import ALIGNMENT, DATA, Arena
 from ..common.lines import line, operands, share, share_of
-from ..common.planning import Planned, fuse, plan, symbols, work
+from ..common.planning import Planned, fuse, plan, symbols, without_copies, work
 from ..common.recording import NotRecordableError, Row, Symbol, Tape
 from ..common.threads import together
 from ..common.tiles import Tiles, tile
@@ -26,33 +26,38 @@ from .own import own_loop
 
 
 class Lines(list[list[int]]):
-    """The lines of a table that is being made, and their pointers to data: (line, word, bytes from the start)."""
+    """The lines of a table that is being made, and their pointers to data: line, word, bytes from the start, stride."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.pointers: dict[str, list[tuple[int, int, int]]] = {}  # segment -> words that point into it
+        self.pointers: dict[str, list[tuple[int, int, int, int]]] = {}  # segment -> words that point into it
 
 
 class Pointers(NamedTuple):
-    """The words of a table that are addresses in one segment: lines[which, words] = its start + offsets."""
+    """The words of a table that are addresses in one segment: lines[which, words] = its start + offsets.
+
+    Where `strides` is not 0, the address moves with the position: a call works there on the rows of a step.
+    """
 
     lines: np.ndarray  # (lines, words)
     which: np.ndarray
     words: np.ndarray
     offsets: np.ndarray  # bytes
+    strides: np.ndarray  # bytes from one row to the next, or 0
 
 
 class CompiledReplay(Replay):
     """A tape as a table, and threads that run it together.
 
-    Threads start in each call of `run` and end with it, so there is no pool that a fork could lose.
+    Between two calls of `run` the threads wait asleep; a forked process starts its own (common/threads.py).
     """
 
     def __init__(self, full: Tape, short: Tape | None, arena: Arena, threads: int, limits: CpuLimits) -> None:
         self.arena, self.limits = arena, limits
         self.own = list(dict.fromkeys(row.name for row in full.rows if row.kernel.own))
         self.threads = threads if sum(map(work, full.rows)) > limits.worth_threads else 1
-        plans = [self._planned(tape) for tape in (full, short) if tape]
+        self.moving: list[Symbol] = []  # rows of the data that are used where they are
+        plans = [self._planned(tape, alone=not short) for tape in (full, short) if tape]
         size = f", in tiles of {plans[0][1].size} rows" if plans[0][1] else ""
         self.plan = f"compiled loop on {self.threads} thread{'s' if self.threads > 1 else ''}{size}"
         alone = self.threads == 1
@@ -71,7 +76,7 @@ class CompiledReplay(Replay):
         super().point(data)
         for name, array in data.items():
             start = self.arena.device.address(array)
-            for lines, which, words, offsets in self.pointers[name]:
+            for lines, which, words, offsets, _ in self.pointers[name]:
                 lines[which, words] = start + offsets
 
     def sweep(self, data: Mapping[str, Any], position: int, times: int) -> bool:
@@ -122,10 +127,15 @@ class CompiledReplay(Replay):
 
     # ---- from rows to lines ----------------------------------------------------------------------------------------
 
-    def _planned(self, tape: Tape) -> tuple[list[Planned], Tiles | None]:
-        """The calls in phases, and the calls that run before them in tiles, or None."""
+    def _planned(self, tape: Tape, alone: bool) -> tuple[list[Planned], Tiles | None]:
+        """The calls in phases, and the calls that run before them in tiles, or None.
+
+        One thread that runs one tape `alone` needs no copies of rows in the order of the data.
+        """
         tiles = tile(tape.rows, self.threads, COLUMNS, self.limits)
         rows = tiles.after if tiles else fuse(tape.rows)
+        if alone and self.threads == 1:
+            rows, self.moving = without_copies(rows)
         return plan(rows, COLUMNS, self.limits.smallest_shared), tiles
 
     def _table(self, planned: Sequence[Planned], tiles: Tiles | None) -> table.Table:
@@ -147,6 +157,10 @@ class CompiledReplay(Replay):
                         self._line(lines, *mine)
                 if len(lines) > begin:
                     phases[-1].append(begin)
+        for moved, word, _, stride in itertools.chain(*lines.pointers.values()):
+            if stride:
+                moves.append((len(lines), moved, word))
+                lines.append([table.MOVE, 0, stride * len(self.moving[0])])
         made = table.as_table(self.arena.device.zeros, lines, phases)
         for mover, moved, word in moves:
             made.lines[mover, 1] = made.lines[moved, word:].ctypes.data
@@ -189,7 +203,9 @@ class CompiledReplay(Replay):
             raise NotRecordableError(f"Numba cannot compile the kernel {row.name}: {next(told, error)}") from error
         for name, operand in operands(row).items():
             if isinstance(operand, Symbol) and operand.segment in DATA:
-                place = len(lines), places[name], (operand.offset or 0) * operand.dtype.itemsize
+                offset = (operand.offset or 0) * operand.dtype.itemsize
+                moves = any(operand is each for each in self.moving)
+                place = len(lines), places[name], offset, operand.nbytes // len(operand) if moves else 0
                 lines.pointers.setdefault(operand.segment, []).append(place)
         lines.append([function, *words])
         return places

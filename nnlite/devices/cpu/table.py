@@ -170,14 +170,14 @@ def run_lines(lines, first, last):
 def sweep(lines, pointers, a, b, position, sums, first, times):
     """Run all lines `times` times, on the data a and b from row `first` on, with sums (S,) that begin at 0.
 
-    pointers (words, 4) lists the words that hold addresses of the data: 0 for a or 1 for b, the line, the word in the
-    line, and the bytes from the start of the array. Returns 0, or −1 as soon as the first of the sums is not finite, or
-    the status of a function that raised an error.
+    pointers (words, 5) lists the words that hold addresses of the data: 0 for a or 1 for b, the line, the word in the
+    line, the bytes from the start of the array, and the bytes from one row to the next, or 0 for the whole array.
+    Returns 0, or −1 as soon as the first of the sums is not finite, or the status of a function that raised an error.
     """
     start_a, start_b = address(a), address(b)
     for i in range(pointers.shape[0]):
         start = start_a if pointers[i, 0] == 0 else start_b
-        lines[pointers[i, 1], pointers[i, 2]] = start + pointers[i, 3]
+        lines[pointers[i, 1], pointers[i, 2]] = start + pointers[i, 3] + first * pointers[i, 4]
     position[0] = first
     for i in range(sums.size):
         sums[i] = 0

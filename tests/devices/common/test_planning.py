@@ -1,12 +1,13 @@
 """Planning: fused rows and shared-out rows give what the rows gave, on any number of threads."""
 
-import _thread
 import contextlib
+import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+import traceback
 
 import numpy as np
 import pytest
@@ -284,8 +285,56 @@ def test_divergence_is_seen_at_its_step_whoever_is_late(threads, row, batch, dat
         nl.Trainer(net, "mse", nl.SGD(lr=1e-3)).fit(x, y, batch_size=100, shuffle=False, progress=False)
 
 
-def test_threads_that_cannot_be_had_are_done_without(data, monkeypatch):
+@pytest.fixture
+def none_waiting(data, monkeypatch):
+    """No thread waits from an earlier call, so that calls start their own."""
+    train(data, 3)  # compiles
+    wait_until_all_rest()
+    monkeypatch.setattr(threads_of_a_call, "waiting", [])
+
+
+def wait_until_all_rest():
+    """A thread that has come too late for a call may take a moment to end its job."""
+    for _ in range(1000):
+        if not [frame for frame in sys._current_frames().values() if at_work(frame)]:
+            return
+        time.sleep(0.01)
+    raise AssertionError("a thread is still at work")
+
+
+def at_work(frame):
+    """Whether a thread of ours, seen from its innermost frame, has a job."""
+    calls = [found.f_code for found, _ in traceback.walk_stack(frame)]
+    return threads_of_a_call.work.__code__ in calls[1:]
+
+
+def test_threads_are_kept_and_asleep_between_calls(data, monkeypatch, none_waiting):
+    started, start = [], threads_of_a_call.start_new_thread
+    monkeypatch.setattr(threads_of_a_call, "start_new_thread", lambda *a: started.append(1) or start(*a))
+    for _ in range(3):
+        train(data, 3)
+        wait_until_all_rest()
+    assert len(started) <= 2 and threads_of_a_call.waiting
+    clock, before = time.process_time(), time.perf_counter()
+    time.sleep(0.1)
+    assert time.process_time() - clock < (time.perf_counter() - before) / 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_does_not_count_on_its_parents_threads(data):
+    train(data, 3)
+    assert threads_of_a_call.waiting
+    child = os.fork()
+    if child == 0:
+        os._exit(len(threads_of_a_call.waiting))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_threads_that_cannot_be_had_are_done_without(data, monkeypatch, none_waiting):
     together, _, _ = train(data, 3)
+    wait_until_all_rest()
+    threads_of_a_call.waiting.clear()
     start, started = threads_of_a_call.start_new_thread, []
 
     def one_only(*arguments):
@@ -298,9 +347,11 @@ def test_threads_that_cannot_be_had_are_done_without(data, monkeypatch):
     assert len(started) == 1
 
 
-def test_nobody_waits_for_a_thread_that_never_begins(data, monkeypatch):
+def test_nobody_waits_for_a_thread_that_never_begins(data, monkeypatch, none_waiting):
     """One that was started, but found no memory for its first call."""
     together, _, _ = train(data, 3)
+    wait_until_all_rest()
+    threads_of_a_call.waiting.clear()
     monkeypatch.setattr(threads_of_a_call, "start_new_thread", lambda *arguments: 0)
     np.testing.assert_array_equal(train(data, 3)[0], together)
 
@@ -348,23 +399,16 @@ def test_an_error_of_a_thread_is_raised_but_where_it_only_had_no_memory_for_its_
         train(data, 2)
 
 
-def ended_soon(there):
-    """Whether as many threads are left as there were: one that comes to nothing may take a moment to end."""
-    for _ in range(1000):
-        if _thread._count() <= there:
-            return True
-        time.sleep(0.01)
-    return False
-
-
 @pytest.mark.parametrize("where", ["while threads start", "before the first begins"])
-def test_an_interrupt_leaves_whole_steps_and_no_thread_behind(where, data, monkeypatch):
+def test_an_interrupt_leaves_whole_steps_and_no_thread_at_work(where, data, monkeypatch, none_waiting):
     parameters = []
     for interrupt in (False, True):
         _, _, trainer = train(data, 3)
         steps = nl.steps.Steps(trainer._step(), *trainer._data(*data), 100, 1)
         steps.start(1, None)
-        before, there = trainer.network.parameters.copy(), _thread._count()
+        before = trainer.network.parameters.copy()
+        wait_until_all_rest()
+        threads_of_a_call.waiting.clear()
         run, start = compiled_replay.table.replay, threads_of_a_call.start_new_thread
 
         def replay(*arguments, run=run):
@@ -384,7 +428,7 @@ def test_an_interrupt_leaves_whole_steps_and_no_thread_behind(where, data, monke
         with pytest.raises(KeyboardInterrupt) if interrupt else contextlib.nullcontext():
             steps.program.replay.run(0, 3, steps.per_epoch, steps.history)
         parameters.append(trainer.network.parameters.copy())
-        assert ended_soon(there)
+        wait_until_all_rest()
         np.testing.assert_array_equal(trainer.network.parameters, parameters[-1])  # nobody has moved them since
     whole, found = parameters
     # Threads that began made all steps; where none had begun, there is none.
@@ -392,7 +436,7 @@ def test_an_interrupt_leaves_whole_steps_and_no_thread_behind(where, data, monke
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timer that interrupts")
-def test_many_interrupts_at_once_leave_no_thread_behind(data, monkeypatch):
+def test_many_interrupts_at_once_leave_no_thread_at_work(data, monkeypatch):
     _, _, trainer = train(data, 3)
     steps = nl.steps.Steps(trainer._step(), *trainer._data(*data), 100, 1)
     run, at_work, waited_for = compiled_replay.table.replay, set(), set()

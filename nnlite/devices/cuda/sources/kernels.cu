@@ -182,9 +182,9 @@ template <class T> __device__ void finite_rows(Line line, const Team& team) {
   for (Rows r(team, x.rows, x.columns); r.some(); r.next()) {
     const T* from = x.row(r.inside());
     T sum = 0;
-    for (Word j = r.lane; j < x.columns; j += r.lanes) sum += from[j];
+    for (Word j = r.lane; j < x.columns; j += r.lanes) sum += from[j] * T(0);
     sum = warp_sum(sum, r.lanes);
-    if (r.there() && r.lane == 0) zeros.data[r.row] = sum * T(0);
+    if (r.there() && r.lane == 0) zeros.data[r.row] = sum;
   }
 }
 
