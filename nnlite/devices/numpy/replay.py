@@ -2,50 +2,33 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from ..common.arena import Arena
 from ..common.recording import Row, Symbol, Tape
-from ..device import Replay
+from ..device import StepwiseReplay
 
 
-class PythonReplay(Replay):
+class PythonReplay(StepwiseReplay):
     """Makes each call of the tape in Python. If there is a short tape, it makes the last step of each epoch."""
 
     def __init__(self, full: Tape, short: Tape | None, arena: Arena, why: str = "") -> None:
         self.arena, self.tapes = arena, [tape for tape in (full, short) if tape]
         self.plan = f"every row of the tape called from Python{': ' if why else ''}{why}"
         arena.place("results", *([(row, time) for time, row in enumerate(tape.rows)] for tape in self.tapes))
-        self.calls: list[list[Any]] = []  # of each tape, with arrays; made when the data are known
 
-    def point(self, data: Mapping[str, Any]) -> None:
-        super().point(data)
-        self.calls = []
+    def stepping(self) -> Callable[[bool], None]:
+        full, *short = [[called(row, self.arena) for row in tape.rows] for tape in self.tapes]
 
-    def release(self) -> None:
-        super().release()
-        self.calls = []
-
-    def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
-        calls = self.calls = self.calls or [[called(row, self.arena) for row in tape.rows] for tape in self.tapes]
-        sums = self.arena.segments["sums"]  # (S,)
-        for step in range(first, last):
-            end_of_epoch = (step + 1) % per_epoch == 0
-            for kernel, operands, results in calls[-1] if end_of_epoch else calls[0]:
+        def step(ends_epoch: bool) -> None:
+            for kernel, operands, results in short[0] if short and ends_epoch else full:
                 answer = kernel(*operands)
                 for place, value in zip(results, answer if len(results) > 1 else (answer,)):
                     place[...] = value
-            if not math.isfinite(sums[0]):
-                return step
-            if end_of_epoch:
-                history[step // per_epoch] = self.arena.device.to_numpy(sums)
-                sums[...] = 0
-        return last
+
+        return step
 
 
 def called(row: Row, arena: Arena) -> tuple[Callable[..., Any], tuple[Any, ...], tuple[Any, ...]]:
