@@ -21,8 +21,8 @@ from .steps import Steps
 class Fit:
     """All that a fit needs. Its generators yield the number of finished epochs, at times when the user may see it."""
 
-    step: Callable[[], Step]  # makes a step from the trainer's present parts
-    data: Callable[..., tuple[Any, Any]]  # puts x and y through the gate
+    new_step: Callable[[], Step]  # makes a step from the trainer's present parts
+    checked: Callable[..., tuple[Any, Any]]  # puts x and y through the gate
     evaluate: Callable[[Any, Any], dict[str, float]]
     epochs: int
     batch_size: int
@@ -36,7 +36,7 @@ class Fit:
 
     def whole(self, x: Any, target: Any) -> Iterator[int]:
         """Epochs over all data: yields after each epoch if there is validation, or else after each window of epochs."""
-        steps, safe, done = self._steps(x, target, self.epochs), Safe(self.step().network), 0
+        steps, safe, done = self._steps(x, target, self.epochs), Safe(self.new_step().network), 0
         try:
             while done < self.epochs:
                 window = min(self.epochs - done, steps.window)
@@ -53,12 +53,12 @@ class Fit:
 
     def parts(self, chunks: Chunks) -> Iterator[int]:
         """Epochs over all chunks: yields after each epoch."""
-        safe = Safe(self.step().network)
+        safe = Safe(self.new_step().network)
         for done in range(self.epochs):
             sums: list[np.ndarray] = []  # of each chunk
             rows, before = 0, self.bar.rows
             for i, chunk in enumerate(chunks.epoch(self.shuffles)):
-                x, target = self.data(*chunk, names=(f"x of chunk {i}", f"y of chunk {i}"))
+                x, target = self.checked(*chunk, names=(f"x of chunk {i}", f"y of chunk {i}"))
                 steps = self._steps(x, target, 1)
                 try:
                     steps.start(1, self.shuffles, done)
@@ -67,13 +67,13 @@ class Fit:
                 finally:
                     steps.close()
                 rows += len(x)
-            step = self.step()
+            step = self.new_step()
             self._write(step.merged(sums, step.network.outputs or 0)[None], rows)
             yield done + 1
 
     def _steps(self, x: Any, target: Any, epochs: int) -> Steps:
         with self.bar.waiting("compiling for this CPU, which is kept for later"):
-            steps = Steps(self.step(), x, target, self.batch_size, epochs, self.replay, self.kept)
+            steps = Steps(self.new_step(), x, target, self.batch_size, epochs, self.replay, self.kept)
         self.program = steps.program
         return steps
 
@@ -90,7 +90,7 @@ class Fit:
                 loss = float(steps.program.sums[0])
                 kept = safe.proven(came > first)
                 raise diverged(
-                    self.step(), loss, kept, window + stop // steps.per_epoch + 1, stop % steps.per_epoch + 1
+                    self.new_step(), loss, kept, window + stop // steps.per_epoch + 1, stop % steps.per_epoch + 1
                 )
             safe.keep()
             self.bar.advance(before + int(steps.program.position[0]) - start)
@@ -103,7 +103,7 @@ class Fit:
 
     def _write(self, sums: np.ndarray, rows: int) -> None:
         """Add epochs of so many rows, with sums (epochs, S), to the history, and validate after the last of them."""
-        step = self.step()
+        step = self.new_step()
         epochs = [step.values(each, rows, step.network.outputs or 0) for each in sums]
         found = {name: [values[name] for values in epochs] for name in step.names}
         seen = self.evaluate(*self.validation) if self.validation else {}

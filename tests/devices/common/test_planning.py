@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from helpers import on_threads, side_by_side
+from helpers import on_threads, side_by_side, steps_of
 
 import nnlite as nl
 from nnlite.devices.common import threads as threads_of_a_call
@@ -129,7 +129,7 @@ def test_no_tiles_for_small_batches_large_weights_or_rows_that_meet(data):
     assert tile(rows, 1, compiled_replay.COLUMNS, TileLimits()) is None
     x, y = np.zeros((4000, 700)), np.zeros(4000, int)
     net = nl.mlp([700, 500, 7], output="softmax", device="numba", dtype="float64")
-    steps = nl.steps.Steps((trainer := nl.Trainer(net, "cce"))._step(), *trainer._data(x, y), 4000, 1)
+    steps = steps_of(nl.Trainer(net, "cce"), x, y, 4000)
     assert net.gradients.nbytes > TileLimits.most_gradients
     assert tile(steps.program.tape.rows, 1, compiled_replay.COLUMNS, TileLimits()) is None
 
@@ -151,7 +151,7 @@ def test_small_nets_stay_on_one_thread(rng):
     net = nl.mlp([2, 3, 1], device="numba", threads=2)
     net.threads = 2
     trainer = nl.Trainer(net)
-    replay = nl.steps.Steps(trainer._step(), *trainer._data(x, y), 4, 1).program.replay
+    replay = steps_of(trainer, x, y, 4).program.replay
     assert replay.threads == 1
 
 
@@ -313,8 +313,8 @@ import resource, numpy as np, nnlite as nl
 net = nl.mlp([784, 512, 512, 10], device="numba", threads=1)
 net.threads = 2
 trainer = nl.Trainer(net)
-data = trainer._data(np.ones((256, 784)), np.ones((256, 10)))
-steps = nl.steps.Steps(trainer._step(), *data, 256, 1)
+data = trainer.checked(np.ones((256, 784)), np.ones((256, 10)))
+steps = nl.steps.Steps(trainer.new_step(), *data, 256, 1)
 assert steps.program.replay.threads == 2
 steps.start(1, None)
 there = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
@@ -362,7 +362,7 @@ def test_an_interrupt_leaves_whole_steps_and_no_thread_behind(where, data, monke
     parameters = []
     for interrupt in (False, True):
         _, _, trainer = train(data, 3)
-        steps = nl.steps.Steps(trainer._step(), *trainer._data(*data), 100, 1)
+        steps = steps_of(trainer, *data, 100)
         steps.start(1, None)
         before, there = trainer.network.parameters.copy(), _thread._count()
         run, start = compiled_replay.table.replay, threads_of_a_call.start_new_thread
@@ -394,7 +394,7 @@ def test_an_interrupt_leaves_whole_steps_and_no_thread_behind(where, data, monke
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timer that interrupts")
 def test_many_interrupts_at_once_leave_no_thread_behind(data, monkeypatch):
     _, _, trainer = train(data, 3)
-    steps = nl.steps.Steps(trainer._step(), *trainer._data(*data), 100, 1)
+    steps = steps_of(trainer, *data, 100)
     run, at_work, waited_for = compiled_replay.table.replay, set(), set()
 
     def late(*arguments):

@@ -127,8 +127,8 @@ def test_arrays_that_are_there_are_used_in_place(stand_in):
     x, y = problem()
     trainer = trainer_for(stand_in)
     there = cupy.asarray(x)
-    assert trainer._data(there, y)[0] is there
-    assert trainer._data(OnCuda(x), y)[0].data.ptr == x.ctypes.data
+    assert trainer.checked(there, y)[0] is there
+    assert trainer.checked(OnCuda(x), y)[0].data.ptr == x.ctypes.data
     net = trainer.network
     assert isinstance(net.predict(x), np.ndarray)
     assert isinstance(net.predict(there), cupy.ndarray)
