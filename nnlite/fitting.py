@@ -19,7 +19,7 @@ from .steps import Steps
 
 @dataclass
 class Fit:
-    """All that a fit needs. Its generators yield the number of finished epochs, at times when the user may see it."""
+    """All that a fit needs. Its generators pause after each run of the device, when the user may see the history."""
 
     new_step: Callable[[], Step]  # makes a step from the trainer's present parts
     checked: Callable[..., tuple[Any, Any]]  # puts x and y through the gate
@@ -34,25 +34,25 @@ class Fit:
     kept: KeptPrograms
     program: Program | None = None  # the last one that ran
 
-    def whole(self, x: Any, target: Any) -> Iterator[int]:
-        """Epochs over all data: yields after each epoch if there is validation, or else after each window of epochs."""
+    def whole(self, x: Any, target: Any) -> Iterator[None]:
+        """Epochs over all data, one at a time if there is validation, or else a window at a time."""
         steps, safe, done = self._steps(x, target, self.epochs), Safe(self.new_step().network), 0
         try:
             while done < self.epochs:
                 window = min(self.epochs - done, steps.window)
                 steps.start(window, self.shuffles, done)
                 for some in [1] * window if self.validation else [window]:
-                    self._run(steps, some, done, self.bar.rows, safe)
+                    for _ in self._run(steps, some, done, self.bar.rows, safe):
+                        self._remember(steps)
+                        yield
                     done += some
-                    self._remember(steps)
-                    yield done
         finally:
             if not self.validation:  # an epoch that has not been validated is not complete
                 self._remember(steps)  # after an interrupt, the epochs that were finished
             steps.close()
 
-    def parts(self, chunks: Chunks) -> Iterator[int]:
-        """Epochs over all chunks: yields after each epoch."""
+    def parts(self, chunks: Chunks) -> Iterator[None]:
+        """Epochs over all chunks."""
         safe = Safe(self.new_step().network)
         for done in range(self.epochs):
             sums: list[np.ndarray] = []  # of each chunk
@@ -62,14 +62,14 @@ class Fit:
                 steps = self._steps(x, target, 1)
                 try:
                     steps.start(1, self.shuffles, done)
-                    self._run(steps, 1, done, before + rows, safe)
+                    yield from self._run(steps, 1, done, before + rows, safe)
                     sums.append(steps.finished()[0].copy())
                 finally:
                     steps.close()
                 rows += len(x)
             step = self.new_step()
             self._write(step.merged(sums, step.network.outputs or 0)[None], rows)
-            yield done + 1
+            yield
 
     def _steps(self, x: Any, target: Any, epochs: int) -> Steps:
         with self.bar.waiting("compiling for this CPU, which is kept for later"):
@@ -77,8 +77,8 @@ class Fit:
         self.program = steps.program
         return steps
 
-    def _run(self, steps: Steps, epochs: int, done: int, before: int, safe: Safe) -> None:
-        """Run epochs of a window, after `done` epochs and `before` rows.
+    def _run(self, steps: Steps, epochs: int, done: int, before: int, safe: Safe) -> Iterator[None]:
+        """Run epochs of a window, after `done` epochs and `before` rows; pauses after each run of the device.
 
         DivergedError if the loss or a parameter is no longer finite.
         """
@@ -94,6 +94,7 @@ class Fit:
                 )
             safe.keep()
             self.bar.advance(before + int(steps.program.position[0]) - start)
+            yield
 
     def _remember(self, steps: Steps) -> None:
         """Write those finished epochs into the history that it does not have yet."""

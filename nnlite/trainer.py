@@ -176,8 +176,8 @@ class Trainer:
             run = (epochs, batch_size, shuffles, validation, history, bar, self.replay, self._kept)
             fit = Fit(self.new_step, self.checked, self._evaluate, *run)
             try:
-                for done in fit.parts(chunks) if chunks else fit.whole(x, target):
-                    bar.show(done, history.last())
+                for _ in fit.parts(chunks) if chunks else fit.whole(x, target):
+                    bar.show(history)
             finally:
                 if fit.program:
                     self.tape, self._plan = fit.program.tape, fit.program.replay.plan
