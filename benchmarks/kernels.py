@@ -79,7 +79,7 @@ def loop_of(name: str, kernel: Any, operands: list[Any]) -> Callable[[int], None
     expected = list(answer) if isinstance(answer, tuple) else [] if answer is None else [answer]
     expected += [o for n, o in zip(named, copies) if n in signature.results]
     written = [symbols[f"operand {n}"] for n in named if n in signature.results]
-    for symbol, e in zip((*recorder.tape.rows[0].results, *written), expected, strict=True):
+    for symbol, e in zip((*recorder.tape.calls[0].results, *written), expected, strict=True):
         apart = np.abs(arena.view(symbol) - e).max() / max(np.abs(e).max(), 1e-30)
         if not apart <= APART:
             raise SystemExit(f"{name}: the loop's {symbol} is {apart:.0e} apart from the formula's")

@@ -195,7 +195,7 @@ class Trainer:
     def _evaluate(self, x: Any, target: Any, most: int | None = None) -> dict[str, float]:
         """`evaluate` for x (N, inputs), target (N, outputs) that have passed the gate, at most `most` rows at once."""
         step, columns = self.new_step(), target.shape[1]
-        sums: list[np.ndarray] = []  # of each block
+        sums: list[np.ndarray] = []  # of each group of rows
         if not self._evaluation(step, columns)({"x": x, "target": target}, len(x), most, sums):
             # A program stops when the loss is not finite, but the metrics must cover all rows.
             zeros, arrays = self.network.backend.zeros, {"x": x, "target": target} | step.arrays()

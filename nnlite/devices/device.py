@@ -105,7 +105,7 @@ class Device(ABC):
     in_main_memory = True  # whether its arrays are NumPy arrays
     runs_on_threads = False  # whether programs can run side by side on threads of one process
     sweeps_by = "auto"  # the kind of replay for evaluations and predictions
-    rows_at_once = 4096  # the most rows in one block of an evaluation or a prediction
+    rows_at_once = 4096  # the most rows in one batch of an evaluation or a prediction
 
     @abstractmethod
     def asarray(self, array: Any, dtype: npt.DTypeLike | None = None) -> Any:

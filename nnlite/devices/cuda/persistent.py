@@ -14,7 +14,7 @@ import numpy as np
 from ..common.arena import DATA, Arena
 from ..common.lines import is_array, line, operands, share_of
 from ..common.planning import Planned, fuse, meets, plan
-from ..common.recording import Row, Symbol, Tape
+from ..common.recording import Call, Symbol, Tape
 from ..common.reference import KERNELS
 from .limits import CudaLimits
 from .machine import OPTIONS, PARTS, WARP, Machine, numbered, real_of, replays
@@ -40,13 +40,13 @@ class PersistentReplay(CudaReplay):
     ) -> None:
         self.machine, self.arena, self.cupy, self.blocks = machine, arena, machine.cupy, blocks
         plans = [self._planned(tape) for tape in tapes]
-        arena.place("results", *([(step.row, step.phase) for step in steps] for steps in plans))
-        self.numbers = numbered((step.row.name, real_of(step.row)) for steps in plans for step in steps)
+        arena.place("results", *([(step.call, step.phase) for step in steps] for steps in plans))
+        self.numbers = numbered((step.call.name, real_of(step.call)) for steps in plans for step in steps)
         self.kept, self.used = self._kept() if blocks == 1 else ({}, 0)
         self.plans = plans
         self.prepare()
         self.shared_bytes = self.used + sum(table.shape[1] for table in self.tables) * LINE * 8
-        named = [operands(step.row).values() for steps in plans for step in steps]
+        named = [operands(step.call).values() for steps in plans for step in steps]
         largest = max(
             value.size for values in named for value in values if is_array(value) and value.segment not in DATA
         )
@@ -95,13 +95,13 @@ class PersistentReplay(CudaReplay):
         kernel.max_dynamic_shared_size_bytes = self.shared_bytes
         return kernel
 
-    # ---- from rows to tables -----------------------------------------------------------------------------------------
+    # ---- from calls to tables ----------------------------------------------------------------------------------------
 
     def _planned(self, tape: Tape) -> list[Planned]:
-        rows = fuse(tape.rows)
+        calls = fuse(tape.calls)
         if self.blocks > 1:
-            return plan(rows, SPLIT)
-        return [Planned(row, "", time) for time, row in enumerate(rows)]
+            return plan(calls, SPLIT)
+        return [Planned(call, "", time) for time, call in enumerate(calls)]
 
     def _kept(self) -> tuple[dict[str, _Placed], int]:
         """Offsets in shared memory for all segments of the arena except the data, and the end of the last one."""
@@ -122,34 +122,34 @@ class PersistentReplay(CudaReplay):
     def _lines(self, steps: Sequence[Planned], block: int) -> list[list[int]]:
         """The lines of this block, with a SYNC before every call that must wait for an earlier one of this block."""
         lines: list[list[int]] = []
-        open_rows: list[Row] = []  # the calls since the last barrier
+        open_calls: list[Call] = []  # the calls since the last barrier
         phase = steps[0].phase
         for step in steps:
             if self.blocks > 1 and step.phase != phase:
                 lines.append([BARRIER])
-                phase, open_rows = step.phase, []
+                phase, open_calls = step.phase, []
             mine = share_of(step, block, self.blocks)
             if mine is None:
                 continue
-            if any(meets(step.row, other) for other in open_rows):
+            if any(meets(step.call, other) for other in open_calls):
                 lines.append([SYNC])
-                open_rows = []
-            if step.row.kernel.sums:  # these contain a __syncthreads: after it, all earlier calls are done
-                open_rows = []
-            open_rows.append(step.row)
-            lines.append(self._line(mine.row, mine.part, mine.first))
+                open_calls = []
+            if step.call.kernel.sums:  # these contain a __syncthreads: after it, all earlier calls are done
+                open_calls = []
+            open_calls.append(step.call)
+            lines.append(self._line(mine.call, mine.part, mine.first))
         lines.append([BARRIER])
         return [[*words, *[0] * (LINE - len(words))] for words in lines]
 
-    def _line(self, row: Row, part: tuple[int, int] | None, first: int) -> list[int]:
+    def _line(self, call: Call, part: tuple[int, int] | None, first: int) -> list[int]:
         """A call as a line. Operands in shared memory are offsets; the bits of the last word mark them."""
-        words, _, places = line(row, self.arena.address, PARTS, part, first)
+        words, _, places = line(call, self.arena.address, PARTS, part, first)
         marked = 0
-        named = operands(row)
+        named = operands(call)
         for name, place in places.items():
             operand = named.get(name)
             if isinstance(operand, Symbol) and operand.segment in self.kept:
                 words[place - 1] = self.kept[operand.segment].offset + (operand.offset or 0) * operand.dtype.itemsize
                 marked |= 1 << place
-        filled = [self.numbers[row.name, real_of(row)], *words]
+        filled = [self.numbers[call.name, real_of(call)], *words]
         return [*filled, *[0] * (LINE - 1 - len(filled)), marked]

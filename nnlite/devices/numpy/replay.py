@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from ..common.arena import Arena
-from ..common.recording import Row, Symbol, Tape
+from ..common.recording import Call, Symbol, Tape
 from ..device import StepwiseReplay
 
 
@@ -16,11 +16,11 @@ class PythonReplay(StepwiseReplay):
 
     def __init__(self, full: Tape, short: Tape | None, arena: Arena, why: str = "") -> None:
         self.arena, self.tapes = arena, [tape for tape in (full, short) if tape]
-        self.plan = f"every row of the tape called from Python{': ' if why else ''}{why}"
-        arena.place("results", *([(row, time) for time, row in enumerate(tape.rows)] for tape in self.tapes))
+        self.plan = f"every call of the tape made from Python{': ' if why else ''}{why}"
+        arena.place("results", *([(call, time) for time, call in enumerate(tape.calls)] for tape in self.tapes))
 
     def stepping(self) -> Callable[[bool], None]:
-        full, *short = [[called(row, self.arena) for row in tape.rows] for tape in self.tapes]
+        full, *short = [[called(call, self.arena) for call in tape.calls] for tape in self.tapes]
 
         def step(ends_epoch: bool) -> None:
             for kernel, operands, results in short[0] if short and ends_epoch else full:
@@ -31,19 +31,19 @@ class PythonReplay(StepwiseReplay):
         return step
 
 
-def called(row: Row, arena: Arena) -> tuple[Callable[..., Any], tuple[Any, ...], tuple[Any, ...]]:
+def called(call: Call, arena: Arena) -> tuple[Callable[..., Any], tuple[Any, ...], tuple[Any, ...]]:
     """The function that makes a call on this device, its operands, and the places of its results.
 
     The results of a user's own kernel are checked against its signature.
     """
-    ops, row = arena.device.ops, placed(row, arena)
-    return partial(ops.call, row.kernel) if row.kernel.own else ops.of(row.kernel), row.operands, row.results
+    ops, call = arena.device.ops, placed(call, arena)
+    return partial(ops.call, call.kernel) if call.kernel.own else ops.of(call.kernel), call.operands, call.results
 
 
-def placed(row: Row, arena: Arena) -> Row:
+def placed(call: Call, arena: Arena) -> Call:
     """The call with arrays in the place of symbols."""
 
     def place(operand: Any) -> Any:
         return arena.view(operand) if isinstance(operand, Symbol) else operand
 
-    return Row(row.name, row.kernel, tuple(map(place, row.operands)), tuple(map(place, row.results)))
+    return Call(call.name, call.kernel, tuple(map(place, call.operands)), tuple(map(place, call.results)))

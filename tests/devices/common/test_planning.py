@@ -1,4 +1,4 @@
-"""Planning: fused rows and shared-out rows give what the rows gave, on any number of threads."""
+"""Planning: fused calls and shared-out calls give what the calls gave, on any number of threads."""
 
 import _thread
 import contextlib
@@ -52,8 +52,8 @@ def test_threads_change_nothing_but_the_order_of_sums(threads, optimizer, data):
 
 def test_a_part_is_not_in_the_phase_of_the_whole(data):
     """Threads would go on with other numbers than they had."""
-    planned = plan(train(data, 1, optimizer=decaying)[2].tape.rows, compiled_replay.COLUMNS)
-    phases = {p.row.name: p.phase for p in planned}
+    planned = plan(train(data, 1, optimizer=decaying)[2].tape.calls, compiled_replay.COLUMNS)
+    phases = {p.call.name: p.phase for p in planned}
     assert phases["add_decay"] < phases["sgd_step"]
 
 
@@ -64,20 +64,20 @@ def test_more_threads_than_rows(batch_size, data):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_fused_rows_equal_the_rows_they_are_made_of(threads, data, monkeypatch):
+def test_fused_calls_equal_the_calls_they_are_made_of(threads, data, monkeypatch):
     fused, _, _ = train(data, threads)
     monkeypatch.setattr(compiled_replay, "fuse", list)
     np.testing.assert_allclose(train(data, threads)[0], fused, rtol=1e-11, atol=1e-14)
 
 
 def test_what_is_fused(data):
-    rows = train(data, 1)[2].tape.rows
-    names = [row.name for row in fuse(rows)]
+    calls = train(data, 1)[2].tape.calls
+    names = [call.name for call in fuse(calls)]
     assert names.count("linear_backward_weights_sgd") == names.count("linear_backward_bias_sgd") == 3
     assert "sgd_step" not in names and "linear_backward_weights" not in names
     for options in ({"optimizer": nl.Adam}, {"weight_decay": 0.1}, {"momentum": 0.9}):
-        rows = train(data, 1, **options)[2].tape.rows
-        assert fuse(rows) == rows
+        calls = train(data, 1, **options)[2].tape.calls
+        assert fuse(calls) == calls
 
 
 @pytest.mark.parametrize("optimizer", [nl.SGD, nl.Adam, lambda lr: nl.SGD(lr, momentum=0.9, weight_decay=0.01)])
@@ -88,7 +88,7 @@ def test_tiles_equal_the_whole_batch(batch_size, threads, optimizer, data):
     whole, history, _ = train(data, 1, optimizer=optimizer, batch_size=batch_size)
     small = {"device": on_threads(smallest_tile=16, tile_bytes=16_000)}
     cut, found, trainer = train(data, threads, optimizer=optimizer, batch_size=batch_size, **small)
-    tiles = tile(trainer.tape.rows, threads, compiled_replay.COLUMNS, small["device"].limits)
+    tiles = tile(trainer.tape.calls, threads, compiled_replay.COLUMNS, small["device"].limits)
     assert tiles is not None and tiles.size < batch_size // threads
     np.testing.assert_allclose(cut, whole, rtol=1e-10, atol=1e-13)
     for name, values in history.items():
@@ -125,24 +125,24 @@ def test_tiles_draw_the_same_dropout(threads, data):
 
 
 def test_no_tiles_for_small_batches_large_weights_or_rows_that_meet(data):
-    rows = train(data, 1)[2].tape.rows
-    assert tile(rows, 1, compiled_replay.COLUMNS, TileLimits()) is None
+    calls = train(data, 1)[2].tape.calls
+    assert tile(calls, 1, compiled_replay.COLUMNS, TileLimits()) is None
     x, y = np.zeros((4000, 700)), np.zeros(4000, int)
     net = nl.mlp([700, 500, 7], output="softmax", device="numba", dtype="float64")
     steps = steps_of(nl.Trainer(net, "cce"), x, y, 4000)
     assert net.gradients.nbytes > TileLimits.most_gradients
-    assert tile(steps.program.tape.rows, 1, compiled_replay.COLUMNS, TileLimits()) is None
+    assert tile(steps.program.tape.calls, 1, compiled_replay.COLUMNS, TileLimits()) is None
 
 
 def test_phases_keep_what_depends_on_each_other_apart(data):
-    rows = fuse(train(data, 1)[2].tape.rows)
-    planned = plan(rows, compiled_replay.COLUMNS)
-    phase = {id(p.row): p.phase for p in planned}
-    for row in rows:
-        if row.name in ("take_rows", "linear", "tanh", "tanh_backward", "linear_backward"):
-            assert phase[id(row)] == 0, "a row of the batch goes through the net on its thread alone"
-        if row.name.endswith("_sgd") or row.name in ("advance", "add_losses"):
-            assert phase[id(row)] >= 1, "weights are moved, and rows are counted, when nobody reads them any more"
+    calls = fuse(train(data, 1)[2].tape.calls)
+    planned = plan(calls, compiled_replay.COLUMNS)
+    phase = {id(p.call): p.phase for p in planned}
+    for call in calls:
+        if call.name in ("take_rows", "linear", "tanh", "tanh_backward", "linear_backward"):
+            assert phase[id(call)] == 0, "a row of the batch goes through the net on its thread alone"
+        if call.name.endswith("_sgd") or call.name in ("advance", "add_losses"):
+            assert phase[id(call)] >= 1, "weights are moved, and rows are counted, when nobody reads them any more"
     assert sorted(p.phase for p in planned) == [p.phase for p in planned]
 
 
