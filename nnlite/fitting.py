@@ -84,9 +84,9 @@ class Fit:
         """
         window = done - steps.done // steps.per_epoch  # the number of epochs before the window
         start = int(steps.program.position[0])
-        for first, came, goal in steps.calls(epochs):
+        for first, came, goal in steps.runs(epochs):
             if came < goal or not np.isfinite(safe.network.parameters).all():
-                stop = min(came, goal - 1)
+                stop = min(came, goal - 1)  # the last step, if it left a parameter that is not finite
                 loss = float(steps.program.sums[0])
                 kept = safe.proven(came > first)
                 raise diverged(

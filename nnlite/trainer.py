@@ -155,8 +155,9 @@ class Trainer:
 
         A numpy.memmap that fits into half of the free memory is used as a plain array. Larger ones, and arrays that do
         not fit onto a GPU, are taken in chunks; in each epoch, the rows of a chunk come from all over the data (from a
-        file, in blocks of 64 KiB). x may also be your own chunks, without y: an iterable of pairs (x, y), or a function
-        that returns one for each epoch. Rows are then shuffled only within a chunk, so mix all kinds of rows in each.
+        file, in stretches of 64 KiB). x may also be your own chunks, without y: an iterable of pairs (x, y), or a
+        function that returns one for each epoch. Rows are then shuffled only within a chunk, so mix all kinds of rows
+        in each.
         """
         epochs, batch_size = gate.integer(epochs, "epochs", least=0), gate.integer(batch_size, "batch_size")
         backend = self.network.backend

@@ -18,7 +18,7 @@ ALIGNMENT = 64  # bytes: one cache line, and the widest vector
 DATA = ("x", "target", "order", "answer")  # the user's arrays: size and address may change at each use
 
 
-class Host(Protocol):
+class ArenaDevice(Protocol):
     """The part of a `Device` that its arenas use."""
 
     ops: Kernels
@@ -32,7 +32,7 @@ class Host(Protocol):
 class Arena:
     """The memory of tapes: segment name -> array. `place` gives results their places; other symbols have theirs."""
 
-    def __init__(self, device: Host, dtype: npt.DTypeLike, segments: Mapping[str, Any]) -> None:
+    def __init__(self, device: ArenaDevice, dtype: npt.DTypeLike, segments: Mapping[str, Any]) -> None:
         self.device, self.dtype = device, dtype
         self.segments = dict(segments)
         for name, array in self.segments.items():

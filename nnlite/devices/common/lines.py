@@ -107,18 +107,18 @@ def number(call: Call, name: str, given: Any) -> int | float:
         raise NotRecordableError(text if whole is None else f"{text}: hand over a float") from error
 
 
-def share_of(step: Planned, worker: int, workers: int) -> Share | None:
+def share_of(planned: Planned, worker: int, workers: int) -> Share | None:
     """This worker's slice of a planned call, or None if the slice is empty."""
-    call = step.call
-    first, stop = share(sizes(call).get(step.split, 1), worker, workers)
+    call = planned.call
+    first, stop = share(sizes(call).get(planned.split, 1), worker, workers)
     if first == stop:
         return None
-    if step.split not in ("N", "P"):
-        return Share(call, (first, stop) if step.split else None, 0)
+    if planned.split not in ("N", "P"):
+        return Share(call, (first, stop) if planned.split else None, 0)
     signature = call.kernel.signature
 
     def mine(names: Sequence[str], values: Sequence[Any]) -> tuple[Any, ...]:
-        return tuple(part_of(call, name, value, step.split, first, stop) for name, value in zip(names, values))
+        return tuple(part_of(call, name, value, planned.split, first, stop) for name, value in zip(names, values))
 
     own = replace(
         call, operands=mine([*signature.operands], call.operands), results=mine(signature.fresh, call.results)

@@ -66,9 +66,9 @@ class Tiles:
         present ones by the fused kernel W ← W − lr xᵀ dy with lr = −1; if not, they are overwritten.
         """
         for call in self.inside:
-            steps: dict[str, int] = {}
+            strides: dict[str, int] = {}
 
-            def mine(name: str, operand: Any, call: Call = call, steps: dict[str, int] = steps) -> Any:
+            def mine(name: str, operand: Any, call: Call = call, strides: dict[str, int] = strides) -> Any:
                 if own := self.own.get(id(operand)):
                     part = own.part(own.name, thread * self.apart, (n, *own.shape[1:]))
                     part.room = own.room  # each thread's copy has the same room
@@ -77,7 +77,7 @@ class Tiles:
                     return _share_of_gradients(operand, thread, self.gradients)
                 part = part_of(call, name, operand, "N", start, start + n)
                 if isinstance(part, Symbol) and part is not operand:
-                    steps[name] = operand.size // len(operand) * operand.dtype.itemsize
+                    strides[name] = operand.size // len(operand) * operand.dtype.itemsize
                 return part
 
             signature = call.kernel.signature
@@ -86,9 +86,9 @@ class Tiles:
             if adding and call.kernel.with_sgd:
                 name = call.kernel.with_sgd
                 minus_one = Symbol("minus one", (1,), operands[-1].dtype, "minus one", 0)
-                yield Call(name, KERNELS[name], (*operands, minus_one), results), steps
+                yield Call(name, KERNELS[name], (*operands, minus_one), results), strides
             else:
-                yield Call(call.name, call.kernel, operands, results), steps
+                yield Call(call.name, call.kernel, operands, results), strides
 
 
 def tile(calls: Sequence[Call], threads: int, columns: Mapping[str, str], limits: TileLimits) -> Tiles | None:

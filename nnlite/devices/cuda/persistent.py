@@ -40,13 +40,13 @@ class PersistentReplay(CudaReplay):
     ) -> None:
         self.machine, self.arena, self.cupy, self.blocks = machine, arena, machine.cupy, blocks
         plans = [self._planned(tape) for tape in tapes]
-        arena.place("results", *([(step.call, step.phase) for step in steps] for steps in plans))
-        self.numbers = numbered((step.call.name, real_of(step.call)) for steps in plans for step in steps)
+        arena.place("results", *([(planned.call, planned.phase) for planned in calls] for calls in plans))
+        self.numbers = numbered((planned.call.name, real_of(planned.call)) for calls in plans for planned in calls)
         self.kept, self.used = self._kept() if blocks == 1 else ({}, 0)
         self.plans = plans
         self.prepare()
         self.shared_bytes = self.used + sum(table.shape[1] for table in self.tables) * LINE * 8
-        named = [operands(step.call).values() for steps in plans for step in steps]
+        named = [operands(planned.call).values() for calls in plans for planned in calls]
         largest = max(
             value.size for values in named for value in values if is_array(value) and value.segment not in DATA
         )
@@ -84,7 +84,7 @@ class PersistentReplay(CudaReplay):
 
     def _make(self) -> None:
         """Make the table of the full tape and the table of the short tape, which has no lines if there is none."""
-        tables = [self._table(steps) for steps in self.plans]
+        tables = [self._table(calls) for calls in self.plans]
         tables += [tables[0][:, :0]] * (2 - len(tables))
         self.tables = [self.cupy.asarray(table) for table in tables]
 
@@ -112,31 +112,31 @@ class PersistentReplay(CudaReplay):
                 offset += -(-placed[name].bytes // 16) * 16
         return placed, offset
 
-    def _table(self, steps: Sequence[Planned]) -> np.ndarray:
+    def _table(self, calls: Sequence[Planned]) -> np.ndarray:
         """The lines of all blocks, as an array (blocks, lines, LINE)."""
-        tables = [self._lines(steps, block) for block in range(self.blocks)]
+        tables = [self._lines(calls, block) for block in range(self.blocks)]
         longest = max(map(len, tables))
         pause = [SYNC, *[0] * (LINE - 1)]
         return np.array([[*lines, *[pause] * (longest - len(lines))] for lines in tables], np.int64)
 
-    def _lines(self, steps: Sequence[Planned], block: int) -> list[list[int]]:
+    def _lines(self, calls: Sequence[Planned], block: int) -> list[list[int]]:
         """The lines of this block, with a SYNC before every call that must wait for an earlier one of this block."""
         lines: list[list[int]] = []
         open_calls: list[Call] = []  # the calls since the last barrier
-        phase = steps[0].phase
-        for step in steps:
-            if self.blocks > 1 and step.phase != phase:
+        phase = calls[0].phase
+        for planned in calls:
+            if self.blocks > 1 and planned.phase != phase:
                 lines.append([BARRIER])
-                phase, open_calls = step.phase, []
-            mine = share_of(step, block, self.blocks)
+                phase, open_calls = planned.phase, []
+            mine = share_of(planned, block, self.blocks)
             if mine is None:
                 continue
-            if any(meets(step.call, other) for other in open_calls):
+            if any(meets(planned.call, other) for other in open_calls):
                 lines.append([SYNC])
                 open_calls = []
-            if step.call.kernel.sums:  # these contain a __syncthreads: after it, all earlier calls are done
+            if planned.call.kernel.sums:  # these contain a __syncthreads: after it, all earlier calls are done
                 open_calls = []
-            open_calls.append(step.call)
+            open_calls.append(planned.call)
             lines.append(self._line(mine.call, mine.part, mine.first))
         lines.append([BARRIER])
         return [[*words, *[0] * (LINE - len(words))] for words in lines]
