@@ -29,7 +29,7 @@ class Line(NamedTuple):
     places: Mapping[str, int]
 
 
-class Share(NamedTuple):
+class Slice(NamedTuple):
     """One worker's slice of a call: the call for its rows, or else the whole call and a range of columns."""
 
     call: Call
@@ -107,14 +107,14 @@ def number(call: Call, name: str, given: Any) -> int | float:
         raise NotRecordableError(text if whole is None else f"{text}: hand over a float") from error
 
 
-def share_of(planned: Planned, worker: int, workers: int) -> Share | None:
+def slice_of(planned: Planned, worker: int, workers: int) -> Slice | None:
     """This worker's slice of a planned call, or None if the slice is empty."""
     call = planned.call
-    first, stop = share(sizes(call).get(planned.split, 1), worker, workers)
+    first, stop = bounds(sizes(call).get(planned.split, 1), worker, workers)
     if first == stop:
         return None
     if planned.split not in ("N", "P"):
-        return Share(call, (first, stop) if planned.split else None, 0)
+        return Slice(call, (first, stop) if planned.split else None, 0)
     signature = call.kernel.signature
 
     def mine(names: Sequence[str], values: Sequence[Any]) -> tuple[Any, ...]:
@@ -123,11 +123,11 @@ def share_of(planned: Planned, worker: int, workers: int) -> Share | None:
     own = replace(
         call, operands=mine([*signature.operands], call.operands), results=mine(signature.fresh, call.results)
     )
-    return Share(own, None, first)
+    return Slice(own, None, first)
 
 
-def share(size: int, worker: int, workers: int) -> tuple[int, int]:
+def bounds(size: int, worker: int, workers: int) -> tuple[int, int]:
     """The start and end of a worker's slice of `size` elements; it has whole vectors if there are many elements."""
     unit = 16 if size >= 32 * workers else 1
-    bounds = [min(size, -(-size * w // (workers * unit)) * unit) for w in (worker, worker + 1)]
-    return bounds[0], size if worker == workers - 1 else bounds[1]
+    start, stop = [min(size, -(-size * w // (workers * unit)) * unit) for w in (worker, worker + 1)]
+    return start, size if worker == workers - 1 else stop

@@ -13,7 +13,7 @@ import numpy as np
 from numba.core.errors import NumbaError
 
 from ..common.arena import ALIGNMENT, DATA, Arena
-from ..common.lines import line, operands, share, share_of
+from ..common.lines import bounds, line, operands, slice_of
 from ..common.planning import Planned, fuse, plan, symbols, work
 from ..common.recording import Call, NotRecordableError, Symbol, Tape
 from ..common.threads import together
@@ -143,7 +143,7 @@ class CompiledReplay(Replay):
             for thread in range(self.threads):
                 begin = len(lines)
                 for step in together:
-                    if mine := share_of(step, thread, self.threads):
+                    if mine := slice_of(step, thread, self.threads):
                         self._line(lines, *mine)
                 if len(lines) > begin:
                     phases[-1].append(begin)
@@ -156,7 +156,7 @@ class CompiledReplay(Replay):
 
     def _tiled(self, tiles: Tiles, thread: int, lines: Lines, moves: list[tuple[int, int, int]]) -> None:
         """Add the first tile, which sets the gradients, then the others, which add to them, then the rows left over."""
-        first, stop = share(tiles.rows, thread, self.threads)
+        first, stop = bounds(tiles.rows, thread, self.threads)
         size = tiles.size
         times, rest = divmod(stop - first, size)
         bodies = [(first, size, False, 1), (first + size, size, True, times - 1), (stop - rest, rest, True, 1)]

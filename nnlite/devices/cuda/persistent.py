@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..common.arena import DATA, Arena
-from ..common.lines import is_array, line, operands, share_of
+from ..common.lines import is_array, line, operands, slice_of
 from ..common.planning import Planned, fuse, meets, plan
 from ..common.recording import Call, Symbol, Tape
 from ..common.reference import KERNELS
@@ -128,7 +128,7 @@ class PersistentReplay(CudaReplay):
             if self.blocks > 1 and planned.phase != phase:
                 lines.append([BARRIER])
                 phase, open_calls = planned.phase, []
-            mine = share_of(planned, block, self.blocks)
+            mine = slice_of(planned, block, self.blocks)
             if mine is None:
                 continue
             if any(meets(planned.call, other) for other in open_calls):
