@@ -26,10 +26,21 @@ def device(request):
     """
     if request.param == "cupy on the CPU":
         return request.getfixturevalue("stand_in")
-    found = nl.devices()[request.param]
+    return there(request.param)
+
+
+@pytest.fixture(params=["numpy", "numba"])
+def host(request):
+    """A device in main memory: for what the CUDA sources on a CPU cannot do, or would take minutes for."""
+    return there(request.param)
+
+
+def there(name):
+    """The name of a device, if this machine has it; the test is skipped with the reason if not."""
+    found = nl.devices()[name]
     if not found.available:
-        pytest.skip(f"{request.param}: {found.detail}")
-    return request.param
+        pytest.skip(f"{name}: {found.detail}")
+    return name
 
 
 @pytest.fixture

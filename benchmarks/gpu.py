@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import peers as on_cpu
+from options import parser
 from processes import seconds_each
 from workloads import WORKLOADS, Problem, Workload, mnist
 
@@ -289,13 +290,11 @@ def machine() -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for gpu.md and gpu.csv")
-    parser.add_argument("--quick", action="store_true", help="three nets, one turn, no tests")
-    parser.add_argument("--repeats", type=int, default=2, help="turns of every peer")
-    parser.add_argument("--seconds", type=float, default=0.4, help="for a measurement, about")
-    parser.add_argument("--peer", choices=PEERS, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    options = parser(__doc__, seconds=0.4, repeats=2)
+    options.set_defaults(out=Path("out"))
+    options.add_argument("--quick", action="store_true", help="three nets, one turn, no tests")
+    options.add_argument("--peer", choices=PEERS, help=argparse.SUPPRESS)
+    arguments = options.parse_args()
     started = time.monotonic()
     if arguments.peer:
         measure(arguments.peer, arguments.seconds, arguments.quick)

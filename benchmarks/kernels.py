@@ -7,7 +7,6 @@ the loop is to the limit: the best rate of any product here, of either side, or 
 
 from __future__ import annotations
 
-import argparse
 import math
 import statistics
 import sys
@@ -18,6 +17,7 @@ from timeit import Timer
 from typing import Any
 
 import numpy as np
+from options import parser
 from processes import answer, child, seconds_each
 from report import facts, number, save, table
 
@@ -79,7 +79,7 @@ def loop_of(name: str, kernel: Any, operands: list[Any]) -> Callable[[int], None
     expected = list(answer) if isinstance(answer, tuple) else [] if answer is None else [answer]
     expected += [o for n, o in zip(named, copies) if n in signature.results]
     written = [symbols[f"operand {n}"] for n in named if n in signature.results]
-    for symbol, e in zip((*recorder.tape.rows[0].results, *written), expected, strict=True):
+    for symbol, e in zip((*recorder.tape.calls[0].results, *written), expected, strict=True):
         apart = np.abs(arena.view(symbol) - e).max() / max(np.abs(e).max(), 1e-30)
         if not apart <= APART:
             raise SystemExit(f"{name}: the loop's {symbol} is {apart:.0e} apart from the formula's")
@@ -125,11 +125,7 @@ def cells(m: dict[str, Any], peak: float) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=5, help="processes for each time")
-    parser.add_argument("--seconds", type=float, default=0.02, help="how long each time is taken for")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="also write kernels.md and kernels.csv there")
-    arguments = parser.parse_args()
+    arguments = parser(__doc__, seconds=0.02).parse_args()
     runs = [child("kernels.py", "times", threads=1, seconds=arguments.seconds) for _ in range(arguments.repeats)]
     rows: list[dict[str, Any]] = [
         {"size": size, "kernel": name} | {key: statistics.median(run[size][name][key] for run in runs) for key in first}

@@ -7,18 +7,17 @@ around its steps: what a call costs that makes a single step, and what validatio
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 from dataclasses import replace
 from datetime import date
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import report
-from peers import PEERS, Peer, activations_of, available, layers_of
+from options import comparison
+from peers import PEERS, Peer, activations_of, layers_of
 from predictors import PREDICTORS, USUAL
 from processes import answer, child, seconds_each, seconds_more, wait_for_quiet
 from report import Result
@@ -250,32 +249,9 @@ def proofs(worst: dict[str, dict[str, float]], peers: dict[str, Peer]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=NETS, metavar="NET", help=f"of {', '.join(NETS)}")
-    parser.add_argument(
-        "--peers",
-        nargs="+",
-        choices=PREDICTORS,
-        metavar="PEER",
-        help=f"of {', '.join(PREDICTORS)}; the first is what others are held against. Usually {', '.join(USUAL)}, as "
-        "far as they are installed",
-    )
-    parser.add_argument("--repeats", type=int, default=5, help="processes for each time")
-    parser.add_argument("--seconds", type=float, default=0.5, help="how long each time is taken for")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="also write Markdown, CSV and PNG there")
-    parser.add_argument("--stem", default="predict", help="name of these files without the ending")
-    parser.add_argument(
-        "--quick",
-        action="store_true",
-        help="prove all, time only digits, once and shortly; without torch.compile if not named",
-    )
-    arguments = parser.parse_args()
-
-    peers = available(
-        PREDICTORS, arguments.peers or [name for name in USUAL if not (arguments.quick and name == "compile")]
-    )
-    nets = arguments.only or (NETS[:1] if arguments.quick else NETS)
-    repeats, seconds, patience = (1, 0.05, 0.0) if arguments.quick else (arguments.repeats, arguments.seconds, 2.0)
+    asked = comparison(__doc__, "predict", NETS, PREDICTORS, USUAL, seconds=0.5)
+    peers, times = asked.peers, (asked.repeats, asked.seconds, asked.patience)
+    nets = asked.names or (NETS[:1] if asked.quick else NETS)
     callers = {STEPS[name]: PEERS[STEPS[name]] for name in ("numba", *peers) if name in STEPS}
 
     facts = report.facts(PREDICTORS) | child("measure.py", "machine")
@@ -283,19 +259,19 @@ def main() -> None:
     child("measure.py", "prove", workloads={"digits": list(callers)})
     results = []
     for net in nets:
-        results += measure(net, peers, repeats, seconds, patience)
+        results += measure(net, peers, *times)
         for result in results[-len(ROWS) :]:
             print(result.line(peers), file=sys.stderr, flush=True)
-    calls = measure_steps(callers, repeats, seconds, patience)
+    calls = measure_steps(callers, *times)
     print(calls.line(callers), file=sys.stderr, flush=True)
-    validations = measure_validation(repeats, seconds, patience)
+    validations = measure_validation(*times)
     facts |= report.load()
     said = text(results, peers, calls, callers, validations, worst, facts)
     print(said)
-    if arguments.out:
+    if asked.out:
         rows = [run for result in [*results, calls] for run in result.runs] + validations
-        report.save(arguments.out, arguments.stem, f"{said}\n\n![µs per call]({arguments.stem}.png)", rows)
-        report.draw(results, peers, "call", arguments.out / f"{arguments.stem}.png")
+        report.save(asked.out, asked.stem, f"{said}\n\n![µs per call]({asked.stem}.png)", rows)
+        report.draw(results, peers, "call", asked.out / f"{asked.stem}.png")
 
 
 JOBS = {"prove": prove, "time": timing, "one_step": one_step, "validation": validation}

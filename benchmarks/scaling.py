@@ -8,13 +8,13 @@ there the time is that of the calls.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from options import parser
 from peers import PEERS, available
 from processes import answer, child, seconds_more, wait_for_quiet
 from report import facts, number, save, table
@@ -84,13 +84,10 @@ def draw(sweeps: dict[str, list[int]], found: dict[str, dict[str, list[float]]],
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peers", nargs="+", choices=PEERS, default=["numba", "numpy", "torch"], help="who trains")
-    parser.add_argument("--repeats", type=int, default=3, help="processes for each time")
-    parser.add_argument("--seconds", type=float, default=0.3, help="how long each time is taken for")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="also write scaling.md, .csv and .png there")
-    parser.add_argument("--quick", action="store_true", help="once, shortly, and without the largest")
-    arguments = parser.parse_args()
+    options = parser(__doc__, seconds=0.3, repeats=3)
+    options.add_argument("--peers", nargs="+", choices=PEERS, default=["numba", "numpy", "torch"], help="who trains")
+    options.add_argument("--quick", action="store_true", help="once, shortly, and without the largest")
+    arguments = options.parse_args()
     peers = available(PEERS, arguments.peers)
     repeats, seconds = (1, 0.03) if arguments.quick else (arguments.repeats, arguments.seconds)
     sweeps = {sweep: values[:-2] if arguments.quick else values for sweep, values in SWEEPS.items()}

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 CHUNK_BYTES = 256 * 2**20  # size of a chunk of x in the network's dtype, where x is cut into chunks here
-BLOCK_BYTES = 64 * 2**10  # neighbouring bytes of a file that are read together
+STRETCH_BYTES = 64 * 2**10  # neighbouring bytes of a file that are read together
 
 
 def available_memory() -> int | None:
@@ -53,9 +53,9 @@ class Chunks:
                 return None  # the gate raises the error for unequal lengths
             part = min(CHUNK_BYTES, size if room is None else max(1, room // 8))
             rows = max(1, part // (x.shape[1] * itemsize))
-            # Rows in memory are picked one by one. A chunk of a file has at least 64 blocks, so that it is well mixed.
-            block = min(rows // 64, BLOCK_BYTES // (x.shape[1] * x.itemsize)) if on_disk else 1
-            return cls(_Rows(x, y, rows, max(1, block)), len(x))
+            # Rows in memory are picked one by one. A chunk of a file is well mixed by taking 64 stretches or more.
+            stretch = min(rows // 64, STRETCH_BYTES // (x.shape[1] * x.itemsize)) if on_disk else 1
+            return cls(_Rows(x, y, rows, max(1, stretch)), len(x))
         if callable(x):
             return cls(x)
         if isinstance(x, np.ndarray) or hasattr(x, "dtypes") or not isinstance(x, Iterable):
@@ -86,25 +86,25 @@ class Chunks:
 
 
 class _Rows:
-    """Chunks of `rows` rows, cut from two arrays, which are divided into blocks of `block` neighbouring rows."""
+    """Chunks of `rows` rows, cut from two arrays, which are divided into stretches of `stretch` neighbouring rows."""
 
-    def __init__(self, x: Any, y: Any, rows: int, block: int) -> None:
+    def __init__(self, x: Any, y: Any, rows: int, stretch: int) -> None:
         self.x, self.y = x, y if isinstance(y, np.ndarray) else np.asarray(y)
-        self.rows, self.block = rows, block
+        self.rows, self.stretch = rows, stretch
 
     def epoch(self, shuffles: np.random.Generator | None) -> Iterator[tuple[Any, Any]]:
         """Pairs of `rows` rows; the last pair has the rest. The rows come in their order if `shuffles` is None.
 
-        Else each pair takes blocks from all over the data. An incomplete last block always comes last.
+        Else each pair takes stretches from all over the data. An incomplete last stretch always comes last.
         """
-        size, block = len(self.x), self.block
-        order = None if shuffles is None else shuffles.permutation(size // block)
+        size, stretch = len(self.x), self.stretch
+        order = None if shuffles is None else shuffles.permutation(size // stretch)
         for start in range(0, size, self.rows):
             part: Any = slice(start, start + self.rows)
             if order is not None:
                 place = np.arange(start, min(size, start + self.rows))
-                of, within = np.divmod(place, block)
+                of, within = np.divmod(place, stretch)
                 whole = of < len(order)
-                part = np.where(whole, order[np.where(whole, of, 0)] * block + within, place)
+                part = np.where(whole, order[np.where(whole, of, 0)] * stretch + within, place)
                 part.sort()  # a file is read forwards; the trainer shuffles within a chunk
             yield self.x[part], self.y[part]

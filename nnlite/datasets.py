@@ -51,9 +51,9 @@ def _generator(seed: Any) -> np.random.Generator:
 def split(x: Any, y: Any, test: float = 0.2, seed: int = 0, stratify: bool | None = None) -> Split:
     """Shuffle the rows of x (N, ...) and y (N, ...) together and hold back the fraction `test` of them.
 
-    If y holds labels, the same share of every class is held back, up to rounding by less than one row. Labels are (N,)
-    or (N, 1) whole numbers, bools or text with few different values. stratify=True does this for any y with few
-    different rows; stratify=False never does it.
+    If y holds classes, the same share of every class is held back, up to rounding by less than one row. Classes are
+    whole numbers, bools or text with few different values, (N,) or (N, 1), or one-hot rows (N, K). stratify=True does
+    this for any y with few different rows; stratify=False never does it.
 
     >>> parts = split([[1.0], [2.0], [3.0], [4.0]], [0, 0, 1, 1], test=0.5)
     >>> parts.x_train.shape, sorted(parts.y_test.tolist())
@@ -79,10 +79,11 @@ def split(x: Any, y: Any, test: float = 0.2, seed: int = 0, stratify: bool | Non
 
 
 def _groups(y: Array, asked: bool) -> Array | None:
-    """The class number of each row (N,), or None if y (N, ...) is not taken for labels."""
+    """The class number of each row (N,), or None if y (N, ...) is not taken for classes."""
     rows = y.reshape(len(y), -1)
     text = rows.dtype.kind in "UST" or (rows.dtype.kind == "O" and all(isinstance(cell, str) for cell in rows.flat))
-    if not asked and (rows.shape[1] != 1 or not (text or rows.dtype.kind in "iub")):
+    labels = rows.shape[1] == 1 and (text or rows.dtype.kind in "iub")
+    if not (asked or labels or _are_one_hot(rows)):
         return None
     number: dict[Any, int] = {}
     groups = np.array([number.setdefault(row, len(number)) for row in map(tuple, rows.tolist())])
@@ -94,6 +95,13 @@ def _groups(y: Array, asked: bool) -> Array | None:
             f"{len(y):,} rows; leave it out for numbers"
         )
     return groups if asked else None
+
+
+def _are_one_hot(rows: Array) -> bool:
+    """Whether every row of numbers (N, K) is 0 but for a single 1, with several K."""
+    if rows.shape[1] == 1 or rows.dtype.kind not in "fiub":
+        return False
+    return bool((((rows == 0) | (rows == 1)).all(axis=1) & (rows.sum(axis=1) == 1)).all())
 
 
 def _shares(groups: Array, held: int) -> Array:

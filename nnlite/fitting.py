@@ -19,10 +19,10 @@ from .steps import Steps
 
 @dataclass
 class Fit:
-    """All that a fit needs. Its generators yield the number of finished epochs, at times when the user may see it."""
+    """All that a fit needs. Its generators pause after each run of the device, when the user may see the history."""
 
-    step: Callable[[], Step]  # makes a step from the trainer's present parts
-    data: Callable[..., tuple[Any, Any]]  # puts x and y through the gate
+    new_step: Callable[[], Step]  # makes a step from the trainer's present parts
+    checked: Callable[..., tuple[Any, Any]]  # puts x and y through the gate
     evaluate: Callable[[Any, Any], dict[str, float]]
     epochs: int
     batch_size: int
@@ -34,66 +34,67 @@ class Fit:
     kept: KeptPrograms
     program: Program | None = None  # the last one that ran
 
-    def whole(self, x: Any, target: Any) -> Iterator[int]:
-        """Epochs over all data: yields after each epoch if there is validation, or else after each window of epochs."""
-        steps, safe, done = self._steps(x, target, self.epochs), Safe(self.step().network), 0
+    def whole(self, x: Any, target: Any) -> Iterator[None]:
+        """Epochs over all data, one at a time if there is validation, or else a window at a time."""
+        steps, safe, done = self._steps(x, target, self.epochs), Safe(self.new_step().network), 0
         try:
             while done < self.epochs:
                 window = min(self.epochs - done, steps.window)
                 steps.start(window, self.shuffles, done)
                 for some in [1] * window if self.validation else [window]:
-                    self._run(steps, some, done, self.bar.rows, safe)
+                    for _ in self._run(steps, some, done, self.bar.rows, safe):
+                        self._remember(steps)
+                        yield
                     done += some
-                    self._remember(steps)
-                    yield done
         finally:
             if not self.validation:  # an epoch that has not been validated is not complete
                 self._remember(steps)  # after an interrupt, the epochs that were finished
             steps.close()
 
-    def parts(self, chunks: Chunks) -> Iterator[int]:
-        """Epochs over all chunks: yields after each epoch."""
-        safe = Safe(self.step().network)
+    def parts(self, chunks: Chunks) -> Iterator[None]:
+        """Epochs over all chunks."""
+        safe = Safe(self.new_step().network)
         for done in range(self.epochs):
             sums: list[np.ndarray] = []  # of each chunk
             rows, before = 0, self.bar.rows
             for i, chunk in enumerate(chunks.epoch(self.shuffles)):
-                x, target = self.data(*chunk, names=(f"x of chunk {i}", f"y of chunk {i}"))
+                x, target = self.checked(*chunk, names=(f"x of chunk {i}", f"y of chunk {i}"))
                 steps = self._steps(x, target, 1)
                 try:
                     steps.start(1, self.shuffles, done)
-                    self._run(steps, 1, done, before + rows, safe)
+                    yield from self._run(steps, 1, done, before + rows, safe)
                     sums.append(steps.finished()[0].copy())
                 finally:
                     steps.close()
                 rows += len(x)
-            step = self.step()
+            step = self.new_step()
             self._write(step.merged(sums, step.network.outputs or 0)[None], rows)
-            yield done + 1
+            yield
 
     def _steps(self, x: Any, target: Any, epochs: int) -> Steps:
         with self.bar.waiting("compiling for this CPU, which is kept for later"):
-            steps = Steps(self.step(), x, target, self.batch_size, epochs, self.replay, self.kept)
+            steps = Steps(self.new_step(), x, target, self.batch_size, epochs, self.replay, self.kept)
         self.program = steps.program
         return steps
 
-    def _run(self, steps: Steps, epochs: int, done: int, before: int, safe: Safe) -> None:
-        """Run epochs of a window, after `done` epochs and `before` rows.
+    def _run(self, steps: Steps, epochs: int, done: int, before: int, safe: Safe) -> Iterator[None]:
+        """Run epochs of a window, after `done` epochs and `before` rows; pauses after each run of the device.
 
         DivergedError if the loss or a parameter is no longer finite.
         """
         window = done - steps.done // steps.per_epoch  # the number of epochs before the window
         start = int(steps.program.position[0])
-        for first, came, goal in steps.calls(epochs):
+        for first, came, goal in steps.runs(epochs):
             if came < goal or not np.isfinite(safe.network.parameters).all():
-                stop = min(came, goal - 1)
+                stop = min(came, goal - 1)  # the last step, if it left a parameter that is not finite
                 loss = float(steps.program.sums[0])
                 kept = safe.proven(came > first)
                 raise diverged(
-                    self.step(), loss, kept, window + stop // steps.per_epoch + 1, stop % steps.per_epoch + 1
+                    self.new_step(), loss, kept, window + stop // steps.per_epoch + 1, stop % steps.per_epoch + 1
                 )
             safe.keep()
             self.bar.advance(before + int(steps.program.position[0]) - start)
+            yield
 
     def _remember(self, steps: Steps) -> None:
         """Write those finished epochs into the history that it does not have yet."""
@@ -103,7 +104,7 @@ class Fit:
 
     def _write(self, sums: np.ndarray, rows: int) -> None:
         """Add epochs of so many rows, with sums (epochs, S), to the history, and validate after the last of them."""
-        step = self.step()
+        step = self.new_step()
         epochs = [step.values(each, rows, step.network.outputs or 0) for each in sums]
         found = {name: [values[name] for values in epochs] for name in step.names}
         seen = self.evaluate(*self.validation) if self.validation else {}

@@ -229,7 +229,7 @@ def _labels_hint(array: Any, columns: int, kind: str, name: str) -> str:
         return ""
     if array.ndim == 2:
         labels = kind == "class" or array.dtype.kind in "iub"
-        return f"; labels of classes have one axis: {_argument(name)}.reshape(-1)" * labels
+        return f"; labels of classes have one axis: np.ravel({_argument(name)})" * labels
     labels = bool((array == np.floor(array)).all())
     return f"; labels of classes are whole numbers: {_argument(name)}.astype(int)" * labels
 
@@ -308,7 +308,8 @@ def _tell_what_is_lost(array: Any, dtype: np.dtype, device: Device, name: str) -
     """PrecisionWarning for each column (N,) in which this dtype makes different values equal.
 
     It is given only if the values are large compared with their spread. About 64 rows show whether they may be, so that
-    few columns have to be read whole. Differences no larger than the rounding errors of float64 do not count.
+    few columns have to be read whole; up to 8 rows show nothing about a column, since they may be alike by chance.
+    Differences no larger than the rounding errors of float64 do not count.
     """
     given = np.dtype(array.dtype)
     if given.kind not in "fiu" or given.itemsize < 4 or (given.kind == "f" and given.itemsize <= dtype.itemsize):
@@ -323,7 +324,7 @@ def _tell_what_is_lost(array: Any, dtype: np.dtype, device: Device, name: str) -
         low, high = values[0].item(), values[-1].item()  # exact for integers
         size = max(abs(low), abs(high))
         rounding = 256 * float(np.finfo(np.float64).eps) * size if given.kind == "f" else 0
-        if len(values) > 8 and len(kept) < len(values) and rounding < high - low < 4096 * step * size:
+        if len(array) > 8 and len(kept) < len(values) and rounding < high - low < 4096 * step * size:
             warnings.warn(
                 f"column {column} of {name} runs from {low:.12g} to {high:.12g}, and {dtype} makes {len(kept)} of its "
                 f"{len(values)} different values: subtract its mean and divide by its standard deviation, or make a "

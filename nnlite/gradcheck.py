@@ -61,8 +61,8 @@ def check_gradients(net: Sequential, loss: str | Loss, x: Any, y: Any, seed: int
     """
     copy = net.copy().to(dtype="float64")
     trainer = Trainer(copy, loss if isinstance(loss, Loss) else loss_named(loss))
-    x, target = trainer._data(x, y)
-    step = trainer._step()
+    x, target = trainer.checked(x, y)
+    step = trainer.new_step()
     loss = step.loss
     rng = np.random.Generator(np.random.PCG64(seed))
     asarray, to_numpy = copy.backend.asarray, copy.backend.to_numpy

@@ -52,7 +52,7 @@ class Sequential:
         threads: int | None = None,
     ) -> None:
         check_layers(layers)
-        self.layers = layers
+        self._layers = layers
         self.notes: dict[str, Any] = {}  # the notes that `load` found in the file
         self.columns: tuple[str, ...] | None = None  # of the DataFrame on which the network was first trained
         self.recorded: tuple[int, int] | None = None  # rows of the last recorded step, and the bytes reserved for it
@@ -65,6 +65,15 @@ class Sequential:
             first += [np.ravel(values[name]) for name in layer.shapes]
         flat = np.concatenate(first) if first else np.zeros(0)
         self._attach(flat, get_device(device), gate.float_type(dtype))
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers, which stay the same; other layers are another network."""
+        return self._layers
+
+    @layers.setter
+    def layers(self, layers: object) -> None:
+        raise AttributeError("the layers of a network cannot be exchanged; make a new one: nl.Sequential(…)")
 
     # ---- forward and backward ----------------------------------------------------------------------------------
 
@@ -251,7 +260,7 @@ class Sequential:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.seed, self.notes = state["seed"], state["notes"]
-        self.layers = tuple(copy.copy(layer) for layer in state["layers"])  # copy.copy(net) must not share them
+        self._layers = tuple(copy.copy(layer) for layer in state["layers"])  # copy.copy(net) must not share them
         self.columns = state.get("columns")
         self.recorded = None
         self.threads = gate.thread_count(state["threads"])
@@ -274,7 +283,7 @@ class Sequential:
         own = {name: arrays[name] for name in self._arrays if name in arrays}
         vars(twin).update(vars(self), ops=ops, _arrays=own, _predictor=Predictor())
         views = self._views(arrays)
-        twin.layers = tuple(layer.on(ops, mine, training) for layer, mine in zip(self.layers, views))
+        twin._layers = tuple(layer.on(ops, mine, training) for layer, mine in zip(self.layers, views))
         return twin
 
     def _attach(self, flat: np.ndarray, device: Device, dtype: np.dtype) -> None:

@@ -123,7 +123,7 @@ def decision_boundary(
     x: (N, 2); y: labels (N,) or (N, 1), or one-hot (N, K). With one output, the class is 1 above 0.5; with K
     outputs, it is that of the largest one. `resolution` is the number of points predicted along each axis.
     """
-    points = gate.real_array(x, "x", axes=2)  # (N, 2)
+    points = gate.real_array(gate.in_order(x, getattr(net, "columns", None)), "x", axes=2)  # (N, 2)
     if points.shape[1] != 2 or not len(points):
         raise ValueError(f"x must have two columns, the axes of the picture, and a row or more; got {points.shape}")
     if not np.isfinite(points).all():

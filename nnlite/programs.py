@@ -9,14 +9,11 @@ something that is not a kernel, it cannot be recorded: Python then makes every s
 from __future__ import annotations
 
 import contextlib
-import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
-from .devices import Arena, NotRecordableError, Recorder, Replay, Tape
+from .devices import Arena, NotRecordableError, Recorder, Replay, StepwiseReplay, Tape
 
 Make = Callable[[Any, Mapping[str, Any]], Callable[[int], None]]
 
@@ -57,39 +54,17 @@ def record(make: Make, arena: Arena, rows: int) -> Tape:
     return recorder.tape
 
 
-class EagerReplay(Replay):
+class EagerReplay(StepwiseReplay):
     """Makes every step in Python, kernel by kernel."""
 
     plan = "every step made in Python"
 
     def __init__(self, make: Make, arena: Arena, rows: int, rest: int) -> None:
-        self.make, self.arena, self.rows, self.rest = make, arena, rows, rest
-        self.do: Callable[[int], None] | None = None
+        self.make, self.arena, self.rows, self.last_rows = make, arena, rows, rest or rows
 
-    def point(self, data: Mapping[str, Any]) -> None:
-        super().point(data)
-        self.do = None
-
-    def release(self) -> None:
-        super().release()
-        self.do = None
-
-    def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
-        do = self.do = self.do or self.make(self.arena.device.ops, self.arena.segments)
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # as in compiled replays: sums[0] shows it
-            return self._run(do, first, last, per_epoch, history)
-
-    def _run(self, do: Callable[[int], None], first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
-        sums = self.arena.segments["sums"]  # (S,)
-        for step in range(first, last):
-            end_of_epoch = (step + 1) % per_epoch == 0
-            do(self.rest if end_of_epoch and self.rest else self.rows)
-            if not math.isfinite(sums[0]):
-                return step
-            if end_of_epoch:
-                history[step // per_epoch] = self.arena.device.to_numpy(sums)
-                sums[...] = 0
-        return last
+    def stepping(self) -> Callable[[bool], None]:
+        process, rows, last_rows = self.make(self.arena.device.ops, self.arena.segments), self.rows, self.last_rows
+        return lambda ends_epoch: process(last_rows if ends_epoch else rows)
 
 
 class KeptPrograms:

@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 EACH = 20  # up to this number of epochs, each has its line; with more, there is a line every PAUSE seconds
@@ -19,6 +19,7 @@ class Bar:
 
     def __init__(self, epochs: int, rows: int | None, wanted: bool) -> None:
         self.bar, self.lines, self.epochs, self.rows = None, False, epochs, 0
+        self.shown = 0  # number of epochs
         self.drawn = -PAUSE  # the time of the last line or bar, by the monotonic clock
         self.text = f"epoch 1/{epochs}"
         if wanted and epochs and sys.stderr is not None:
@@ -61,10 +62,14 @@ class Bar:
         self.rows = rows
         self._draw(lambda bar: bar.update(rows - bar.n))
 
-    def show(self, epoch: int, values: Mapping[str, float]) -> None:
-        """Show that `epoch` epochs have ended, the last one with these values."""
+    def show(self, history: Mapping[str, Sequence[float]]) -> None:
+        """Show epochs that have ended since the last call: their values by name, one for each epoch of the fit."""
+        before, self.shown = self.shown, min(map(len, history.values()))
+        for epoch in range(before if self.epochs <= EACH else max(before, self.shown - 1), self.shown):
+            self._show(epoch + 1, {name: f"{values[epoch]:.4f}" for name, values in history.items()})
+
+    def _show(self, epoch: int, text: Mapping[str, str]) -> None:
         now, last = time.monotonic(), epoch == self.epochs
-        text = {name: f"{value:.4f}" for name, value in values.items()}
         if self.lines and (last or self.epochs <= EACH or now - self.drawn >= PAUSE):
             self.drawn = now
             self._print(f"epoch {epoch}/{self.epochs}: {', '.join(f'{name}={value}' for name, value in text.items())}")

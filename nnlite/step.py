@@ -70,8 +70,8 @@ class Step:
         self.network.ops.add_losses(losses, loss)
         if self.metrics:
             prediction = self.loss.predictions(outputs)  # (n, outputs)
-            for metric, shares in zip(self.metrics, others):
-                metric.add(self.network.ops, prediction, target, shares)
+            for metric, part in zip(self.metrics, others):
+                metric.add(self.network.ops, prediction, target, part)
 
     # ---- the same step elsewhere -------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from .devices import Arena, Recorder, Symbol
 from .programs import NOT_RECORDED, KeptPrograms, Program
 from .step import Step
 
-LONGEST_CALL = 0.2  # seconds that the device may run without Python: Ctrl-C and the progress bar wait that long
+LONGEST_RUN = 0.2  # seconds that the device may go on without Python: Ctrl-C and the progress bar wait that long
 MOST_INDICES = 200_000  # of rows, in the order of the epochs of a window
 
 
@@ -54,7 +54,7 @@ class Steps:
         self.program = self._program(step, how)
         self.history = np.full((self.window, len(self.program.sums)), np.nan)  # the finished epochs' sums
         self.before = 0  # the number of epochs before this window
-        self.pace = 1.0  # the most steps in the next call of the replay
+        self.pace = 1.0  # the most steps in the next run of the replay
 
     def _program(self, step: Step, how: str) -> Program:
         """The program kept for such steps, if the step's settings and arrays have not changed; or else a new one."""
@@ -90,10 +90,10 @@ class Steps:
             self.data["order"][: order.size] = self.device.asarray(order.ravel())
         self.program.start(self.data)
 
-    def calls(self, epochs: int) -> Iterator[tuple[int, int, int]]:
-        """Run so many of the window's epochs, in calls of the replay that take about LONGEST_CALL seconds each.
+    def runs(self, epochs: int) -> Iterator[tuple[int, int, int]]:
+        """Make so many of the window's epochs, in runs of the replay that take about LONGEST_RUN seconds each.
 
-        Yields for each call its first step, the step at which it stopped, and the step at which it should stop.
+        Yields for each run its first step, the step at which it stopped, and the step at which it should stop.
         """
         last = self.done + epochs * self.per_epoch
         while self.done < last:
@@ -101,7 +101,7 @@ class Steps:
             start = time.perf_counter()
             came = self.program.replay.run(first, goal, self.per_epoch, self.history)
             seconds = time.perf_counter() - start
-            self.pace = min(8 * (goal - first), (goal - first) * LONGEST_CALL / max(seconds, 1e-9))
+            self.pace = min(8 * (goal - first), (goal - first) * LONGEST_RUN / max(seconds, 1e-9))
             self.done = goal
             yield first, came, goal
 

@@ -15,9 +15,9 @@ PARTS = 4  # for each thread: parts are small, so that the others wait only a sh
 
 
 class Sweep:
-    """One pass over all rows, in blocks of rows: an evaluation or a prediction.
+    """One pass over all rows, in batches: an evaluation or a prediction.
 
-    The sizes of blocks are powers of two, so that a few programs serve any number of rows. A program is used by one
+    The sizes of batches are powers of two, so that a few programs serve any number of rows. A program is used by one
     thread at a time; when all are in use, one more is made.
     """
 
@@ -35,7 +35,7 @@ class Sweep:
         self.size, self.how = sums, how or device.sweeps_by
         self.threads = threads if device.runs_on_threads else 1
         self.work: float | None = None  # for one row, in units of `work`
-        self.free: dict[int, list[Program]] = {}  # rows of a block -> programs that no thread is using
+        self.free: dict[int, list[Program]] = {}  # rows of a batch -> programs that no thread is using
 
     def __call__(
         self, data: Mapping[str, Any], rows: int, most: int | None = None, sums: list[np.ndarray] | None = None
@@ -49,14 +49,14 @@ class Sweep:
         if self.threads > 1 and rows > largest and rows * self._work(largest, data) > WORTH_THREADS:
             return self._on_threads(data, rows, largest, sums)
         start = 0
-        for size, times in blocks(rows, largest):
+        for size, times in batches(rows, largest):
             if not self._run(data, start, size, times, sums):
                 return False
             start += size * times
         return True
 
     def _run(self, data: Mapping[str, Any], start: int, size: int, times: int, sums: list[np.ndarray] | None) -> bool:
-        """Process `times` blocks of `size` rows, from row `start` on."""
+        """Process `times` batches of `size` rows, from row `start` on."""
         program = self._taken(size, data)
         went_well = program.replay.sweep(data, start, times)
         if sums is not None:
@@ -81,10 +81,10 @@ class Sweep:
             free.append(program)
 
     def _on_threads(self, data: Mapping[str, Any], rows: int, largest: int, sums: list[np.ndarray] | None) -> bool:
-        """Distribute the blocks among threads that end with this call."""
+        """Distribute the batches among threads that end with this call."""
         parts: list[tuple[int, int, int, list[np.ndarray]]] = []
         start = 0
-        for size, times in blocks(rows, largest):
+        for size, times in batches(rows, largest):
             some = -(-times // (PARTS * self.threads))
             for done in range(0, times, some):
                 parts.append((start + done * size, size, min(some, times - done), []))
@@ -110,15 +110,15 @@ class Sweep:
         """The cost of one row, in units of `work`; 0 if Python makes every step."""
         if self.work is None:
             program = self._taken(size, data)
-            self.work = sum(map(work, program.tape.rows)) / size if program.tape else 0.0
+            self.work = sum(map(work, program.tape.calls)) / size if program.tape else 0.0
             self._back(size, program)
         return self.work
 
 
-def blocks(rows: int, most: int) -> Iterator[tuple[int, int]]:
-    """Blocks whose sizes are powers of two and that add up to so many rows: (size, number), the largest first.
+def batches(rows: int, most: int) -> Iterator[tuple[int, int]]:
+    """Batches whose sizes are powers of two and that add up to so many rows: (size, number), the largest first.
 
-    >>> list(nl.sweeps.blocks(77, 32))
+    >>> list(nl.sweeps.batches(77, 32))
     [(32, 2), (8, 1), (4, 1), (1, 1)]
     """
     times, rest = divmod(rows, most)

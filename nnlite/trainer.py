@@ -120,17 +120,17 @@ class Trainer:
         DivergedError if the loss or a parameter is no longer finite.
         """
         with _quiet(), self.network.backend.explained():
-            x, target = self._data(x, y)
+            x, target = self.checked(x, y)
             before = self.network.parameters.copy()
-            step = self._step()
+            step = self.new_step()
             _, losses = step.on(self.network.ops, step.arrays()).learn(x, target)
         loss = self.loss.reduce(losses, target.shape[1])
         if not math.isfinite(loss) or not np.isfinite(self.network.parameters).all():
             raise diverged(step, loss, before, 1, 1)
         return loss
 
-    def _step(self) -> Step:
-        """A new step: since the last, the network may have moved to another device, or attributes may have changed."""
+    def new_step(self) -> Step:
+        """A step of the present parts: since the last one, the network may have moved, or attributes have changed."""
         self.optimizer.bind(self.network)
         return Step(self.network, self.loss.on(self.network.ops), self.optimizer, self.metrics, self.depth)
 
@@ -155,29 +155,30 @@ class Trainer:
 
         A numpy.memmap that fits into half of the free memory is used as a plain array. Larger ones, and arrays that do
         not fit onto a GPU, are taken in chunks; in each epoch, the rows of a chunk come from all over the data (from a
-        file, in blocks of 64 KiB). x may also be your own chunks, without y: an iterable of pairs (x, y), or a function
-        that returns one for each epoch. Rows are then shuffled only within a chunk, so mix all kinds of rows in each.
+        file, in stretches of 64 KiB). x may also be your own chunks, without y: an iterable of pairs (x, y), or a
+        function that returns one for each epoch. Rows are then shuffled only within a chunk, so mix all kinds of rows
+        in each.
         """
         epochs, batch_size = gate.integer(epochs, "epochs", least=0), gate.integer(batch_size, "batch_size")
         backend = self.network.backend
         with backend.explained():
             chunks = Chunks.of(x, y, self.network.dtype.itemsize, epochs, backend.room())
             if chunks is None:
-                x, target = self._data(x, y)
+                x, target = self.checked(x, y)
         validation = None if validation_data is None else self._validation(validation_data)
         self.history = history = History()  # this fit's own, in case another thread begins a fit
         if epochs == 0:
             return history
-        names = self._step().names
+        names = self.new_step().names
         names += [f"val_{name}" for name in names] if validation else []
         history.extend({name: [] for name in names})  # the history has all columns even if no epoch ends
         shuffles = self._shuffles if shuffle else None
         with _quiet(), backend.explained(), Bar(epochs, chunks.rows if chunks else len(x), progress) as bar:
             run = (epochs, batch_size, shuffles, validation, history, bar, self.replay, self._kept)
-            fit = Fit(self._step, self._data, self._evaluate, *run)
+            fit = Fit(self.new_step, self.checked, self._evaluate, *run)
             try:
-                for done in fit.parts(chunks) if chunks else fit.whole(x, target):
-                    bar.show(done, history.last())
+                for _ in fit.parts(chunks) if chunks else fit.whole(x, target):
+                    bar.show(history)
             finally:
                 if fit.program:
                     self.tape, self._plan = fit.program.tape, fit.program.replay.plan
@@ -190,12 +191,12 @@ class Trainer:
         """
         most = None if batch_size is None else gate.integer(batch_size, "batch_size")
         with _quiet(), self.network.backend.explained():
-            return self._evaluate(*self._data(x, y), most)
+            return self._evaluate(*self.checked(x, y), most)
 
     def _evaluate(self, x: Any, target: Any, most: int | None = None) -> dict[str, float]:
         """`evaluate` for x (N, inputs), target (N, outputs) that have passed the gate, at most `most` rows at once."""
-        step, columns = self._step(), target.shape[1]
-        sums: list[np.ndarray] = []  # of each block
+        step, columns = self.new_step(), target.shape[1]
+        sums: list[np.ndarray] = []  # of each group of rows
         if not self._evaluation(step, columns)({"x": x, "target": target}, len(x), most, sums):
             # A program stops when the loss is not finite, but the metrics must cover all rows.
             zeros, arrays = self.network.backend.zeros, {"x": x, "target": target} | step.arrays()
@@ -219,7 +220,7 @@ class Trainer:
 
     # ---- what goes in, and what went wrong -------------------------------------------------------------------------
 
-    def _data(self, x: Any, y: Any, names: tuple[str, str] = ("x", "y")) -> tuple[Any, Any]:
+    def checked(self, x: Any, y: Any, names: tuple[str, str] = ("x", "y")) -> tuple[Any, Any]:
         """Put x (N, inputs) and y through the gate -> x (N, inputs), target (N, outputs)."""
         net = self.network
         names_of_columns = net.columns or gate.columns_of(x)
@@ -233,7 +234,7 @@ class Trainer:
     def _validation(self, data: Any) -> tuple[Any, Any]:
         if not isinstance(data, (tuple, list)) or len(data) != 2:
             raise ValueError("validation_data must be a pair (x, y)")
-        return self._data(data[0], data[1], names=("validation x", "validation y"))
+        return self.checked(data[0], data[1], names=("validation x", "validation y"))
 
     def __repr__(self) -> str:
         return f"Trainer({self.network!r}, loss={self.loss!r}, optimizer={self.optimizer!r})"

@@ -34,6 +34,11 @@ def side_by_side(work, count):
         return list(pool.map(work, range(count)))
 
 
+def steps_of(trainer, x, y, batch_size):
+    """The steps of a trainer on these data, an epoch at a time, to be run by hand."""
+    return nl.steps.Steps(trainer.new_step(), *trainer.checked(x, y), batch_size, epochs=1)
+
+
 def on_threads(**limits):
     """A numba device that uses as many threads as a net asks for, however little there is to do."""
     from nnlite.devices.cpu.device import NumbaDevice

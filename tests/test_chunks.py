@@ -71,12 +71,12 @@ def test_a_memmap_that_does_not_fit_is_cut_into_chunks(memory, device, data, tmp
     assert seen == [80, 80, 70] * 3
 
 
-@pytest.mark.parametrize(("rows", "block_bytes"), [(100, 8), (100, 24), (128, 16), (1000, 2**16)])
-def test_chunks_of_a_file_in_order_of_class_are_mixed(rows, block_bytes, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("rows", "stretch_bytes"), [(100, 8), (100, 24), (128, 16), (1000, 2**16)])
+def test_chunks_of_a_file_in_order_of_class_are_mixed(rows, stretch_bytes, tmp_path, monkeypatch):
     """Every row once an epoch, in another order each time, and every chunk with all classes in nearly equal shares."""
     x, y = np.arange(4003.0).reshape(-1, 1), np.arange(4003) * 4 // 4003
     monkeypatch.setattr(chunks, "CHUNK_BYTES", rows * 8)
-    monkeypatch.setattr(chunks, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(chunks, "STRETCH_BYTES", stretch_bytes)
     monkeypatch.setattr(chunks, "available_memory", lambda: x.nbytes)
     found = chunks.Chunks.of(mapped(tmp_path / "x", x), list(y), 8, epochs=2)
     shuffles, epochs = np.random.default_rng(3), []
@@ -97,7 +97,7 @@ def test_an_array_too_large_for_the_device_is_shuffled_whole():
     found = chunks.Chunks.of(x, y, 8, epochs=1, room=1000 * 8)
     first, _ = next(iter(found.epoch(np.random.default_rng(0))))
     assert len(first) == 125 and first.max() - first.min() > 900
-    assert np.diff(first[:, 0]).max() > 20 and (np.diff(first[:, 0]) == 1).mean() < 0.3  # row by row, not in blocks
+    assert np.diff(first[:, 0]).max() > 20 and (np.diff(first[:, 0]) == 1).mean() < 0.3  # row by row, not in stretches
 
 
 def test_a_file_in_order_of_class_is_learned_as_an_array_is(tmp_path, monkeypatch, rng):
@@ -105,7 +105,7 @@ def test_a_file_in_order_of_class_is_learned_as_an_array_is(tmp_path, monkeypatc
     labels = np.repeat(np.arange(4), 500)
     x = np.array([[3.0, 0], [0, 3], [-3, 0], [0, -3]])[labels] + rng.standard_normal((2000, 2))
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 500 * 2 * 8)
-    monkeypatch.setattr(chunks, "BLOCK_BYTES", 5 * 2 * 8)
+    monkeypatch.setattr(chunks, "STRETCH_BYTES", 5 * 2 * 8)
     monkeypatch.setattr(chunks, "available_memory", lambda: x.nbytes)
     net = nl.mlp([2, 4], output="softmax", device="numpy", dtype="float64")
     trainer = nl.Trainer(net, "cce", nl.SGD(lr=0.3), metrics=["accuracy"])

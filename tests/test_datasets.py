@@ -159,7 +159,7 @@ def imbalanced(rng: np.random.Generator, counts: list[int]) -> tuple[Any, Any]:
 @pytest.mark.parametrize("counts", [[90, 10], [50, 49, 1], [3, 3, 3], [1000, 7, 31, 2], [5] * 20])
 @pytest.mark.parametrize("test", [0.1, 0.2, 0.5, 0.77])
 def test_split_keeps_the_shares_of_classes(counts: list[int], test: float, rng: np.random.Generator) -> None:
-    """To less than a row, with as many rows held back as without; text, bools, columns and bytes alike."""
+    """To less than a row, with as many rows held back as without; text, columns, bytes and one-hot rows alike."""
     x, y = imbalanced(rng, counts)
     part = datasets.split(x, y, test=test, seed=3)
     held = np.bincount(part.y_test, minlength=len(counts))
@@ -169,7 +169,9 @@ def test_split_keeps_the_shares_of_classes(counts: list[int], test: float, rng: 
     np.testing.assert_array_equal(y[part.x_test[:, 0]], part.y_test)
     assert sorted(np.concatenate([part.x_train, part.x_test])[:, 0].tolist()) == list(range(len(y)))
     names = np.array([f"class {k}" for k in range(len(counts))])
-    for labels in (y.astype(np.uint8), y[:, None], names[y], names.astype(object)[y], names[y].astype("S")):
+    one_hot = np.eye(len(counts))[y]
+    alike = (y.astype(np.uint8), y[:, None], names[y], names.astype(object)[y], names[y].astype("S"), one_hot)
+    for labels in (*alike, one_hot > 0):
         np.testing.assert_array_equal(datasets.split(x, labels, test=test, seed=3).x_test, part.x_test)
     plain = datasets.split(x, y, test=test, seed=3, stratify=False)
     order = np.random.Generator(np.random.PCG64(3)).permutation(len(y))
@@ -200,7 +202,8 @@ def test_split_leaves_numbers_and_many_labels_alone(rng: np.random.Generator) ->
         np.arange(100) % 2.0,  # a real number
         np.arange(100) % 21,
         np.arange(100),
-        np.eye(2)[np.arange(100) % 2],
+        np.array([[0, 0], [1, 0], [0, 1], [1, 1]])[np.arange(100) % 4],  # yes or no, several times
+        np.array([[0.5, 0.5], [1, 0]])[np.arange(100) % 2],
         [None, 1] * 50,
     ):
         np.testing.assert_array_equal(datasets.split(x, y).x_test, order[:20])

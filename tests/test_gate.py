@@ -144,6 +144,7 @@ SECONDS = 1.7e9 + np.arange(60.0)
         (2020 + 1e-4 * np.arange(60), "float32 makes .* of its 60"),
         (1e6 + np.linspace(-1, 1, 60), "float32 makes .* of its 60"),
         (-1e6 + np.linspace(-1, 1, 60), "float32 makes .* of its 60"),
+        (2.0**24 + np.arange(60) % 2, "float32 makes 1 of its 2 different values"),
     ],
 )
 def test_numbers_that_become_equal_are_told(column, message, device, rng):
@@ -177,6 +178,12 @@ def test_numbers_that_stay_apart_are_not_told(column):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         gate.samples(np.asarray(column).reshape(-1, 1), HOST, np.float32)
+
+
+def test_a_few_rows_do_not_tell_what_a_column_is_like():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gate.samples(np.array([[0.3], [0.3 + 1e-9]]), HOST, np.float32)
 
 
 def test_integers_that_float64_cannot_hold_are_told():
@@ -251,9 +258,9 @@ def test_text_in_a_column_gets_another_remedy():
 @pytest.mark.parametrize(
     ("y", "kind", "hint"),
     [
-        (np.array([[1], [0], [2]]), "class", r"; labels of classes have one axis: y.reshape\(-1\)$"),
-        (np.array([[1.0], [0], [2]]), "class", r"; labels of classes have one axis: y.reshape\(-1\)$"),
-        (np.array([[1], [0], [2]]), "real", r"; labels of classes have one axis: y.reshape\(-1\)$"),
+        (np.array([[1], [0], [2]]), "class", r"; labels of classes have one axis: np.ravel\(y\)$"),
+        (np.array([[1.0], [0], [2]]), "class", r"; labels of classes have one axis: np.ravel\(y\)$"),
+        (np.array([[1], [0], [2]]), "real", r"; labels of classes have one axis: np.ravel\(y\)$"),
         (np.array([1.0, 0, 2]), "real", r"; labels of classes are whole numbers: y.astype\(int\)$"),
         (np.array([1.5, 0, 2]), "real", "must be the same$"),
         (np.array([[1.5], [0], [2]]), "real", "must be the same$"),
@@ -266,3 +273,12 @@ def test_labels_in_another_shape_get_the_remedy(y, kind, hint):
         match=r"y has shape .*the prediction \(3, 3\): they must be the same" + hint.removeprefix("must be the same"),
     ):
         gate.targets(y, (3, 3), HOST, np.float32, kind)
+
+
+def test_the_remedy_for_labels_with_two_axes_works_for_any_container():
+    labels = [[1], [0], [2]]
+    for y in (labels, np.array(labels), pytest.importorskip("pandas").DataFrame({"y": [1, 0, 2]})):
+        with pytest.raises(ValueError, match=r"labels of classes have one axis: np.ravel\(y\)$"):
+            gate.targets(y, (3, 3), HOST, np.float32, "class")
+        rows = gate.targets(np.ravel(y), (3, 3), HOST, np.float32, "class")
+        np.testing.assert_array_equal(rows, np.eye(3)[[1, 0, 2]])

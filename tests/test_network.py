@@ -238,6 +238,19 @@ def test_a_layer_that_changes_the_width_must_say_so(columns, device, rng):
     np.testing.assert_allclose(told.predict(x), net.backend.to_numpy(told.forward(x)), rtol=1e-6)
 
 
+def test_layers_cannot_be_exchanged(rng):
+    """Or else a fit would train one layer, and a prediction use another."""
+    net = make("numpy")
+    x, layers = rng.standard_normal((5, 3)), net.layers
+    before = net.predict(x)
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        net.layers[-1] = nl.Dense(4, 2)
+    with pytest.raises(AttributeError, match=r"cannot be exchanged; make a new one: nl.Sequential\(…\)"):
+        net.layers = net.layers[:-1]
+    assert net.layers is layers
+    np.testing.assert_array_equal(net.predict(x), before)
+
+
 def test_arrays_that_do_not_fit_are_refused_and_nothing_is_moved(device):
     net = make(device)
     before, place = net.state_dict(), net.parameters

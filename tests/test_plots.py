@@ -204,6 +204,18 @@ def test_decision_boundary_the_right_way_up():
     assert ax.images[0].origin == "lower" and not region(ax)[0].any() and region(ax)[-1].all()
 
 
+def test_decision_boundary_of_a_table_whose_columns_are_in_another_order():
+    """The axes are the columns that the network knows, in its order."""
+    table = pytest.importorskip("pandas").DataFrame(CORNERS, columns=["right", "up"])
+    table["right"] *= 3
+    net = Answers(lambda x: x[:, 1:] - 0.2)
+    net.columns = ("right", "up")
+    pictures = [plots.decision_boundary(net, x, [0, 1, 0, 1], resolution=20) for x in (table, table[["up", "right"]])]
+    assert pictures[0].images[0].get_extent() == pictures[1].images[0].get_extent()
+    points = [ax.collections[-1].get_offsets().tolist() for ax in pictures]
+    assert points[0] == points[1] and max(points[0])[0] == 3
+
+
 @pytest.mark.parametrize(
     "y",
     [[0, 2, 1, 1], [[0], [2], [1], [1]], np.eye(3)[[0, 2, 1, 1]], np.array([0.0, 2.0, 1.0, 1.0], np.float32)],

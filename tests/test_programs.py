@@ -90,14 +90,6 @@ def counted(monkeypatch):
     return calls
 
 
-@pytest.fixture(params=["numpy", "numba"])
-def host(request):
-    """A device for what is tried so often that the CUDA sources on a CPU would take minutes."""
-    if not nl.devices()[request.param].available:
-        pytest.skip(nl.devices()[request.param].detail)
-    return request.param
-
-
 @pytest.fixture(params=[1, 2])
 def threads(request, monkeypatch):
     """One thread, or two that share out even the smallest evaluation."""
@@ -579,13 +571,12 @@ def beside(work, *others, rounds=1):
 
 
 @pytest.mark.parametrize("replay", ["auto", "eager"])
-@pytest.mark.parametrize("name", ["numpy", "numba"])
-def test_a_fit_with_everything_beside_it_is_as_a_fit_alone(name, replay, tmp_path):
+def test_a_fit_with_everything_beside_it_is_as_a_fit_alone(host, replay, tmp_path):
     x, y = data(60)
     x = x.astype(np.float32)
 
     def new():
-        trainer = make(name, layers=[nl.Dropout(0.2)], optimizer=nl.Adam(lr=0.01), metrics=["r2"])
+        trainer = make(host, layers=[nl.Dropout(0.2)], optimizer=nl.Adam(lr=0.01), metrics=["r2"])
         trainer.replay = replay
         return trainer
 
@@ -611,12 +602,11 @@ def test_a_fit_with_everything_beside_it_is_as_a_fit_alone(name, replay, tmp_pat
     )
     fit(alone, rounds)
     assert weights(trainer).tobytes() == weights(alone).tobytes()
-    assert nl.load(tmp_path / "net", device=name).predict(x).shape == (60, 2)
+    assert nl.load(tmp_path / "net", device=host).predict(x).shape == (60, 2)
 
 
-@pytest.mark.parametrize("name", ["numpy", "numba"])
-def test_many_threads_predict_what_one_does(name):
-    net = make(name, layers=[Scale(), nl.Dropout(0.1)]).network
+def test_many_threads_predict_what_one_does(host):
+    net = make(host, layers=[Scale(), nl.Dropout(0.1)]).network
     x = data(300)[0].astype(np.float32)
     expected = {rows: net.copy().predict(x[:rows]) for rows in range(1, 301, 13)}
 
@@ -627,11 +617,10 @@ def test_many_threads_predict_what_one_does(name):
     beside(check, check, check, lambda: setattr(net.layers[3], "rate", 0.1), rounds=10)
 
 
-@pytest.mark.parametrize("name", ["numpy", "numba"])
 @pytest.mark.parametrize("one_trainer", [False, True])
-def test_two_fits_at_once_leave_a_network_of_use(name, one_trainer):
+def test_two_fits_at_once_leave_a_network_of_use(host, one_trainer):
     x, y = data(60)
-    first = make(name, optimizer=nl.SGD(lr=0.01))
+    first = make(host, optimizer=nl.SGD(lr=0.01))
     second = first if one_trainer else nl.Trainer(first.network, optimizer=nl.SGD(lr=0.01))
     histories = []
 
@@ -648,10 +637,9 @@ def test_two_fits_at_once_leave_a_network_of_use(name, one_trainer):
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no timers here")
-@pytest.mark.parametrize("name", ["numpy", "numba"])
-def test_a_signal_handler_may_save_evaluate_and_predict_during_a_fit(name, tmp_path):
+def test_a_signal_handler_may_save_evaluate_and_predict_during_a_fit(host, tmp_path):
     x, y = data(60)
-    trainer, alone = (make(name, layers=[nl.Dropout(0.2)]) for _ in range(2))
+    trainer, alone = (make(host, layers=[nl.Dropout(0.2)]) for _ in range(2))
     calls = []
 
     def handler(*_):
@@ -717,11 +705,11 @@ class Halves(nl.Layer):
         return x
 
 
-def calls(trainer_or_network):
+def calls(network):
     """The names of the calls that the compiled replay of a prediction makes."""
-    (program, *_), *_ = trainer_or_network._predictor.recorded.sweep.free.values()
-    rows, _ = program.replay._planned(program.tape, alone=True)
-    return [planned.row.name for planned in rows]
+    (program, *_), *_ = network._predictor.recorded.sweep.free.values()
+    planned, _ = program.replay._planned(program.tape, alone=True)
+    return [each.call.name for each in planned]
 
 
 def test_rows_are_neither_copied_before_nor_after(threads):

@@ -41,15 +41,21 @@ def test_a_terminal_has_a_bar(monkeypatch):
     assert shown.count("\r") > 1 and shown.endswith("\n")
 
 
-def test_a_file_has_a_line_for_each_epoch_and_tqdm_is_not_needed(tmp_path):
-    code = "import sys, numpy as np, nnlite as nl\nx = np.ones((6, 2))\n"
-    code += "nl.Trainer(nl.mlp([2, 1], device='numpy')).fit(x, x[:, 0], epochs=3, validation_data=(x, x[:, 0]))\n"
-    code += "assert 'tqdm' not in sys.modules"
+@pytest.mark.parametrize("validated", [False, True])
+def test_a_file_has_a_line_for_each_epoch_and_tqdm_is_not_needed(validated, tmp_path):
+    """Also where the device runs all epochs at once."""
+    code = "import sys, numpy as np, nnlite as nl\nx = np.arange(12.0).reshape(6, 2)\n"
+    code += (
+        f"validation = (x, x[:, 0]) if {validated} else None\ntrainer = nl.Trainer(nl.mlp([2, 1], device='numpy'))\n"
+    )
+    code += "history = trainer.fit(x, x[:, 0], epochs=3, validation_data=validation)\n"
+    code += "print(*(f'{value:.4f}' for value in history['loss']))\nassert 'tqdm' not in sys.modules"
     with open(tmp_path / "log", "w") as log:
-        subprocess.run([sys.executable, "-c", code], stderr=log, check=True)
+        done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=log, text=True, check=True)
     lines = (tmp_path / "log").read_text().splitlines()
     assert [line.partition(":")[0] for line in lines] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
-    assert all(line.count("loss=") == 2 and "\r" not in line for line in lines)
+    assert all(line.count("loss=") == 1 + validated and "\r" not in line for line in lines)
+    assert [line.split(": loss=")[1][:6] for line in lines] == [loss[:6] for loss in done.stdout.split()]
 
 
 def test_many_epochs_have_a_line_now_and_then(capsys, monkeypatch):
@@ -58,7 +64,7 @@ def test_many_epochs_have_a_line_now_and_then(capsys, monkeypatch):
     with progress.Bar(1000, 10, wanted=True) as bar:
         for epoch in range(1, 1001):
             bar.advance(10 * epoch)
-            bar.show(epoch, {"loss": 1.0})
+            bar.show({"loss": [1.0] * epoch})
     lines = capsys.readouterr().err.splitlines()
     assert lines[:2] == ["epoch 1/1000: loss=1.0000", "epoch 6/1000: loss=1.0000"]
     assert lines[-1] == "epoch 1000/1000: loss=1.0000" and len(lines) == 201

@@ -60,14 +60,6 @@ class Assigning(Centre):
         return dy
 
 
-@pytest.fixture(params=["numpy", "numba"])
-def host(request):
-    """A device on which a kernel of one's own is recorded."""
-    if not nl.devices()[request.param].available:
-        pytest.skip(nl.devices()[request.param].detail)
-    return request.param
-
-
 def make(device, dtype="float64", centre=Centre, replay="auto", metrics=("r2",)):
     layers = [centre(3)] if centre else []
     net = nl.Sequential(*layers, nl.Dense(3, 6), nl.Tanh(), nl.Dropout(0.3), nl.Dense(6, 2), device=device, dtype=dtype)
@@ -82,7 +74,7 @@ def data(rng):
 def everything(trainer):
     """All that a step keeps, as bytes."""
     to_numpy = trainer.network.backend.to_numpy
-    return {name: np.array(to_numpy(array)).tobytes() for name, array in trainer._step().arrays().items()}
+    return {name: np.array(to_numpy(array)).tobytes() for name, array in trainer.new_step().arrays().items()}
 
 
 def fit(trainer, data, epochs, **options):
@@ -110,12 +102,12 @@ def test_state_goes_on_from_a_snapshot_bit_for_bit(dtype, host, data):
     first, second = make(host, dtype), make(host, dtype)
     fit(first, data, 3)
     assert first.tape is not None
-    snapshot = {name: array.copy() for name, array in first._step().arrays().items()}
+    snapshot = {name: array.copy() for name, array in first.new_step().arrays().items()}
     shuffles = first._shuffles.bit_generator.state
     assert {"0.mean", "0.seen", "3.draws", "m", "v", "steps", "rate", "parameters"} <= set(snapshot)
     expected = fit(first, data, 4), everything(first)
     second.network.layers[3].key = first.network.layers[3].key
-    for name, array in second._step().arrays().items():
+    for name, array in second.new_step().arrays().items():
         array[...] = snapshot[name]
     second._shuffles.bit_generator.state = shuffles
     assert (fit(second, data, 4), everything(second)) == expected
@@ -143,8 +135,8 @@ def test_state_is_the_networks_however_it_is_written(host, data):
 
 def test_a_step_on_other_arrays_leaves_its_own_alone(device, data):
     trainer = make(device, centre=None)
-    step, before = trainer._step(), everything(trainer)
-    x, target = trainer._data(*data)
+    step, before = trainer.new_step(), everything(trainer)
+    x, target = trainer.checked(*data)
     other = {name: array.copy() for name, array in step.arrays().items()}
     layers = [dict(vars(layer)) for layer in step.network.layers]
     step.on(trainer.network.ops, other).learn(x, target)

@@ -30,6 +30,7 @@ from .device import Device as Device
 from .device import DeviceError as DeviceError
 from .device import OutOfGPUMemoryError as OutOfGPUMemoryError
 from .device import Replay as Replay
+from .device import StepwiseReplay as StepwiseReplay
 from .numpy.device import NumpyDevice
 
 if TYPE_CHECKING:  # Numba and CuPy are imported only when they are used

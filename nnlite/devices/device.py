@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -48,10 +49,7 @@ class Replay(ABC):
         self.arena.segments["position"][0] = position
         self.arena.segments["sums"][...] = 0
         try:
-            with np.errstate(
-                over="ignore", invalid="ignore", divide="ignore"
-            ):  # the sums show numbers that are not finite
-                return self.run(0, times, times + 1, NO_HISTORY) == times
+            return self.run(0, times, times + 1, NO_HISTORY) == times
         finally:
             self.release()
 
@@ -65,6 +63,38 @@ class Replay(ABC):
             self.arena.segments.pop(name, None)
 
 
+class StepwiseReplay(Replay):
+    """A replay that makes one step after the other in Python. A subclass writes only `stepping`."""
+
+    step: Callable[[bool], None] | None = None  # what `stepping` has returned for the present data
+
+    @abstractmethod
+    def stepping(self) -> Callable[[bool], None]:
+        """A function that makes a step on the present data; its argument is whether the step is its epoch's last."""
+
+    def point(self, data: Mapping[str, Any]) -> None:
+        super().point(data)
+        self.step = None
+
+    def release(self) -> None:
+        super().release()
+        self.step = None
+
+    def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
+        make = self.step = self.step or self.stepping()
+        sums = self.arena.segments["sums"]  # (S,)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # sums[0] shows what is not finite
+            for step in range(first, last):
+                ends_epoch = (step + 1) % per_epoch == 0
+                make(ends_epoch)
+                if not math.isfinite(sums[0]):
+                    return step
+                if ends_epoch:
+                    history[step // per_epoch] = self.arena.device.to_numpy(sums)
+                    sums[...] = 0
+        return last
+
+
 class Device(ABC):
     """Keeps arrays, calls kernels on them, and makes replays of tapes."""
 
@@ -75,7 +105,7 @@ class Device(ABC):
     in_main_memory = True  # whether its arrays are NumPy arrays
     runs_on_threads = False  # whether programs can run side by side on threads of one process
     sweeps_by = "auto"  # the kind of replay for evaluations and predictions
-    rows_at_once = 4096  # the most rows in one block of an evaluation or a prediction
+    rows_at_once = 4096  # the most rows in one batch of an evaluation or a prediction
 
     @abstractmethod
     def asarray(self, array: Any, dtype: npt.DTypeLike | None = None) -> Any:

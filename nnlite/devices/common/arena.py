@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from .kernel import Kernels
-from .recording import Row, Symbol, Tape
+from .recording import Call, Symbol, Tape
 
 ALIGNMENT = 64  # bytes: one cache line, and the widest vector
 DATA = ("x", "target", "order", "answer")  # the user's arrays: size and address may change at each use
 
 
-class Host(Protocol):
+class ArenaDevice(Protocol):
     """The part of a `Device` that its arenas use."""
 
     ops: Kernels
@@ -32,14 +32,14 @@ class Host(Protocol):
 class Arena:
     """The memory of tapes: segment name -> array. `place` gives results their places; other symbols have theirs."""
 
-    def __init__(self, device: Host, dtype: npt.DTypeLike, segments: Mapping[str, Any]) -> None:
+    def __init__(self, device: ArenaDevice, dtype: npt.DTypeLike, segments: Mapping[str, Any]) -> None:
         self.device, self.dtype = device, dtype
         self.segments = dict(segments)
         for name, array in self.segments.items():
             if not array.flags.c_contiguous:  # views are made by the distance from its start
                 raise ValueError(f"{name} must be an array in C order, not one of strides {array.strides}")
 
-    def place(self, segment: str, *tapes: Sequence[tuple[Row, int]]) -> int:
+    def place(self, segment: str, *tapes: Sequence[tuple[Call, int]]) -> int:
         """Give every result of this segment a place in it. Tapes run one after the other, so they share the space.
 
         Each call comes with the time at which it runs. Calls of the same time may run together, so their results share
@@ -47,7 +47,7 @@ class Arena:
         all results, and returns their number of elements.
         """
         itemsize = np.dtype(self.dtype).itemsize
-        size = max(_place_results(rows, itemsize, segment) for rows in tapes)
+        size = max(_place_results(calls, itemsize, segment) for calls in tapes)
         self.reserve(segment, size)
         return size
 
@@ -78,15 +78,15 @@ class Arena:
         return sum(int(self.segments[name].nbytes) for name in ("results", "tile", "shares") if name in self.segments)
 
 
-def _place_results(rows: Sequence[tuple[Row, int]], itemsize: int, segment: str) -> int:
+def _place_results(calls: Sequence[tuple[Call, int]], itemsize: int, segment: str) -> int:
     """Set the offsets of this segment's results, by first fit; returns the number of elements that they need."""
     unit = ALIGNMENT // itemsize
-    last_use = {id(operand): time for row, time in rows for operand in (*row.operands, *row.results)}
+    last_use = {id(operand): time for call, time in calls for operand in (*call.operands, *call.results)}
     taken: list[tuple[int, int, int]] = []  # (start, stop, time of the last use), sorted
     end = 0
-    for row, time in rows:
+    for call, time in calls:
         taken = [entry for entry in taken if entry[2] >= time]
-        for symbol in (result for result in row.results if result.segment == segment):
+        for symbol in (result for result in call.results if result.segment == segment):
             length = -(-symbol.size // unit) * unit
             start = 0
             for other_start, other_stop, _ in taken:

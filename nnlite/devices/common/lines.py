@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .planning import Planned, part_of
-from .recording import NotRecordableError, Row
+from .recording import Call, NotRecordableError
 
 WHOLE = {"N", "key"}  # operands of nnlite's own kernels that are whole numbers
 
@@ -28,16 +29,16 @@ class Line(NamedTuple):
     places: Mapping[str, int]
 
 
-class Share(NamedTuple):
+class Slice(NamedTuple):
     """One worker's slice of a call: the call for its rows, or else the whole call and a range of columns."""
 
-    row: Row
+    call: Call
     part: tuple[int, int] | None
     first: int
 
 
 def line(
-    row: Row,
+    call: Call,
     address: Callable[[Any], int],
     letters: Mapping[str, str],
     part: tuple[int, int] | None = None,
@@ -52,35 +53,35 @@ def line(
     words: list[int] = []
     kinds: list[str] = []
     places: dict[str, int] = {}
-    for name, operand in operands(row).items():
+    for name, operand in operands(call).items():
         if is_array(operand):
             kinds.append(f"{operand.dtype.str[1:]}_{1 if length else operand.ndim}")
             places[name] = 1 + len(words)
             words += [address(operand), *([length] if length else operand.shape)]
         else:
-            value = number(row, name, operand)
+            value = number(call, name, operand)
             kinds.append("number" if isinstance(value, float) else "size")
             words.append(int(np.float64(value).view(np.int64)) if isinstance(value, float) else value)
-    if row.name in letters:
-        words += part or (0, sizes(row)[letters[row.name]])
+    if call.name in letters:
+        words += part or (0, sizes(call)[letters[call.name]])
         kinds += ["size", "size"]
-    elif row.kernel.numbered:
+    elif call.kernel.numbered:
         places["first"] = 1 + len(words)
         words.append(first)
         kinds.append("size")
     return Line(words, tuple(kinds), places)
 
 
-def operands(row: Row) -> dict[str, Any]:
+def operands(call: Call) -> dict[str, Any]:
     """Name -> operand or result, in the order of a line."""
-    signature = row.kernel.signature
-    named = dict(zip(signature.operands, row.operands)) | dict(zip(signature.fresh, row.results))
+    signature = call.kernel.signature
+    named = dict(zip(signature.operands, call.operands)) | dict(zip(signature.fresh, call.results))
     return {name: named[name] for name in (*signature.fresh, *signature.in_place, *signature.inputs)}
 
 
-def sizes(row: Row) -> Mapping[str, int]:
+def sizes(call: Call) -> Mapping[str, int]:
     """Letter -> size, from a call's operands."""
-    return row.kernel.signature.sizes(row.operands)
+    return call.kernel.signature.sizes(call.operands)
 
 
 def is_array(operand: Any) -> bool:
@@ -88,7 +89,7 @@ def is_array(operand: Any) -> bool:
     return getattr(operand, "ndim", 0) > 0
 
 
-def number(row: Row, name: str, given: Any) -> int | float:
+def number(call: Call, name: str, given: Any) -> int | float:
     """A plain number of any type in the form that compiled code gets: an int for a whole number, or else a float.
 
     For nnlite's own kernels, every number is a float unless it is a size or a key. NotRecordableError for a value that
@@ -96,35 +97,37 @@ def number(row: Row, name: str, given: Any) -> int | float:
     """
     value: Any = given.item() if isinstance(given, (np.generic, np.ndarray)) and given.ndim == 0 else given
     if not isinstance(value, numbers.Real):
-        raise NotRecordableError(f"{row.name}: {name} is {given!r}, where a real number is expected")
-    counts = (row.kernel.own or name in WHOLE) and not isinstance(value, bool)
+        raise NotRecordableError(f"{call.name}: {name} is {given!r}, where a real number is expected")
+    counts = (call.kernel.own or name in WHOLE) and not isinstance(value, bool)
     whole = value if counts and isinstance(value, numbers.Integral) else None
     try:
         return float(value) if whole is None else int(np.int64(int(whole)))
     except OverflowError as error:
-        text = f"{row.name}: {name} is {given!r}, which 64 bits do not hold"
+        text = f"{call.name}: {name} is {given!r}, which 64 bits do not hold"
         raise NotRecordableError(text if whole is None else f"{text}: hand over a float") from error
 
 
-def share_of(step: Planned, worker: int, workers: int) -> Share | None:
+def slice_of(planned: Planned, worker: int, workers: int) -> Slice | None:
     """This worker's slice of a planned call, or None if the slice is empty."""
-    row = step.row
-    first, stop = share(sizes(row).get(step.split, 1), worker, workers)
+    call = planned.call
+    first, stop = bounds(sizes(call).get(planned.split, 1), worker, workers)
     if first == stop:
         return None
-    if step.split not in ("N", "P"):
-        return Share(row, (first, stop) if step.split else None, 0)
-    signature = row.kernel.signature
+    if planned.split not in ("N", "P"):
+        return Slice(call, (first, stop) if planned.split else None, 0)
+    signature = call.kernel.signature
 
     def mine(names: Sequence[str], values: Sequence[Any]) -> tuple[Any, ...]:
-        return tuple(part_of(row, name, value, step.split, first, stop) for name, value in zip(names, values))
+        return tuple(part_of(call, name, value, planned.split, first, stop) for name, value in zip(names, values))
 
-    own = Row(row.name, row.kernel, mine(list(signature.operands), row.operands), mine(signature.fresh, row.results))
-    return Share(own, None, first)
+    own = replace(
+        call, operands=mine([*signature.operands], call.operands), results=mine(signature.fresh, call.results)
+    )
+    return Slice(own, None, first)
 
 
-def share(size: int, worker: int, workers: int) -> tuple[int, int]:
+def bounds(size: int, worker: int, workers: int) -> tuple[int, int]:
     """The start and end of a worker's slice of `size` elements; it has whole vectors if there are many elements."""
     unit = 16 if size >= 32 * workers else 1
-    bounds = [min(size, -(-size * w // (workers * unit)) * unit) for w in (worker, worker + 1)]
-    return bounds[0], size if worker == workers - 1 else bounds[1]
+    start, stop = [min(size, -(-size * w // (workers * unit)) * unit) for w in (worker, worker + 1)]
+    return start, size if worker == workers - 1 else stop

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .recording import Row, Symbol
+from .recording import Call, Symbol
 from .reference import KERNELS
 
 Place = tuple[str | int, int, int]  # a segment, and the start and end in it
@@ -23,65 +23,67 @@ Place = tuple[str | int, int, int]  # a segment, and the start and end in it
 class Planned:
     """A call, the letter of the size that threads divide ("" for one thread alone), and its phase."""
 
-    row: Row
+    call: Call
     split: str
     phase: int
 
 
-def fuse(rows: Sequence[Row]) -> list[Row]:
+def fuse(calls: Sequence[Call]) -> list[Call]:
     """Fuse gradients with plain gradient descent: one product makes W ← W − lr xᵀ dy, without an array of gradients.
 
     This is done if only `sgd_step` reads the gradients, and each of them is made by a call that has a fused form.
     """
-    steps = [row for row in rows if row.name == "sgd_step"]
-    makers = [row for row in rows if row.kernel.with_sgd]
-    others = [row for row in rows if row.name != "sgd_step" and not row.kernel.with_sgd]
-    if len(steps) != 1 or any(_touches(row, "gradients") for row in others):
-        return list(rows)
+    steps = [call for call in calls if call.name == "sgd_step"]
+    makers = [call for call in calls if call.kernel.with_sgd]
+    others = [call for call in calls if call.name != "sgd_step" and not call.kernel.with_sgd]
+    if len(steps) != 1 or any(_touches(call, "gradients") for call in others):
+        return list(calls)
     parameters, gradients, rate = steps[0].operands
-    if sum(row.operands[-1].size for row in makers) != gradients.size:
-        return list(rows)
+    if sum(call.operands[-1].size for call in makers) != gradients.size:
+        return list(calls)
     fused = []
-    for row in makers:
-        *operands, gradient = row.operands
+    for call in makers:
+        *operands, gradient = call.operands
         moved = parameters.part(gradient.name.replace(".d", "."), gradient.offset, gradient.shape)
-        name = row.kernel.with_sgd
-        fused.append(Row(name, KERNELS[name], (*operands, moved, rate), ()))
+        name = call.kernel.with_sgd
+        fused.append(Call(name, KERNELS[name], (*operands, moved, rate), ()))
     # At the place of the optimizer's step, since until then other calls read the old parameters.
-    end = next(i for i, row in enumerate(rows) if row is steps[0])
-    return [row for row in rows[:end] if not row.kernel.with_sgd] + fused + list(rows[end + 1 :])
+    end = next(i for i, call in enumerate(calls) if call is steps[0])
+    return [call for call in calls[:end] if not call.kernel.with_sgd] + fused + list(calls[end + 1 :])
 
 
-def without_copies(rows: Sequence[Row]) -> tuple[list[Row], list[Symbol]]:
+def without_copies(calls: Sequence[Call]) -> tuple[list[Call], list[Symbol]]:
     """The calls without `read_rows` and `write_rows`: the others read and write the rows of the data themselves.
 
     Also returns the symbols of these rows. Their addresses move on from step to step, since a step begins at the row
     where the last one ended.
     """
-    changed = {id(symbol) for row in rows if row.name != "write_rows" for symbol in _writes(row)[len(row.results) :]}
+    changed = {
+        id(symbol) for call in calls if call.name != "write_rows" for symbol in _writes(call)[len(call.results) :]
+    }
     instead: dict[int, Symbol] = {}  # id of a copy -> the rows of the data in its place
     left = []
-    for row in rows:
-        if row.name == "read_rows":
-            copy, data = row.results[0], row.operands[0]
-        elif row.name == "write_rows":
-            copy, _, data = row.operands
+    for call in calls:
+        if call.name == "read_rows":
+            copy, data = call.results[0], call.operands[0]
+        elif call.name == "write_rows":
+            copy, _, data = call.operands
         else:
-            left.append(row)
+            left.append(call)
             continue
         if id(copy) in changed or id(copy) in instead or copy.dtype != data.dtype or copy.segment != "results":
-            left.append(row)  # a copy that a call changes, or that is to be at two places, is needed
+            left.append(call)  # a copy that a call changes, or that is to be at two places, is needed
         else:
             instead[id(copy)] = Symbol(copy.name, copy.shape, copy.dtype, data.segment, 0)
 
     def placed(symbols: Sequence[Any]) -> tuple[Any, ...]:
         return tuple(instead.get(id(symbol), symbol) for symbol in symbols)
 
-    placed_rows = [Row(row.name, row.kernel, placed(row.operands), placed(row.results)) for row in left]
-    return placed_rows, list(instead.values())
+    placed_calls = [Call(call.name, call.kernel, placed(call.operands), placed(call.results)) for call in left]
+    return placed_calls, list(instead.values())
 
 
-def plan(rows: Sequence[Row], columns: Mapping[str, str], least: float = 0.0) -> list[Planned]:
+def plan(calls: Sequence[Call], columns: Mapping[str, str], least: float = 0.0) -> list[Planned]:
     """The calls in phases. Each call gets the first phase after those of all calls for which it must wait.
 
     `columns` maps the name of a kernel to the letter of a size, other than N, that its loop can divide. One thread
@@ -89,11 +91,11 @@ def plan(rows: Sequence[Row], columns: Mapping[str, str], least: float = 0.0) ->
     """
     planned: list[Planned] = []
     touched: dict[str | int, list[tuple[int, int, bool, Planned]]] = {}  # segment -> start, stop, written, the call
-    for row in rows:
-        split = "" if is_product(row) and work(row) < least else _split(row, columns)
+    for call in calls:
+        split = "" if is_product(call) and work(call) < least else _split(call, columns)
         alone = split in ("N", "P", "")  # each thread goes on with its own slice, or one thread with all
-        places = [(*_place(symbol), True) for symbol in _writes(row)]
-        places += [(*_place(symbol), False) for symbol in symbols(row)]
+        places = [(*_place(symbol), True) for symbol in _writes(call)]
+        places += [(*_place(symbol), False) for symbol in symbols(call)]
         phase = 0
         for segment, start, stop, written in places:
             for other_start, other_stop, other_written, earlier in touched.get(segment, ()):
@@ -101,21 +103,21 @@ def plan(rows: Sequence[Row], columns: Mapping[str, str], least: float = 0.0) ->
                     same = split != "P" or (start, stop) == (other_start, other_stop)  # else the slices would differ
                     together = alone and split == earlier.split and same
                     phase = max(phase, earlier.phase + (not together))
-        planned.append(Planned(row, split, phase))
+        planned.append(Planned(call, split, phase))
         for segment, start, stop, written in places:
             touched.setdefault(segment, []).append((start, stop, written, planned[-1]))
     return sorted(planned, key=lambda p: p.phase)  # a stable sort: within a phase the order stays
 
 
-def part_of(row: Row, name: str, operand: Any, letter: str, start: int, stop: int) -> Any:
+def part_of(call: Call, name: str, operand: Any, letter: str, start: int, stop: int) -> Any:
     """The part of an operand or result that a call needs in order to compute only start … stop − 1 of size `letter`."""
     if name == letter:
         return stop - start
     if not isinstance(operand, Symbol):
         return operand
-    if row.kernel.begins == name:
+    if call.kernel.begins == name:
         return operand.rows(start, len(operand))
-    signature = row.kernel.signature
+    signature = call.kernel.signature
     letters = {**signature.operands, **signature.results}[name]
     if not letters or letters[0] != letter or (start, stop) == (0, len(operand)):
         return operand
@@ -125,20 +127,20 @@ def part_of(row: Row, name: str, operand: Any, letter: str, start: int, stop: in
 # ---- facts about a call ----------------------------------------------------------------------------------------------
 
 
-def is_product(row: Row) -> bool:
+def is_product(call: Call) -> bool:
     """Whether the call is a matrix product."""
-    return {"N", "K", "M"} <= set("".join(map(str, row.kernel.signature.operands.values())))
+    return {"N", "K", "M"} <= set("".join(map(str, call.kernel.signature.operands.values())))
 
 
-def work(row: Row) -> float:
+def work(call: Call) -> float:
     """The approximate cost of a call: the elements that it writes, or a twelfth of a product's multiplications."""
-    sizes = row.kernel.signature.sizes(row.operands)
-    if is_product(row):
+    sizes = call.kernel.signature.sizes(call.operands)
+    if is_product(call):
         return sizes["N"] * sizes["K"] * sizes["M"] / 12
-    return max((symbol.size for symbol in _writes(row)), default=0)
+    return max((symbol.size for symbol in _writes(call)), default=0)
 
 
-def meets(a: Row, b: Row) -> bool:
+def meets(a: Call, b: Call) -> bool:
     """Whether one call writes memory that the other reads or writes, so that they must not run at the same time."""
     writes_a, writes_b = list(map(_place, _writes(a))), list(map(_place, _writes(b)))
     touches_a, touches_b = writes_a + list(map(_place, symbols(a))), writes_b + list(map(_place, symbols(b)))
@@ -149,35 +151,35 @@ def _overlap(places: Sequence[Place], others: Sequence[Place]) -> bool:
     return any(s == t and a < d and c < b for s, a, b in places for t, c, d in others)
 
 
-def _split(row: Row, columns: Mapping[str, str]) -> str:
+def _split(call: Call, columns: Mapping[str, str]) -> str:
     """The letter of the size that threads divide: the batch's rows if possible, the parameters, or from `columns`."""
-    signature = row.kernel.signature
-    written = [name for name in signature.in_place if name != row.kernel.begins]
+    signature = call.kernel.signature
+    written = [name for name in signature.in_place if name != call.kernel.begins]
     letters = [signature.results[name] or ("",) for name in signature.fresh]
     shapes = (*signature.operands.values(), *signature.results.values())
     across = any("N" in (shape or ())[1:] for shape in shapes)  # a slice of such an array would not be contiguous
     if not written and not across and all(shape[0] == "N" for shape in letters):
-        sizes = signature.sizes(row.operands)
+        sizes = signature.sizes(call.operands)
         # With weights larger than the batch's arrays, one more barrier costs less than each thread reading them all.
-        wide = row.name in columns and sizes["N"] < min(sizes["K"], sizes["M"])
-        return columns[row.name] if wide else "N"
+        wide = call.name in columns and sizes["N"] < min(sizes["K"], sizes["M"])
+        return columns[call.name] if wide else "N"
     if not letters and all(signature.operands[name] == ("P",) for name in written):
         return "P"
-    return columns.get(row.name, "")
+    return columns.get(call.name, "")
 
 
-def _writes(row: Row) -> list[Symbol]:
-    signature = row.kernel.signature
-    named = dict(zip(signature.operands, row.operands))
-    return [*row.results, *(named[name] for name in signature.in_place)]
+def _writes(call: Call) -> list[Symbol]:
+    signature = call.kernel.signature
+    named = dict(zip(signature.operands, call.operands))
+    return [*call.results, *(named[name] for name in signature.in_place)]
 
 
-def symbols(row: Row) -> list[Symbol]:
-    return [operand for operand in row.operands if isinstance(operand, Symbol)]
+def symbols(call: Call) -> list[Symbol]:
+    return [operand for operand in call.operands if isinstance(operand, Symbol)]
 
 
-def _touches(row: Row, segment: str) -> bool:
-    return any(symbol.segment == segment for symbol in symbols(row))
+def _touches(call: Call, segment: str) -> bool:
+    return any(symbol.segment == segment for symbol in symbols(call))
 
 
 def _place(symbol: Symbol) -> Place:

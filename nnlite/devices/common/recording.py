@@ -1,7 +1,7 @@
 """Recording: the calls of one step are written on a tape, which a device then replays many times.
 
 A `Recorder` takes the place of a device's kernels. It computes nothing: for each call of a kernel, it makes symbols for
-the results and writes one `Row` on the tape: kernel, operands, results. A printed tape shows one line for each call.
+the results and writes one `Call` on the tape: kernel, operands, results. A printed tape shows one line for each call.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def view(flat: Any, name: str, start: int, shape: tuple[int, ...]) -> Any:
 
 
 @dataclass(frozen=True)
-class Row:
+class Call:
     """One call on a tape: operands (symbols or plain numbers) in the signature's order, and fresh results."""
 
     name: str
@@ -96,13 +96,13 @@ class Row:
 class Tape:
     """The calls of one step."""
 
-    rows: list[Row] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
 
     def __str__(self) -> str:
-        return "\n".join(f"{i:3} {row}" for i, row in enumerate(self.rows))
+        return "\n".join(f"{i:3} {call}" for i, call in enumerate(self.calls))
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.calls)
 
 
 class Recorder:
@@ -133,5 +133,5 @@ class Recorder:
             self._count[result] = self._count.get(result, 0) + 1
             shape = tuple(sizes[letter] for letter in signature.results[result])
             results.append(Symbol(f"{result}{self._count[result]}", shape, self._dtype, "results"))
-        self.tape.rows.append(Row(name, kernel, operands, tuple(results)))
+        self.tape.calls.append(Call(name, kernel, operands, tuple(results)))
         return results[0] if len(results) == 1 else tuple(results) or None

@@ -12,7 +12,7 @@ from typing import Any
 
 from .arena import Arena
 from .planning import part_of, plan, symbols
-from .recording import Row, Symbol
+from .recording import Call, Symbol
 from .reference import KERNELS
 
 
@@ -32,8 +32,8 @@ class Tiles:
 
     rows: int  # of the batch
     size: int  # rows of a tile
-    inside: list[Row]
-    after: list[Row]
+    inside: list[Call]
+    after: list[Call]
     own: dict[int, Symbol]  # id of a result that is read only within its tile -> its place in the thread's own memory
     gradients: int  # the number of all gradients
     apart: int = 0  # elements between the starts of two threads' own memories
@@ -41,70 +41,70 @@ class Tiles:
     def place(self, arena: Arena, threads: int) -> None:
         """Reserve each thread's own memory: one tile's results, and, for all but the first, a sum of gradients."""
         template = [
-            Row(row.name, row.kernel, tuple(map(self._own, row.operands)), tuple(map(self._own, row.results)))
-            for row in self.inside
+            Call(call.name, call.kernel, tuple(map(self._own, call.operands)), tuple(map(self._own, call.results)))
+            for call in self.inside
         ]
         self.apart = arena.place("tile", list(zip(template, range(len(template)))))
         arena.reserve("tile", self.apart * threads)
         arena.reserve("shares", arena.segments["gradients"].size * (threads - 1))
         arena.reserve("minus one", 1)[...] = -1
 
-    def kept(self) -> list[tuple[Row, int]]:
+    def kept(self) -> list[tuple[Call, int]]:
         """The calls of the tiles, which run first (time −1), each with only the results that later calls read."""
         return [
-            (Row(row.name, row.kernel, row.operands, tuple(r for r in row.results if id(r) not in self.own)), -1)
-            for row in self.inside
+            (Call(call.name, call.kernel, call.operands, tuple(r for r in call.results if id(r) not in self.own)), -1)
+            for call in self.inside
         ]
 
     def _own(self, operand: Any) -> Any:
         return self.own.get(id(operand), operand)
 
-    def body(self, thread: int, start: int, n: int, adding: bool) -> Iterator[tuple[Row, dict[str, int]]]:
+    def body(self, thread: int, start: int, n: int, adding: bool) -> Iterator[tuple[Call, dict[str, int]]]:
         """Yield the calls for n rows of the batch from `start` on, each with the bytes between rows of its operands.
 
         The bytes tell how far an operand's address moves for a later tile. If `adding`, gradients are added to the
         present ones by the fused kernel W ← W − lr xᵀ dy with lr = −1; if not, they are overwritten.
         """
-        for row in self.inside:
-            steps: dict[str, int] = {}
+        for call in self.inside:
+            strides: dict[str, int] = {}
 
-            def mine(name: str, operand: Any, row: Row = row, steps: dict[str, int] = steps) -> Any:
+            def mine(name: str, operand: Any, call: Call = call, strides: dict[str, int] = strides) -> Any:
                 if own := self.own.get(id(operand)):
                     part = own.part(own.name, thread * self.apart, (n, *own.shape[1:]))
                     part.room = own.room  # each thread's copy has the same room
                     return part
                 if isinstance(operand, Symbol) and operand.segment == "gradients":
                     return _share_of_gradients(operand, thread, self.gradients)
-                part = part_of(row, name, operand, "N", start, start + n)
+                part = part_of(call, name, operand, "N", start, start + n)
                 if isinstance(part, Symbol) and part is not operand:
-                    steps[name] = operand.size // len(operand) * operand.dtype.itemsize
+                    strides[name] = operand.size // len(operand) * operand.dtype.itemsize
                 return part
 
-            signature = row.kernel.signature
-            operands = tuple(map(mine, signature.operands, row.operands))
-            results = tuple(map(mine, signature.fresh, row.results))
-            if adding and row.kernel.with_sgd:
-                name = row.kernel.with_sgd
+            signature = call.kernel.signature
+            operands = tuple(map(mine, signature.operands, call.operands))
+            results = tuple(map(mine, signature.fresh, call.results))
+            if adding and call.kernel.with_sgd:
+                name = call.kernel.with_sgd
                 minus_one = Symbol("minus one", (1,), operands[-1].dtype, "minus one", 0)
-                yield Row(name, KERNELS[name], (*operands, minus_one), results), steps
+                yield Call(name, KERNELS[name], (*operands, minus_one), results), strides
             else:
-                yield Row(row.name, row.kernel, operands, results), steps
+                yield Call(call.name, call.kernel, operands, results), strides
 
 
-def tile(rows: Sequence[Row], threads: int, columns: Mapping[str, str], limits: TileLimits) -> Tiles | None:
+def tile(calls: Sequence[Call], threads: int, columns: Mapping[str, str], limits: TileLimits) -> Tiles | None:
     """The tape cut into tiles, or None if the batch is too small or the weights are too large."""
-    planned = plan(rows, columns)
-    batch = [p.row for p in planned if p.split == "N"]
+    planned = plan(calls, columns)
+    batch = [p.call for p in planned if p.split == "N"]
     if any(p.phase for p in planned if p.split == "N"):
         return None
-    shared = {id(row) for row in batch}
-    inside = [row for row in rows if id(row) in shared or row.kernel.with_sgd]
-    after = [row for row in rows if id(row) not in shared and not row.kernel.with_sgd]
-    makers = [row.operands[-1] for row in inside if row.kernel.with_sgd]
-    results = [result for row in batch for result in row.results]
+    shared = {id(call) for call in batch}
+    inside = [call for call in calls if id(call) in shared or call.kernel.with_sgd]
+    after = [call for call in calls if id(call) not in shared and not call.kernel.with_sgd]
+    makers = [call.operands[-1] for call in inside if call.kernel.with_sgd]
+    results = [result for call in batch for result in call.results]
     if not makers or not results:
         return None
-    needed = {id(symbol) for row in after for symbol in symbols(row)}
+    needed = {id(symbol) for call in after for symbol in symbols(call)}
     own = {
         id(result): Symbol(result.name, result.shape, result.dtype, "tile")
         for result in results
@@ -122,7 +122,7 @@ def tile(rows: Sequence[Row], threads: int, columns: Mapping[str, str], limits: 
     whole = Symbol("gradients", (total,), makers[0].dtype, "gradients", 0)
     minus_one = Symbol("minus one", (1,), whole.dtype, "minus one", 0)
     sums = [
-        Row("sgd_step", KERNELS["sgd_step"], (whole, _share_of_gradients(whole, thread, total), minus_one), ())
+        Call("sgd_step", KERNELS["sgd_step"], (whole, _share_of_gradients(whole, thread, total), minus_one), ())
         for thread in range(1, threads)
     ]
     return Tiles(len(results[0]), size, inside, sums + after, own, total)

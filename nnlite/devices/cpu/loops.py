@@ -285,19 +285,9 @@ def dropout_backward(dx, dy, mask):
 # ---- losses -----------------------------------------------------------------------------------------------------
 
 
-def mse(losses, dprediction, prediction, target, scale):
-    rows, columns = prediction.shape
-    slope = prediction.dtype.type(2 * scale / columns)
-    for i in range(rows):
-        total = prediction.dtype.type(0)
-        for j in range(columns):
-            error = prediction[i, j] - target[i, j]
-            total += error * error
-            dprediction[i, j] = slope * error
-        losses[i] = total / prediction.dtype.type(columns)
-
-
-def half_mse(losses, dprediction, prediction, target, scale):
+@partial(compiled, inlined=True)
+def squared_error(losses, dprediction, prediction, target, scale, fraction):
+    """The mean of the squared errors of each row, divided by `fraction`, and scale · error / K as the gradient."""
     rows, columns = prediction.shape
     slope = prediction.dtype.type(scale / columns)
     for i in range(rows):
@@ -306,7 +296,15 @@ def half_mse(losses, dprediction, prediction, target, scale):
             error = prediction[i, j] - target[i, j]
             total += error * error
             dprediction[i, j] = slope * error
-        losses[i] = total / prediction.dtype.type(2 * columns)
+        losses[i] = total / prediction.dtype.type(fraction * columns)
+
+
+def mse(losses, dprediction, prediction, target, scale):
+    squared_error(losses, dprediction, prediction, target, 2 * scale, 1)
+
+
+def half_mse(losses, dprediction, prediction, target, scale):
+    squared_error(losses, dprediction, prediction, target, scale, 2)
 
 
 def mae(losses, dprediction, prediction, target, scale):

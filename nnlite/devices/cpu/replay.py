@@ -13,9 +13,9 @@ import numpy as np
 from numba.core.errors import NumbaError
 
 from ..common.arena import ALIGNMENT, DATA, Arena
-from ..common.lines import line, operands, share, share_of
+from ..common.lines import bounds, line, operands, slice_of
 from ..common.planning import Planned, fuse, plan, symbols, without_copies, work
-from ..common.recording import NotRecordableError, Row, Symbol, Tape
+from ..common.recording import Call, NotRecordableError, Symbol, Tape
 from ..common.threads import together
 from ..common.tiles import Tiles, tile
 from ..device import Replay
@@ -54,15 +54,15 @@ class CompiledReplay(Replay):
 
     def __init__(self, full: Tape, short: Tape | None, arena: Arena, threads: int, limits: CpuLimits) -> None:
         self.arena, self.limits = arena, limits
-        self.own = list(dict.fromkeys(row.name for row in full.rows if row.kernel.own))
-        self.threads = threads if sum(map(work, full.rows)) > limits.worth_threads else 1
+        self.own = list(dict.fromkeys(call.name for call in full.calls if call.kernel.own))
+        self.threads = threads if sum(map(work, full.calls)) > limits.worth_threads else 1
         self.moving: list[Symbol] = []  # rows of the data that are used where they are
         plans = [self._planned(tape, alone=not short) for tape in (full, short) if tape]
         size = f", in tiles of {plans[0][1].size} rows" if plans[0][1] else ""
         self.plan = f"compiled loop on {self.threads} thread{'s' if self.threads > 1 else ''}{size}"
         alone = self.threads == 1
-        times = [[(p.row, i if alone else p.phase) for i, p in enumerate(rest)] for rest, _ in plans]
-        arena.place("results", *([*(tiles.kept() if tiles else ()), *rows] for rows, (_, tiles) in zip(times, plans)))
+        times = [[(p.call, i if alone else p.phase) for i, p in enumerate(rest)] for rest, _ in plans]
+        arena.place("results", *([*(tiles.kept() if tiles else ()), *calls] for calls, (_, tiles) in zip(times, plans)))
         for _, tiles in plans:
             if tiles:
                 tiles.place(arena, self.threads)
@@ -125,18 +125,18 @@ class CompiledReplay(Replay):
             'shown, or memory ran out; Trainer(…, replay="eager") runs every step in Python and shows it'
         )
 
-    # ---- from rows to lines ----------------------------------------------------------------------------------------
+    # ---- from calls to lines ----------------------------------------------------------------------------------------
 
     def _planned(self, tape: Tape, alone: bool) -> tuple[list[Planned], Tiles | None]:
         """The calls in phases, and the calls that run before them in tiles, or None.
 
         One thread that runs one tape `alone` needs no copies of rows in the order of the data.
         """
-        tiles = tile(tape.rows, self.threads, COLUMNS, self.limits)
-        rows = tiles.after if tiles else fuse(tape.rows)
+        tiles = tile(tape.calls, self.threads, COLUMNS, self.limits)
+        calls = tiles.after if tiles else fuse(tape.calls)
         if alone and self.threads == 1:
-            rows, self.moving = without_copies(rows)
-        return plan(rows, COLUMNS, self.limits.smallest_shared), tiles
+            calls, self.moving = without_copies(calls)
+        return plan(calls, COLUMNS, self.limits.smallest_shared), tiles
 
     def _table(self, planned: Sequence[Planned], tiles: Tiles | None) -> table.Table:
         lines = Lines()
@@ -153,7 +153,7 @@ class CompiledReplay(Replay):
             for thread in range(self.threads):
                 begin = len(lines)
                 for step in together:
-                    if mine := share_of(step, thread, self.threads):
+                    if mine := slice_of(step, thread, self.threads):
                         self._line(lines, *mine)
                 if len(lines) > begin:
                     phases[-1].append(begin)
@@ -170,7 +170,7 @@ class CompiledReplay(Replay):
 
     def _tiled(self, tiles: Tiles, thread: int, lines: Lines, moves: list[tuple[int, int, int]]) -> None:
         """Add the first tile, which sets the gradients, then the others, which add to them, then the rows left over."""
-        first, stop = share(tiles.rows, thread, self.threads)
+        first, stop = bounds(tiles.rows, thread, self.threads)
         size = tiles.size
         times, rest = divmod(stop - first, size)
         bodies = [(first, size, False, 1), (first + size, size, True, times - 1), (stop - rest, rest, True, 1)]
@@ -178,8 +178,8 @@ class CompiledReplay(Replay):
             if n == 0 or turns == 0:
                 continue
             begin, moved = len(lines), []
-            for row, steps in tiles.body(thread, start, n, adding):
-                places = self._line(lines, row, first=start)
+            for call, steps in tiles.body(thread, start, n, adding):
+                places = self._line(lines, call, first=start)
                 steps |= {"first": 1} if "first" in places else {}
                 moved += [(len(lines) - 1, places[name], step * n) for name, step in steps.items()]
             if turns > 1:
@@ -190,18 +190,18 @@ class CompiledReplay(Replay):
                     if not back:
                         lines.append([table.REPEAT, len(lines) - begin, turns])
 
-    def _line(self, lines: Lines, row: Row, part: tuple[int, int] | None = None, first: int = 0) -> Mapping[str, int]:
+    def _line(self, lines: Lines, call: Call, part: tuple[int, int] | None = None, first: int = 0) -> Mapping[str, int]:
         """Add a call as a line of the table -> operand -> the word of the line at which it begins."""
-        words, kinds, places = line(row, self.arena.address, COLUMNS, part, first, self._length(row))
-        if row.kernel.columns and len({kind.split("_")[0] for kind in kinds if "_" in kind}) > 1:
-            raise NotRecordableError(f"{row.name} is compiled for arrays of one dtype, not for {', '.join(kinds)}")
+        words, kinds, places = line(call, self.arena.address, COLUMNS, part, first, self._length(call))
+        if call.kernel.columns and len({kind.split("_")[0] for kind in kinds if "_" in kind}) > 1:
+            raise NotRecordableError(f"{call.name} is compiled for arrays of one dtype, not for {', '.join(kinds)}")
         try:
-            loop, key = (LOOPS[row.name], None) if row.name in LOOPS else own_loop(row.kernel)
-            function = table.function_for(loop, row.name, kinds, key)
+            loop, key = (LOOPS[call.name], None) if call.name in LOOPS else own_loop(call.kernel)
+            function = table.function_for(loop, call.name, kinds, key)
         except NumbaError as error:
             told = (text for text in str(error).splitlines() if text and not text.startswith("Failed in nopython"))
-            raise NotRecordableError(f"Numba cannot compile the kernel {row.name}: {next(told, error)}") from error
-        for name, operand in operands(row).items():
+            raise NotRecordableError(f"Numba cannot compile the kernel {call.name}: {next(told, error)}") from error
+        for name, operand in operands(call).items():
             if isinstance(operand, Symbol) and operand.segment in DATA:
                 offset = (operand.offset or 0) * operand.dtype.itemsize
                 moves = any(operand is each for each in self.moving)
@@ -210,14 +210,14 @@ class CompiledReplay(Replay):
         lines.append([function, *words])
         return places
 
-    def _length(self, row: Row) -> int:
+    def _length(self, call: Call) -> int:
         """The number of elements that an elementwise call computes; 0 for any other call.
 
         It goes on to the end of a vector if each operand has room for that. A part of an array has no room: another
         part or another array begins where it ends.
         """
-        if not row.kernel.elementwise:
+        if not call.kernel.elementwise:
             return 0
-        size, unit = row.results[0].size, ALIGNMENT // row.results[0].dtype.itemsize
+        size, unit = call.results[0].size, ALIGNMENT // call.results[0].dtype.itemsize
         padded = -(-size // unit) * unit
-        return padded if all(symbol.room >= padded for symbol in (*symbols(row), *row.results)) else size
+        return padded if all(symbol.room >= padded for symbol in (*symbols(call), *call.results)) else size

@@ -23,15 +23,15 @@ def choose(machine: Machine, tapes: Sequence[Tape], arena: Arena, how: str, limi
     A second tape is for a short batch. `how` is "auto", "graph" or "persistent". ValueError if the named replay cannot
     run these tapes on this GPU.
     """
-    own = [row.name for tape in tapes for row in tape.rows if row.kernel.own]
+    own = [call.name for tape in tapes for call in tape.calls if call.kernel.own]
     if own:
         if how != "auto":
             raise ValueError(
                 f'replay="{how}" needs CUDA kernels, but {own[0]} is a kernel of your own; use replay="auto"'
             )
         return PythonReplay(tapes[0], tapes[1] if len(tapes) > 1 else None, arena, f"{own[0]} is no CUDA kernel")
-    amount = sum(map(work, tapes[0].rows))
-    batch = max(result.shape[0] for row in tapes[0].rows for result in row.results)
+    amount = sum(map(work, tapes[0].calls))
+    batch = max(result.shape[0] for call in tapes[0].calls for result in call.results)
     size = f"a step's work is {amount:,.0f}"
     if how == "graph" or (how == "auto" and amount > limits.persistent):
         why = "as asked" if how == "graph" else f"{size}, more than {limits.persistent:,}"

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ..common.arena import Arena
 from ..common.kernel import Kernel, Kernels
 from ..common.lines import is_array
-from ..common.recording import Row, Tape
+from ..common.recording import Call, Tape
 from ..common.reference import KERNELS
 from ..device import Device, DeviceError, OutOfGPUMemoryError, Replay
 from .limits import CudaLimits
@@ -65,7 +65,7 @@ class Eager:
         arrays = [operand for operand in operands if is_array(operand)]
         shapes = (tuple(sizes[letter] for letter in signature.results[result]) for result in signature.fresh)
         results = tuple(self.machine.cupy.empty(shape, arrays[0].dtype) for shape in shapes)
-        self.machine.run(Row(name, self.kernel, operands, results))
+        self.machine.run(Call(name, self.kernel, operands, results))
         return results[0] if len(results) == 1 else results or None
 
 

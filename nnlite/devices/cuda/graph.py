@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..common.arena import DATA, Arena
-from ..common.recording import Row, Tape
+from ..common.recording import Call, Tape
 from ..numpy.replay import placed
 from .machine import BACK_WITH_BIAS, WARP, WITH_BIAS, Machine
 from .replay import CudaReplay
@@ -20,16 +20,16 @@ class GraphReplay(CudaReplay):
 
     def __init__(self, machine: Machine, tapes: Sequence[Tape], arena: Arena, why: str, steps: int) -> None:
         self.machine, self.arena, self.cupy, self.steps = machine, arena, machine.cupy, steps
-        arena.place("results", *([(row, time) for time, row in enumerate(tape.rows)] for tape in tapes))
+        arena.place("results", *([(call, time) for time, call in enumerate(tape.calls)] for tape in tapes))
         self.tapes = tapes
-        self.rows: list[list[Row]] = []  # the calls of each tape, with arrays in the place of symbols
-        self.forward = [self._forward_pairs(tape.rows) if machine.cublas else {} for tape in tapes]
-        self.backward = [self._backward_pairs(tape.rows) for tape in tapes]
+        self.calls: list[list[Call]] = []  # the calls of each tape, with arrays in the place of symbols
+        self.forward = [self._forward_pairs(tape.calls) if machine.cublas else {} for tape in tapes]
+        self.backward = [self._backward_pairs(tape.calls) for tape in tapes]
         self.history = machine.cupy.zeros((1, len(arena.segments["sums"])), np.float64)
         self.state = machine.cupy.zeros(2, np.int64)  # finite steps, finished epochs
         self.stream = machine.cupy.cuda.Stream(non_blocking=True)
         self.graphs: tuple[Any, Any, Any] | None = None
-        self.plan = f"CUDA graph of {steps} steps of {len(tapes[0])} rows: {why}; products by " + (
+        self.plan = f"CUDA graph of {steps} steps of {len(tapes[0])} calls: {why}; products by " + (
             f"cuBLAS in {machine.precision}" if machine.cublas else "a kernel of our own, since there is no cuBLAS"
         )
 
@@ -58,23 +58,23 @@ class GraphReplay(CudaReplay):
         start, came = first // per_epoch, first + went_well
         history[start : start + ended] = self.arena.device.to_numpy(self.history[:ended])
         if came < last:  # later steps do not count: the position is the end of the first bad step
-            batch, rows = self.rows[0][0].results[0].shape[0], len(self.arena.segments["x"])
+            batch, rows = self.calls[0][0].results[0].shape[0], len(self.arena.segments["x"])
             epochs, steps = divmod(came + 1, per_epoch)
             self.arena.segments["position"][...] = epochs * rows + min(rows, steps * batch)
         return came
 
     def _make(self) -> None:
         """Capture the three graphs. First, a step is made and undone, so that all is compiled, loaded and reserved."""
-        self.rows = [[placed(row, self.arena) for row in tape.rows] for tape in self.tapes]
+        self.calls = [[placed(call, self.arena) for call in tape.calls] for tape in self.tapes]
         kept = {name: array.copy() for name, array in self.arena.segments.items() if name not in DATA}
         self.cupy.cuda.get_current_stream().synchronize()
         with self.stream:
-            for which in range(len(self.rows)):
+            for which in range(len(self.calls)):
                 self._step(which, end_of_epoch=False)  # so that nothing is written to the history
         self.stream.synchronize()
         for name, array in kept.items():
             self.arena.segments[name][...] = array
-        closing = len(self.rows) - 1
+        closing = len(self.calls) - 1
         self.graphs = self._capture(0, self.steps, False), self._capture(0, 1, False), self._capture(closing, 1, True)
 
     def _capture(self, which: int, steps: int, end_of_epoch: bool) -> Any:
@@ -88,33 +88,33 @@ class GraphReplay(CudaReplay):
         return graph
 
     @staticmethod
-    def _forward_pairs(rows: Sequence[Row]) -> dict[int, int]:
+    def _forward_pairs(calls: Sequence[Call]) -> dict[int, int]:
         """Index of a linear call -> index of the activation after it, if that alone reads the linear call's result."""
         pairs = {}
-        for i, (row, after) in enumerate(pairwise(rows)):
-            if row.name == "linear" and after.name in WITH_BIAS:
-                readers = [other for other in rows if any(value is row.results[0] for value in other.operands)]
+        for i, (call, after) in enumerate(pairwise(calls)):
+            if call.name == "linear" and after.name in WITH_BIAS:
+                readers = [other for other in calls if any(value is call.results[0] for value in other.operands)]
                 if readers == [after]:
                     pairs[i] = i + 1
         return pairs
 
     @staticmethod
-    def _backward_pairs(rows: Sequence[Row]) -> dict[int, int]:
+    def _backward_pairs(calls: Sequence[Call]) -> dict[int, int]:
         """Index of an activation's backward -> index of the call that sums its result for the bias's gradient."""
-        makers = {id(row.results[0]): i for i, row in enumerate(rows) if row.name in BACK_WITH_BIAS}
-        of_bias = [(i, row.operands[0]) for i, row in enumerate(rows) if row.name == "linear_backward_bias"]
+        makers = {id(call.results[0]): i for i, call in enumerate(calls) if call.name in BACK_WITH_BIAS}
+        of_bias = [(i, call.operands[0]) for i, call in enumerate(calls) if call.name == "linear_backward_bias"]
         return {makers[id(dy)]: i for i, dy in of_bias if id(dy) in makers}
 
     def _step(self, which: int, end_of_epoch: bool) -> None:
         """Launch all calls of the full or the short tape, with pairs in one kernel, and the end of the step."""
-        rows, forward, backward = self.rows[which], self.forward[which], self.backward[which]
-        for i, row in enumerate(rows):
+        calls, forward, backward = self.calls[which], self.forward[which], self.backward[which]
+        for i, call in enumerate(calls):
             if i in forward:
-                self.machine.product_and_activation(row, rows[forward[i]])
+                self.machine.product_and_activation(call, calls[forward[i]])
             elif i in backward:
-                self.machine.backward_and_bias(row, rows[backward[i]])
+                self.machine.backward_and_bias(call, calls[backward[i]])
             elif i not in forward.values() and i not in backward.values():
-                self.machine.run(row)
+                self.machine.run(call)
         sums, address = self.arena.segments["sums"], self.machine.address
         words = (address(sums), len(sums), address(self.history), address(self.state), int(end_of_epoch))
         self.machine.end_step((1,), (WARP,), words)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.lines import is_array, line, operands
-from ..common.recording import Row
+from ..common.recording import Call
 from ..common.reference import KERNELS
 from . import cublas
 
@@ -65,9 +65,9 @@ def numbered(kinds: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
     return {kind: number for number, kind in enumerate(dict.fromkeys(kinds), 2)}
 
 
-def real_of(row: Row) -> str:
+def real_of(call: Call) -> str:
     """The type in which a call's kernel computes: float if any operand is float32."""
-    found = {value.dtype.str[1:] for value in operands(row).values() if is_array(value)}
+    found = {value.dtype.str[1:] for value in operands(call).values() if is_array(value)}
     return TYPES[next(kind for kind in TYPES if kind in found)]
 
 
@@ -112,26 +112,26 @@ class Machine:
         """The kernel that ends a step of a graph."""
         return self._module("float").get_function("end_step")
 
-    def run(self, row: Row) -> None:
+    def run(self, call: Call) -> None:
         """Run a call, with arrays as operands, on the current stream."""
         if (
             self.cublas
-            and row.kernel.product
-            and not row.kernel.own
-            and row.name in KERNELS
-            and "lr" not in row.kernel.signature.operands
+            and call.kernel.product
+            and not call.kernel.own
+            and call.name in KERNELS
+            and "lr" not in call.kernel.signature.operands
         ):
-            self._product(row)
+            self._product(call)
             return
-        self._launch(row.name, real_of(row), self._blocks(row), line(row, self.address, PARTS).words)
+        self._launch(call.name, real_of(call), self._blocks(call), line(call, self.address, PARTS).words)
 
-    def product_and_activation(self, linear: Row, activation: Row) -> None:
+    def product_and_activation(self, linear: Call, activation: Call) -> None:
         """Run a linear call and the activation that alone reads its result; the activation's kernel adds the bias."""
-        self._product(Row("matmul", linear.kernel, linear.operands, linear.results))
+        self._product(Call("matmul", linear.kernel, linear.operands, linear.results))
         y, x, b = activation.results[0], linear.results[0], operands(linear)["b"]
         self._launch(WITH_BIAS[activation.name], real_of(linear), self._enough(y.size), self._words(y, x, b))
 
-    def backward_and_bias(self, activation: Row, bias: Row) -> None:
+    def backward_and_bias(self, activation: Call, bias: Call) -> None:
         """Run the backward of an activation and compute the bias's gradient in the same pass."""
         dx, db, (dy, y) = activation.results[0], operands(bias)["db"], activation.operands
         blocks = math.ceil(dx.shape[1] / WARP)
@@ -144,23 +144,23 @@ class Machine:
     def _launch(self, name: str, real: str, blocks: int, words: Sequence[int]) -> None:
         self.kernel(name, real)((blocks,), (BLOCK,), (*words, *[0] * (LONGEST - len(words))))
 
-    def _product(self, row: Row) -> None:
+    def _product(self, call: Call) -> None:
         """Make a product by cuBLAS, and then add the bias, if it has one."""
         assert self.cublas is not None
-        named = operands(row)
-        a, b = BY_CUBLAS[row.name]
+        named = operands(call)
+        a, b = BY_CUBLAS[call.name]
         c = next(iter(named.values()))
         self.cublas.product(c, named[a.strip("ᵀ")], named[b.strip("ᵀ")], a.endswith("ᵀ"), b.endswith("ᵀ"))
-        if row.name == "linear":
-            self._launch("add_bias", real_of(row), self._enough(c.size), self._words(c, named["b"]))
+        if call.name == "linear":
+            self._launch("add_bias", real_of(call), self._enough(c.size), self._words(c, named["b"]))
 
-    def _blocks(self, row: Row) -> int:
+    def _blocks(self, call: Call) -> int:
         """The number of blocks with which each thread makes about one number, or each warp one row."""
-        arrays = [value for value in operands(row).values() if is_array(value)]
+        arrays = [value for value in operands(call).values() if is_array(value)]
         c = arrays[0]
-        if row.name in PARTS and c.ndim == 2:
+        if call.name in PARTS and c.ndim == 2:
             return math.ceil(c.shape[0] / TILE) * math.ceil(c.shape[1] / TILE)
-        if row.name in PARTS:  # one column of dy for each lane of a warp
+        if call.name in PARTS:  # one column of dy for each lane of a warp
             return math.ceil(c.size / WARP)
         rows = max(array.shape[0] if array.ndim == 2 else 1 for array in arrays)
         return max(self._enough(max(array.size for array in arrays[:2])), math.ceil(rows * WARP / BLOCK))

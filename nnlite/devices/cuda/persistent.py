@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..common.arena import DATA, Arena
-from ..common.lines import is_array, line, operands, share_of
+from ..common.lines import is_array, line, operands, slice_of
 from ..common.planning import Planned, fuse, meets, plan
-from ..common.recording import Row, Symbol, Tape
+from ..common.recording import Call, Symbol, Tape
 from ..common.reference import KERNELS
 from .limits import CudaLimits
 from .machine import OPTIONS, PARTS, WARP, Machine, numbered, real_of, replays
@@ -40,13 +40,13 @@ class PersistentReplay(CudaReplay):
     ) -> None:
         self.machine, self.arena, self.cupy, self.blocks = machine, arena, machine.cupy, blocks
         plans = [self._planned(tape) for tape in tapes]
-        arena.place("results", *([(step.row, step.phase) for step in steps] for steps in plans))
-        self.numbers = numbered((step.row.name, real_of(step.row)) for steps in plans for step in steps)
+        arena.place("results", *([(planned.call, planned.phase) for planned in calls] for calls in plans))
+        self.numbers = numbered((planned.call.name, real_of(planned.call)) for calls in plans for planned in calls)
         self.kept, self.used = self._kept() if blocks == 1 else ({}, 0)
         self.plans = plans
         self.prepare()
         self.shared_bytes = self.used + sum(table.shape[1] for table in self.tables) * LINE * 8
-        named = [operands(step.row).values() for steps in plans for step in steps]
+        named = [operands(planned.call).values() for calls in plans for planned in calls]
         largest = max(
             value.size for values in named for value in values if is_array(value) and value.segment not in DATA
         )
@@ -84,7 +84,7 @@ class PersistentReplay(CudaReplay):
 
     def _make(self) -> None:
         """Make the table of the full tape and the table of the short tape, which has no lines if there is none."""
-        tables = [self._table(steps) for steps in self.plans]
+        tables = [self._table(calls) for calls in self.plans]
         tables += [tables[0][:, :0]] * (2 - len(tables))
         self.tables = [self.cupy.asarray(table) for table in tables]
 
@@ -95,13 +95,13 @@ class PersistentReplay(CudaReplay):
         kernel.max_dynamic_shared_size_bytes = self.shared_bytes
         return kernel
 
-    # ---- from rows to tables -----------------------------------------------------------------------------------------
+    # ---- from calls to tables ----------------------------------------------------------------------------------------
 
     def _planned(self, tape: Tape) -> list[Planned]:
-        rows = fuse(tape.rows)
+        calls = fuse(tape.calls)
         if self.blocks > 1:
-            return plan(rows, SPLIT)
-        return [Planned(row, "", time) for time, row in enumerate(rows)]
+            return plan(calls, SPLIT)
+        return [Planned(call, "", time) for time, call in enumerate(calls)]
 
     def _kept(self) -> tuple[dict[str, _Placed], int]:
         """Offsets in shared memory for all segments of the arena except the data, and the end of the last one."""
@@ -112,44 +112,44 @@ class PersistentReplay(CudaReplay):
                 offset += -(-placed[name].bytes // 16) * 16
         return placed, offset
 
-    def _table(self, steps: Sequence[Planned]) -> np.ndarray:
+    def _table(self, calls: Sequence[Planned]) -> np.ndarray:
         """The lines of all blocks, as an array (blocks, lines, LINE)."""
-        tables = [self._lines(steps, block) for block in range(self.blocks)]
+        tables = [self._lines(calls, block) for block in range(self.blocks)]
         longest = max(map(len, tables))
         pause = [SYNC, *[0] * (LINE - 1)]
         return np.array([[*lines, *[pause] * (longest - len(lines))] for lines in tables], np.int64)
 
-    def _lines(self, steps: Sequence[Planned], block: int) -> list[list[int]]:
+    def _lines(self, calls: Sequence[Planned], block: int) -> list[list[int]]:
         """The lines of this block, with a SYNC before every call that must wait for an earlier one of this block."""
         lines: list[list[int]] = []
-        open_rows: list[Row] = []  # the calls since the last barrier
-        phase = steps[0].phase
-        for step in steps:
-            if self.blocks > 1 and step.phase != phase:
+        open_calls: list[Call] = []  # the calls since the last barrier
+        phase = calls[0].phase
+        for planned in calls:
+            if self.blocks > 1 and planned.phase != phase:
                 lines.append([BARRIER])
-                phase, open_rows = step.phase, []
-            mine = share_of(step, block, self.blocks)
+                phase, open_calls = planned.phase, []
+            mine = slice_of(planned, block, self.blocks)
             if mine is None:
                 continue
-            if any(meets(step.row, other) for other in open_rows):
+            if any(meets(planned.call, other) for other in open_calls):
                 lines.append([SYNC])
-                open_rows = []
-            if step.row.kernel.sums:  # these contain a __syncthreads: after it, all earlier calls are done
-                open_rows = []
-            open_rows.append(step.row)
-            lines.append(self._line(mine.row, mine.part, mine.first))
+                open_calls = []
+            if planned.call.kernel.sums:  # these contain a __syncthreads: after it, all earlier calls are done
+                open_calls = []
+            open_calls.append(planned.call)
+            lines.append(self._line(mine.call, mine.part, mine.first))
         lines.append([BARRIER])
         return [[*words, *[0] * (LINE - len(words))] for words in lines]
 
-    def _line(self, row: Row, part: tuple[int, int] | None, first: int) -> list[int]:
+    def _line(self, call: Call, part: tuple[int, int] | None, first: int) -> list[int]:
         """A call as a line. Operands in shared memory are offsets; the bits of the last word mark them."""
-        words, _, places = line(row, self.arena.address, PARTS, part, first)
+        words, _, places = line(call, self.arena.address, PARTS, part, first)
         marked = 0
-        named = operands(row)
+        named = operands(call)
         for name, place in places.items():
             operand = named.get(name)
             if isinstance(operand, Symbol) and operand.segment in self.kept:
                 words[place - 1] = self.kept[operand.segment].offset + (operand.offset or 0) * operand.dtype.itemsize
                 marked |= 1 << place
-        filled = [self.numbers[row.name, real_of(row)], *words]
+        filled = [self.numbers[call.name, real_of(call)], *words]
         return [*filled, *[0] * (LINE - 1 - len(filled)), marked]

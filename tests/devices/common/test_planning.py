@@ -1,4 +1,4 @@
-"""Planning: fused rows and shared-out rows give what the rows gave, on any number of threads."""
+"""Planning: fused calls and shared-out calls give what the calls gave, on any number of threads."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ import traceback
 
 import numpy as np
 import pytest
-from helpers import on_threads, side_by_side
+from helpers import on_threads, side_by_side, steps_of
 
 import nnlite as nl
 from nnlite.devices.common import threads as threads_of_a_call
@@ -53,8 +53,8 @@ def test_threads_change_nothing_but_the_order_of_sums(threads, optimizer, data):
 
 def test_a_part_is_not_in_the_phase_of_the_whole(data):
     """Threads would go on with other numbers than they had."""
-    planned = plan(train(data, 1, optimizer=decaying)[2].tape.rows, compiled_replay.COLUMNS)
-    phases = {p.row.name: p.phase for p in planned}
+    planned = plan(train(data, 1, optimizer=decaying)[2].tape.calls, compiled_replay.COLUMNS)
+    phases = {p.call.name: p.phase for p in planned}
     assert phases["add_decay"] < phases["sgd_step"]
 
 
@@ -65,20 +65,20 @@ def test_more_threads_than_rows(batch_size, data):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_fused_rows_equal_the_rows_they_are_made_of(threads, data, monkeypatch):
+def test_fused_calls_equal_the_calls_they_are_made_of(threads, data, monkeypatch):
     fused, _, _ = train(data, threads)
     monkeypatch.setattr(compiled_replay, "fuse", list)
     np.testing.assert_allclose(train(data, threads)[0], fused, rtol=1e-11, atol=1e-14)
 
 
 def test_what_is_fused(data):
-    rows = train(data, 1)[2].tape.rows
-    names = [row.name for row in fuse(rows)]
+    calls = train(data, 1)[2].tape.calls
+    names = [call.name for call in fuse(calls)]
     assert names.count("linear_backward_weights_sgd") == names.count("linear_backward_bias_sgd") == 3
     assert "sgd_step" not in names and "linear_backward_weights" not in names
     for options in ({"optimizer": nl.Adam}, {"weight_decay": 0.1}, {"momentum": 0.9}):
-        rows = train(data, 1, **options)[2].tape.rows
-        assert fuse(rows) == rows
+        calls = train(data, 1, **options)[2].tape.calls
+        assert fuse(calls) == calls
 
 
 @pytest.mark.parametrize("optimizer", [nl.SGD, nl.Adam, lambda lr: nl.SGD(lr, momentum=0.9, weight_decay=0.01)])
@@ -89,7 +89,7 @@ def test_tiles_equal_the_whole_batch(batch_size, threads, optimizer, data):
     whole, history, _ = train(data, 1, optimizer=optimizer, batch_size=batch_size)
     small = {"device": on_threads(smallest_tile=16, tile_bytes=16_000)}
     cut, found, trainer = train(data, threads, optimizer=optimizer, batch_size=batch_size, **small)
-    tiles = tile(trainer.tape.rows, threads, compiled_replay.COLUMNS, small["device"].limits)
+    tiles = tile(trainer.tape.calls, threads, compiled_replay.COLUMNS, small["device"].limits)
     assert tiles is not None and tiles.size < batch_size // threads
     np.testing.assert_allclose(cut, whole, rtol=1e-10, atol=1e-13)
     for name, values in history.items():
@@ -126,24 +126,24 @@ def test_tiles_draw_the_same_dropout(threads, data):
 
 
 def test_no_tiles_for_small_batches_large_weights_or_rows_that_meet(data):
-    rows = train(data, 1)[2].tape.rows
-    assert tile(rows, 1, compiled_replay.COLUMNS, TileLimits()) is None
+    calls = train(data, 1)[2].tape.calls
+    assert tile(calls, 1, compiled_replay.COLUMNS, TileLimits()) is None
     x, y = np.zeros((4000, 700)), np.zeros(4000, int)
     net = nl.mlp([700, 500, 7], output="softmax", device="numba", dtype="float64")
-    steps = nl.steps.Steps((trainer := nl.Trainer(net, "cce"))._step(), *trainer._data(x, y), 4000, 1)
+    steps = steps_of(nl.Trainer(net, "cce"), x, y, 4000)
     assert net.gradients.nbytes > TileLimits.most_gradients
-    assert tile(steps.program.tape.rows, 1, compiled_replay.COLUMNS, TileLimits()) is None
+    assert tile(steps.program.tape.calls, 1, compiled_replay.COLUMNS, TileLimits()) is None
 
 
 def test_phases_keep_what_depends_on_each_other_apart(data):
-    rows = fuse(train(data, 1)[2].tape.rows)
-    planned = plan(rows, compiled_replay.COLUMNS)
-    phase = {id(p.row): p.phase for p in planned}
-    for row in rows:
-        if row.name in ("take_rows", "linear", "tanh", "tanh_backward", "linear_backward"):
-            assert phase[id(row)] == 0, "a row of the batch goes through the net on its thread alone"
-        if row.name.endswith("_sgd") or row.name in ("advance", "add_losses"):
-            assert phase[id(row)] >= 1, "weights are moved, and rows are counted, when nobody reads them any more"
+    calls = fuse(train(data, 1)[2].tape.calls)
+    planned = plan(calls, compiled_replay.COLUMNS)
+    phase = {id(p.call): p.phase for p in planned}
+    for call in calls:
+        if call.name in ("take_rows", "linear", "tanh", "tanh_backward", "linear_backward"):
+            assert phase[id(call)] == 0, "a row of the batch goes through the net on its thread alone"
+        if call.name.endswith("_sgd") or call.name in ("advance", "add_losses"):
+            assert phase[id(call)] >= 1, "weights are moved, and rows are counted, when nobody reads them any more"
     assert sorted(p.phase for p in planned) == [p.phase for p in planned]
 
 
@@ -152,7 +152,7 @@ def test_small_nets_stay_on_one_thread(rng):
     net = nl.mlp([2, 3, 1], device="numba", threads=2)
     net.threads = 2
     trainer = nl.Trainer(net)
-    replay = nl.steps.Steps(trainer._step(), *trainer._data(x, y), 4, 1).program.replay
+    replay = steps_of(trainer, x, y, 4).program.replay
     assert replay.threads == 1
 
 
@@ -364,8 +364,8 @@ import resource, numpy as np, nnlite as nl
 net = nl.mlp([784, 512, 512, 10], device="numba", threads=1)
 net.threads = 2
 trainer = nl.Trainer(net)
-data = trainer._data(np.ones((256, 784)), np.ones((256, 10)))
-steps = nl.steps.Steps(trainer._step(), *data, 256, 1)
+data = trainer.checked(np.ones((256, 784)), np.ones((256, 10)))
+steps = nl.steps.Steps(trainer.new_step(), *data, 256, 1)
 assert steps.program.replay.threads == 2
 steps.start(1, None)
 there = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
@@ -404,7 +404,7 @@ def test_an_interrupt_leaves_whole_steps_and_no_thread_at_work(where, data, monk
     parameters = []
     for interrupt in (False, True):
         _, _, trainer = train(data, 3)
-        steps = nl.steps.Steps(trainer._step(), *trainer._data(*data), 100, 1)
+        steps = steps_of(trainer, *data, 100)
         steps.start(1, None)
         before = trainer.network.parameters.copy()
         wait_until_all_rest()
@@ -438,7 +438,7 @@ def test_an_interrupt_leaves_whole_steps_and_no_thread_at_work(where, data, monk
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timer that interrupts")
 def test_many_interrupts_at_once_leave_no_thread_at_work(data, monkeypatch):
     _, _, trainer = train(data, 3)
-    steps = nl.steps.Steps(trainer._step(), *trainer._data(*data), 100, 1)
+    steps = steps_of(trainer, *data, 100)
     run, at_work, waited_for = compiled_replay.table.replay, set(), set()
 
     def late(*arguments):

@@ -167,12 +167,12 @@ def test_results_share_space_but_never_at_the_same_time(rng):
             read = known[int(choice.integers(0, len(known)))]
             known.append(recorder.tanh(read) if choice.random() < 0.5 else recorder.tanh_backward(read, known[-1]))
         arena = Arena(device, np.float32, {"x": np.zeros((9, 5), np.float32)})
-        arena.place("results", [(row, time) for time, row in enumerate(recorder.tape.rows)])
-        rows = recorder.tape.rows
-        last = {id(s): i for i, row in enumerate(rows) for s in (*row.operands, *row.results)}
-        for i, row in enumerate(rows):
-            (mine,) = row.results
-            for other in (r for earlier in rows[:i] for r in earlier.results if last[id(r)] >= i):
+        arena.place("results", [(call, time) for time, call in enumerate(recorder.tape.calls)])
+        calls = recorder.tape.calls
+        last = {id(s): i for i, call in enumerate(calls) for s in (*call.operands, *call.results)}
+        for i, call in enumerate(calls):
+            (mine,) = call.results
+            for other in (r for earlier in calls[:i] for r in earlier.results if last[id(r)] >= i):
                 assert mine.offset + mine.size <= other.offset or other.offset + other.size <= mine.offset
         assert arena.bytes < 30 * 9 * 5 * 4
 
@@ -305,8 +305,8 @@ def test_a_users_own_kernels_are_recorded(dtype, threads, device, data):
         trainer = nl.Trainer(net, "mse", ClippedSGD(lr=0.5), replay=replay)
         trainer.fit(*data, epochs=3, batch_size=5, progress=False)
         runs.append(net.backend.to_numpy(net.parameters))
-    rows = [row.name for row in trainer.tape.rows]
-    assert {"swish", "swish_backward", "clip", "sgd_step"} <= set(rows)
+    names = [call.name for call in trainer.tape.calls]
+    assert {"swish", "swish_backward", "clip", "sgd_step"} <= set(names)
     np.testing.assert_allclose(runs[1], runs[0], rtol=1e-5 if dtype == "float32" else 1e-12, atol=1e-7)
 
 
@@ -362,7 +362,7 @@ def test_a_users_own_names_mean_nothing(threads, device, data):
         trainer = nl.Trainer(net, "mse", nl.SGD(lr=0.01), replay=replay)
         trainer.fit(*data, epochs=3, batch_size=10, progress=False)
         runs.append(net.backend.to_numpy(net.parameters))
-    assert {"own_dropout", "weigh"} <= {row.name for row in trainer.tape.rows}
+    assert {"own_dropout", "weigh"} <= {call.name for call in trainer.tape.calls}
     np.testing.assert_allclose(runs[1], runs[0], rtol=1e-12)
 
 
@@ -414,7 +414,7 @@ def test_dropout_is_recorded_with_its_state(dtype, optimizer, device, data):
         trainer.fit(*data, epochs=4, batch_size=5, progress=False)
         runs.append(net.backend.to_numpy(net.parameters))
         states.append([int(net.layers[i].draws[0]) for i in (2, 4)])
-    assert [row.name for row in trainer.tape.rows].count("dropout") == 2
+    assert [call.name for call in trainer.tape.calls].count("dropout") == 2
     assert states == [[20, 20]] * 3  # one draw a step
     tolerance = 1e-5 if dtype == "float32" else 1e-11
     np.testing.assert_allclose(runs[1], runs[0], rtol=tolerance, atol=tolerance)

@@ -82,7 +82,7 @@ class Guards:
 
     def place(self, arena, segment, *tapes):
         """As Arena.place, but nothing is used twice."""
-        results = {id(r): r for rows in tapes for row, _ in rows for r in row.results if r.segment == segment}
+        results = {id(r): r for calls in tapes for call, _ in calls for r in call.results if r.segment == segment}
         unit = ALIGNMENT // np.dtype(arena.dtype).itemsize if self.padded else 1
         apart = max((-(-r.size // unit) * unit for r in results.values()), default=0)
         for result in results.values():

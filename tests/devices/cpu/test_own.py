@@ -17,7 +17,7 @@ import nnlite as nl
 from nnlite.devices.common.arena import Arena
 from nnlite.devices.common.kernel import kernel
 from nnlite.devices.common.lines import line
-from nnlite.devices.common.recording import NotRecordableError, Recorder, Row, Symbol
+from nnlite.devices.common.recording import Call, NotRecordableError, Recorder, Symbol
 from nnlite.devices.cpu import table
 from nnlite.devices.cpu.own import own_loop
 
@@ -86,9 +86,9 @@ def test_a_whole_number_stays_one(scale):
     ],
 )
 def test_what_is_no_such_number_is_refused(scale, why):
-    row = Row("scaled", scaled, (np.zeros((2, 2)), scale), (np.zeros((2, 2)),))
+    call = Call("scaled", scaled, (np.zeros((2, 2)), scale), (np.zeros((2, 2)),))
     with pytest.raises(NotRecordableError, match=f"scaled: scale is .*{why}"):
-        line(row, lambda array: 0, {})
+        line(call, lambda array: 0, {})
 
 
 def test_kernels_of_nnlite_take_whole_numbers_as_numbers():
@@ -96,10 +96,10 @@ def test_kernels_of_nnlite_take_whole_numbers_as_numbers():
     mse, dropout = (nl.get_device("numpy").ops.mse, nl.get_device("numpy").ops.dropout)
     two = np.zeros((2, 2))
     for scale in (1, np.float32(1), np.array(1), 1.0):
-        found = line(Row("mse", mse, (two, two, scale), (np.zeros(2), two)), lambda array: 0, {})
+        found = line(Call("mse", mse, (two, two, scale), (np.zeros(2), two)), lambda array: 0, {})
         assert found.kinds[-1] == "number" and found.words[-1] == np.float64(1).view(np.int64)
     for key in (12, np.uint32(12)):
-        found = line(Row("dropout", dropout, (two, np.zeros(1, int), key, 1), (two, two)), lambda array: 0, {})
+        found = line(Call("dropout", dropout, (two, np.zeros(1, int), key, 1), (two, two)), lambda array: 0, {})
         assert found.kinds[-3:] == ("size", "number", "size") and found.words[-3] == 12
 
 

@@ -18,7 +18,7 @@ import pytest
 
 import nnlite as nl
 from nnlite.devices.common.lines import line
-from nnlite.devices.common.recording import Row, Symbol
+from nnlite.devices.common.recording import Call, Symbol
 from nnlite.devices.common.reference import KERNELS
 from nnlite.devices.cuda import choice, cublas, machine, persistent
 from nnlite.devices.cuda.device import CupyDevice
@@ -122,14 +122,14 @@ def constants(file):
 
 
 def row_of(kernel):
-    """A row of this kernel: every size is 2 but those that are written as numbers."""
+    """A call of this kernel: every size is 2 but those that are written as numbers."""
 
     def array(name, letters):
         return Symbol(name, tuple(int(a) if a.isdigit() else 2 for a in letters), np.float32, "results", 0)
 
     signature = kernel.signature
     operands = (array(name, a) if a is not None else 2 for name, a in signature.operands.items())
-    return Row(kernel.name, kernel, tuple(operands), tuple(array(n, signature.results[n]) for n in signature.fresh))
+    return Call(kernel.name, kernel, tuple(operands), tuple(array(n, signature.results[n]) for n in signature.fresh))
 
 
 def test_no_kernel_needs_more_words_than_a_launch_or_a_line_of_a_table_has():

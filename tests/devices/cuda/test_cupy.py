@@ -33,14 +33,14 @@ def test_the_plan_says_what_was_chosen_and_why(stand_in):
     assert trainer.plan().startswith("persistent kernel: one block of 128 threads, the net in its shared memory (")
     trainer = trainer_for(CupyDevice(limits=CudaLimits(persistent=10, steps=4)))
     trainer.fit(x, y, progress=False)
-    assert trainer.plan().startswith("CUDA graph of 4 steps of 15 rows: a step's work is 1,")
+    assert trainer.plan().startswith("CUDA graph of 4 steps of 15 calls: a step's work is 1,")
     assert "more than 10; products by a kernel of our own, since there is no cuBLAS" in trainer.plan()
     trainer.replay = "eager"
     trainer.fit(x, y, progress=False)
     assert trainer.plan() == "every step made in Python"
 
 
-@pytest.mark.parametrize(("device", "plan"), [("numpy", "every row of the tape called"), ("numba", "compiled loop on")])
+@pytest.mark.parametrize(("device", "plan"), [("numpy", "every call of the tape made"), ("numba", "compiled loop on")])
 def test_the_plan_of_a_cpu(device, plan):
     trainer = trainer_for(device)
     trainer.fit(*problem(), progress=False)
@@ -91,7 +91,7 @@ def test_a_kernel_of_ones_own_is_called_from_python(stand_in):
         trainer = nl.Trainer(nl.Sequential(nl.Dense(6, 3), Twice(), nl.Softmax(), device=device), "cce")
         losses.append(trainer.fit(x, y, epochs=3, progress=False)["loss"])
     np.testing.assert_allclose(*losses, rtol=1e-6)
-    assert trainer.plan() == "every row of the tape called from Python: twice is no CUDA kernel"
+    assert trainer.plan() == "every call of the tape made from Python: twice is no CUDA kernel"
 
 
 @pytest.mark.parametrize("replay", ["persistent", "graph"])
@@ -127,8 +127,8 @@ def test_arrays_that_are_there_are_used_in_place(stand_in):
     x, y = problem()
     trainer = trainer_for(stand_in)
     there = cupy.asarray(x)
-    assert trainer._data(there, y)[0] is there
-    assert trainer._data(OnCuda(x), y)[0].data.ptr == x.ctypes.data
+    assert trainer.checked(there, y)[0] is there
+    assert trainer.checked(OnCuda(x), y)[0].data.ptr == x.ctypes.data
     net = trainer.network
     assert isinstance(net.predict(x), np.ndarray)
     assert isinstance(net.predict(there), cupy.ndarray)
