@@ -8,7 +8,7 @@ import threading
 from _thread import start_new_thread
 from collections.abc import Callable
 from functools import partial
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 waiting: list[SimpleQueue] = []  # for each thread that waits, the queue through which its next job comes
 if hasattr(os, "register_at_fork"):
@@ -26,6 +26,7 @@ def together(share: Callable[[int], None], threads: int) -> list[BaseException]:
     errors: list[BaseException] = []
     begun: list[int] = []  # threads that have called `share`; while they work, they are not `idle`
     idle, ended = [True] * threads, [threading.Lock() for _ in range(threads)]
+    asked: list[SimpleQueue] = []  # the queues of the threads that have been given a share
 
     def help(thread: int, jobs: SimpleQueue) -> None:
         try:
@@ -47,13 +48,15 @@ def together(share: Callable[[int], None], threads: int) -> list[BaseException]:
         with contextlib.suppress(RuntimeError, MemoryError):
             for thread in range(1, threads):
                 ended[thread].acquire()
-                hand_over(partial(help, thread))
+                asked.append(hand_over(partial(help, thread)))
         share(0)
     finally:
         while True:
             try:
                 with entering:
                     over = True
+                while asked:
+                    take_back(asked.pop())
                 for thread in begun:
                     while not idle[thread]:
                         ended[thread].acquire(timeout=0.1)
@@ -65,18 +68,27 @@ def together(share: Callable[[int], None], threads: int) -> list[BaseException]:
     return errors
 
 
-def hand_over(job: Callable[[SimpleQueue], None]) -> None:
-    """Have a waiting thread do the job, or a new one. RuntimeError if the system has no thread left.
+def hand_over(job: Callable[[SimpleQueue], None]) -> SimpleQueue:
+    """Have a waiting thread do the job, or a new one, and return its queue. RuntimeError if no thread can be had.
 
     The job gets the thread's queue, and adds it to `waiting` when it is done.
     """
     try:
-        waiting.pop().put(job)
+        jobs = waiting.pop()
+        jobs.put(job)
     except IndexError:
-        jobs: SimpleQueue = SimpleQueue()
+        jobs = SimpleQueue()
         jobs.put(job)
         # threading.Thread.start() waits until the thread has begun: forever, if there is no memory left for it.
         start_new_thread(work, (jobs,))
+    return jobs
+
+
+def take_back(jobs: SimpleQueue) -> None:
+    """If a thread has not taken its job yet, it goes on waiting, or else the next call would start one more."""
+    with contextlib.suppress(Empty):
+        jobs.get_nowait()
+        waiting.append(jobs)
 
 
 def work(jobs: SimpleQueue) -> None:

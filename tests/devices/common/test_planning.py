@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
 
 import numpy as np
 import pytest
@@ -286,35 +285,36 @@ def test_divergence_is_seen_at_its_step_whoever_is_late(threads, row, batch, dat
 
 
 @pytest.fixture
-def none_waiting(data, monkeypatch):
-    """No thread waits from an earlier call, so that calls start their own."""
-    train(data, 3)  # compiles
-    wait_until_all_rest()
+def started(data, monkeypatch):
+    """The threads that calls start from now on; none waits from an earlier call."""
+    threads, start = [], threads_of_a_call.start_new_thread
     monkeypatch.setattr(threads_of_a_call, "waiting", [])
+    monkeypatch.setattr(threads_of_a_call, "start_new_thread", lambda *given: threads.append(start(*given)))
+    train(data, 3)  # compiles
+    forget(threads)
+    return threads
 
 
-def wait_until_all_rest():
-    """A thread that has come too late for a call may take a moment to end its job."""
-    for _ in range(1000):
-        if not [frame for frame in sys._current_frames().values() if at_work(frame)]:
-            return
+def forget(started):
+    """Wait until all threads wait, and let calls start others."""
+    wait_for_rest(started)
+    threads_of_a_call.waiting.clear()
+    started.clear()
+
+
+def wait_for_rest(started):
+    """Wait until all threads wait: one that has come too late for a call may take a moment to end its job."""
+    end = time.monotonic() + 10
+    while len(threads_of_a_call.waiting) < len(started) and time.monotonic() < end:
         time.sleep(0.01)
-    raise AssertionError("a thread is still at work")
+    assert len(threads_of_a_call.waiting) == len(started)
 
 
-def at_work(frame):
-    """Whether a thread of ours, seen from its innermost frame, has a job."""
-    calls = [found.f_code for found, _ in traceback.walk_stack(frame)]
-    return threads_of_a_call.work.__code__ in calls[1:]
-
-
-def test_threads_are_kept_and_asleep_between_calls(data, monkeypatch, none_waiting):
-    started, start = [], threads_of_a_call.start_new_thread
-    monkeypatch.setattr(threads_of_a_call, "start_new_thread", lambda *a: started.append(1) or start(*a))
+def test_threads_are_kept_and_asleep_between_calls(data, started):
     for _ in range(3):
         train(data, 3)
-        wait_until_all_rest()
-    assert len(started) <= 2 and threads_of_a_call.waiting
+        wait_for_rest(started)
+    assert len(started) == 2
     clock, before = time.process_time(), time.perf_counter()
     time.sleep(0.1)
     assert time.process_time() - clock < (time.perf_counter() - before) / 2
@@ -331,27 +331,25 @@ def test_a_forked_child_does_not_count_on_its_parents_threads(data):
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def test_threads_that_cannot_be_had_are_done_without(data, monkeypatch, none_waiting):
+def test_threads_that_cannot_be_had_are_done_without(data, monkeypatch, started):
     together, _, _ = train(data, 3)
-    wait_until_all_rest()
-    threads_of_a_call.waiting.clear()
-    start, started = threads_of_a_call.start_new_thread, []
+    forget(started)
+    start = threads_of_a_call.start_new_thread
 
     def one_only(*arguments):
         if started:
             raise RuntimeError("can't start new thread")
-        started.append(start(*arguments))
+        start(*arguments)
 
     monkeypatch.setattr(threads_of_a_call, "start_new_thread", one_only)
     np.testing.assert_array_equal(train(data, 3)[0], together)
     assert len(started) == 1
 
 
-def test_nobody_waits_for_a_thread_that_never_begins(data, monkeypatch, none_waiting):
+def test_nobody_waits_for_a_thread_that_never_begins(data, monkeypatch, started):
     """One that was started, but found no memory for its first call."""
     together, _, _ = train(data, 3)
-    wait_until_all_rest()
-    threads_of_a_call.waiting.clear()
+    forget(started)
     monkeypatch.setattr(threads_of_a_call, "start_new_thread", lambda *arguments: 0)
     np.testing.assert_array_equal(train(data, 3)[0], together)
 
@@ -400,15 +398,14 @@ def test_an_error_of_a_thread_is_raised_but_where_it_only_had_no_memory_for_its_
 
 
 @pytest.mark.parametrize("where", ["while threads start", "before the first begins"])
-def test_an_interrupt_leaves_whole_steps_and_no_thread_at_work(where, data, monkeypatch, none_waiting):
+def test_an_interrupt_leaves_whole_steps_and_no_thread_at_work(where, data, monkeypatch, started):
     parameters = []
     for interrupt in (False, True):
         _, _, trainer = train(data, 3)
         steps = steps_of(trainer, *data, 100)
         steps.start(1, None)
         before = trainer.network.parameters.copy()
-        wait_until_all_rest()
-        threads_of_a_call.waiting.clear()
+        forget(started)
         run, start = compiled_replay.table.replay, threads_of_a_call.start_new_thread
 
         def replay(*arguments, run=run):
@@ -428,7 +425,7 @@ def test_an_interrupt_leaves_whole_steps_and_no_thread_at_work(where, data, monk
         with pytest.raises(KeyboardInterrupt) if interrupt else contextlib.nullcontext():
             steps.program.replay.run(0, 3, steps.per_epoch, steps.history)
         parameters.append(trainer.network.parameters.copy())
-        wait_until_all_rest()
+        wait_for_rest(started)
         np.testing.assert_array_equal(trainer.network.parameters, parameters[-1])  # nobody has moved them since
     whole, found = parameters
     # Threads that began made all steps; where none had begun, there is none.

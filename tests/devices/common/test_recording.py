@@ -228,7 +228,7 @@ def test_what_is_not_made_of_kernels_trains_eagerly_and_is_named(layer, optimize
 def test_an_interrupted_training_keeps_whole_steps_and_finished_epochs(data, monkeypatch, device):
     net = nl.mlp([3, 6, 2], device=device, dtype="float64")
     trainer = nl.Trainer(net, "mse", nl.SGD(lr=0.1))
-    run, calls = nl.steps.Steps.calls, []
+    run, calls = nl.steps.Steps.runs, []
 
     def interrupted(steps, epochs):
         for call in run(steps, epochs):
@@ -237,13 +237,13 @@ def test_an_interrupted_training_keeps_whole_steps_and_finished_epochs(data, mon
                 raise KeyboardInterrupt
             yield call
 
-    monkeypatch.setattr(nl.steps.Steps, "calls", interrupted)
+    monkeypatch.setattr(nl.steps.Steps, "runs", interrupted)
     with pytest.raises(KeyboardInterrupt):
         trainer.fit(*data, epochs=10_000, batch_size=5, progress=False)
     done = calls[-1][1]  # steps
     assert len(trainer.history["loss"]) == done // 5
     again = nl.Trainer(nl.mlp([3, 6, 2], device=device, dtype="float64"), "mse", nl.SGD(lr=0.1))
-    monkeypatch.setattr(nl.steps.Steps, "calls", run)
+    monkeypatch.setattr(nl.steps.Steps, "runs", run)
     history = again.fit(*data, epochs=done // 5, batch_size=5, progress=False)
     np.testing.assert_allclose(history["loss"], trainer.history["loss"], rtol=1e-12)
 
