@@ -149,7 +149,7 @@ def of_threads(repeats: int, seconds: float) -> Part:
     return strong.text(rows, rates), rows
 
 
-def of_data(sizes: Sequence[float], folder: Path | None) -> Part:
+def of_data(sizes: Sequence[float], folder: Path | None, repeats: int) -> Part:
     """Write a file of each size, train on it, and delete it."""
     from nnlite.chunks import available_memory
 
@@ -161,9 +161,9 @@ def of_data(sizes: Sequence[float], folder: Path | None) -> Part:
             count = child("scaling.py", "write", path=path, gigabytes=size)
             plain[size] = child("scaling.py", "plain", path=path)
             for way in large.ways(size, available_memory() or 0):
-                found = child("scaling.py", "train", path=path, rows=count, way=way)
+                found = child("scaling.py", "train", path=path, rows=count, way=way, repeats=repeats)
                 rows.append(large.line(size, way, found, plain[size]))
-    return large.text(rows, plain), rows
+    return large.text(rows, plain, repeats), rows
 
 
 JOBS = {
@@ -199,7 +199,7 @@ def main() -> None:
     if "threads" in arguments.only:
         parts.append(of_threads(repeats, seconds))
     if "data" in arguments.only:
-        parts.append(of_data([0.05] if arguments.quick else arguments.gigabytes, arguments.folder))
+        parts.append(of_data([0.05] if arguments.quick else arguments.gigabytes, arguments.folder, repeats))
     head = ["# How training scales", "\n".join(f"- {name}: {value}" for name, value in facts(PEERS).items())]
     text = "\n\n".join([*head, *(section for sections, _ in parts for section in sections)])
     print(text)
