@@ -131,8 +131,8 @@ def text(rows: list[dict[str, Any]], plain: dict[float, dict[str, float]], repea
         "disk and then from the system's cache in memory, and copies memory (bytes copied):",
         table(names, cells),
         f"One epoch of `fit`, the fastest of {repeats}, of a {'-'.join(map(str, SIZES))} net on it, batches of "
-        f"{BATCH}, shuffled, with all that `fit` does before and after its steps, such as the check that all numbers are "
-        "finite. What it is given: "
+        f"{BATCH}, shuffled, with all that `fit` does before and after its steps, such as the check that all numbers "
+        "are finite. What it is given: "
         + "; ".join(f"{way}: {what}" for way, what in WAYS.items() if any(row["how"] == way for row in rows))
         + ".",
         table(HEAD, shown),

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import statistics
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -188,6 +190,7 @@ def main() -> None:
     parser.add_argument("--stem", default="scaling", help="name of these files without the ending")
     parser.add_argument("--quick", action="store_true", help="once, shortly, and without the largest")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that large files are deleted
     out: Path | None = arguments.out
     repeats, seconds = (1, 0.03) if arguments.quick else (arguments.repeats, arguments.seconds)
     if out:
