@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from .cores import usable
 from .devices import Device, Kernel, get_device, kernel_of
 
 T = TypeVar("T")
@@ -69,58 +70,19 @@ def number(
     return value
 
 
-def usable_cpus() -> int:
-    """The number of CPUs that this process may use.
-
-    It is the smallest of three numbers: the CPUs to which the process is bound, the CPU time that its container allows,
-    and NUMBA_NUM_THREADS, which joblib sets in each worker to divide the CPUs among its workers.
-    """
-    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    asked = os.environ.get("NUMBA_NUM_THREADS", "").strip()
-    most = int(asked) if asked.isdecimal() else bound
-    return max(1, math.ceil(min(bound, most, cpu_quota())))
-
-
-def cpu_quota(root: str = "/") -> float:
-    """The CPU time that the Linux control groups of this process allow, as a number of CPUs; infinity if no limit."""
-    least = math.inf
-    for line in _lines(f"{root}/proc/self/cgroup"):
-        _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        base = f"{root}/sys/fs/cgroup/{controllers}"  # control groups of version 1; without a name, of version 2
-        parts = [part for part in path.split("/") if part]
-        for folder in ("/".join([base, *parts[:depth]]) for depth in range(len(parts) + 1)):
-            if controllers:
-                words = [*_lines(f"{folder}/cpu.cfs_quota_us"), *_lines(f"{folder}/cpu.cfs_period_us")]
-            else:
-                words = " ".join(_lines(f"{folder}/cpu.max")).split()
-            if len(words) == 2 and words[0].isdecimal() and words[1].isdecimal() and int(words[1]) > 0:
-                least = min(least, int(words[0]) / int(words[1]))
-    return least
-
-
-def _lines(path: str) -> list[str]:
-    """The lines of a small system file; an empty list if it cannot be read."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read().splitlines()
-    except OSError:
-        return []
-
-
 def thread_count(threads: int | None) -> int:
-    """The number of threads to use: the argument, or else NNLITE_NUM_THREADS, or else all usable CPUs.
+    """The number of threads to use: the argument, or else NNLITE_NUM_THREADS, or else one for each core.
 
-    It is never more than `usable_cpus`. ValueError or TypeError for anything but a whole number of at least 1.
+    A number that was asked for is lowered to that of the CPUs which the process may use. ValueError or TypeError for
+    anything but a whole number of at least 1.
     """
-    there = usable_cpus()
+    there = usable()
     asked = os.environ.get("NNLITE_NUM_THREADS")
     if threads is None and asked:
         if not asked.strip().isdecimal():
             raise ValueError(f"NNLITE_NUM_THREADS={asked!r} must be a whole number of at least 1")
         threads = int(asked)
-    return there if threads is None else min(there, integer(threads, "threads"))
+    return there.cores if threads is None else min(there.cpus, integer(threads, "threads"))
 
 
 def float_type(dtype: Any) -> np.dtype:

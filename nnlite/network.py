@@ -31,7 +31,7 @@ class Sequential:
 
     `device` is "numpy", "numba" ("cpu"), "cupy" ("gpu", "cuda") or "auto"; `dtype` is "float32" or "float64". One
     `seed` gives the same first weights on every device; None gives different ones each time. `threads` is the number
-    of threads on numba; None takes NNLITE_NUM_THREADS, or all CPUs that the process may use. ValueError for layers
+    of threads on numba; None takes NNLITE_NUM_THREADS, or one thread for each fast core. ValueError for layers
     that do not fit together.
 
     >>> net = nl.Sequential(nl.Dense(2, 3), nl.Tanh(), nl.Dense(3, 1), device="numpy")

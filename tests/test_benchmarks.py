@@ -10,6 +10,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -223,6 +226,67 @@ def test_train_runs():
     done = run("train.py", "--quick", "--only", "xor", "digits", "--peers", "numba", "numpy", "sklearn")
     assert done.returncode == 0, done.stderr
     assert "| digits " in done.stdout and "\n| xor " in done.stdout
+
+
+def test_what_a_step_needs_at_least(bench):
+    load = bench.workloads.Workload((4, 3, 2), "relu", "softmax", "cce", 0.1, 10, None)
+    assert bench.strong.flops(load) == 2 * 10 * (2 * 4 * 3 + 3 * 3 * 2)  # forward and W's gradient; x's in one layer
+    assert bench.strong.bytes_moved(load) == 4 * (10 * 4 + 3 * 4 * 3 + 4 * 3 * 2)
+    assert [bench.strong.counts(cpus) for cpus in (1, 2, 6, 24)] == [[1], [1, 2], [1, 2, 4, 6], [1, 2, 4, 8, 16, 24]]
+
+
+def test_what_limits_a_step(bench):
+    """The longer of both times is the limit."""
+    flops, moved = (
+        count(bench.workloads.WORKLOADS["wide"]) for count in (bench.strong.flops, bench.strong.bytes_moved)
+    )
+    found = {
+        1: {"step": 4.0, "flops": flops / 3.0, "bytes": moved / 1.0},
+        2: {"step": 2.5, "flops": flops / 1.5, "bytes": moved / 2.0},
+    }
+    one, two = bench.strong.lines("wide", found)
+    assert (one["bound_by"], two["bound_by"]) == ("products, 75%", "memory, 80%")
+    assert two["times_as_fast"] == pytest.approx(1.6)
+    assert (two["products_us"], two["memory_us"]) == (pytest.approx(1.5e6), pytest.approx(2e6))
+
+
+def test_each_is_timed_on_a_thread_of_its_own(bench):
+    on: dict[int, set[int]] = {0: set(), 1: set()}  # what is timed -> threads that ran it
+
+    def sleep(times, i):
+        on[i].add(threading.get_ident())
+        time.sleep(1e-4 * times)
+
+    runs = [partial(sleep, i=i) for i in on]
+    assert bench.strong.rate(runs, 0.05) > 0
+    assert on[0] == {threading.get_ident()} and len(on[1] - on[0]) == 1
+
+
+def test_large_data(bench, tmp_path):
+    """A file has the rows that it is said to have, and every way of training on it learns from all of them."""
+    path = str(tmp_path / "rows.bin")
+    rows = bench.large.write(path, 0.02)
+    assert rows == 19531 and os.path.getsize(path) == rows * 1024
+    plain = bench.large.plain(path)
+    assert min(plain.values()) > 0
+    losses = []
+    for way in bench.large.ways(0.02, 1e9):
+        found = bench.large.train(path, rows, way, 1)
+        line = bench.large.line(0.02, way, found, plain)
+        assert line["of_disk"] == pytest.approx(line["gb_per_s"] * 1e9 / plain["disk"])
+        losses.append(found["loss"])
+    *whole, few = losses
+    assert len(losses) == len(bench.large.WAYS) and np.ptp(whole) < 0.1 and 0 < few < min(whole)
+    assert "array" not in bench.large.ways(0.6, 1e9)
+
+
+def test_scaling_writes_what_it_found(tmp_path):
+    options = ("--quick", "--only", "data", "--folder", str(tmp_path), "--out", str(tmp_path / "out"), "--stem", "some")
+    done = run("scaling.py", *options)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]  # the data are gone
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"some.md", "some.csv"}
+    assert "| 0.05 GB |" in done.stdout
 
 
 @pytest.mark.parametrize("name", ["kernels", "scaling"])

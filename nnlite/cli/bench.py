@@ -16,6 +16,7 @@ import numpy as np
 import nnlite as nl
 
 from .. import gate
+from ..cores import usable
 from . import comparison, output, tables
 from .info import package_version
 from .output import say
@@ -61,7 +62,7 @@ def _machine(devices: Sequence[str]) -> str:
     with contextlib.suppress(OSError, StopIteration):  # Linux
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         cpu = next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
-    cpus = gate.usable_cpus()
+    cpus = usable().cpus
     parts = [cpu, f"{cpus} CPU{'s' * (cpus > 1)} for this process"]
     if hasattr(os, "getloadavg") and (load := os.getloadavg()[0]) > cpus / 2:
         parts[-1] += f", busy in the last minute (load {load:.1f}): repeat when it is quiet"

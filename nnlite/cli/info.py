@@ -15,7 +15,7 @@ import numpy as np
 
 import nnlite as nl
 
-from .. import gate
+from ..cores import usable
 from .output import say
 
 
@@ -26,13 +26,25 @@ def info(options: argparse.Namespace) -> None:
     lines["cupy"] = package_version("cupy", "cupy-cuda13x", "cupy-cuda12x", "cupy-cuda11x")
     for name, (available, detail) in nl.devices().items():
         lines[f"device {name}"] = f"{'yes' if available else 'no'}: {detail}"
-    lines["CPUs"] = f"{os.cpu_count()}, of which this process may use {gate.usable_cpus()}"
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_CORETYPE"):
+    found = usable()
+    lines["CPUs"] = f"{os.cpu_count()}, of which this process may use {found.cpus}{_reasons(found.why_cpus)}"
+    lines["threads by default"] = f"{found.cores}{_reasons(found.why_cores)}"
+    for variable in (
+        "NNLITE_NUM_THREADS",
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "NUMBA_NUM_THREADS",
+        "OPENBLAS_CORETYPE",
+    ):
         lines[variable] = os.environ.get(variable, "not set")
     built: Any = np.show_config(mode="dicts")
     blas = built.get("Build Dependencies", {}).get("blas", {})
     lines["BLAS"] = f"{blas.get('name', 'unknown')} {blas.get('version', '')}, core {_blas_core()}"
     say("\n".join(f"{name:<21} {text}" for name, text in lines.items()))
+
+
+def _reasons(phrases: list[str]) -> str:
+    return f" ({'; '.join(phrases)})" if phrases else ""
 
 
 def package_version(*packages: str) -> str:

@@ -16,6 +16,7 @@ from helpers import write
 import nnlite as nl
 from nnlite import cli, startup
 from nnlite.cli import tables
+from nnlite.cores import Cores
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 PNG = b"\x89PNG"
@@ -280,13 +281,22 @@ def test_predict_with_a_model_that_has_no_notes(capsys: pytest.CaptureFixture[st
 # ---- info and mistakes --------------------------------------------------------------------------------------------
 
 
+def test_info_says_why_there_are_no_more_threads(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Cores(6, 3, ["it is bound to 6"], ["3 second threads of a core (SMT)"])
+    monkeypatch.setattr("nnlite.cli.info.usable", lambda: found)
+    lines = {line[:21].strip(): line[21:].strip() for line in run(capsys, "info").splitlines()}
+    assert lines["CPUs"].endswith("of which this process may use 6 (it is bound to 6)")
+    assert lines["threads by default"] == "3 (3 second threads of a core (SMT))"
+
+
 def test_info_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     lines = {line[:21].strip(): line[21:].strip() for line in run(capsys, "info").splitlines()}
     assert lines["nnlite"] == nl.__version__ and lines["numpy"] == np.__version__
     assert lines["device numpy"].startswith("yes: ")
-    assert {"python", "numba", "matplotlib", "cupy", "CPUs", "OMP_NUM_THREADS", "OPENBLAS_CORETYPE", "BLAS"} <= set(
-        lines
-    )
+    told = {"python", "numba", "matplotlib", "cupy", "OMP_NUM_THREADS", "OPENBLAS_CORETYPE", "BLAS"}
+    assert told <= set(lines)
     with pytest.raises(SystemExit) as end:
         cli.main(["--version"])
     assert end.value.code == 0 and capsys.readouterr().out == f"nnlite {nl.__version__}\n"

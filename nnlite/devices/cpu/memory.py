@@ -78,6 +78,32 @@ def fetch_to_write(typing: Any, place: Any) -> Any:
     return types.void(types.int64), generate
 
 
+# What a waiting loop should do between two checks: intrinsic and arguments. It saves power, gives the units of the core
+# to its second hardware thread, and on x86 avoids that the end of the wait flushes the pipeline. ARM's `yield` does
+# nothing on cores without such threads; `isb`, which waits until the pipeline is empty, takes about 10 ns.
+PAUSES = {"x86_64": ("llvm.x86.sse2.pause", []), "aarch64": ("llvm.aarch64.isb", [15])}
+PAUSES |= {"arm64": PAUSES["aarch64"]}  # as Apple names it
+
+
+@intrinsic
+def pause(typing: Any) -> Any:
+    """Wait a moment in a loop that waits for another thread: 4 to 45 ns on x86. Nothing on other processors."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        write_pause(builder)
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+def write_pause(builder: Any) -> None:
+    """Add the instruction for the processor that the builder's module is compiled for."""
+    name, arguments = PAUSES.get(builder.module.triple.split("-")[0], ("", []))
+    if name:
+        kind = ir.FunctionType(ir.VoidType(), [_INT] * len(arguments))
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [_INT(a) for a in arguments])
+
+
 @functools.cache
 def reader(kind: str) -> Any:
     """A function for compiled code that reads one operand from a line: f(address of the operand's first word).

@@ -30,14 +30,15 @@ from numba.extending import intrinsic
 
 from ..common.reference import KERNELS
 from .compiling import ZERO, MachineCode, compiled, machine_code
-from .memory import address, reader
+from .memory import address, pause, reader
 from .products import ready
 
 REPEAT, MOVE = 1, 2
-PATIENCE = 1000  # checks, about a microsecond in all, before a thread steals the parts of others
-ROW = 8  # words of a row: a cache line, so that threads do not write to the same line
+PATIENCE = 40  # checks, each with a pause, about a microsecond in all, before a thread steals the parts of others
+ROW = 16  # words of a row: a cache line of 128 bytes, as Apple has, so that threads do not write to the same line
 MARK = 2  # the word of a row in which threads mark their progress
 WORD = 8  # bytes
+EXPONENT = 0x7FF << 52  # the bits of a float64 that are all 1 if it is not finite
 
 
 class Table(NamedTuple):
@@ -116,7 +117,7 @@ def _atomically(operation: str) -> Any:
     def change(typing: Any, address: Any, value: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             place = builder.inttoptr(arguments[0], ir.IntType(64).as_pointer())
-            return builder.atomic_rmw(operation, place, arguments[1], "seq_cst")
+            return builder.atomic_rmw(operation, place, arguments[1], "acq_rel")
 
         return types.int64(types.int64, types.int64), generate
 
@@ -128,7 +129,7 @@ add_atomically, raise_atomically = _atomically("add"), _atomically("max")
 
 @intrinsic
 def read_atomically(typing: Any, address: Any) -> Any:
-    """An atomic read of the int64 at this address. All that a thread wrote before it changed it is then visible."""
+    """An atomic read of the int64 at this address. All that threads wrote before they changed it is then visible."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.load_atomic(builder.inttoptr(arguments[0], ir.IntType(64).as_pointer()), "acquire", 8)
@@ -190,6 +191,21 @@ def sweep(lines, pointers, a, b, position, sums, first, times):
     return 0
 
 
+# Why each thread sees what the others wrote, on processors that reorder reads and writes, too:
+# - A thread that has run a part adds 1 to the count of its phase. The addition is a release: it comes after all that
+#   the part read and wrote. A thread leaves a phase when it reads, by an acquire, that the count is complete. Since a
+#   count is changed by atomic additions only, this read synchronises with all of them (they are one release sequence).
+#   So all of a phase happens before all of the next one, and by turns of the whole table before all later ones.
+# - Of the threads that take a part for a turn, exactly one gets an older turn back, since the atomic maximum works on
+#   the newest value. A late thread gets nothing: a phase is done only when all its parts were taken for this turn.
+# - `written` is raised (a release) after the sums were moved to history, and read (an acquire) before the next step.
+# - The marks are 0 before the threads get their shares. Python's queue and locks, through which a share is handed over
+#   and its end is told (common/threads.py), order all that is before and after.
+# Only the check of the loss is not ordered: a late thread may read sums[0] while a faster one adds to it in a later
+# step. So it is an atomic read, of the old or of the new number. One that is not finite remains so until the epoch's
+# end, which no thread reaches then. A late thread that sees it too early stops too early, which the others do not.
+
+
 @partial(compiled, inlined=True)
 def take(mark, turn):
     """Take a part, or an epoch's sums, for this turn. Returns whether no other thread had taken it before."""
@@ -219,6 +235,7 @@ def run_together(lines, shares, turn, thread, error):
             spins += 1
             if spins == PATIENCE:
                 looks = parts
+            pause()
             if spins % (4 * PATIENCE) == 0:
                 let_others_run()
             if read_atomically(error) != 0:
@@ -257,7 +274,7 @@ def replay(full, short, first, last, per_epoch, sums, history, marks, thread, to
         if not finished:
             raise_atomically(error, 1)
             return step
-        if not np.isfinite(sums[0]):
+        if read_atomically(address(sums)) & EXPONENT == EXPONENT:  # NaN or infinity
             return step
         if end_of_epoch:
             epoch, left = epoch + 1, per_epoch
@@ -268,5 +285,6 @@ def replay(full, short, first, last, per_epoch, sums, history, marks, thread, to
                 if together is not None:
                     raise_atomically(written, epoch)
             while together is not None and read_atomically(written) < epoch:  # or an add could come first
+                pause()
                 let_others_run()
     return last
