@@ -58,9 +58,9 @@ def without_copies(calls: Sequence[Call]) -> tuple[list[Call], list[Symbol]]:
     Also returns the symbols of these rows. Their addresses move on from step to step, since a step begins at the row
     where the last one ended.
     """
-    changed = {
-        id(symbol) for call in calls if call.name != "write_rows" for symbol in _writes(call)[len(call.results) :]
-    }
+    others = [call for call in calls if call.name not in ("read_rows", "write_rows")]
+    used = {id(symbol) for call in others for symbol in (*symbols(call), *call.results)}
+    changed = {id(symbol) for call in others for symbol in _writes(call)[len(call.results) :]}
     instead: dict[int, Symbol] = {}  # id of a copy -> the rows of the data in its place
     left = []
     for call in calls:
@@ -71,7 +71,8 @@ def without_copies(calls: Sequence[Call]) -> tuple[list[Call], list[Symbol]]:
         else:
             left.append(call)
             continue
-        if id(copy) in changed or id(copy) in instead or copy.dtype != data.dtype or copy.segment != "results":
+        free = id(copy) in used and id(copy) not in changed and id(copy) not in instead
+        if not free or copy.dtype != data.dtype or copy.segment != "results":
             left.append(call)  # a copy that a call changes, or that is to be at two places, is needed
         else:
             instead[id(copy)] = Symbol(copy.name, copy.shape, copy.dtype, data.segment, 0)
