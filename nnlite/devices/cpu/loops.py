@@ -68,9 +68,7 @@ def forward_product(y, x, W, start, apart, first, stop):
     rows, inner, columns = y.shape[0], x.shape[1], y.shape[1]
     to, row = address(y) + first * size, columns * size
     of_W = address(W) + first * size
-    product(
-        to, row, start, apart, address(x), inner * size, size, of_W, row, size, rows, inner, stop - first, one, size
-    )
+    product(to, row, start, apart, address(x), inner * size, size, of_W, row, size, rows, inner, stop - first, one)
 
 
 def linear(y, x, W, b, first, stop):
@@ -93,7 +91,7 @@ def linear_backward(dx, dy, W, first, stop):
     rows, inner = dy.shape
     to, row, along = address(dx) + first * size, dx.shape[1] * size, inner * size
     of_W = address(W) + first * along
-    product(to, row, 0, 0, address(dy), along, size, of_W, size, along, rows, inner, stop - first, one, size)
+    product(to, row, 0, 0, address(dy), along, size, of_W, size, along, rows, inner, stop - first, one)
 
 
 @partial(compiled, inlined=True)
@@ -104,7 +102,7 @@ def backward_product(c, start, dy, x, alpha, first, stop):
     to, row = address(c) + first * size, columns * size
     of_dy = address(dy) + first * size
     of_x, along, inner = address(x), rows * size, dy.shape[0]
-    product(to, row, start, row, of_x, size, along, of_dy, row, size, rows, inner, stop - first, alpha, size)
+    product(to, row, start, row, of_x, size, along, of_dy, row, size, rows, inner, stop - first, alpha)
 
 
 def linear_backward_weights(dW, dy, x, first, stop):
@@ -125,7 +123,7 @@ def add_rows(b, start, dy, factor, alpha, first, stop):
     rows, row = dy.shape[0], dy.shape[1] * size
     to, of_dy = address(b) + first * size, address(dy) + first * size
     if rows <= 64:
-        product(to, 0, start, 0, factor, 0, 0, of_dy, row, size, 1, rows, stop - first, alpha, size)
+        product(to, 0, start, 0, factor, 0, 0, of_dy, row, size, 1, rows, stop - first, alpha)
     else:
         add_many_rows(b, start != 0, of_dy, row, rows, factor, alpha, first, stop)
 
@@ -138,7 +136,7 @@ def add_many_rows(b, adding, of_dy, row, rows, factor, alpha, first, stop):
         total[j - first] = b[j] if adding else 0
     while rows > 0:
         some = min(rows, 64)
-        product(to, 0, 0, 0, factor, 0, 0, of_dy, row, size, 1, some, stop - first, alpha, size)
+        product(to, 0, 0, 0, factor, 0, 0, of_dy, row, size, 1, some, stop - first, alpha)
         for j in range(first, stop):
             total[j - first] += b[j]
         rows, of_dy = rows - some, of_dy + some * row
