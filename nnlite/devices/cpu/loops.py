@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from .compiling import ZERO, compiled, exactly
-from .functions import cross_entropy_of, difference, exp_negative, log_one_plus, sigmoid_of, tanh_of
+from .functions import cross_entropy_of, difference, exp_negative, log_of, log_one_plus, sigmoid_of, tanh_of
 from .memory import address, flat, place
 from .products import product
 
@@ -315,43 +315,56 @@ def mae(losses, dprediction, prediction, target, scale):
         losses[i] = total / prediction.dtype.type(columns)
 
 
+# A row may be shorter than a vector. So what is the same for every number is computed for all rows at once.
+
+
 def binary_cross_entropy(losses, dprediction, prediction, target, scale):
-    rows, columns = prediction.shape
-    slope = prediction.dtype.type(scale / columns)
+    slope = prediction.dtype.type(scale / prediction.shape[1])
     one, cut, least = prediction.dtype.type(1), prediction.dtype.type(-100), prediction.dtype.type(1e-12)
-    for i in range(rows):
-        total = prediction.dtype.type(0)
-        for j in range(columns):
-            p, t = prediction[i, j], target[i, j]
-            total -= t * max(math.log(p), cut) + (one - t) * max(math.log(one - p), cut)
-            dprediction[i, j] = slope * (p - t) / max(p * (one - p), least)
-        losses[i] = total / prediction.dtype.type(columns)
+    d, predictions, targets = flat(dprediction), flat(prediction), flat(target)
+    for i in range(d.size):
+        p, t = predictions[i], targets[i]
+        d[i] = -t * max(log_of(p), cut) - (one - t) * max(log_of(one - p), cut)
+    mean_rows(losses, dprediction)
+    for i in range(d.size):
+        p, t = predictions[i], targets[i]
+        d[i] = slope * (p - t) / max(p * (one - p), least)
 
 
 def sigmoid_binary_cross_entropy(losses, dlogits, logits, target, scale):
-    rows, columns = logits.shape
-    slope = logits.dtype.type(scale / columns)
+    slope = logits.dtype.type(scale / logits.shape[1])
+    d, z, t = flat(dlogits), flat(logits), flat(target)
+    for i in range(d.size):
+        d[i] = cross_entropy_of(z[i], t[i])
+    mean_rows(losses, dlogits)
+    for i in range(d.size):
+        d[i] = slope * (sigmoid_of(z[i]) - t[i])
+
+
+@compiled
+def mean_rows(means, x):
+    rows, columns = x.shape
     for i in range(rows):
-        total = logits.dtype.type(0)
+        total = x.dtype.type(0)
         for j in range(columns):
-            z, t = logits[i, j], target[i, j]
-            total += cross_entropy_of(z, t)
-            dlogits[i, j] = slope * (sigmoid_of(z) - t)
-        losses[i] = total / logits.dtype.type(columns)
+            total += x[i, j]
+        means[i] = total / x.dtype.type(columns)
 
 
 def categorical_cross_entropy(losses, dprediction, prediction, target, scale):
     rows, columns = prediction.shape
     slope = prediction.dtype.type(scale)
     least = np.finfo(prediction.dtype).tiny
+    d, predictions, targets = flat(dprediction), flat(prediction), flat(target)
+    for i in range(d.size):
+        d[i] = log_of(max(predictions[i], least))
     for i in range(rows):
         total = prediction.dtype.type(0)
         for j in range(columns):
-            p = max(prediction[i, j], least)
-            if target[i, j] != 0:
-                total -= target[i, j] * math.log(p)
-            dprediction[i, j] = -slope * target[i, j] / p
+            total -= target[i, j] * dprediction[i, j] if target[i, j] != 0 else prediction.dtype.type(0)
         losses[i] = total
+    for i in range(d.size):
+        d[i] = -slope * targets[i] / max(predictions[i], least)
 
 
 def softmax_cross_entropy(losses, dlogits, logits, target, scale):
@@ -391,10 +404,12 @@ def add_hits(sums, prediction, target):
     rows, columns = prediction.shape
     hits = 0
     for i in range(rows):
-        found, expected = 0, 0
+        found, expected, highest, largest = 0, 0, prediction[i, 0], target[i, 0]
         for j in range(1, columns):
-            found = j if prediction[i, j] > prediction[i, found] else found
-            expected = j if target[i, j] > target[i, expected] else expected
+            if prediction[i, j] > highest:
+                found, highest = j, prediction[i, j]
+            if target[i, j] > largest:
+                expected, largest = j, target[i, j]
         hits += found == expected
     sums[0] += hits
     sums[1] += rows

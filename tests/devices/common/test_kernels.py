@@ -199,6 +199,9 @@ def test_own_functions_are_accurate(dtype, tolerance):
     exact = x.astype(np.longdouble)
     np.testing.assert_allclose(numba.sigmoid(x), (np.exp(exact) / (1 + np.exp(exact))).astype(dtype), rtol=tolerance)
     np.testing.assert_allclose(numba.softplus(x), np.log1p(np.exp(exact)).astype(dtype), rtol=tolerance)
+    p = np.concatenate([np.exp(exact), np.exp(-exact), np.linspace(0.5, 2, 4001)[None, :]], axis=1).astype(dtype).T
+    losses, _ = numba.categorical_cross_entropy(p, np.ones_like(p), 1.0)
+    np.testing.assert_allclose(losses, -np.log(p[:, 0].astype(np.longdouble)).astype(dtype), rtol=tolerance)
     for signed in (x, -x):
         y = eager(KERNELS["tanh"])(signed)
         np.testing.assert_allclose(y, np.tanh(signed.astype(np.longdouble)).astype(dtype), rtol=tolerance)
