@@ -1,8 +1,11 @@
 """Every kernel alone, compiled loop beside NumPy's formula: `python benchmarks/kernels.py [--out FOLDER]`.
 
 First both must give the same. Then each is timed on one thread, median of fresh processes: the loop as a replay runs
-it, many times from one table with no Python in between; the formula as a step in Python calls it. Last comes how near
-the loop is to the limit: the best rate of any product here, of either side, or the rate at which bytes are copied.
+it, many times from one table with no Python in between; the formula as a step in Python calls it. Beside it stands the
+limit. A product's limit is the rate of multiply-adds on numbers that stay in registers. Another loop's is the time to
+copy as many bytes, or the time of its arithmetic where that takes longer: OPERATIONS, each in a multiply-add's time.
+
+NUMBA_CPU_NAME and NUMBA_CPU_FEATURES give the figures of another kind of processor that this one can imitate.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import math
 import statistics
 import sys
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from timeit import Timer
 from typing import Any
@@ -26,18 +29,37 @@ SIZES = {
     "medium": {"N": 64, "K": 784, "M": 128, "P": 100_480},
     "large": {"N": 512, "K": 2048, "M": 2048, "P": 4_196_352},
 }
-HEAD = ["kernel", "numba, µs", "NumPy, µs", "NumPy ÷ numba", "rate", "of the limit"]
-REMARK = "What is written in place may be above 100 %: a copy first has to fetch the memory that it writes to."
+HEAD = ["kernel", "numba, µs", "limit, µs", "of the limit", "NumPy, µs", "NumPy ÷ numba", "rate"]
+REMARK = """What is written in place may be above 100 %: a copy first has to fetch the memory that it writes to. So may
+arithmetic, where a processor adds or compares beside its multiply-adds. Divisions count as one operation, though most
+processors take longer for them. A limit takes every loop to be in vectors, which rows shorter than a vector are not."""
+EXP, LOG_ONE_PLUS, LOG, TANH = 19, 12, 24, 14  # arithmetic of nnlite/devices/cpu/functions.py for a float32
+# For each number: what is added to the above is counted in loops.py. Loops that are not here are bound by memory.
+OPERATIONS = {
+    "sigmoid": EXP + 6,
+    "tanh": TANH,
+    "tanh_offset": EXP + 7,
+    "softplus": EXP + LOG_ONE_PLUS + 5,
+    "softplus_backward": TANH + EXP + 5,
+    "softmax": EXP + 4,
+    "softmax_cross_entropy": EXP + 7,
+    "binary_cross_entropy": 2 * LOG + 14,
+    "sigmoid_binary_cross_entropy": EXP + LOG_ONE_PLUS + 14,
+    "categorical_cross_entropy": LOG + 6,
+    "add_hits": 6,
+    "add_sides": 8,
+}
 APART = 2e-4  # at most, of the largest result: sums of 2048 float32 in another order
 
 
 def times(seconds: float) -> dict[str, Any]:
-    """Size -> kernel -> seconds a call of the loop, of the formula and of a copy of as many bytes; what it works on."""
+    """Size -> kernel -> seconds a call of the loop, of the formula and at the limit; what it works on."""
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "devices" / "common"))
     from test_kernels import KERNELS, make_operands
 
     from nnlite.devices.cpu.eager import LOOPS
 
+    rate = multiply_adds(seconds)
     found: dict[str, Any] = {size: {} for size in SIZES}
     for size, letters in SIZES.items():
         sizes = letters | {"A": 4 * letters["N"], "E": 2 * letters["N"]}
@@ -48,10 +70,12 @@ def times(seconds: float) -> dict[str, Any]:
             shapes = [shape for shape in (*signature.operands.values(), *signature.results.values()) if shape]
             product = {"N", "K", "M"} <= {letter for shape in shapes for letter in shape}
             moved = 4 * sum(math.prod(int(used.get(letter, letter)) for letter in shape) for shape in shapes)
+            arithmetic = sizes["N"] * sizes["K"] * (sizes["M"] if product else OPERATIONS.get(name, 0)) / rate
+            copied = 0.0 if product else seconds_each(copy_of(moved // 8), seconds)[0]
             found[size][name] = {
                 "numba": seconds_each(loop_of(name, kernel, operands), seconds)[0],
                 "numpy": seconds_each(Timer(partial(kernel, *operands)).timeit, seconds)[0],
-                "copy": 0.0 if product else seconds_each(copy_of(moved // 8), seconds)[0],
+                "limit": max(copied, arithmetic),
                 "flops": 2 * sizes["N"] * sizes["K"] * sizes["M"] if product else 0,
                 "bytes": moved,
             }
@@ -99,6 +123,46 @@ def run_often(lines: np.ndarray, keep: Any) -> Callable[[int], None]:
     return run
 
 
+def multiply_adds(seconds: float) -> float:
+    """The multiply-adds of float32 in a second, on numbers that stay in the registers that products use."""
+    from llvmlite import ir
+    from numba import njit, types
+    from numba.core import cgutils
+    from numba.extending import intrinsic
+
+    from nnlite.devices.cpu.products import ROWS, VECTOR, VECTORS
+
+    lanes, sums, size = VECTOR // 4, max(12, ROWS * VECTORS), ir.IntType(64)  # 12 sums hide what each has to wait for
+    vector = ir.VectorType(ir.FloatType(), lanes)
+
+    @intrinsic
+    def spin(typing, turns, number):  # type: ignore[no-untyped-def]
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            fma = ir.FunctionType(vector, [vector] * 3)
+            fma = cgutils.get_or_insert_function(builder.module, fma, f"llvm.fmuladd.v{lanes}f32")
+            factor = ir.Constant(vector, ir.Undefined)
+            for lane in range(lanes):
+                factor = builder.insert_element(factor, arguments[1], ir.IntType(32)(lane))
+            before, loop, end = builder.block, builder.append_basic_block(), builder.append_basic_block()
+            builder.branch(loop)
+            builder.position_at_end(loop)
+            done, old = builder.phi(size), [builder.phi(vector) for _ in range(sums)]
+            new = [builder.call(fma, [factor, factor, each]) for each in old]
+            more = builder.add(done, size(1))
+            for variable, first, then in ((done, size(0), more), *((o, factor, n) for o, n in zip(old, new))):
+                variable.add_incoming(first, before)
+                variable.add_incoming(then, loop)
+            builder.cbranch(builder.icmp_signed("<", more, arguments[0]), loop, end)
+            builder.position_at_end(end)
+            return builder.extract_element(reduce(builder.fadd, new), ir.IntType(32)(0))
+
+        return types.float32(types.int64, types.float32), generate
+
+    run = njit(lambda turns, number: spin(turns, number))
+    number, turns = np.float32(1e-3), 10_000
+    return sums * lanes * turns / seconds_each(lambda n: [run(turns, number) for _ in range(n)], seconds)[0]
+
+
 def copy_of(size: int) -> Callable[[int], None]:
     """Something that copies so many float32 so many times."""
     from nnlite.devices.cpu.compiling import compiled
@@ -114,33 +178,43 @@ def copy(y, x):  # type: ignore[no-untyped-def]
         y[i] = x[i]
 
 
-def cells(m: dict[str, Any], peak: float) -> list[str]:
+def cells(m: dict[str, Any]) -> list[str]:
     """What HEAD says of these medians."""
-    limit, rate = ["–", "–"], (m["flops"] or m["bytes"]) / m["numba"]
+    limit, rate = ["–", "–"], "–"
     if m["bytes"] > 1000:  # else it is a few numbers, and all of the time is for the call
-        share = rate / peak if m["flops"] else m["copy"] / m["numba"]
-        limit = [f"{number(rate / 1e9)} {'GFLOP' if m['flops'] else 'GB'}/s", f"{share:.0%}"]
+        rate = f"{number((m['flops'] or m['bytes']) / m['numba'] / 1e9)} {'GFLOP' if m['flops'] else 'GB'}/s"
+        limit = [number(m["limit"] * 1e6), f"{m['limit'] / m['numba']:.0%}"]
     micros = [number(m[side] * 1e6) for side in ("numba", "numpy")]
-    return [m["kernel"], *micros, number(m["numpy"] / m["numba"]), *limit]
+    return [m["kernel"], micros[0], *limit, micros[1], number(m["numpy"] / m["numba"]), rate]
+
+
+def target() -> dict[str, str]:
+    """What the loops are compiled for, which may be less than the machine has."""
+    from nnlite.devices.cpu.compiling import TARGET
+    from nnlite.devices.cpu.products import ROWS, VECTOR, VECTORS
+
+    return {"compiled for": f"{TARGET[1]}, {VECTOR} bytes a vector, blocks of {ROWS} rows and {VECTORS} vectors"}
 
 
 def main() -> None:
-    arguments = parser(__doc__, seconds=0.02).parse_args()
+    options = parser(__doc__, seconds=0.02)
+    options.add_argument("--stem", default="kernels", help="name of the files of results without the ending")
+    arguments = options.parse_args()
     runs = [child("kernels.py", "times", threads=1, seconds=arguments.seconds) for _ in range(arguments.repeats)]
     rows: list[dict[str, Any]] = [
         {"size": size, "kernel": name} | {key: statistics.median(run[size][name][key] for run in runs) for key in first}
         for size in SIZES
         for name, first in runs[0][size].items()
     ]
-    peak = max(m["flops"] / min(m["numba"], m["numpy"]) for m in rows)
-    sections = ["# Kernels, one thread", "\n".join(f"- {name}: {value}" for name, value in facts({}).items()), REMARK]
+    told = facts({}) | child("kernels.py", "target")
+    sections = ["# Kernels, one thread", "\n".join(f"- {name}: {value}" for name, value in told.items()), REMARK]
     for size, letters in SIZES.items():
         sections.append(f"## {size}: {', '.join(f'{letter} = {value:,}' for letter, value in letters.items())}")
-        sections.append(table(HEAD, [cells(m, peak) for m in rows if m["size"] == size]))
+        sections.append(table(HEAD, [cells(m) for m in rows if m["size"] == size]))
     print("\n\n".join(sections))
     if arguments.out:
-        save(arguments.out, "kernels", "\n\n".join(sections), rows)
+        save(arguments.out, arguments.stem, "\n\n".join(sections), rows)
 
 
-if __name__ == "__main__" and not answer({"times": times}):
+if __name__ == "__main__" and not answer({"times": times, "target": target}):
     main()

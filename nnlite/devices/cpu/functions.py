@@ -1,4 +1,4 @@
-"""Functions of one number: exp, tanh and ln(1 + e), written so that a loop over them becomes vector instructions.
+"""Functions of one number: exp, tanh, ln x and ln(1 + e), written so that a loop over them becomes vector instructions.
 
 Numba has had no vector functions of its own since 0.62. The ranges and coefficients of exp are from Moshier's Cephes
 (expf and exp). Each function has a version for float32 and one for float64. Compiled code calls both by one name, and
@@ -29,7 +29,12 @@ def tanh_of(x):
 
 
 def log_one_plus(e):
-    """ln(1 + e) = 2 artanh(e / (2 + e)) for 0 ≤ e ≤ 1, by the series of artanh."""
+    """ln(1 + e) = 2 artanh(e / (2 + e)) for −0.3 ≤ e ≤ 1, by the series of artanh."""
+    raise NotImplementedError
+
+
+def log_of(x):
+    """ln x = n ln 2 + ln(1 + e) for x = 2ⁿ (1 + e), where 1 + e lies between √½ and √2. ln 0 = −∞; ln −1 is NaN."""
     raise NotImplementedError
 
 
@@ -83,6 +88,32 @@ def _log64(e):
 
 
 @exactly
+def _log_of32(x):
+    small = x < np.float32(1.17549435e-38)  # below the smallest normal number: its bits do not show n
+    normal = x * np.float32(2**23) if small else x
+    bits = np.float32(normal).view(np.int32)
+    n = np.int32(np.int32(bits - np.int32(0x3F3504F3)) >> np.int32(23))  # the bits of √½
+    e = np.int32(bits - np.int32(n << np.int32(23))).view(np.float32) - np.float32(1)
+    power = np.float32(n) - (np.float32(23) if small else np.float32(0))
+    y = power * np.float32(0.693359375) + (power * np.float32(-2.12194440e-4) + _log32(e))
+    special = np.float32(-np.inf) if x == 0 else (x if x > 0 else np.float32(np.nan))
+    return y if np.float32(0) < x < np.float32(np.inf) else special
+
+
+@exactly
+def _log_of64(x):
+    small = x < 2.2250738585072014e-308
+    normal = x * 2.0**54 if small else x
+    bits = np.float64(normal).view(np.int64)
+    n = (bits - np.int64(0x3FE6A09E667F3BCD)) >> np.int64(52)
+    e = np.int64(bits - (n << np.int64(52))).view(np.float64) - 1.0
+    power = np.float64(n) - (54.0 if small else 0.0)
+    y = power * 6.93145751953125e-1 + (power * 1.42860682030941723212e-6 + _log64(e))
+    special = -np.inf if x == 0 else (x if x > 0 else np.nan)
+    return y if 0.0 < x < np.inf else special
+
+
+@exactly
 def _tanh32(x):
     most = np.float32(9.02)  # from here on, tanh x rounds to 1
     x = most if x > most else (-most if x < -most else x)
@@ -118,6 +149,11 @@ def _(x):
 @overload(log_one_plus)
 def _(e):
     return (lambda e: _log32(e)) if e == types.float32 else (lambda e: _log64(e))
+
+
+@overload(log_of)
+def _(x):
+    return (lambda x: _log_of32(x)) if x == types.float32 else (lambda x: _log_of64(x))
 
 
 @overload(tanh_of)

@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from .compiling import ZERO, compiled, exactly
-from .functions import cross_entropy_of, difference, exp_negative, log_one_plus, sigmoid_of, tanh_of
+from .functions import cross_entropy_of, difference, exp_negative, log_of, log_one_plus, sigmoid_of, tanh_of
 from .memory import address, flat, place
 from .products import product
 
@@ -72,9 +72,7 @@ def forward_product(y, x, W, start, apart, first, stop):
     rows, inner, columns = y.shape[0], x.shape[1], y.shape[1]
     to, row = address(y) + first * size, columns * size
     of_W = address(W) + first * size
-    product(
-        to, row, start, apart, address(x), inner * size, size, of_W, row, size, rows, inner, stop - first, one, size
-    )
+    product(to, row, start, apart, address(x), inner * size, size, of_W, row, size, rows, inner, stop - first, one)
 
 
 def linear(y, x, W, b, first, stop):
@@ -97,7 +95,7 @@ def linear_backward(dx, dy, W, first, stop):
     rows, inner = dy.shape
     to, row, along = address(dx) + first * size, dx.shape[1] * size, inner * size
     of_W = address(W) + first * along
-    product(to, row, 0, 0, address(dy), along, size, of_W, size, along, rows, inner, stop - first, one, size)
+    product(to, row, 0, 0, address(dy), along, size, of_W, size, along, rows, inner, stop - first, one)
 
 
 @partial(compiled, inlined=True)
@@ -108,7 +106,7 @@ def backward_product(c, start, dy, x, alpha, first, stop):
     to, row = address(c) + first * size, columns * size
     of_dy = address(dy) + first * size
     of_x, along, inner = address(x), rows * size, dy.shape[0]
-    product(to, row, start, row, of_x, size, along, of_dy, row, size, rows, inner, stop - first, alpha, size)
+    product(to, row, start, row, of_x, size, along, of_dy, row, size, rows, inner, stop - first, alpha)
 
 
 def linear_backward_weights(dW, dy, x, first, stop):
@@ -129,7 +127,7 @@ def add_rows(b, start, dy, factor, alpha, first, stop):
     rows, row = dy.shape[0], dy.shape[1] * size
     to, of_dy = address(b) + first * size, address(dy) + first * size
     if rows <= 64:
-        product(to, 0, start, 0, factor, 0, 0, of_dy, row, size, 1, rows, stop - first, alpha, size)
+        product(to, 0, start, 0, factor, 0, 0, of_dy, row, size, 1, rows, stop - first, alpha)
     else:
         add_many_rows(b, start != 0, of_dy, row, rows, factor, alpha, first, stop)
 
@@ -142,7 +140,7 @@ def add_many_rows(b, adding, of_dy, row, rows, factor, alpha, first, stop):
         total[j - first] = b[j] if adding else 0
     while rows > 0:
         some = min(rows, 64)
-        product(to, 0, 0, 0, factor, 0, 0, of_dy, row, size, 1, some, stop - first, alpha, size)
+        product(to, 0, 0, 0, factor, 0, 0, of_dy, row, size, 1, some, stop - first, alpha)
         for j in range(first, stop):
             total[j - first] += b[j]
         rows, of_dy = rows - some, of_dy + some * row
@@ -319,43 +317,56 @@ def mae(losses, dprediction, prediction, target, scale):
         losses[i] = total / prediction.dtype.type(columns)
 
 
+# A row may be shorter than a vector. So what is the same for every number is computed for all rows at once.
+
+
 def binary_cross_entropy(losses, dprediction, prediction, target, scale):
-    rows, columns = prediction.shape
-    slope = prediction.dtype.type(scale / columns)
+    slope = prediction.dtype.type(scale / prediction.shape[1])
     one, cut, least = prediction.dtype.type(1), prediction.dtype.type(-100), prediction.dtype.type(1e-12)
-    for i in range(rows):
-        total = prediction.dtype.type(0)
-        for j in range(columns):
-            p, t = prediction[i, j], target[i, j]
-            total -= t * max(math.log(p), cut) + (one - t) * max(math.log(one - p), cut)
-            dprediction[i, j] = slope * (p - t) / max(p * (one - p), least)
-        losses[i] = total / prediction.dtype.type(columns)
+    d, predictions, targets = flat(dprediction), flat(prediction), flat(target)
+    for i in range(d.size):
+        p, t = predictions[i], targets[i]
+        d[i] = -t * max(log_of(p), cut) - (one - t) * max(log_of(one - p), cut)
+    mean_rows(losses, dprediction)
+    for i in range(d.size):
+        p, t = predictions[i], targets[i]
+        d[i] = slope * (p - t) / max(p * (one - p), least)
 
 
 def sigmoid_binary_cross_entropy(losses, dlogits, logits, target, scale):
-    rows, columns = logits.shape
-    slope = logits.dtype.type(scale / columns)
+    slope = logits.dtype.type(scale / logits.shape[1])
+    d, z, t = flat(dlogits), flat(logits), flat(target)
+    for i in range(d.size):
+        d[i] = cross_entropy_of(z[i], t[i])
+    mean_rows(losses, dlogits)
+    for i in range(d.size):
+        d[i] = slope * (sigmoid_of(z[i]) - t[i])
+
+
+@compiled
+def mean_rows(means, x):
+    rows, columns = x.shape
     for i in range(rows):
-        total = logits.dtype.type(0)
+        total = x.dtype.type(0)
         for j in range(columns):
-            z, t = logits[i, j], target[i, j]
-            total += cross_entropy_of(z, t)
-            dlogits[i, j] = slope * (sigmoid_of(z) - t)
-        losses[i] = total / logits.dtype.type(columns)
+            total += x[i, j]
+        means[i] = total / x.dtype.type(columns)
 
 
 def categorical_cross_entropy(losses, dprediction, prediction, target, scale):
     rows, columns = prediction.shape
     slope = prediction.dtype.type(scale)
     least = np.finfo(prediction.dtype).tiny
+    d, predictions, targets = flat(dprediction), flat(prediction), flat(target)
+    for i in range(d.size):
+        d[i] = log_of(max(predictions[i], least))
     for i in range(rows):
         total = prediction.dtype.type(0)
         for j in range(columns):
-            p = max(prediction[i, j], least)
-            if target[i, j] != 0:
-                total -= target[i, j] * math.log(p)
-            dprediction[i, j] = -slope * target[i, j] / p
+            total -= target[i, j] * dprediction[i, j] if target[i, j] != 0 else prediction.dtype.type(0)
         losses[i] = total
+    for i in range(d.size):
+        d[i] = -slope * targets[i] / max(predictions[i], least)
 
 
 def softmax_cross_entropy(losses, dlogits, logits, target, scale):
@@ -397,10 +408,12 @@ def add_hits(sums, prediction, target):
     rows, columns = prediction.shape
     hits = 0
     for i in range(rows):
-        found, expected = 0, 0
+        found, expected, highest, largest = 0, 0, prediction[i, 0], target[i, 0]
         for j in range(1, columns):
-            found = j if prediction[i, j] > prediction[i, found] else found
-            expected = j if target[i, j] > target[i, expected] else expected
+            if prediction[i, j] > highest:
+                found, highest = j, prediction[i, j]
+            if target[i, j] > largest:
+                expected, largest = j, target[i, j]
         hits += found == expected
     sums[0] += hits
     sums[1] += rows

@@ -189,13 +189,23 @@ def test_a_nan_in_a_row_makes_its_loss_nan(device, dtype):
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 3e-7), (np.float64, 2e-15)])
-def test_own_exp_and_log_are_accurate(dtype, tolerance):
-    """On all of their range, by way of the kernels that are made of them; the standard is NumPy in higher precision."""
+def test_own_functions_are_accurate(dtype, tolerance):
+    """exp, log and tanh on all of their range, by way of the kernels that are made of them.
+
+    The standard is NumPy in higher precision.
+    """
     numba = get_device("numba").ops
     x = np.concatenate([-np.logspace(-12, 1.9, 4000), np.linspace(-80, 0, 4001)]).astype(dtype)[None, :]
     exact = x.astype(np.longdouble)
     np.testing.assert_allclose(numba.sigmoid(x), (np.exp(exact) / (1 + np.exp(exact))).astype(dtype), rtol=tolerance)
     np.testing.assert_allclose(numba.softplus(x), np.log1p(np.exp(exact)).astype(dtype), rtol=tolerance)
+    p = np.concatenate([np.exp(exact), np.exp(-exact), np.linspace(0.5, 2, 4001)[None, :]], axis=1).astype(dtype).T
+    losses, _ = numba.categorical_cross_entropy(p, np.ones_like(p), 1.0)
+    np.testing.assert_allclose(losses, -np.log(p[:, 0].astype(np.longdouble)).astype(dtype), rtol=tolerance)
+    for signed in (x, -x):
+        y = eager(KERNELS["tanh"])(signed)
+        np.testing.assert_allclose(y, np.tanh(signed.astype(np.longdouble)).astype(dtype), rtol=tolerance)
+        assert np.abs(y).max() == 1
 
 
 def test_long_bias_sums_keep_their_digits(device):

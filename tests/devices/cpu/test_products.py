@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("numba")
+from fuzz import guarded
 from numba import njit
 
 from nnlite.devices.cpu import products
@@ -22,11 +23,14 @@ def multiply(c, s, s_row, a, a_row, a_step, b, b_row, b_step, rows, inner, colum
     size = c.itemsize
     start = address(s) if adding else 0
     places = address(c), c.shape[1] * size, start, s_row, address(a), a_row, a_step, address(b), b_row, b_step
-    product(*places, rows, inner, columns, alpha, size)
+    product(*places, rows, inner, columns, alpha)
 
 
-def both(rows, inner, columns, a_transposed, b_transposed, added, dtype, rng):
-    """C ← S + α A B here and by NumPy in float64; what is added is "nothing", C "itself" or a "bias"."""
+def both(rows, inner, columns, a_transposed, b_transposed, added, dtype, rng, place=np.ascontiguousarray):
+    """C ← S + α A B here and by NumPy in float64; what is added is "nothing", C "itself" or a "bias".
+
+    place: copies an array to where a product may read it from.
+    """
     products.ready(np.dtype(dtype))
     a, b = rng.standard_normal((rows, inner)), rng.standard_normal((inner, columns))
     c, bias = rng.standard_normal((rows, columns)), rng.standard_normal(columns)
@@ -34,8 +38,8 @@ def both(rows, inner, columns, a_transposed, b_transposed, added, dtype, rng):
     alpha, size = dtype(-0.75), np.dtype(dtype).itemsize
     start = {"nothing": 0, "itself": c.astype(float), "bias": bias}[added]
     expected = start + float(alpha) * (a.astype(float) @ b.astype(float))
-    stored_a = np.ascontiguousarray(a.T if a_transposed else a)
-    stored_b = np.ascontiguousarray(b.T if b_transposed else b)
+    stored_a, stored_b = place(a.T if a_transposed else a), place(b.T if b_transposed else b)
+    c, bias = place(c), place(bias)
     of_a = (size, rows * size) if a_transposed else (inner * size, size)
     of_b = (size, inner * size) if b_transposed else (columns * size, size)
     s, s_row = (bias, 0) if added == "bias" else (c, columns * size)
@@ -61,6 +65,30 @@ def test_any_shape(rows, inner, columns, a_transposed, b_transposed, added, dtyp
     np.testing.assert_allclose(found, expected, rtol=0, atol=atol)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="memory is guarded by mprotect")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("at_the_end", [True, False])
+def test_nothing_beside_the_matrices_is_touched(dtype, at_the_end, rng):
+    """Every matrix lies beside a page that may not be touched, for every width of a strip and every height of a block.
+
+    Where a row's last vector overlaps the one before it, C itself must not be added twice.
+    """
+
+    def place(array):
+        copy = guarded(array.shape, dtype, at_the_end)
+        copy[...] = array
+        return copy
+
+    widest = 2 * max(products.VECTORS, products.ONE_ROW) * products.VECTOR // np.dtype(dtype).itemsize
+    several = [*range(1, 2 * products.ROWS), products.REUSED + 1]
+    for columns in range(1, widest + 2):
+        rows, inner = (int(rng.choice(sizes)) for sizes in (several, [1, 2, 3, products.VECTOR + 1]))
+        kind = bool(rng.integers(2)), bool(rng.integers(2)), str(rng.choice(["nothing", "itself", "itself", "bias"]))
+        for height in {1, rows}:
+            found, expected, atol = both(height, inner, columns, *kind, dtype, rng, place)
+            np.testing.assert_allclose(found, expected, rtol=0, atol=atol, err_msg=f"{height, inner, columns, kind}")
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("added", ["nothing", "itself", "bias"])
 @pytest.mark.parametrize("a_transposed", [False, True])
@@ -68,7 +96,7 @@ def test_any_shape(rows, inner, columns, a_transposed, b_transposed, added, dtyp
 def test_large_ones_go_part_by_part(dtype, added, a_transposed, b_transposed, rng):
     """More than DEPTH along `inner`, more than HEIGHT rows, more numbers of B than PACKED; none of them round."""
     rows, inner, columns = products.HEIGHT + 37, products.DEPTH + 117, 391
-    assert inner * columns > products.PACKED
+    assert inner * columns > products.PACKED and columns * np.dtype(dtype).itemsize > products.WIDE * products.VECTOR
     found, expected, atol = both(rows, inner, columns, a_transposed, b_transposed, added, dtype, rng)
     np.testing.assert_allclose(found, expected, rtol=0, atol=atol)
 
