@@ -26,7 +26,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .compiling import TARGET, compiled, machine_code
+from .compiling import TARGET, compiled, inside, machine_code
 from .memory import address, copy_bytes, fetch_to_write
 
 _I64, _I32 = ir.IntType(64), ir.IntType(32)
@@ -270,7 +270,7 @@ def _transposed_block(typing, to, to_row, b, b_row, rows, columns, like):
     return types.void(*[types.int64] * 6, like), generate
 
 
-@compiled
+@partial(compiled, inlined=True)
 def _pack_transposed(to, to_row, b, b_row, inner, columns, size, like):
     """to (inner, columns) ← Bᵀ, in whole vectors; the matrix (columns, inner) begins at b."""
     lanes = VECTOR // size
@@ -280,7 +280,7 @@ def _pack_transposed(to, to_row, b, b_row, inner, columns, size, like):
             _transposed_block(to + p * to_row + j * size, to_row, from_, b_row, rows, min(lanes, inner - p), like)
 
 
-@compiled
+@partial(compiled, inlined=True)
 def _pack(to, to_row, b, b_row, inner, width):
     """to (inner, width) ← B; `width` is in bytes."""
     for p in range(inner):
@@ -322,7 +322,7 @@ def _product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows, inner
         columns, c, b, s = columns - width, c + width * size, b + width * size, s + width * size if s != 0 else 0
 
 
-@compiled
+@partial(inside, allocates=True)
 def _copied_product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows, inner, columns, alpha, size):
     """The same, but parts of B are first copied into panels, where they are contiguous in the order of use.
 

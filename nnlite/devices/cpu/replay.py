@@ -20,6 +20,7 @@ from ..common.threads import together
 from ..common.tiles import Tiles, tile
 from ..device import Replay
 from . import table
+from .compiling import garbage_later
 from .eager import COLUMNS, LOOPS
 from .limits import CpuLimits
 from .own import own_loop
@@ -48,6 +49,7 @@ class CompiledReplay(Replay):
     Threads start in each call of `run` and end with it, so there is no pool that a fork could lose.
     """
 
+    @garbage_later()
     def __init__(self, full: Tape, short: Tape | None, arena: Arena, threads: int, limits: CpuLimits) -> None:
         self.arena, self.limits = arena, limits
         self.own = list(dict.fromkeys(row.name for row in full.rows if row.kernel.own))
@@ -182,7 +184,7 @@ class CompiledReplay(Replay):
         if row.kernel.columns and len({kind.split("_")[0] for kind in kinds if "_" in kind}) > 1:
             raise NotRecordableError(f"{row.name} is compiled for arrays of one dtype, not for {', '.join(kinds)}")
         try:
-            loop, key = (LOOPS[row.name], None) if row.name in LOOPS else own_loop(row.kernel)
+            loop, key = (LOOPS[row.name].py_func, None) if row.name in LOOPS else own_loop(row.kernel)
             function = table.function_for(loop, row.name, kinds, key)
         except NumbaError as error:
             told = (text for text in str(error).splitlines() if text and not text.startswith("Failed in nopython"))
