@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -287,6 +288,7 @@ def test_info_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert {"python", "numba", "matplotlib", "cupy", "CPUs", "OMP_NUM_THREADS", "OPENBLAS_CORETYPE", "BLAS"} <= set(
         lines
     )
+    assert re.match(r"(/|[A-Z]:).*: \d+ files, [\d.]+ MB of at most 64|none: |not kept: ", lines["machine code"])
     with pytest.raises(SystemExit) as end:
         cli.main(["--version"])
     assert end.value.code == 0 and capsys.readouterr().out == f"nnlite {nl.__version__}\n"
