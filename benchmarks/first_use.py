@@ -77,7 +77,7 @@ def text(rows: list[dict[str, Any]], facts: dict[str, str]) -> str:
         [
             f"# First use, {date.today():%Y-%m-%d}",
             "\n".join(f"- {name}: {value}" for name, value in facts.items()),
-            "Seconds of a whole process, its start and imports included: the first, for which nothing has been compiled "
+            "Seconds of a whole process, its start and imports included: the first, where nothing has been compiled "
             f"yet, and one after it. Median (lowest … highest) of {repeats} turns.",
             report.table(head, [line(use) for use in USES]),
         ]
