@@ -11,7 +11,6 @@ from . import startup as startup  # before all that takes long to import
 from .devices import DeviceError, OutOfGPUMemoryError, get_device, kernel
 
 # isort: split
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from . import activations, datasets, gate, initializers, losses, metrics, optimizers, plots
@@ -34,10 +33,21 @@ if TYPE_CHECKING:
 else:
     from . import devices
 
-try:
-    __version__ = version("nnlite")
-except PackageNotFoundError:  # run from a source tree that was not installed
-    __version__ = "0+unknown"
+if TYPE_CHECKING:
+    __version__: str
+else:
+
+    def __getattr__(name):
+        """The version, for which Python would search for 20 ms in every process that imports nnlite."""
+        if name != "__version__":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("nnlite")
+        except PackageNotFoundError:  # run from a source tree that was not installed
+            return "0+unknown"
+
 
 # fmt: off
 __all__ = [  # noqa: RUF022  (in the order in which a user meets them)

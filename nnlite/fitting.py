@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .chunks import Chunks
+from .devices import Device, functions_compiled
 from .divergence import Safe, diverged
 from .history import History
 from .programs import KeptPrograms, Program
@@ -32,6 +34,7 @@ class Fit:
     bar: Bar
     replay: str
     kept: KeptPrograms
+    device: Device
     program: Program | None = None  # the last one that ran
 
     def whole(self, x: Any, target: Any) -> Iterator[None]:
@@ -72,10 +75,20 @@ class Fit:
             yield
 
     def _steps(self, x: Any, target: Any, epochs: int) -> Steps:
-        with self.bar.waiting("compiling for this CPU, which is kept for later"):
-            steps = Steps(self.new_step(), x, target, self.batch_size, epochs, self.replay, self.kept)
+        with self._compiling():
+            steps = Steps(self.new_step(), x, target, self.batch_size, epochs, self.replay, self.kept, self.device)
         self.program = steps.program
         return steps
+
+    def _compiling(self) -> contextlib.AbstractContextManager[None]:
+        """A context in which the bar says that, and how much, is compiled."""
+        before = functions_compiled()
+
+        def text() -> str:
+            count = functions_compiled() - before
+            return f"compiling for this CPU, which is kept for later{f' (function {count})' if count else ''}"
+
+        return self.bar.waiting(text)
 
     def _run(self, steps: Steps, epochs: int, done: int, before: int, safe: Safe) -> Iterator[None]:
         """Run epochs of a window, after `done` epochs and `before` rows; pauses after each run of the device.
@@ -107,5 +120,8 @@ class Fit:
         step = self.new_step()
         epochs = [step.values(each, rows, step.network.outputs or 0) for each in sums]
         found = {name: [values[name] for values in epochs] for name in step.names}
-        seen = self.evaluate(*self.validation) if self.validation else {}
+        seen: dict[str, float] = {}
+        if self.validation:
+            with contextlib.nullcontext() if self.history["loss"] else self._compiling():  # compiled in the first epoch
+                seen = self.evaluate(*self.validation)
         self.history.extend(found | {f"val_{name}": [value] for name, value in seen.items()})

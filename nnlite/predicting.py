@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from .devices import Ops
+from .devices import Device, Ops
+from .estimate import device_for, seconds
 from .layers import Layer
 from .sweeps import Sweep
 from .twins import changeable, settings
@@ -24,7 +25,7 @@ class Predictor:
     """Keeps the recorded predictions of one network; they are recorded anew after a layer has changed."""
 
     def __init__(self) -> None:
-        self.recorded: Recorded | None = None
+        self.recorded: dict[str, Recorded] = {}  # by the name of the device
 
     def __call__(self, network: Any, rows: Any, most: int | None) -> Any:
         """Answers (N, outputs) to rows (N, inputs), at most so many at once.
@@ -33,11 +34,14 @@ class Predictor:
         """
         if network.inputs is None or network.outputs is None:
             return None
-        answer = network.backend.empty((len(rows), network.outputs), network.dtype)
-        return answer if self._sweep(network)({"x": rows, "answer": answer}, len(rows), most) else None
+        device = network.backend
+        if device.chooses:
+            device = device_for(network, seconds(network, len(rows), most or device.rows_at_once, training=False))
+        answer = device.empty((len(rows), network.outputs), network.dtype)
+        return answer if self._sweep(network, device)({"x": rows, "answer": answer}, len(rows), most) else None
 
-    def _sweep(self, network: Any) -> Sweep:
-        recorded, now = self.recorded, (Layer.changes, network.threads)
+    def _sweep(self, network: Any, device: Device) -> Sweep:
+        recorded, now = self.recorded.get(device.name), (Layer.changes, network.threads)
         if recorded is not None and recorded.checked == now:
             return recorded.sweep
         arrays = network.arrays()
@@ -47,9 +51,11 @@ class Predictor:
             sweep = recorded.sweep
         else:
             del arrays["gradients"]
-            sweep = Sweep(partial(answering, frozen), network.backend, network.dtype, arrays, 1, network.threads)
+            sweep = Sweep(partial(answering, frozen), device, network.dtype, arrays, 1, network.threads)
         checked = None if any(map(changeable, frozen.layers)) else now
-        self.recorded = Recorded(sweep, made_of, checked)  # in one assignment, since other threads may be predicting
+        self.recorded[device.name] = Recorded(
+            sweep, made_of, checked
+        )  # in one assignment, since other threads may be predicting
         return sweep
 
 

@@ -37,24 +37,34 @@ class Bar:
         self._draw(lambda bar: bar.refresh())
 
     @contextlib.contextmanager
-    def waiting(self, why: str) -> Iterator[None]:
-        """Say why nothing happens if the wait takes longer than a second."""
+    def waiting(self, why: Callable[[], str]) -> Iterator[None]:
+        """Say why nothing happens if the wait takes longer than a second. The bar's rate leaves the wait out.
+
+        While the wait goes on, the bar follows what `why` returns; lines have only the first text.
+        """
+        if self.bar is None and not self.lines:
+            yield
+            return
+        over, start = threading.Event(), time.perf_counter()
+
+        def show() -> None:
+            self._draw(lambda bar: bar.set_description(why()))
 
         def say() -> None:
-            self._draw(lambda bar: bar.set_description(why))
-            self._print(why)
+            if not over.wait(1.0):
+                self._print(why())
+                show()
+                while not over.wait(0.2):
+                    show()
 
-        note = threading.Timer(1.0, say)
-        note.daemon = True
-        wanted = self.bar is not None or self.lines
-        if wanted:
-            note.start()
+        note = threading.Thread(target=say, daemon=True)
+        note.start()
         try:
             yield
         finally:
-            note.cancel()
-            if wanted:
-                note.join()  # no thread outlives the fit
+            over.set()
+            note.join()  # no thread outlives the fit
+            self._draw(lambda bar: _leave_out(bar, time.perf_counter() - start))
             self._draw(lambda bar: bar.set_description(self.text, refresh=False))
 
     def advance(self, rows: int) -> None:
@@ -100,6 +110,12 @@ class Bar:
                 sys.stderr.flush()
             except (OSError, ValueError, AttributeError):  # no reader of the pipe, a closed file, no stderr
                 self.lines = False
+
+
+def _leave_out(bar: Any, seconds: float) -> None:
+    """Let a bar compute its rate as if so many seconds had not been."""
+    bar.start_t += seconds
+    bar.last_print_t += seconds
 
 
 def _can_draw(stream: Any) -> bool:

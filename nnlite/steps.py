@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import gate
-from .devices import Arena, Recorder, Symbol
+from .devices import Arena, Device, Recorder, Symbol
 from .programs import NOT_RECORDED, KeptPrograms, Program
 from .step import Step
 
@@ -25,7 +25,8 @@ class EagerWarning(UserWarning):
 class Steps:
     """Runs a step over x (N, inputs), target (N, outputs) in batches, one epoch or many at a time.
 
-    The program comes from `kept` if there is one that fits; `close` puts it back there.
+    They run on `device`, by default the network's. The program comes from `kept` if there is one that fits; `close`
+    puts it back there.
     """
 
     def __init__(
@@ -37,8 +38,9 @@ class Steps:
         epochs: int,
         how: str = "auto",
         kept: KeptPrograms | None = None,
+        device: Device | None = None,
     ) -> None:
-        self.rows, self.device = len(x), step.network.backend
+        self.rows, self.device = len(x), device or step.network.backend
         self.batch = min(batch_size, self.rows)
         self.per_epoch, self.rest = -(-self.rows // self.batch), self.rows % self.batch
         self.window = max(1, min(epochs, MOST_INDICES // self.rows))  # number of epochs whose order is drawn at once
@@ -48,7 +50,7 @@ class Steps:
             order = self.device.zeros(order.size, np.int64)
         self.data = {"x": x, "target": target, "order": order}
         self.kept = KeptPrograms() if kept is None else kept
-        self.key = (how, self.batch, self.rest, x.shape[1], target.shape[1])
+        self.key = (how, self.device.name, self.batch, self.rest, x.shape[1], target.shape[1])
         # An id names an array for as long as the array exists, and the arena of a kept program holds its arrays.
         self.made_of = step.settings(), {name: id(array) for name, array in step.arrays().items()}
         self.program = self._program(step, how)

@@ -10,9 +10,10 @@ import numpy as np
 
 from . import gate
 from .chunks import Chunks
-from .devices import Tape
+from .devices import Device, Tape
 from .divergence import DivergedError as DivergedError
 from .divergence import diverged
+from .estimate import device_for, seconds
 from .fitting import Fit
 from .history import History
 from .logits import from_logits
@@ -69,6 +70,7 @@ class Trainer:
         self.tape: Tape | None = None  # of the last fit; None before any fit, or if the step was not recorded
         self._plan = "nothing has been trained yet"
         self._kept = KeptPrograms()  # programs of earlier fits
+        self._seconds = 0.0  # what all fits until now would have taken as NumPy calls, as estimated
         self._shuffles = np.random.Generator(np.random.PCG64(network.seed))
 
     # Loss, optimizer and metrics may be replaced between fits. The effect is that of a new Trainer.
@@ -174,7 +176,8 @@ class Trainer:
         history.extend({name: [] for name in names})  # the history has all columns even if no epoch ends
         shuffles = self._shuffles if shuffle else None
         with _quiet(), backend.explained(), Bar(epochs, chunks.rows if chunks else len(x), progress) as bar:
-            run = (epochs, batch_size, shuffles, validation, history, bar, self.replay, self._kept)
+            device = self._device_for_fit(chunks.rows if chunks else len(x), batch_size, epochs, validation)
+            run = (epochs, batch_size, shuffles, validation, history, bar, self.replay, self._kept, device)
             fit = Fit(self.new_step, self.checked, self._evaluate, *run)
             try:
                 for _ in fit.parts(chunks) if chunks else fit.whole(x, target):
@@ -183,6 +186,18 @@ class Trainer:
                 if fit.program:
                     self.tape, self._plan = fit.program.tape, fit.program.replay.plan
         return history
+
+    def _device_for_fit(self, rows: int | None, batch: int, epochs: int, validation: Any) -> Device:
+        """The device for these epochs. The fits before count too: many short ones may be worth compiling."""
+        if rows is None:
+            return device_for(self.network, math.inf)
+        self._seconds += epochs * seconds(self.network, rows, batch, training=True)
+        if validation:
+            self._seconds += epochs * self._seconds_for_evaluation(len(validation[0]))
+        return device_for(self.network, self._seconds)
+
+    def _seconds_for_evaluation(self, rows: int) -> float:
+        return seconds(self.network, rows, self.network.backend.rows_at_once, training=False)
 
     def evaluate(self, x: Any, y: Any, batch_size: int | None = None) -> dict[str, float]:
         """The loss and the metrics over x (N, inputs) and y, without training: {"loss": …, "accuracy": …}.
@@ -197,7 +212,8 @@ class Trainer:
         """`evaluate` for x (N, inputs), target (N, outputs) that have passed the gate, at most `most` rows at once."""
         step, columns = self.new_step(), target.shape[1]
         sums: list[np.ndarray] = []  # of each group of rows
-        if not self._evaluation(step, columns)({"x": x, "target": target}, len(x), most, sums):
+        device = device_for(self.network, self._seconds + self._seconds_for_evaluation(len(x)))
+        if not self._evaluation(step, columns, device)({"x": x, "target": target}, len(x), most, sums):
             # A program stops when the loss is not finite, but the metrics must cover all rows.
             zeros, arrays = self.network.backend.zeros, {"x": x, "target": target} | step.arrays()
             arrays |= {"position": zeros(1, np.int64), "sums": zeros(step.size(columns), np.float64)}
@@ -205,17 +221,18 @@ class Trainer:
             sums = [self.network.backend.to_numpy(arrays["sums"])]
         return step.values(step.merged(sums, columns), len(x), columns)
 
-    def _evaluation(self, step: Step, columns: int) -> Sweep:
+    def _evaluation(self, step: Step, columns: int, device: Device) -> Sweep:
         """The sweep that evaluates; it is recorded anew after a setting or an array of the step has changed."""
         arrays = {name: array for name, array in self.network.arrays().items() if name != "gradients"}
         made_of = step.settings(), {name: id(array) for name, array in arrays.items()}
-        kept = self._kept.take("evaluation")
+        key = "evaluation", device.name
+        kept = self._kept.take(key)
         if kept is None or kept[0] != made_of:
             network = self.network
             how = "eager" if self.replay == "eager" else ""
-            place = network.backend, network.dtype, arrays
+            place = device, network.dtype, arrays
             kept = made_of, Sweep(step.evaluation_on, *place, step.size(columns), network.threads, how)
-        self._kept.put("evaluation", kept)
+        self._kept.put(key, kept)
         return kept[1]
 
     # ---- what goes in, and what went wrong -------------------------------------------------------------------------

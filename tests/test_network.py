@@ -166,7 +166,7 @@ def test_summary_counts():
 
 def test_device_names():
     assert make("cpu").device == "numba"
-    assert make("auto").device in ("numba", "numpy")
+    assert make("auto").device in ("auto", "numpy")
     with pytest.raises(ValueError, match="device='tpu' is not known; choose one of 'numpy', 'numba', 'cupy', 'cpu'"):
         make("tpu")
     with pytest.raises(ValueError, match="dtype='int8' is not known; choose 'float32' or 'float64'"):

@@ -293,7 +293,8 @@ def test_a_bounded_number_of_programs_is_kept(counted):
 
 
 def kept_sweeps(trainer):
-    return trainer.network._predictor.recorded.sweep, trainer._kept._programs["evaluation"][1]
+    net = trainer.network
+    return net._predictor.recorded[net.device].sweep, trainer._kept._programs["evaluation", net.device][1]
 
 
 @pytest.mark.parametrize("replay", ["auto", "eager"])

@@ -1,5 +1,6 @@
 """The progress of a fit: a bar in a terminal, plain lines elsewhere; nothing is left behind, and no child hangs."""
 
+import contextlib
 import io
 import os
 import signal
@@ -74,12 +75,51 @@ def test_many_epochs_have_a_line_now_and_then(capsys, monkeypatch):
 def test_waiting_is_explained(stream, monkeypatch):
     shown = Terminal() if stream == "terminal" else io.StringIO()
     monkeypatch.setattr(sys, "stderr", shown)
-    with progress.Bar(1, 1, wanted=True) as bar, bar.waiting("compiling"):
+    with progress.Bar(1, 1, wanted=True) as bar, bar.waiting(lambda: "compiling"):
         for _ in range(100):
             if "compiling" in shown.getvalue():
                 break
             time.sleep(0.1)
     assert "compiling" in shown.getvalue()
+
+
+def wait_for(told):
+    for _ in range(100):
+        if told():
+            return
+        time.sleep(0.1)
+
+
+def test_a_wait_is_followed_and_left_out_of_the_rate(monkeypatch):
+    stream, count = terminal(monkeypatch), iter(range(1, 1000))
+    with progress.Bar(1, 1000, wanted=True) as bar:
+        begin = bar.bar.start_t
+        with bar.waiting(lambda: f"function {next(count)}"):
+            wait_for(lambda: "function 3" in stream.getvalue())  # not before a second
+        assert bar.bar.start_t - begin >= 1 and bar.bar.last_print_t - begin >= 1
+        assert bar.bar.desc == "epoch 1/1: "
+    assert "function 3" in stream.getvalue()
+
+
+def test_lines_explain_a_wait_once(monkeypatch):
+    stream, count = io.StringIO(), []
+    monkeypatch.setattr(sys, "stderr", stream)
+    with progress.Bar(1, 1, wanted=True) as bar, bar.waiting(lambda: count.append(1) or "compiling"):
+        wait_for(lambda: len(count) > 2)
+    assert stream.getvalue() == "compiling\n"
+
+
+def test_a_fit_counts_the_functions_that_it_compiles(monkeypatch):
+    from nnlite import fitting
+
+    compiled = iter([3, 7, 7, 7, 7, 7, 7, 7])
+    texts = []
+    monkeypatch.setattr(fitting, "functions_compiled", lambda: next(compiled))
+    monkeypatch.setattr(progress.Bar, "waiting", lambda bar, why: texts.append(why()) or contextlib.nullcontext())
+    x = np.ones((6, 2))
+    fit(validation_data=(x, x[:, 0]))
+    assert texts[0] == "compiling for this CPU, which is kept for later (function 4)"
+    assert texts[1:] == ["compiling for this CPU, which is kept for later"], "validation compiles in its first epoch"
 
 
 def test_a_closed_stderr_stops_nothing(monkeypatch):

@@ -16,6 +16,7 @@ import numpy as np
 import nnlite as nl
 
 from ..cores import usable
+from ..devices import kept_machine_code
 from .output import say
 
 
@@ -40,6 +41,7 @@ def info(options: argparse.Namespace) -> None:
     built: Any = np.show_config(mode="dicts")
     blas = built.get("Build Dependencies", {}).get("blas", {})
     lines["BLAS"] = f"{blas.get('name', 'unknown')} {blas.get('version', '')}, core {_blas_core()}"
+    lines["machine code"] = kept_machine_code()
     say("\n".join(f"{name:<21} {text}" for name, text in lines.items()))
 
 

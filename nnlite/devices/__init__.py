@@ -10,9 +10,11 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .auto import AutoDevice
 from .common.arena import Arena as Arena
 from .common.kernel import Kernel as Kernel
 from .common.kernel import kernel as kernel
@@ -59,11 +61,12 @@ def devices() -> dict[str, Availability]:
 def get_device(name: str | Device, precision: str = "float32") -> Device:
     """The device of this name; a device itself is returned unchanged.
 
-    The names are "numpy", "numba" and "cupy"; "cpu" is numba, and "gpu" and "cuda" are cupy. "auto" is the fastest for
-    small networks on this machine: numba if it is installed, or else numpy. On cupy, precision="tf32" lets tensor cores
-    make the products of float32 numbers, many times faster; they round the factors to 10 bits. ValueError for an
-    unknown name or precision, DeviceError for a device that is missing here. A network takes a device in place of a
-    name: device=nl.get_device("cupy", precision="tf32").
+    The names are "numpy", "numba" and "cupy"; "cpu" is numba, and "gpu" and "cuda" are cupy. "auto" is numba, but for
+    work of less than about a second, and where Numba is not installed, it is numpy: to compile would take longer. How
+    long work takes is estimated from its sizes, so that equal calls are made in the same way. On cupy,
+    precision="tf32" lets tensor cores make the products of float32 numbers, many times faster; they round the factors
+    to 10 bits. ValueError for an unknown name or precision, DeviceError for a device that is missing here. A network
+    takes a device in place of a name: device=nl.get_device("cupy", precision="tf32").
     """
     if isinstance(name, Device):
         return name
@@ -72,12 +75,26 @@ def get_device(name: str | Device, precision: str = "float32") -> Device:
     if not isinstance(name, str) or name not in (*_DEVICES, *ALIASES, "auto"):
         known = ", ".join(repr(n) for n in (*_DEVICES, *ALIASES, "auto"))
         raise ValueError(f"device={name!r} is not known; choose one of {known}")
-    if name == "auto":
-        name = "numba" if _availability("numba").available else "numpy"
     name = ALIASES.get(name, name)
     if precision == "tf32" and name != "cupy":
         raise ValueError(f'precision="tf32" is something that GPUs have: device "cupy", not {name!r}')
     return _make(name, precision)
+
+
+def functions_compiled() -> int:
+    """The number of functions that this process has begun to compile for the CPU."""
+    kept = sys.modules.get(f"{__name__}.cpu.kept")  # no function, as long as nothing has imported this
+    return kept.Kept.begun if kept else 0
+
+
+def kept_machine_code() -> str:
+    """Where compiled functions are kept on disk, and how much there is, in words."""
+    reason = _no_numba()
+    if reason:
+        return f"none: {reason}"
+    from .cpu.kept import summary
+
+    return summary()
 
 
 def made(name: str, precision: str, limits: object) -> Device:
@@ -91,6 +108,9 @@ def made(name: str, precision: str, limits: object) -> Device:
 
 @functools.cache
 def _make(name: str, precision: str) -> Device:
+    if name == "auto":
+        compiled = partial(_make, "numba", precision)
+        return AutoDevice(compiled) if _availability("numba").available else _make("numpy", precision)
     found = _availability(name)
     if not found.available:
         raise DeviceError(f"device {name!r} cannot be used: {found.detail}")

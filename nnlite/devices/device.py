@@ -106,6 +106,7 @@ class Device(ABC):
     runs_on_threads = False  # whether programs can run side by side on threads of one process
     sweeps_by = "auto"  # the kind of replay for evaluations and predictions
     rows_at_once = 4096  # the most rows in one batch of an evaluation or a prediction
+    chooses = False  # whether `for_work` may return another device
 
     @abstractmethod
     def asarray(self, array: Any, dtype: npt.DTypeLike | None = None) -> Any:
@@ -130,6 +131,10 @@ class Device(ABC):
     @abstractmethod
     def replay(self, full: Tape, short: Tape | None, arena: Arena, threads: int = 1, how: str = "auto") -> Replay:
         """A replay of these tapes on this arena, on so many threads if the device can; `how` names a kind of replay."""
+
+    def for_work(self, seconds: float) -> Device:
+        """The device that should do work which would take NumPy about so many seconds."""
+        return self
 
     def refuse(self, how: str) -> None:
         """ValueError for a kind of replay that this device does not have."""

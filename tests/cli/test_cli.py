@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -297,6 +298,7 @@ def test_info_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines["device numpy"].startswith("yes: ")
     told = {"python", "numba", "matplotlib", "cupy", "OMP_NUM_THREADS", "OPENBLAS_CORETYPE", "BLAS"}
     assert told <= set(lines)
+    assert re.match(r"(/|[A-Z]:).*: \d+ files, [\d.]+ MB of at most 64|none: |not kept: ", lines["machine code"])
     with pytest.raises(SystemExit) as end:
         cli.main(["--version"])
     assert end.value.code == 0 and capsys.readouterr().out == f"nnlite {nl.__version__}\n"

@@ -1,33 +1,33 @@
-"""Compiling: how the loops of this folder become machine code, which is kept on disk for the next process.
+"""Compiling: how the loops of this folder become machine code.
 
-Numba's own cache notices a change in a function's file, but not in the files of the functions that it calls
-(numba#1833). It also trusts what it reads: a truncated file fails every later run, and a flipped byte may crash it.
-Here, the key covers the whole folder, and every file starts with a checksum. A function is compiled again if its file
-is damaged or cannot be written.
-
-The files are pickles, and whoever can write one can run any code here. So only folders are used to which nobody else
-can write.
+To compile takes a hundred times as long as to run, so the first seconds on a machine depend on what is left out here:
+wrappers through which Python would call, and Numba's counting of references to arrays. Helpers are written into their
+callers before these are typed. What has been compiled is kept on disk (kept.py).
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import functools
+import gc
+import importlib
 import importlib.util
-import os
-import pickle
-import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
-from numba import njit
-from numba.core.caching import FunctionCache, IndexDataCacheFile
-from numba.core.ccallback import CFunc
-from numba.core.registry import cpu_target
+from numba.core import ccallback
+from numba.core.compiler import Compiler
+
+from .kept import TARGET as TARGET
+from .kept import Kept
+
+njit: Any = numba.njit
+CFunc: Any = ccallback.CFunc
+CFuncCompiler: Any = vars(ccallback)["_CFuncCompiler"]
 
 # Sums may be reordered, so that they vectorise. NaN and infinity must survive, since they show that a loss diverged.
 FAST_SUMS = {"contract", "reassoc", "nsz", "arcp"}
@@ -35,6 +35,7 @@ OPTIONS = {"error_model": "numpy", "fastmath": FAST_SUMS}
 EXACT = {"contract"}  # the range reduction of exp loses its digits if its terms are reordered
 
 
+@functools.cache
 def _spare_scipy() -> None:
     """Make Numba look for SciPy without importing it, which saves 0.2 s and 30 MB.
 
@@ -55,138 +56,102 @@ def _spare_scipy() -> None:
             linalg.ensure_blas = check
 
 
-_spare_scipy()
-_SOURCES = sorted(path for folder in ("common", "cpu") for path in (Path(__file__).parents[1] / folder).glob("*.py"))
-TARGET: tuple[str, str, str] = cpu_target.target_context.codegen().magic_tuple()  # system, processor, and its features
-STAMP = hashlib.sha256(b"".join(path.read_bytes() for path in _SOURCES) + repr(TARGET).encode()).hexdigest()
-
-
-ROOT = 0  # the user id of root
-
-
-def only_ours(folder: str) -> bool:
-    """Whether nobody else can put files into a folder, or put another folder in its place.
-
-    The folder and all folders above it must belong to this user, to root, or to the owner of this source file, who can
-    run any code here anyway. Others may write to a folder above it only if it has the sticky bit, as /tmp has: then
-    nobody can remove the files of others. A group with this user as its only member counts as this user; many systems
-    make such a group for every user. On Windows, every folder is taken to be the user's.
-    """
-    if not hasattr(os, "geteuid"):
-        return True
-    path = Path(folder).resolve()
-    trusted = {os.geteuid(), ROOT, os.stat(__file__).st_uid}
-    for each in (path, *path.parents):
-        found = each.stat()
-        shared = found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and not _private(found.st_gid))
-        if found.st_uid not in trusted or (shared and not (found.st_mode & stat.S_ISVTX and each != path)):
-            return False
-    return True
-
-
-def _private(group: int) -> bool:
-    """Whether this user is the only one in the group: it has the user's name and lists no other member."""
-    import grp
-    import pwd
-
-    try:
-        user, found = pwd.getpwuid(os.geteuid()), grp.getgrgid(group)
-    except KeyError:
-        return False
-    return found.gr_gid == user.pw_gid and found.gr_name == user.pw_name and set(found.gr_mem) <= {user.pw_name}
-
-
-class _Files(IndexDataCacheFile):
-    """An index file, and for each signature a data file: a checksum, then the pickled (key, data)."""
-
-    def load(self, key: Any) -> Any:
-        try:
-            path = self._data_path(self._load_index()[key])
-            content = Path(path).read_bytes()
-            if hashlib.sha256(content[32:]).digest() != content[:32]:
-                return None
-            found, data = pickle.loads(content[32:])
-            return data if found == key else None
-        except Exception:  # a missing or damaged file may raise anything; it is made again
-            return None
-
-    def save(self, key: Any, data: Any) -> None:
-        with contextlib.suppress(OSError):  # such as a full disk, or a folder that has become read-only
-            try:
-                self._load_index()
-            except Exception:  # a damaged index may raise anything
-                self.flush()
-            super().save(key, (key, data))
-
-    def _save_data(self, name: str, data: Any) -> None:
-        content = self._dump(data)
-        with self._open_for_write(self._data_path(name)) as file:
-            file.write(hashlib.sha256(content).digest() + content)
-
-
-class _Cache(FunctionCache):
-    """Keeps the machine code of a function beside its source, or else in the user's own cache folder.
-
-    Each kind of processor has its own files, so that different machines may share a folder. RuntimeError if there is no
-    folder to which only this user can write.
-    """
-
-    def __init__(self, function: Callable[..., Any], key: str = "") -> None:
-        super().__init__(function)
-        self.key = key  # stands for the code from outside this folder that the function calls
-        if not only_ours(self._cache_path):
-            raise RuntimeError(f"others may write to {self._cache_path}")
-        stamp = (self._cache_file._source_stamp, STAMP)
-        target = hashlib.sha256(repr(TARGET).encode()).hexdigest()[:8]
-        self._cache_file = _Files(self._cache_path, f"{self._impl.filename_base}-{target}", stamp)
-
-    def _index_key(self, signature: Any, codegen: Any) -> Any:
-        return (*super()._index_key(signature, codegen), self.key)
-
-    def _save_overload(self, signature: Any, data: Any) -> None:
-        if not data.library.has_dynamic_globals:  # such as a large array: its address is valid only in this process
-            super()._save_overload(signature, data)
-
-
-def _keep(compiler: Any, function: Callable[..., Any], key: str = "") -> None:
-    with contextlib.suppress(RuntimeError, OSError):  # without a folder, every process compiles it anew
-        compiler._cache = _Cache(function, key)
-
-
 ZERO = np.int64(0)  # Numba would compile a function again for a bare 0, which is a literal type of its own
 
 
-def compiled(function: Callable[..., Any], fastmath: set[str] = FAST_SUMS, inlined: bool = False) -> Callable[..., Any]:
-    """Compile at the first call, for each kind of arguments. The machine code runs without Python's lock (the GIL)."""
-    made = njit(error_model="numpy", fastmath=fastmath, nogil=True, forceinline=inlined)(function)
-    _keep(made, function)
+def compiled(
+    function: Callable[..., Any],
+    fastmath: set[str] = FAST_SUMS,
+    inlined: bool = False,
+    inside: bool = False,
+    allocates: bool = False,
+) -> Callable[..., Any]:
+    """Compile at the first call, for each kind of arguments. The machine code runs without Python's lock (the GIL).
+
+    An `inlined` function is written into each compiled function that calls it. A function that is only called `inside`
+    compiled code gets no wrapper for Python, which would take as long to compile. A function that makes arrays
+    `allocates`.
+    """
+    options: dict[str, Any] = {"inline": "always"} if inlined else {}
+    if inside:
+        options |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    made: Any = njit(error_model="numpy", fastmath=fastmath, nogil=True, _nrt=allocates, **options)(function)
+    made._cache = Kept(function, prepare=_spare_scipy)
+    if inside:
+        made.__class__ = _Inside
     return made
 
 
-exactly = partial(compiled, fastmath=EXACT)
+class _Inside(type(njit(lambda: None))):  # type: ignore[misc]
+    """A function without a wrapper for Python. A call from Python would end the process."""
+
+    def __call__(self, *arguments: Any) -> Any:
+        raise TypeError(f"only compiled code can call {self.py_func.__name__}")
+
+
+inside = partial(compiled, inside=True)
+exactly = partial(compiled, fastmath=EXACT, inside=True)
+
+
+@contextlib.contextmanager
+def garbage_later() -> Iterator[None]:
+    """Collect no garbage in this block: the compiler makes many objects, which are not garbage until it is done."""
+    collected = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collected:
+            gc.enable()
+
+
+class _Alone(CFuncCompiler):
+    """Compiles a function without the wrappers through which Python and C would call it."""
+
+    def _customize_flags(self, flags: Any) -> Any:
+        flags = super()._customize_flags(flags)
+        flags.no_cfunc_wrapper = True
+        return flags
 
 
 class MachineCode(CFunc):
     """A function compiled for one kind of arguments. Its `address` is valid as long as this object lives.
 
-    Numba wraps it in a C function, which is not called here: it loads several arguments at once that have just been
-    stored one by one, and the processor waits for that, 10 ns for the fifteen arguments of a product.
+    It is Numba's own function, without a wrapper: a wrapper would load several arguments at once that have just been
+    stored one by one, and the processor waits for that, 10 ns for the fifteen arguments of a product. It is compiled
+    now. `key` stands for the code from outside this folder that it contains; None if it must not be kept.
     """
 
     _library: Any
 
+    def __init__(
+        self, function: Callable[..., Any], signature: Any, key: str | None = "", allocates: bool = True, **options: Any
+    ) -> None:
+        options = OPTIONS | {"_nrt": allocates} | options
+        super().__init__(function, (signature.args, signature.return_type), {}, options)
+        self._compiler = _Alone(function, self._targetdescr, options, {}, pipeline_class=Compiler)
+        self._cache = Kept(function, key, _spare_scipy)
+        self.compile()
+
+    def _compile_uncached(self) -> Any:
+        made = super()._compile_uncached()
+        self.complete(made)
+        return made
+
+    def complete(self, made: Any) -> None:
+        """Add to the compiled function before it becomes machine code."""
+
+    @property
+    def entry(self) -> str:
+        """The name of the function at the address."""
+        return str(self.native_name).removeprefix("cfunc.")
+
     @property
     def address(self) -> int:
-        found = int(self._library.get_pointer_to_function(self.native_name.removeprefix("cfunc.")))
+        found = int(self._library.get_pointer_to_function(self.entry))
         if not found:  # this version of Numba names its functions in another way
-            raise RuntimeError(f"there is no machine code of {self.native_name} in {self._library}")
+            raise RuntimeError(f"there is no machine code of {self.entry} in {self._library}")
         return found
 
 
-def machine_code(function: Callable[..., Any], signature: Any, kept: bool = True, key: str = "") -> MachineCode:
-    """Compile now, for this signature. `key` stands for the code from outside this folder that it contains."""
-    made = MachineCode(function, (signature.args, signature.return_type), {}, OPTIONS)
-    if kept:
-        _keep(made, function, key)
-    made.compile()
-    return made
+machine_code = MachineCode

@@ -15,7 +15,7 @@ from .products import ready
 
 # Kernel -> letter of the size that threads may divide. Its loop gets the start and end of the columns to compute.
 COLUMNS = {name: kernel.columns for name, kernel in KERNELS.items() if kernel.columns}
-LOOPS: dict[str, Callable[..., Any]] = {
+LOOPS: dict[str, Any] = {  # what Numba makes of a loop; `.py_func` is the loop itself
     name: compiled(getattr(loops, name), inlined=True) for name in KERNELS if hasattr(loops, name)
 }
 

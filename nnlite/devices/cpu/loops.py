@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from .compiling import ZERO, compiled, exactly
+from .compiling import ZERO, compiled, exactly, inside
 from .functions import cross_entropy_of, difference, exp_negative, log_of, log_one_plus, sigmoid_of, tanh_of
 from .memory import address, flat, place
 from .products import product
@@ -132,7 +132,7 @@ def add_rows(b, start, dy, factor, alpha, first, stop):
         add_many_rows(b, start != 0, of_dy, row, rows, factor, alpha, first, stop)
 
 
-@compiled
+@partial(inside, allocates=True)
 def add_many_rows(b, adding, of_dy, row, rows, factor, alpha, first, stop):
     size, total = b.itemsize, np.empty(stop - first, np.float64)
     to = address(b) + first * size
@@ -218,7 +218,7 @@ def softplus_backward(dx, dy, y):
         dx[i] = dy[i] * tanh_of(half * y[i]) * (one + exp_negative(-y[i]))
 
 
-@compiled
+@inside
 def exponentials(x):
     """x ← eˣ for all numbers of x, each ≤ 0."""
     x = flat(x)
@@ -343,7 +343,7 @@ def sigmoid_binary_cross_entropy(losses, dlogits, logits, target, scale):
         d[i] = slope * (sigmoid_of(z[i]) - t[i])
 
 
-@compiled
+@inside
 def mean_rows(means, x):
     rows, columns = x.shape
     for i in range(rows):

@@ -5,8 +5,8 @@ These are written as LLVM instructions. NumPy's and Numba's own functions for it
 
 from __future__ import annotations
 
-import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -104,43 +104,36 @@ def write_pause(builder: Any) -> None:
         builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [_INT(a) for a in arguments])
 
 
-@functools.cache
-def reader(kind: str) -> Any:
-    """A function for compiled code that reads one operand from a line: f(address of the operand's first word).
+class Operand(NamedTuple):
+    """How an operand is read from a line: its type, and read(context, builder, address of its first word)."""
 
-    `kind` is an array's dtype and number of axes, such as "f4_2" (the words are its address and sizes), or "number" (a
-    float64), or "size" (an int64).
+    type: Any
+    read: Callable[[Any, Any, Any], Any]
+    words: int
+
+
+def operand(kind: str) -> Operand:
+    """An operand of this kind: an array's dtype and number of axes, such as "f4_2", or "number", or "size".
+
+    The words of an array are its address and sizes. A number is a float64, a size an int64.
     """
     if kind in ("number", "size"):
-        return _word(types.float64 if kind == "number" else types.int64)
+        number = types.float64 if kind == "number" else types.int64
+
+        def read_number(context: Any, builder: Any, place: Any) -> Any:
+            return builder.load(builder.inttoptr(place, context.get_value_type(number).as_pointer()))
+
+        return Operand(number, read_number, 1)
     dtype, axes = kind.split("_")
-    return _array(types.Array(from_dtype(np.dtype(dtype)), int(axes), "C"))
+    array = types.Array(from_dtype(np.dtype(dtype)), int(axes), "C")
 
+    def read_array(context: Any, builder: Any, place: Any) -> Any:
+        words = builder.inttoptr(place, _WORD.as_pointer())
+        start, *shape = (builder.load(builder.gep(words, [_WORD(i)])) for i in range(array.ndim + 1))
+        data = builder.inttoptr(start, context.get_data_type(array.dtype).as_pointer())
+        return _view(context, builder, array, data, shape)
 
-def _word(kind: Any) -> Any:
-    @intrinsic
-    def word(typing: Any, place: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            return builder.load(builder.inttoptr(arguments[0], context.get_value_type(kind).as_pointer()))
-
-        return kind(types.int64), generate
-
-    return word
-
-
-def _array(kind: Any) -> Any:
-    @intrinsic
-    def array(typing: Any, place: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            words = builder.inttoptr(arguments[0], _WORD.as_pointer())
-            start, *shape = (builder.load(builder.gep(words, [_WORD(i)])) for i in range(kind.ndim + 1))
-            return _view(
-                context, builder, kind, builder.inttoptr(start, context.get_data_type(kind.dtype).as_pointer()), shape
-            )
-
-        return kind(types.int64), generate
-
-    return array
+    return Operand(array, read_array, 1 + array.ndim)
 
 
 def _view(context: Any, builder: Any, kind: Any, data: Any, shape: list[Any]) -> Any:

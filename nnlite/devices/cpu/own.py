@@ -13,11 +13,13 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
-from numba import njit
 
 from ..common.kernel import Kernel
+from .kept import code_of
 
+njit: Any = numba.njit
 PLAIN = (type(None), bool, int, float, complex, str, bytes)
 LIBRARIES = {"numpy", "math", "cmath", "operator", "builtins", "numba"}  # a name identifies their functions
 
@@ -61,16 +63,18 @@ def _written(function: Any, signature: Any, checked: bool, key: str) -> Callable
         *(f"    {copy}({place}, {what})" for place, what in zip(to, made)),
     ]
     options: dict[str, Any] = {"error_model": "numpy", "nogil": True}
+    options |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # only compiled code calls the formula
     # Machine code on disk is found by its name, so two kernels must not have the same name.
     named: Any = types.FunctionType(function.__code__, function.__globals__, None, None, function.__closure__)
     named.__qualname__ = f"{function.__qualname__}_{key[:16]}"
     names: dict[str, Any] = {formula: njit(boundscheck=checked, **options)(named), copy: _copy, "__name__": __name__}
-    exec("\n".join(lines), names)
-    names["loop"].__qualname__ = f"loop_of_{function.__name__}_{key[:16]}"
-    return njit(**options)(names["loop"])
+    exec(compile("\n".join(lines), __file__, "exec"), names)
+    names["loop"].__name__ = f"loop_of_{function.__name__}_{key[:16]}"
+    names["loop"].__qualname__ = names["loop"].__name__
+    return names["loop"]
 
 
-@njit(error_model="numpy", nogil=True)
+@njit(error_model="numpy", nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 def _copy(to, values):
     if to.shape != values.shape:
         raise ValueError("a kernel gives another shape than its signature says")
@@ -84,7 +88,7 @@ def _copy(to, values):
 def _facts(function: Any, strange: list[Any]) -> Iterator[Any]:
     """A function's code, and all values that it takes from outside; objects that no text identifies go to `strange`."""
     code = function.__code__
-    yield from _code(code)
+    yield from code_of(code)
     names = set(_names(code))
     for name in sorted(names & function.__globals__.keys()):
         yield name, list(_value(function.__globals__[name], names, strange, ()))
@@ -93,16 +97,6 @@ def _facts(function: Any, strange: list[Any]) -> Iterator[Any]:
             yield name, list(_value(cell.cell_contents, names, strange, ()))
         except ValueError:  # the variable has no value yet
             strange.append(cell)
-
-
-def _code(code: types.CodeType) -> Iterator[Any]:
-    """The instructions and names of some code, without its file and lines."""
-    yield code.co_code.hex(), code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, code.co_flags
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield list(_code(constant))
-        else:
-            yield sorted(map(repr, constant)) if isinstance(constant, frozenset) else repr(constant)
 
 
 def _names(code: types.CodeType) -> Iterator[str]:

@@ -334,7 +334,7 @@ def _transposed_block(typing, to, to_row, b, b_row, rows, columns, like):
     return types.void(*[types.int64] * 6, like), generate
 
 
-@compiled
+@partial(compiled, inlined=True)
 def _pack_transposed(panel, b, b_row, inner, columns, like):
     """panel (inner, columns) ← Bᵀ, in whole vectors; the matrix (columns, inner) begins at b."""
     size = size_of(like)
@@ -358,7 +358,7 @@ def _copy_few(typing, to, a, like):
     return types.void(types.int64, types.int64, like), generate
 
 
-@compiled
+@partial(compiled, inlined=True)
 def _pack_rows(to, a, a_step, inner, rows, like):
     """to (inner, ROWS) ← Aᵀ, for up to ROWS rows of A, whose numbers are contiguous down a column."""
     size = size_of(like)

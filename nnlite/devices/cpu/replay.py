@@ -20,6 +20,7 @@ from ..common.threads import together
 from ..common.tiles import Tiles, tile
 from ..device import Replay
 from . import table
+from .compiling import garbage_later
 from .eager import COLUMNS, LOOPS
 from .limits import CpuLimits
 from .own import own_loop
@@ -52,6 +53,7 @@ class CompiledReplay(Replay):
     Between two calls of `run` the threads wait asleep; a forked process starts its own (common/threads.py).
     """
 
+    @garbage_later()
     def __init__(self, full: Tape, short: Tape | None, arena: Arena, threads: int, limits: CpuLimits) -> None:
         self.arena, self.limits = arena, limits
         self.own = list(dict.fromkeys(call.name for call in full.calls if call.kernel.own))
@@ -196,7 +198,7 @@ class CompiledReplay(Replay):
         if call.kernel.columns and len({kind.split("_")[0] for kind in kinds if "_" in kind}) > 1:
             raise NotRecordableError(f"{call.name} is compiled for arrays of one dtype, not for {', '.join(kinds)}")
         try:
-            loop, key = (LOOPS[call.name], None) if call.name in LOOPS else own_loop(call.kernel)
+            loop, key = (LOOPS[call.name].py_func, None) if call.name in LOOPS else own_loop(call.kernel)
             function = table.function_for(loop, call.name, kinds, key)
         except NumbaError as error:
             told = (text for text in str(error).splitlines() if text and not text.startswith("Failed in nopython"))

@@ -25,12 +25,11 @@ import llvmlite.binding
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ..common.reference import KERNELS
-from .compiling import ZERO, MachineCode, compiled, machine_code
-from .memory import address, pause, reader
+from .compiling import ZERO, MachineCode, compiled, inside
+from .memory import address, operand, pause
 from .products import ready
 
 REPEAT, MOVE = 1, 2
@@ -53,30 +52,57 @@ class Table(NamedTuple):
     shares: np.ndarray  # (phases and parts, ROW)
 
 
+class Trampoline(MachineCode):
+    """The machine code of a loop, behind a function that unpacks a line of the table and calls the loop.
+
+    `kinds` are the kinds of operands after the address in a line, as for `operand`. The function is written as LLVM
+    instructions, and the loop is inlined into it. It takes the address of a line, and returns 0, or the status that
+    Numba's functions return after an error.
+    """
+
+    def __init__(self, loop: Callable[..., Any], kinds: tuple[str, ...], **options: Any) -> None:
+        self.operands = [operand(kind) for kind in kinds]
+        super().__init__(loop, types.void(*(each.type for each in self.operands)), forceinline=True, **options)
+
+    def complete(self, made: Any) -> None:
+        context, native = made.target_context, made.fndesc.llvm_func_name
+        module = made.library.create_ir_module(PREFIX + native)
+        kind = context.call_conv.get_function_type(types.void, made.signature.args)
+        loop, function = ir.Function(module, kind, native), ir.Function(module, UNPACKING, PREFIX + native)
+        builder = ir.IRBuilder(function.append_basic_block())
+        word, values = 1, []
+        for each in self.operands:
+            place = builder.add(function.args[0], ir.IntType(64)(WORD * word))
+            values.append(each.read(context, builder, place))
+            word += each.words
+        status, _ = context.call_conv.call_function(builder, loop, types.void, made.signature.args, values)
+        builder.ret(status.code)
+        made.library.add_ir_module(module)
+        made.library.get_function(native).linkage = "internal"  # or LLVM would also make it apart
+
+    @property
+    def entry(self) -> str:
+        return PREFIX + super().entry
+
+
+PREFIX, UNPACKING = "nnlite_line_", ir.FunctionType(ir.IntType(32), [ir.IntType(64)])
+
+
 @functools.cache
 def function_for(loop: Callable[..., Any], name: str, kinds: tuple[str, ...], key: str | None = None) -> int:
-    """The address of a trampoline: a function that unpacks a line of the table and calls this loop.
+    """The address of a function that calls this loop with the operands in a line of the table.
 
-    `kinds` are the kinds of operands after the address, as for `reader`. The trampoline is generated as text, since
-    only these differ. `key` is None for a loop of this folder. For a user's own, it stands for the code of the loop, or
-    is "" if the loop cannot be kept on disk.
+    `key` is None for a loop of this folder. For a user's own, it stands for the code of the loop, or is "" if the loop
+    cannot be kept on disk.
     """
     if name in KERNELS and KERNELS[name].columns:  # these loops call matrix products
         ready(np.dtype(kinds[0].split("_")[0]))
-    unpacked, word = [], 1
-    names: dict[str, Any] = {"loop": loop, "__name__": __name__}
-    for kind in kinds:
-        names[f"read_{kind}"] = reader(kind)
-        unpacked.append(f"read_{kind}(line + {8 * word})")
-        word += 1 if kind in ("number", "size") else 1 + int(kind[-1])
-    function = f"run_{name}_{'_'.join(kinds)}{f'_{key[:16]}' if key else ''}"
-    exec(compile(f"def {function}(line):\n    loop({', '.join(unpacked)})\n", __file__, "exec"), names)
-    made = machine_code(names[function], types.void(types.int64), kept=key != "", key=key or "")
-    MADE.append(made)  # keeps the machine code alive
-    return int(made.address)
+    own = key is not None
+    MADE.append(Trampoline(loop, kinds, key="line" if key is None else key or None, allocates=own))
+    return MADE[-1].address
 
 
-MADE: list[MachineCode] = []
+MADE: list[MachineCode] = []  # keeps the machine code alive
 
 
 def as_table(
@@ -99,13 +125,11 @@ def as_table(
 def call(typing: Any, address: Any, line: Any) -> Any:
     """Call the function at this address with the address of a line: 4 ns, where a list of functions would take 47 ns.
 
-    Returns 0, or the status that a function of Numba's returns after an error.
+    Returns what it returns: 0, or a status after an error.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind = context.call_conv.get_function_type(types.void, (types.int64,))
-        result, error = (cgutils.alloca_once(builder, place.pointee) for place in kind.args[:2])
-        return builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), [result, error, arguments[1]])
+        return builder.call(builder.inttoptr(arguments[0], UNPACKING.as_pointer()), [arguments[1]])
 
     return types.int32(types.int64, types.int64), generate
 
@@ -212,7 +236,7 @@ def take(mark, turn):
     return read_atomically(mark) < turn and raise_atomically(mark, turn) < turn
 
 
-@compiled
+@inside
 def run_together(lines, shares, turn, thread, error):
     """Run a table, lines (lines, words) and shares (rows, ROW), together with other threads that also call this.
 

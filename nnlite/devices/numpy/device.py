@@ -20,6 +20,7 @@ class NumpyDevice(Device):
     """Arrays in main memory, and the reference's formulas on them."""
 
     name = "numpy"
+    why = ""  # the reason for which it makes every call from Python, if there is one
 
     def __init__(self) -> None:
         self.ops = Kernels(KERNELS)
@@ -46,4 +47,4 @@ class NumpyDevice(Device):
 
     def replay(self, full: Tape, short: Tape | None, arena: Arena, threads: int = 1, how: str = "auto") -> Replay:
         self.refuse(how)
-        return PythonReplay(full, short, arena)
+        return PythonReplay(full, short, arena, self.why)

@@ -2,16 +2,19 @@
 
 import hashlib
 import os
+import pickle
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("numba")
-from nnlite.devices.cpu import compiling
-from nnlite.devices.cpu.compiling import only_ours
+from nnlite.devices.cpu import kept
+from nnlite.devices.cpu.compiling import inside
+from nnlite.devices.cpu.kept import only_ours
 
 TRAIN = """
 import numpy as np, nnlite as nl
@@ -44,7 +47,7 @@ def filled(tmp_path_factory):
 
 
 def files(cache):
-    return sorted(path for path in Path(cache).rglob("*.nb[ic]"))
+    return sorted(path for path in Path(cache).rglob("*.nbc"))
 
 
 def copy_of(filled, tmp_path):
@@ -63,10 +66,10 @@ def test_the_next_process_finds_everything(filled):
     assert {path: path.stat().st_mtime_ns for path in files(cache)} == before  # nothing was compiled again
 
 
-@pytest.mark.parametrize(("damage", "ending"), [("cut", "nbi"), ("flipped", "nbc"), ("empty", "nbc"), ("text", "nbi")])
-def test_a_damaged_file_is_made_anew(damage, ending, filled, tmp_path):
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "text"])
+def test_a_damaged_file_is_made_anew(damage, filled, tmp_path):
     cache = copy_of(filled, tmp_path)
-    for path in (path for path in files(cache) if path.name.endswith(ending)):
+    for path in files(cache):
         content = bytearray(path.read_bytes())
         if damage == "flipped":
             content[len(content) * 2 // 3] ^= 0x10
@@ -105,6 +108,98 @@ def test_processors_do_not_take_each_others_files(tmp_path, filled):
     assert {path: path.stat().st_mtime_ns for path in files(cache)} == before
 
 
+UPGRADED = {
+    "numba": "import numba; numba.__version__ = '99.0'",
+    "python": "import platform; platform.python_version = lambda: '3.99.0'",
+    "nnlite": """
+from pathlib import Path
+read = Path.read_bytes
+Path.read_bytes = lambda path: read(path) + (b"# new" if path.name == "loops.py" else b"")
+""",
+}
+
+
+@pytest.mark.parametrize("what", UPGRADED)
+def test_versions_share_a_folder_and_not_their_files(what, tmp_path, filled):
+    cache = copy_of(filled, tmp_path)
+    old = {path: path.read_bytes() for path in files(cache)}
+    assert result(start(cache, UPGRADED[what] + "\n" + TRAIN)) == filled[1]
+    both = {path: path.read_bytes() for path in files(cache)}
+    assert len(both) == 2 * len(old) and both.items() > old.items()
+    assert result(start(cache)) == result(start(cache, UPGRADED[what] + "\n" + TRAIN)) == filled[1]
+    assert {path: path.read_bytes() for path in files(cache)} == both
+
+
+def test_the_files_unused_for_longest_are_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(kept, "MOST_BYTES", 1000)
+    names = [f"{age}.nb{kind}" for age, kind in ((5, "c.abc"), (4, "i"), (3, "c"), (2, "c"), (1, "c"))]
+    for name in (*names, "9.pyc"):
+        (tmp_path / name).write_bytes(bytes(250))
+        os.utime(tmp_path / name, (1e9, 1e9 - 1000 * int(name[0])))
+    kept.bound(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {*names[2:], "9.pyc"}
+    kept.bound(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_use_keeps_a_file(tmp_path):
+    path = tmp_path / "f.nbc"
+    kept._write(path, pickle.dumps("code"))
+    assert [each.name for each in tmp_path.iterdir()] == ["f.nbc"]
+    os.utime(path, (1e9, 1e9))
+    assert kept._read(path) == "code" and path.stat().st_mtime > 1.6e9
+    os.utime(path, (hour := time.time() - 3600, hour))
+    assert kept._read(path) == "code" and path.stat().st_mtime == pytest.approx(hour)
+
+
+MANY_KERNELS = """
+import numpy as np, nnlite as nl
+from nnlite.devices.cpu import kept
+kept.MOST_BYTES = 500_000
+
+def scale(factor):
+    @nl.kernel("x (N,K) -> y (N,K)")
+    def scaled(x):
+        return np.tanh(x) * factor
+    class Scale(nl.Layer):
+        def forward(self, x): return self.ops.call(scaled, x)
+        def backward(self, dy): return self.ops.call(scaled, dy)
+    return Scale()
+
+x, sizes = np.ones((4, 2)), []
+for i in range(6):
+    net = nl.Sequential(nl.Dense(2, 2), scale(0.1 + i), device="numba")
+    nl.Trainer(net).fit(x, x, progress=False)
+    found = list(kept.folder().glob("*.nbc"))
+    sizes.append(sum(path.stat().st_size for path in found))
+    assert any(path.name.startswith("loop_of_scaled") for path in found)
+assert max(sizes) <= kept.MOST_BYTES and sizes != sorted(sizes), sizes
+print(1)
+"""
+
+
+def test_kernels_of_a_users_own_do_not_fill_the_disk(tmp_path):
+    assert result(start(tmp_path, MANY_KERNELS)) == 1
+
+
+def test_functions_are_counted_while_they_are_compiled(tmp_path):
+    counted = "from nnlite.devices import functions_compiled\n" + TRAIN + "print(functions_compiled())"
+    counted = counted.replace("print(float(np.abs(net.parameters).sum()))", "")
+    number = result(start(tmp_path, counted))
+    assert number >= len(files(tmp_path)) > 10  # a helper is compiled and kept as well
+    assert result(start(tmp_path, counted)) == 0
+
+
+def test_python_cannot_call_what_has_no_wrapper_for_it():
+    with pytest.raises(TypeError, match="only compiled code can call double"):
+
+        @inside
+        def double(x):
+            return 2 * x
+
+        double(1)
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="folders have no owner and mode here")
 class TestFoldersOfOthers:
     @pytest.fixture(autouse=True)
@@ -138,10 +233,8 @@ class TestFoldersOfOthers:
         monkeypatch.setattr("os.geteuid", lambda: uid + 1000)
         owner = SimpleNamespace(st_uid=uid + 1000)  # of the source
         stat = os.stat
-        monkeypatch.setattr(
-            "os.stat", lambda path, *a, **k: owner if path == compiling.__file__ else stat(path, *a, **k)
-        )
-        monkeypatch.setattr(compiling, "ROOT", -1)
+        monkeypatch.setattr("os.stat", lambda path, *a, **k: owner if path == kept.__file__ else stat(path, *a, **k))
+        monkeypatch.setattr(kept, "ROOT", -1)
         assert not only_ours(self.folder)
 
     def test_nothing_of_theirs_is_read_or_written(self, filled):
@@ -151,7 +244,7 @@ class TestFoldersOfOthers:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.parent.chmod(0o777)
             content = b"cos\n_exit\n(I3\ntR."  # a pickle that calls os._exit(3)
-            target.write_bytes(content if path.suffix == ".nbi" else hashlib.sha256(content).digest() + content)
+            target.write_bytes(hashlib.sha256(content).digest() + content)
         before = {path: path.read_bytes() for path in files(self.folder)}
         assert result(start(self.folder)) == filled[1]
         assert {path: path.read_bytes() for path in files(self.folder)} == before

@@ -312,7 +312,7 @@ for FACTOR in map(float, sys.argv[1:]):
         net = nl.Sequential(nl.Dense(4, 3), Own(), nl.Dense(3, 4), device=device)
         found.append(nl.Trainer(net, "mse", nl.SGD(lr=0.1)).fit(x, x, 3, progress=False)["loss"])
     np.testing.assert_allclose(*found, rtol=1e-5)
-print(sum(name.startswith(("run_f_", "run_b_")) for name in compiled))
+print(sum(name.startswith(("loop_of_f_", "loop_of_b_")) for name in compiled))
 """
 
 

@@ -196,7 +196,7 @@ def test_why_there_is_no_gpu(stand_in, raised, remedy, monkeypatch):
     sys.modules["nnlite.devices"]._make.cache_clear()
     with pytest.raises(nl.DeviceError, match="device 'cupy' cannot be used"):
         nl.mlp([2, 1], device="gpu")
-    assert nl.get_device("auto").name == "numba"
+    assert nl.get_device("auto").name == "auto"
 
 
 def test_a_forked_child_is_told_what_to_do(stand_in, monkeypatch):
