@@ -708,7 +708,7 @@ class Halves(nl.Layer):
 
 def calls(network):
     """The names of the calls that the compiled replay of a prediction makes."""
-    (program, *_), *_ = network._predictor.recorded.sweep.free.values()
+    (program, *_), *_ = network._predictor.recorded[network.device].sweep.free.values()
     planned, _ = program.replay._planned(program.tape, alone=True)
     return [each.call.name for each in planned]
 
