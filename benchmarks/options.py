@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import processes
 from peers import Peer, available
 
 
@@ -47,7 +48,10 @@ def comparison(
     made.add_argument("--stem", default=stem, help="name of these files without the ending")
     quick = "prove all but the largest, time only digits, once and shortly; without torch.compile if not named"
     made.add_argument("--quick", action="store_true", help=quick)
+    made.add_argument("--avx2", action="store_true", help="as if this processor had AVX2, but not AVX-512, for all")
     given = made.parse_args()
+    if given.avx2:
+        processes.forced |= processes.AVX2
     wanted = given.peers or [name for name in usual if not (given.quick and name == "compile")]
     time = (1, seconds / 10, 0.0) if given.quick else (given.repeats, given.seconds, 2.0)
     return Comparison(given.only, available(peers, wanted), *time, given.out, given.stem, given.quick)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from peers import Peer
+from processes import forced
 
 Peers = Mapping[str, Peer]  # those that were asked for, by name; the first is what others are held against
 
@@ -276,7 +277,8 @@ def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
         said.append(f"family {found['cpu family']} model {found['model']}")
     flags = (found.get("flags") or found.get("Features") or "").split()
     widths = {"avx512f": "AVX-512", "avx2": "AVX2", "avx": "AVX", "sve": "SVE", "asimd": "NEON"}
-    return ", ".join(said + [width for flag, width in widths.items() if flag in flags][:1])
+    width = [width for flag, width in widths.items() if flag in flags][:1]
+    return ", ".join(said + width) + " (used as if it had AVX2 alone)" * bool(forced)
 
 
 def load() -> dict[str, str]:

@@ -8,6 +8,7 @@ import graphlib
 import importlib.util
 import json
 import os
+import platform
 import subprocess
 import sys
 import threading
@@ -299,3 +300,19 @@ def test_others_answer_their_own_jobs(name, bench):
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert set(found) == set(bench.kernels.SIZES) if name == "kernels" else len(found) == 2 and min(found) > 0
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="AVX2 is x86-64's")
+def test_all_sides_are_held_to_avx2(bench, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py", "--avx2", "--peers", "numpy"])
+    monkeypatch.setattr(bench.processes, "forced", bench.report.forced)
+    monkeypatch.delenv("NUMBA_CPU_NAME", raising=False)
+    try:
+        bench.options.comparison("", "train", ["digits"], bench.peers.PEERS, ["numpy"], seconds=1.0)
+        assert "AVX2 alone" in bench.report.processor()
+        found = bench.processes.child("measure.py", "machine")
+        assert "OpenBLAS, Haswell kernels" in found["NumPy's BLAS"]
+        assert "AVX2 kernels" in found.get("PyTorch", "AVX2 kernels")
+    finally:
+        bench.report.forced.clear()
+    assert "AVX2 alone" not in bench.report.processor()
