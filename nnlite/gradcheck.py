@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from .architecture import families
+from .divergence import snapshot
 from .losses import Loss
 from .losses import loss as loss_named
 from .network import Sequential
@@ -56,19 +58,31 @@ class GradientReport:
 def check_gradients(net: Sequential, loss: str | Loss, x: Any, y: Any, seed: int = 0) -> GradientReport:
     """Compare the network's and the loss's backward with differences of their forward, for x (N, inputs) and y.
 
-    It works on a float64 copy on the network's device; the network is not changed. If a kink (ReLU at 0, MAE at p = t)
-    lies between the two points, the difference is not the derivative, and the check fails: use other values.
+    It works on a float64 copy on the network's device, in training mode; the network is not changed. Layers that draw
+    random numbers draw the same ones each time, and frozen layers are checked like others. If a kink (ReLU at 0, MAE at
+    p = t) lies between the two points, the difference is not the derivative, and the check fails: use other values.
     """
     copy = net.copy().to(dtype="float64")
+    family = dict(families(copy.layers))
+    for layer in family.values():
+        layer.trainable = True
     trainer = Trainer(copy, loss if isinstance(loss, Loss) else loss_named(loss))
     x, target = trainer._data(x, y)
     step = trainer._step()
-    loss = step.loss
+    step = step.on(copy.ops, step.arrays())  # a twin, which trains
+    loss, state = step.loss, snapshot(copy)
     rng = np.random.Generator(np.random.PCG64(seed))
     asarray, to_numpy = copy.backend.asarray, copy.backend.to_numpy
 
+    def restore() -> None:
+        """Bring the layers' state, such as a counter of random numbers, back to what it was at first."""
+        for name, array in copy.arrays().items():
+            if name not in ("parameters", "gradients"):
+                array[...] = state[name]
+
     def value(x: Any) -> float:
-        losses = loss.measure(copy.propagate(x, step.depth), target)
+        restore()
+        losses = loss.measure(step.network.propagate(x, step.depth), target)
         return float(losses.sum()) if loss.reduction == "none" else loss.reduce(losses, target.shape[1])
 
     dx = to_numpy(step.slope(x, target, input_gradient=True)[2])
@@ -84,7 +98,7 @@ def check_gradients(net: Sequential, loss: str | Loss, x: Any, y: Any, seed: int
     for name, start, size, _ in copy.segments():
         part = np.zeros_like(w)
         part[start : start + size] = 1
-        layer = repr(copy.layers[int(name.split(".")[0])])
+        layer = repr(family[name.rpartition(".")[0]])
         checks.append(_check(name, layer, at_parameters, w, dw, part, rng))
     return GradientReport(tuple(checks))
 

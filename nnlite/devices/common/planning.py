@@ -31,25 +31,31 @@ class Planned:
 def fuse(rows: Sequence[Row]) -> list[Row]:
     """Fuse gradients with plain gradient descent: one product makes W ← W − lr xᵀ dy, without an array of gradients.
 
-    This is done if only `sgd_step` reads the gradients, and each of them is made by a call that has a fused form.
+    This is done if only `sgd_step` reads the gradients, and each of them is made by a call that has a fused form. There
+    is one such step, or one for each stretch of parameters between frozen layers.
     """
     steps = [row for row in rows if row.name == "sgd_step"]
     makers = [row for row in rows if row.kernel.with_sgd]
     others = [row for row in rows if row.name != "sgd_step" and not row.kernel.with_sgd]
-    if len(steps) != 1 or any(_touches(row, "gradients") for row in others):
+    size = sum(row.operands[1].size for row in steps)
+    if not steps or any(_touches(row, "gradients") for row in others):
         return list(rows)
-    parameters, gradients, rate = steps[0].operands
-    if sum(row.operands[-1].size for row in makers) != gradients.size:
+    if sum(row.operands[-1].size for row in makers) != size:
         return list(rows)
     fused = []
     for row in makers:
         *operands, gradient = row.operands
-        moved = parameters.part(gradient.name.replace(".d", "."), gradient.offset, gradient.shape)
-        name = row.kernel.with_sgd
-        fused.append(Row(name, KERNELS[name], (*operands, moved, rate), ()))
+        step = next((step for step in steps if _overlap([_place(gradient)], [_place(step.operands[1])])), None)
+        if step is None:
+            return list(rows)
+        parameters, gradients, rate = step.operands
+        layer, _, name = gradient.name.rpartition(".")
+        moved = parameters.part(f"{layer}.{name[1:]}", gradient.offset - gradients.offset, gradient.shape)
+        fused.append(Row(row.kernel.with_sgd, KERNELS[row.kernel.with_sgd], (*operands, moved, rate), ()))
     # At the place of the optimizer's step, since until then other calls read the old parameters.
     end = next(i for i, row in enumerate(rows) if row is steps[0])
-    return [row for row in rows[:end] if not row.kernel.with_sgd] + fused + list(rows[end + 1 :])
+    gone = {id(row) for row in (*steps, *makers)}
+    return [row for row in rows[:end] if id(row) not in gone] + fused + [r for r in rows[end:] if id(r) not in gone]
 
 
 def without_copies(rows: Sequence[Row]) -> tuple[list[Row], list[Symbol]]:
