@@ -25,6 +25,8 @@ class Chain(Layer):
         self.inputs, self.outputs = widths(self.layers)  # None where only the data tell
 
     def forward(self, x: Any) -> Any:
+        if not self.attached:
+            self.attach_alone()  # before a layer inside does so by itself, on a device of its own
         for layer in self.layers:
             x = layer.forward(x)
         return x
