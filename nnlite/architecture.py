@@ -9,6 +9,7 @@ import numpy as np
 
 from . import files, gate
 from .activations import ACTIVATIONS
+from .attaching import Attached
 from .blocks import Chain, Residual, through_all, widths
 from .layers import Dense, Layer
 from .noise import Dropout, GaussianNoise
@@ -35,7 +36,7 @@ def described(layers: Sequence[Layer]) -> list[dict[str, Any]]:
     return entries
 
 
-def families(layers: Sequence[Layer]) -> Iterator[tuple[str, Layer]]:
+def families(layers: Sequence[Layer]) -> Iterator[tuple[str, Attached]]:
     """All layers, those inside of others too, with their paths: "0", "1", "1.0"."""
     for i, layer in enumerate(layers):
         yield from layer.family(str(i))

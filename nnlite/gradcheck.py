@@ -65,8 +65,8 @@ def check_gradients(net: Sequential, loss: str | Loss, x: Any, y: Any, seed: int
     """
     copy = net.copy().to(dtype="float64")
     family = dict(families(copy.layers))
-    for layer in family.values():
-        layer.trainable = True
+    for each in family.values():
+        each.trainable = True
     trainer = Trainer(copy, loss if isinstance(loss, Loss) else loss_named(loss))
     x, target = trainer._data(x, y)
     step = trainer._step()

@@ -16,7 +16,7 @@ import numpy as np
 
 from . import files, gate
 from .architecture import check_layers, columns_in, described, families, from_config
-from .attaching import own, within
+from .attaching import Attached, own, within
 from .blocks import Chain, widths
 from .devices import Device, Ops, get_device, view
 from .layers import Layer, back_through
@@ -311,7 +311,7 @@ class Sequential:
                 views[f"{path}.d{name}"] = view(arrays["gradients"], f"{path}.d{name}", start, shape)
         return views
 
-    def _places(self) -> Iterator[tuple[str, str, int, tuple[int, ...], Layer]]:
+    def _places(self) -> Iterator[tuple[str, str, int, tuple[int, ...], Attached]]:
         """(path of the layer, parameter, start, shape, layer) of each parameter in the flat arrays."""
         start = 0
         for path, layer in families(self.layers):

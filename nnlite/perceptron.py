@@ -50,7 +50,7 @@ def mlp(
         layers += [BatchNorm(outputs)] if batch_norm else []
         layers.append(activation(name))
         layers += [Dropout(dropout)] if dropout else []
-    layers += [Dense(*sizes[-2:], init), activation(output)]
+    layers += [Dense(sizes[-2], sizes[-1], init), activation(output)]
     if isinstance(output, str) and output == "identity":
         layers.pop()
     return Sequential(*layers, device=device, dtype=dtype, seed=seed, threads=threads)

@@ -10,7 +10,8 @@ import numpy as np
 
 def summary_of(network: Any) -> str:
     """The text of `Sequential.summary`."""
-    rows, width = [("layer        ", "output shape", "parameters", "state")], network.inputs
+    rows: list[tuple[str, ...]] = [("layer        ", "output shape", "parameters", "state")]
+    width = network.inputs
     for i, layer in enumerate(network.layers):
         width = width or getattr(layer, "inputs", None)
         width = layer.outputs_for(width) if width else None
@@ -36,7 +37,7 @@ def summary_of(network: Any) -> str:
     return "\n".join([lines[0], rule, *lines[1:-1], rule, *taken, lines[-1]])
 
 
-def _row(path: str, layer: Any, shape: str) -> tuple[str, str, str, str]:
+def _row(path: str, layer: Any, shape: str) -> tuple[str, ...]:
     """A layer's line; one that is inside another is indented and has no shape."""
     count = sum(math.prod(each) for each in layer.shapes.values())
     kept = sum(int(np.size(first)) for first in layer.state.values())
