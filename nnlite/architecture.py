@@ -9,7 +9,7 @@ import numpy as np
 
 from . import files, gate
 from .activations import ACTIVATIONS
-from .attaching import Attached
+from .attaching import Attached, family
 from .blocks import Chain, Residual, through_all, widths
 from .layers import Dense, Layer
 from .noise import Dropout, GaussianNoise
@@ -39,7 +39,7 @@ def described(layers: Sequence[Layer]) -> list[dict[str, Any]]:
 def families(layers: Sequence[Layer]) -> Iterator[tuple[str, Attached]]:
     """All layers, those inside of others too, with their paths: "0", "1", "1.0"."""
     for i, layer in enumerate(layers):
-        yield from layer.family(str(i))
+        yield from family(layer, str(i))
 
 
 def columns_in(file: files.File, layers: Sequence[Layer]) -> tuple[str, ...] | None:
@@ -88,7 +88,7 @@ def check_layers(layers: Sequence[Any]) -> None:
     for i, layer in enumerate(layers):
         if not isinstance(layer, Layer):
             raise TypeError(f"layer {i} is {layer!r}, expected a layer such as nl.Dense(2, 1) or nl.ReLU()")
-        for path, each in layer.family(str(i)):
+        for path, each in family(layer, str(i)):
             each.refuse_without_constructor()
             if each.taken or id(each) in met:
                 raise ValueError(f"layer {path}, {each!r}, is already in use; make a new one for each place")

@@ -67,40 +67,17 @@ class Attached(Part):
         """Draw the first values of the parameters: name -> array."""
         return {}
 
-    def inside(self) -> dict[str, Attached]:
-        """The layers that it holds, by the names of its attributes: "first", or "blocks.0" for one in a list.
-
-        Those in the attribute `layers` have just a number.
-        """
-        found: dict[str, Attached] = {}
-        for name, value in vars(self).items():
-            for path, layer in parts_in(value, "" if name == "layers" else name):
-                if all(layer is not other for other in found.values()):  # one layer may have two names
-                    found[path or name] = layer
-        return found
-
-    def family(self, path: str = "") -> Iterator[tuple[str, Attached]]:
-        """This layer and all inside it, at any depth, with their paths, such as "1" and "1.0"."""
-        yield path, self
-        for name, layer in self.inside().items():
-            yield from layer.family(f"{path}.{name}" if path else name)
-
-    @property
-    def learns(self) -> bool:
-        """Whether it, or a layer inside it, has parameters that training moves."""
-        return any(bool(layer.shapes) and layer.trainable for _, layer in self.family())
-
     def attach(self, ops: Ops, arrays: Mapping[str, Any]) -> None:
         """Use these kernels and arrays: "W" and "dW" for a parameter W, "draws" for a state of this name.
 
         Those of a layer inside it have its path before their name: "0.W", "0.dW".
         """
-        for path, layer in self.family():
+        for path, layer in family(self):
             vars(layer).update(own(arrays, path), ops=ops)
 
     def on(self: A, ops: Ops, arrays: Mapping[str, Any], training: bool = False) -> A:
         """The same layer with these kernels on these arrays; this one is left as it is."""
-        held = {id(layer): layer.on(ops, within(arrays, name), training) for name, layer in self.inside().items()}
+        held = {id(layer): layer.on(ops, within(arrays, name), training) for name, layer in inside(self).items()}
         twin = twin_of(self, held, without=self.kept)
         vars(twin).update(own(arrays, ""), ops=ops, training=training, at_work=True)
         return twin
@@ -109,7 +86,7 @@ class Attached(Part):
         """Make own arrays, in float64, with the first values or with those that have been assigned."""
         self.refuse_without_constructor()
         device, rng = get_device(self.device), rng or np.random.Generator(np.random.PCG64(0))
-        for layer in self.inside().values():
+        for layer in inside(self).values():
             if not layer.attached:
                 vars(layer).update(device=device)
                 layer.attach_alone(rng)
@@ -175,7 +152,7 @@ class Attached(Part):
             vars(self)[name] = value
             for array in value if name in ("shapes", "state") else ():
                 self._declare(array)
-            for layer in self.inside().values() if name in ("trainable", "training") else ():
+            for layer in inside(self).values() if name in ("trainable", "training") else ():
                 setattr(layer, name, value)
         elif not self.attached:
             vars(self)[name] = np.array(parameter(value, *found[:1], get_device("numpy"), found[1], told))
@@ -198,13 +175,41 @@ class Attached(Part):
         without = {"ops", "drawn", "training", "taken", "at_work", *self.kept}
         if self.attached:
             without |= {*self.shapes, *(f"d{name}" for name in self.shapes)}
-        held = {id(layer): copy.copy(layer) for layer in self.inside().values()}  # copies must not share them
+        held = {id(layer): copy.copy(layer) for layer in inside(self).values()}  # copies must not share them
         state = {name: unshared(value, held) for name, value in vars(self).items() if name not in without}
         state |= {name: _host(state[name]) for name in self.state if name in state}
         return state if self.taken else state | self.assigned()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
+
+
+# ---- layers inside of layers: functions, so that a layer may have attributes of these names -------------------------
+
+
+def inside(layer: Attached) -> dict[str, Attached]:
+    """The layers that a layer holds, by the names of its attributes: "first", or "blocks.0" for one in a list.
+
+    Those in the attribute `layers` have just a number.
+    """
+    found: dict[str, Attached] = {}
+    for name, value in vars(layer).items():
+        for path, held in parts_in(value, "" if name == "layers" else name):
+            if all(held is not other for other in found.values()):  # one layer may have two names
+                found[path or name] = held
+    return found
+
+
+def family(layer: Attached, path: str = "") -> Iterator[tuple[str, Attached]]:
+    """A layer and all inside it, at any depth, with their paths, such as "1" and "1.0"."""
+    yield path, layer
+    for name, held in inside(layer).items():
+        yield from family(held, f"{path}.{name}" if path else name)
+
+
+def learns(layer: Attached) -> bool:
+    """Whether a layer, or one inside it, has parameters that training moves."""
+    return any(bool(each.shapes) and each.trainable for _, each in family(layer))
 
 
 def own(arrays: Mapping[str, T], path: str) -> dict[str, T]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .attaching import AfterForward, Attached
+from .attaching import AfterForward, Attached, learns
 from .devices import Device
 from .gate import integer
 from .initializers import Initializer, initializer
@@ -134,11 +134,11 @@ def back_through(layers: Sequence[Any], dy: Any, input_gradient: bool = True) ->
     For frozen layers, gradients of their parameters are not computed. Without `input_gradient`, nothing is computed
     below the first layer that learns.
     """
-    first = 0 if input_gradient else next((i for i, layer in enumerate(layers) if layer.learns), len(layers))
+    first = 0 if input_gradient else next((i for i, layer in enumerate(layers) if learns(layer)), len(layers))
     for i in reversed(range(first, len(layers))):
         layer = layers[i]
         if i == first and not input_gradient:
             layer.backward_parameters(dy)
             return None
-        dy = layer.backward(dy) if layer.learns else layer.backward_input(dy)
+        dy = layer.backward(dy) if learns(layer) else layer.backward_input(dy)
     return dy if input_gradient else None

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .attaching import family
+
 
 def summary_of(network: Any) -> str:
     """The text of `Sequential.summary`."""
@@ -16,7 +18,7 @@ def summary_of(network: Any) -> str:
         width = width or getattr(layer, "inputs", None)
         width = layer.outputs_for(width) if width else None
         rows.append(_row(str(i), layer, f"(N, {width or '…'})"))
-        rows += [_row(path, each, "") for path, each in layer.family(str(i)) if each is not layer]
+        rows += [_row(path, each, "") for path, each in family(layer, str(i)) if each is not layer]
     frozen = len(network.parameters) - sum(size for _, size in network.trained())
     kept = sum(array.size for name, array in network.arrays().items() if name not in ("parameters", "gradients"))
     rows.append(("total", f"{network.dtype}, {network.device}", f"{len(network.parameters):,}", f"{kept:,}"))
