@@ -556,6 +556,21 @@ def test_a_changed_layer_inside_is_recorded_anew(device, data):
     assert_alike(trainer, other, 1e-12)
 
 
+def test_the_end_of_a_network_inside_must_fit_the_loss(device, rng):
+    x, labels = rng.standard_normal((20, 3)), rng.integers(0, 4, 20)
+    end = nl.Chain(nl.Dense(5, 4), nl.Softmax())
+    net = nl.Sequential(nl.Dense(3, 5), end, device=device, dtype="float64")
+    trainer = nl.Trainer(net, "cce", metrics=["accuracy"])
+    fit(trainer, (x, labels))
+    flat = nl.Trainer(
+        nl.Sequential(nl.Dense(3, 5), nl.Dense(5, 4), nl.Softmax(), device=device, dtype="float64"), "cce"
+    )
+    fit(flat, (x, labels))
+    np.testing.assert_allclose(net.predict(x), flat.network.predict(x), rtol=1e-10)
+    with pytest.raises(ValueError, match=r"expects probabilities, but the network ends in Dense\(5, 4\)"):
+        nl.Trainer(nl.Sequential(nl.Dense(3, 5), nl.Chain(nl.Dense(5, 4)), device=device), "cce")
+
+
 def test_the_names_of_others():
     assert nl.Linear is nl.Dense and nl.Skip is nl.Residual
 
