@@ -13,7 +13,7 @@ import numpy as np
 
 from .devices import Device, Ops, get_device
 from .gate import Checked, parameter
-from .twins import Part, parts_in, twin_of, unshared
+from .twins import HOLDERS, Part, parts_in, twin_of, unshared
 
 A = TypeVar("A", bound="Attached")
 T = TypeVar("T")
@@ -194,6 +194,8 @@ def inside(layer: Attached) -> dict[str, Attached]:
     """
     found: dict[str, Attached] = {}
     for name, value in vars(layer).items():
+        if not isinstance(value, HOLDERS) or name in ("shapes", "state"):
+            continue
         for path, held in parts_in(value, "" if name == "layers" else name):
             if all(held is not other for other in found.values()):  # one layer may have two names
                 found[path or name] = held

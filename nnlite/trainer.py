@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import gate
+from .attaching import learns
 from .chunks import Chunks
 from .devices import Tape
 from .divergence import DivergedError as DivergedError
@@ -137,7 +138,7 @@ class Trainer:
 
     def _refuse_frozen(self) -> None:
         """ValueError for a network in which no layer learns."""
-        if not self.network.trained():
+        if not any(map(learns, self.network.layers)):
             raise ValueError(
                 "no layer has parameters that may be trained: set layer.trainable = True for one that is frozen"
             )

@@ -23,6 +23,9 @@ class Part:
     kept: tuple[str, ...] = ()  # names of the attributes that a forward keeps for its backward
 
 
+HOLDERS = (Part, list, tuple, dict)  # types of attributes in which layers are looked for
+
+
 def twin_of(part: T, held: Mapping[int, Any] = NOTHING, without: Iterable[str] = ()) -> T:
     """A copy of a layer, a loss or a metric that can work without changing the original.
 
@@ -91,15 +94,13 @@ def _frozen(value: Any) -> Any:
         return value
     if _is_array(value):
         return "an array"
-    if isinstance(value, Part):
-        return settings(value)
     if isinstance(value, dict):
         return type(value), tuple((name, _frozen(each)) for name, each in value.items())
     if isinstance(value, (list, tuple)):
         return type(value), tuple(map(_frozen, value))
     if isinstance(value, (set, frozenset)):
         return type(value), frozenset(value)
-    return Itself(value)
+    return settings(value) if isinstance(value, Part) else Itself(value)
 
 
 def _is_array(value: Any) -> bool:
