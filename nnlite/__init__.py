@@ -16,16 +16,20 @@ from typing import TYPE_CHECKING
 
 from . import activations, datasets, gate, initializers, losses, metrics, optimizers, plots
 from .activations import Identity, ReLU, Sigmoid, Softmax, Softplus, Tanh, TanhOffset
+from .blocks import Chain, Residual
 from .descent import Descent, gradient_descent
 from .files import CorruptFileError
 from .gate import PrecisionWarning
 from .gradcheck import GradientReport, check_gradients
 from .history import History
-from .layers import Dense, Dropout, Layer
+from .layers import Dense, Layer
 from .losses import MAE, MSE, BinaryCrossEntropy, CategoricalCrossEntropy, HalfMSE, Loss
 from .metrics import Metric
-from .network import Sequential, load, mlp
+from .network import Sequential, load
+from .noise import Dropout, GaussianNoise
+from .normalization import BatchNorm, LayerNorm
 from .optimizers import SGD, Adam, Optimizer
+from .perceptron import mlp
 from .steps import EagerWarning
 from .trainer import DivergedError, Trainer
 
@@ -33,6 +37,8 @@ if TYPE_CHECKING:
     from .devices import devices  # a type checker takes no module for a function
 else:
     from . import devices
+
+Linear, Skip = Dense, Residual  # names that people bring from elsewhere
 
 try:
     __version__ = version("nnlite")
@@ -42,7 +48,8 @@ except PackageNotFoundError:  # run from a source tree that was not installed
 # fmt: off
 __all__ = [  # noqa: RUF022  (in the order in which a user meets them)
     "gradient_descent", "Descent",
-    "Sequential", "mlp", "load", "Layer", "Dense", "Dropout",
+    "Sequential", "mlp", "load", "Layer", "Dense", "Linear", "BatchNorm", "LayerNorm", "Dropout", "GaussianNoise",
+    "Chain", "Residual", "Skip",
     "Identity", "Sigmoid", "Tanh", "TanhOffset", "ReLU", "Softplus", "Softmax",
     "Loss", "MSE", "HalfMSE", "MAE", "BinaryCrossEntropy", "CategoricalCrossEntropy",
     "Optimizer", "SGD", "Adam", "Trainer", "History", "Metric",

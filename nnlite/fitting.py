@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .chunks import Chunks
-from .divergence import Safe, diverged
+from .divergence import Safe, all_finite, diverged
 from .history import History
 from .programs import KeptPrograms, Program
 from .progress import Bar
@@ -85,7 +85,7 @@ class Fit:
         window = done - steps.done // steps.per_epoch  # the number of epochs before the window
         start = int(steps.program.position[0])
         for first, came, goal in steps.runs(epochs):
-            if came < goal or not np.isfinite(safe.network.parameters).all():
+            if came < goal or not all_finite(safe.network):
                 stop = min(came, goal - 1)  # the last step, if it left a parameter that is not finite
                 loss = float(steps.program.sums[0])
                 kept = safe.proven(came > first)

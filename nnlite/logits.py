@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 
 from .activations import Identity, ReLU, Sigmoid, Softmax, Softplus, Tanh, TanhOffset
+from .blocks import Chain
 from .layers import Dense
 from .losses import BinaryCrossEntropy, CategoricalCrossEntropy, Loss
 from .network import Sequential
@@ -16,6 +17,9 @@ def from_logits(network: Sequential, loss: Loss) -> tuple[Loss, int]:
     ValueError if the network's last layer does not fit the loss.
     """
     last, depth = network.layers[-1], len(network.layers)
+    inside = type(last) is Chain  # whose last activation is not computed inside the loss
+    while type(last) is Chain:
+        last = last.layers[-1]
     kind, link = type(loss).__name__, loss.link
     if network.outputs == 1 and (loss.target == "class" or isinstance(last, Softmax)):
         what = "the network ends in Softmax over a single output, which is always 1"
@@ -30,7 +34,7 @@ def from_logits(network: Sequential, loss: Loss) -> tuple[Loss, int]:
             what = f"expects values before the {link.__name__}: take {last!r}"
         raise ValueError(f"{kind}(from_logits=True) {what} from the network's end")
     if isinstance(last, link):
-        if type(loss).kernel not in (BinaryCrossEntropy.kernel, CategoricalCrossEntropy.kernel):
+        if inside or type(loss).kernel not in (BinaryCrossEntropy.kernel, CategoricalCrossEntropy.kernel):
             return loss, depth  # a user's own formula may expect probabilities
         stable = copy.copy(loss)
         stable.from_logits = True

@@ -6,7 +6,7 @@ array (P,). Learning rate and step counter are one-element arrays, so that a ste
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,9 @@ class Optimizer:
     """The base class of all optimizers: learning rate, weight decay, and the arrays in which a rule keeps values."""
 
     slots: tuple[str, ...] = ()  # names of the arrays (P,) that the rule keeps, zero at first
+    counts = False  # whether the rule reads `steps`, with the present step counted
     rate: Any  # (1,), the learning rate on the device
-    steps: Any  # (1,), how many steps were made, for the rules that count them
+    steps: Any  # (1,), how many steps were made, for the rules that read it
 
     def __init__(self, lr: float, weight_decay: float = 0.0, decay_biases: bool = True) -> None:
         self._lr = gate.number(lr, "lr", above=0)
@@ -31,7 +32,10 @@ class Optimizer:
         self.network: Sequential | None = None
 
     def rule(self, ops: Ops, w: Any, dw: Any) -> None:
-        """Move w (P,) in place by the gradient dw (P,)."""
+        """Move w (P,) in place by the gradient dw (P,).
+
+        If layers are frozen, it is called once for each stretch of parameters between them, and P is its size.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no rule")
 
     def step(self) -> None:
@@ -39,19 +43,30 @@ class Optimizer:
         if self.network is None:
             raise RuntimeError("the optimizer has no network yet: hand it to a Trainer, or call bind(network)")
         ops, w, dw = self.network.ops, self.network.parameters, self.network.gradients
+        stretches = self.network.trained()  # all parameters in one, unless layers are frozen
         if self.weight_decay:
-            for dw_part, w_part in [(dw, w)] if self.decay_biases else self._without_biases(self.network):
-                ops.add_decay(dw_part, w_part, self.weight_decay)
-        self.rule(ops, w, dw)
+            for start, size in stretches if self.decay_biases else self._without_biases(self.network, stretches):
+                ops.add_decay(part(dw, start, size), part(w, start, size), self.weight_decay)
+        if self.counts and stretches:
+            ops.count_step(self.steps)
+        for start, size in stretches:
+            self._within(start, size).rule(ops, part(w, start, size), part(dw, start, size))
+
+    def _within(self, start: int, size: int) -> Optimizer:
+        """This optimizer with a stretch of each slot."""
+        if self.network is None or size == len(self.network.parameters):
+            return self
+        twin = twin_of(self)
+        vars(twin).update({name: part(vars(self)[name], start, size) for name in self.slots})
+        return twin
 
     @staticmethod
-    def _without_biases(network: Sequential) -> list[tuple[Any, Any]]:
-        """(gradient, parameter) of each parameter that is a matrix, both as flat views (size,)."""
-        w, dw = network.parameters, network.gradients
+    def _without_biases(network: Sequential, stretches: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+        """(start, size) of each parameter in these stretches that is a matrix."""
         return [
-            (view(dw, name.replace(".", ".d"), start, (size,)), view(w, name, start, (size,)))
-            for name, start, size, shape in network.segments()
-            if len(shape) > 1
+            (start, size)
+            for _, start, size, shape in network.segments()
+            if len(shape) > 1 and any(first <= start < first + length for first, length in stretches)
         ]
 
     def bind(self, network: Sequential) -> None:
@@ -113,6 +128,11 @@ class Optimizer:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(lr={self.lr})"
+
+
+def part(flat: Any, start: int, size: int) -> Any:
+    """A stretch of a flat array or symbol; the whole of it is the array itself."""
+    return flat if size == len(flat) else view(flat, getattr(flat, "name", ""), start, (size,))
 
 
 class SGD(Optimizer):
@@ -182,6 +202,7 @@ class Adam(Optimizer):
     """
 
     slots = ("m", "v")
+    counts = True
     in_arrays = ("_lr",)
     m: Any  # (P,), running mean of dw
     v: Any  # (P,), running mean of dw²
@@ -201,7 +222,6 @@ class Adam(Optimizer):
         self.epsilon = gate.number(epsilon, "epsilon", above=0)
 
     def rule(self, ops: Ops, w: Any, dw: Any) -> None:
-        ops.count_step(self.steps)
         ops.adam_step(w, dw, self.m, self.v, self.steps, self.rate, self.beta1, self.beta2, self.epsilon)
 
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from . import gate
+from .attaching import learns
 from .chunks import Chunks
 from .devices import Tape
 from .divergence import DivergedError as DivergedError
-from .divergence import diverged
+from .divergence import all_finite, diverged, snapshot
 from .fitting import Fit
 from .history import History
 from .logits import from_logits
@@ -119,13 +120,14 @@ class Trainer:
 
         DivergedError if the loss or a parameter is no longer finite.
         """
+        self._refuse_frozen()
         with _quiet(), self.network.backend.explained():
             x, target = self.checked(x, y)
-            before = self.network.parameters.copy()
+            before = snapshot(self.network)
             step = self.new_step()
             _, losses = step.on(self.network.ops, step.arrays()).learn(x, target)
         loss = self.loss.reduce(losses, target.shape[1])
-        if not math.isfinite(loss) or not np.isfinite(self.network.parameters).all():
+        if not math.isfinite(loss) or not all_finite(self.network):
             raise diverged(step, loss, before, 1, 1)
         return loss
 
@@ -133,6 +135,13 @@ class Trainer:
         """A step of the present parts: since the last one, the network may have moved, or attributes have changed."""
         self.optimizer.bind(self.network)
         return Step(self.network, self.loss.on(self.network.ops), self.optimizer, self.metrics, self.depth)
+
+    def _refuse_frozen(self) -> None:
+        """ValueError for a network in which no layer learns."""
+        if not any(map(learns, self.network.layers)):
+            raise ValueError(
+                "no layer has parameters that may be trained: set layer.trainable = True for one that is frozen"
+            )
 
     # ---- many steps -----------------------------------------------------------------------------------------------
 
@@ -160,6 +169,7 @@ class Trainer:
         in each.
         """
         epochs, batch_size = gate.integer(epochs, "epochs", least=0), gate.integer(batch_size, "batch_size")
+        self._refuse_frozen()
         backend = self.network.backend
         with backend.explained():
             chunks = Chunks.of(x, y, self.network.dtype.itemsize, epochs, backend.room())

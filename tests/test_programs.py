@@ -357,6 +357,7 @@ CHANGES = {
     "attribute of a layer": lambda t: setattr(t.network.layers[3], "factor", -1.0),
     "list in a dict of a layer": lambda t: t.network.layers[3].inside["factor"].__setitem__(0, 0.5),
     "dict of a layer": lambda t: t.network.layers[3].inside.update(factor=[3.0]),
+    "a frozen layer": lambda t: setattr(t.network.layers[4], "trainable", False),
     "kernel of a layer": lambda t: setattr(t.network.layers[3], "kernel", shifted),
     "lr": lambda t: setattr(t.optimizer, "lr", 0.02),
     "momentum": lambda t: setattr(t.optimizer, "momentum", 0.5),

@@ -24,6 +24,9 @@ NUMBERS = {
     "decay": 0.1,
     "key": 12345,
     "rate": 0.3,
+    "deviation": 0.7,
+    "unbiased": 1.25,
+    "share": 0.2,
 }
 SHAPES = [  # N, K, M: one row, one column, sizes that are no multiple of a vector
     {"N": 1, "K": 1, "M": 1, "P": 1, "A": 1, "E": 3},
@@ -54,7 +57,7 @@ def make_operands(signature, sizes, dtype, rng):
             operands.append(np.eye(sizes["K"], dtype=dtype)[rng.integers(0, sizes["K"], sizes["N"])])
         elif name == "steps":
             operands.append(np.full(shape, 3, dtype))
-        elif name in ("prediction", "y", "v", "lr"):
+        elif name in ("prediction", "y", "v", "lr", "running_variance"):
             operands.append(rng.uniform(0.05, 0.95, shape).astype(dtype))
         else:
             operands.append(rng.standard_normal(shape).astype(dtype))
@@ -139,14 +142,17 @@ def test_shares_of_the_columns_make_the_whole(name, large, rng):
     signature, sizes = KERNELS[name].signature, SHAPES[-1] | ({"M": 60} if large else {})
     operands = make_operands(signature, sizes, np.float64, rng)
     named = dict(zip(signature.operands, operands))
-    (written,) = signature.results
-    shape = tuple(sizes[letter] for letter in signature.results[written])
-    result = named[written].copy() if written in named else np.zeros(shape)
+    results = [
+        named[written].copy() if written in named else np.zeros([sizes[letter] for letter in letters])
+        for written, letters in signature.results.items()
+    ]
     whole = KERNELS[name](*operands)
+    wholes = whole if isinstance(whole, tuple) else [named[n] if whole is None else whole for n in signature.results]
     size = sizes[COLUMNS[name]]
     for first, stop in ((0, 2), (2, 3), (3, size)):
-        LOOPS[name](result, *[named[n] for n in signature.inputs], first, stop)
-    np.testing.assert_allclose(result, named[written] if whole is None else whole, rtol=1e-11, atol=1e-13)
+        LOOPS[name](*results, *[named[n] for n in signature.inputs], first, stop)
+    for result, expected in zip(results, wholes, strict=True):
+        np.testing.assert_allclose(result, expected, rtol=1e-11, atol=1e-13)
 
 
 def test_every_device_has_every_kernel(device):

@@ -168,6 +168,7 @@ def train(
     replay="auto",
     optimizer=None,
     dropout=0.0,
+    layers=lambda columns: [],
     rows=23,
     batch=8,
     epochs=3,
@@ -179,10 +180,11 @@ def train(
     rng = np.random.default_rng(3)
     x = rng.standard_normal((rows, sizes[0]))
     y = rng.integers(0, sizes[-1], rows) if loss == "cce" else rng.uniform(0, 1, (rows, sizes[-1]))
-    layers = [nl.Dense(*sizes[:2], bias=bias), nl.Tanh() if loss == "mse" else nl.ReLU()]
-    layers += [nl.Dropout(dropout)] if dropout else []
-    layers += [nl.Dense(*sizes[1:], bias=bias), nl.Softmax() if loss == "cce" else nl.Sigmoid()]
-    net = nl.Sequential(*layers, device=device, dtype=dtype, seed=1)
+    before, after = nl.Tanh() if loss == "mse" else nl.ReLU(), nl.Softmax() if loss == "cce" else nl.Sigmoid()
+    parts = [nl.Dense(*sizes[:2], bias=bias), *layers(sizes[1]), before]
+    parts += [nl.Dropout(dropout)] if dropout else []
+    parts += [nl.Dense(*sizes[1:], bias=bias), after]
+    net = nl.Sequential(*parts, device=device, dtype=dtype, seed=1)
     trainer = nl.Trainer(
         net, loss, optimizer or nl.SGD(lr=0.3), ["accuracy"] if loss == "cce" else metrics, replay=replay
     )
@@ -213,6 +215,26 @@ def test_trains_as_numpy_does_in_every_order_of_threads(net, replay, order, stan
     found = train(stand_in, *NETS[net], replay)
     assert replay in found[2]
     assert_alike(found, train("numpy", *NETS[net]), 2e-6)
+
+
+BLOCKS = {
+    "batch norm": lambda columns: [nl.BatchNorm(columns)],
+    "layer norm and noise": lambda columns: [nl.LayerNorm(columns), nl.GaussianNoise(0.1)],
+    "residual": lambda columns: [nl.Residual(nl.BatchNorm(columns), nl.Dense(columns, columns), nl.Tanh())],
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("one_block", [10**9, 0])
+@pytest.mark.parametrize("layers", BLOCKS)
+def test_sums_over_a_batch_in_every_order_of_threads(layers, one_block, order, stand_in):
+    """In the persistent replay by one block and by three, and in the graph, whose blocks divide the columns."""
+    device = CupyDevice(limits=CudaLimits(one_block=one_block))
+    stand_in_module.settings.order = ORDERS[order]
+    setting = {"sizes": (7, 70, 5), "loss": "cce", "layers": BLOCKS[layers], "dtype": "float64"}
+    expected = train("numpy", **setting)
+    for replay in ("persistent", "graph") if one_block else ("persistent",):
+        assert_alike(train(device, **setting, replay=replay), expected, 1e-10)
 
 
 @pytest.mark.parametrize("replay", ["persistent", "graph"])
@@ -344,6 +366,7 @@ BROKEN = (
     {"sizes": (9, 20, 5), "loss": "cce"},
     {"sizes": (70, 66, 40), "loss": "cce", "bias": False, "rows": 150, "batch": 70, "epochs": 2},
     {"sizes": (2, 3, 1), "loss": "mse", "rows": 4, "batch": 4, "epochs": 12, "bias": False, "metrics": ["r2"]},
+    {"sizes": (9, 40, 5), "loss": "cce", "layers": BLOCKS["batch norm"]},
 )
 
 

@@ -305,6 +305,30 @@ template <class T> __device__ void dropout(Line line, const Team& team) {
   }
 }
 
+template <class T> __device__ void gaussian_noise(Line line, const Team& team) {
+  Matrix<T> y = line.matrix<T>(), x = line.matrix<T>();
+  Matrix<Word> draws = line.vector<Word>();
+  const Word key = line.size();
+  const T scale = (T)(line.number() / 65536);
+  const Word first = line.size();
+  const Bits seed = hash32(hash32((Bits)draws.data[0]) + (Bits)key) + (Bits)(6 * first * x.columns);
+  FOR_EACH(i, x.size()) {
+    Bits total = 0;  // of twelve numbers of 16 bits
+    for (int k = 0; k < 6; ++k) {
+      const Bits bits = hash32(seed + (Bits)(6 * i + k));
+      total += (bits >> 16) + (bits & 0xFFFFu);
+    }
+    y.data[i] = x.data[i] + ((T)total - T(6 * 65535)) * scale;
+  }
+}
+
+// ---- a connection around layers -------------------------------------------------------------------------------------
+
+template <class T> __device__ void add(Line line, const Team& team) {
+  Matrix<T> y = line.matrix<T>(), a = line.matrix<T>(), b = line.matrix<T>();
+  FOR_EACH(i, y.size()) y.data[i] = a.data[i] + b.data[i];
+}
+
 // ---- losses: the lanes of a warp share a row ------------------------------------------------------------------------
 
 // A loss is the mean of `value` over a row; its gradient is `slope` for every number. Both are formulas in p, t and
@@ -511,6 +535,105 @@ template <class T> __device__ void adam_step(Line line, const Team& team) {
     m.data[i] += new1 * (g - m.data[i]);
     v.data[i] += new2 * (g * g - v.data[i]);
     w.data[i] -= rate * m.data[i] / (root_of(v.data[i] * spread) + epsilon);
+  }
+}
+
+// ---- normalization --------------------------------------------------------------------------------------------------
+
+template <class T> __device__ void scale_shift(Line line, const Team& team) {
+  Matrix<T> y = line.matrix<T>(), x = line.matrix<T>(), gamma = line.vector<T>(), beta = line.vector<T>();
+  FOR_EACH(i, y.size()) y.data[i] = x.data[i] * gamma.data[i % y.columns] + beta.data[i % y.columns];
+}
+
+template <class T> __device__ void scale_shift_backward(Line line, const Team& team) {
+  Matrix<T> dx = line.matrix<T>(), products = line.matrix<T>();
+  Matrix<T> dy = line.matrix<T>(), x = line.matrix<T>(), gamma = line.vector<T>();
+  FOR_EACH(i, dx.size()) {
+    dx.data[i] = dy.data[i] * gamma.data[i % dx.columns];
+    products.data[i] = dy.data[i] * x.data[i];
+  }
+}
+
+template <class T> __device__ void batch_moments(Line line, const Team& team) {
+  Matrix<T> mean = line.vector<T>(), variance = line.vector<T>(), inverse = line.vector<T>(), x = line.matrix<T>();
+  const double epsilon = line.number();
+  const Word first = line.size(), stop = line.size();
+  const T share = (T)(1.0 / x.rows);
+  column_sums(mean.data, false, x.rows, first, stop, share, [=](Word i, Word j) { return x.row(i)[j]; }, team);
+  __syncthreads();  // the other warps of the block read the means that its first warp has written
+  auto square = [=](Word i, Word j) {
+    const T d = x.row(i)[j] - mean.data[j];
+    return d * d;
+  };
+  column_sums(variance.data, false, x.rows, first, stop, share, square, team);
+  if (team.thread >= WARP) return;
+  for (Word j = first + (Word)team.block * WARP + team.lane(); j < stop; j += (Word)team.blocks * WARP)
+    inverse.data[j] = (T)(1 / sqrt(variance.data[j] + epsilon));  // this thread has also written variance.data[j]
+}
+
+template <class T> __device__ void inverse_deviation(Line line, const Team& team) {
+  Matrix<T> inverse = line.vector<T>(), variance = line.vector<T>();
+  const T epsilon = (T)line.number();
+  FOR_EACH(i, inverse.columns) inverse.data[i] = T(1) / root_of(variance.data[i] + epsilon);
+}
+
+template <class T> __device__ void follow_moments(Line line, const Team& team) {
+  Matrix<T> running_mean = line.vector<T>(), running_variance = line.vector<T>();
+  Matrix<T> mean = line.vector<T>(), variance = line.vector<T>();
+  const T momentum = (T)line.number(), unbiased = (T)line.number();
+  FOR_EACH(i, mean.columns) {
+    running_mean.data[i] += momentum * (mean.data[i] - running_mean.data[i]);
+    running_variance.data[i] += momentum * (unbiased * variance.data[i] - running_variance.data[i]);
+  }
+}
+
+template <class T> __device__ void batch_norm(Line line, const Team& team) {
+  Matrix<T> y = line.matrix<T>(), x = line.matrix<T>(), mean = line.vector<T>(), inverse = line.vector<T>();
+  FOR_EACH(i, y.size()) y.data[i] = (x.data[i] - mean.data[i % y.columns]) * inverse.data[i % y.columns];
+}
+
+template <class T> __device__ void batch_norm_means(Line line, const Team& team) {
+  Matrix<T> mean_dy = line.vector<T>(), mean_product = line.vector<T>(), dy = line.matrix<T>(), y = line.matrix<T>();
+  const T share = (T)line.number();
+  const Word first = line.size(), stop = line.size();
+  auto product = [=](Word i, Word j) { return dy.row(i)[j] * y.row(i)[j]; };
+  column_sums(mean_dy.data, false, y.rows, first, stop, share, [=](Word i, Word j) { return dy.row(i)[j]; }, team);
+  column_sums(mean_product.data, false, y.rows, first, stop, share, product, team);
+}
+
+template <class T> __device__ void batch_norm_backward(Line line, const Team& team) {
+  Matrix<T> dx = line.matrix<T>(), dy = line.matrix<T>(), y = line.matrix<T>();
+  Matrix<T> inverse = line.vector<T>(), mean_dy = line.vector<T>(), mean_product = line.vector<T>();
+  FOR_EACH(i, dx.size()) {
+    const Word j = i % dx.columns;
+    dx.data[i] = inverse.data[j] * (dy.data[i] - mean_dy.data[j] - y.data[i] * mean_product.data[j]);
+  }
+}
+
+template <class T> __device__ void layer_norm(Line line, const Team& team) {
+  Matrix<T> y = line.matrix<T>(), inverse = line.vector<T>(), x = line.matrix<T>();
+  const T epsilon = (T)line.number();
+  for (Rows r(team, y.rows, y.columns); r.some(); r.next()) {
+    const T* from = x.row(r.inside());
+    T total = 0, squares = 0;
+    for (Word j = r.lane; j < y.columns; j += r.lanes) total += from[j];
+    const T mean = warp_sum(total, r.lanes) / y.columns;
+    for (Word j = r.lane; j < y.columns; j += r.lanes) squares += (from[j] - mean) * (from[j] - mean);
+    const T scale = T(1) / root_of(warp_sum(squares, r.lanes) / y.columns + epsilon);
+    for (Word j = r.lane; r.there() && j < y.columns; j += r.lanes) y.row(r.row)[j] = (from[j] - mean) * scale;
+    if (r.there() && r.lane == 0) inverse.data[r.row] = scale;
+  }
+}
+
+template <class T> __device__ void layer_norm_backward(Line line, const Team& team) {
+  Matrix<T> dx = line.matrix<T>(), dy = line.matrix<T>(), y = line.matrix<T>(), inverse = line.vector<T>();
+  for (Rows r(team, y.rows, y.columns); r.some(); r.next()) {
+    const T *of_dy = dy.row(r.inside()), *of_y = y.row(r.inside());
+    T total = 0, products = 0;
+    for (Word j = r.lane; j < y.columns; j += r.lanes) total += of_dy[j], products += of_dy[j] * of_y[j];
+    total = warp_sum(total, r.lanes) / y.columns, products = warp_sum(products, r.lanes) / y.columns;
+    for (Word j = r.lane; r.there() && j < y.columns; j += r.lanes)
+      dx.row(r.row)[j] = inverse.data[r.row] * (of_dy[j] - total - of_y[j] * products);
   }
 }
 
