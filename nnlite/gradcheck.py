@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from .losses import Loss
+from .devices import Kernel
+from .loss import Loss
 from .losses import loss as loss_named
 from .network import Sequential
 from .trainer import Trainer
@@ -53,7 +54,7 @@ class GradientReport:
         return "\n".join(lines)
 
 
-def check_gradients(net: Sequential, loss: str | Loss, x: Any, y: Any, seed: int = 0) -> GradientReport:
+def check_gradients(net: Sequential, loss: str | Loss | Kernel, x: Any, y: Any, seed: int = 0) -> GradientReport:
     """Compare the network's and the loss's backward with differences of their forward, for x (N, inputs) and y.
 
     It works on a float64 copy on the network's device; the network is not changed. If a kink (ReLU at 0, MAE at p = t)

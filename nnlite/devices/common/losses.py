@@ -95,9 +95,9 @@ def softmax_kl_divergence(logits, target, scale):
 
 @kernel("prediction (N,K), target (N,K), scale, gamma, of_ones, of_zeros -> losses (N), dprediction (N,K)")
 def binary_focal(prediction, target, scale, gamma, of_ones, of_zeros):
-    """ℓₙ = 1/K Σₖ w mᵞ c: c is the binary cross-entropy, m = 1 − p t − (1 − p) (1 − t), w = of_ones t + of_zeros (1 − t).
+    """ℓₙ = 1/K Σₖ w mᵞ c: c is the binary cross-entropy, m = p + t − 2 p t, w = of_ones t + of_zeros (1 − t).
 
-    The gradient is w (mᵞ dc/dp + γ mᵞ⁻¹ c (1 − 2 t)) / K.
+    m is the probability of the wrong answer. The gradient is w (mᵞ dc/dp + γ mᵞ⁻¹ c (1 − 2 t)) / K.
     """
     p, q = prediction, 1 - prediction
     with np.errstate(divide="ignore"):  # ln 0 = −∞ becomes −100
@@ -165,11 +165,11 @@ def leave_out(prediction, target, no_prediction, no_target):
     return *filled, 1 - missing.mean(axis=1, dtype=target.dtype)
 
 
-@kernel("known (N) -> count (1)")
-def count_known(known):
-    """Σₙ knownₙ, summed in float64; 1 if it is 0, since it is divided by."""
+@kernel("known (N), mean -> count (1)")
+def count_known(known, mean):
+    """Σₙ knownₙ if the mean is asked for, summed in float64; else 1, or if it is 0, since it is divided by."""
     count = known.sum(dtype=np.float64)
-    return np.full(1, count if count > 0 else 1, known.dtype)
+    return np.full(1, count if mean and count > 0 else 1, known.dtype)
 
 
 @kernel("dknown (N,K), target (N,K), count (1) -> dprediction (N,K)")

@@ -609,8 +609,8 @@ def softmax_cross_entropy(losses, dlogits, logits, target, scale):
         losses[i] += targets * math.log(total)
 
 
-# The mean of a formula over the outputs: `value` is a function of p, t and further numbers, which returns the loss of one
-# output and its slope. It is compiled into the loop, so that it costs no call. It has no place on disk of its own.
+# The mean of a formula over the outputs: `value` is a function of p, t and further numbers, which returns the loss of
+# one output and its slope. It is compiled into the loop, so that it costs no call. It has no place on disk of its own.
 
 
 @partial(compiled, inlined=True, kept=False)
@@ -809,11 +809,11 @@ def leave_out(known_prediction, known_target, known, prediction, target, no_pred
         known[i] = count / target.dtype.type(columns)
 
 
-def count_known(count, known):
+def count_known(count, known, mean):
     found = 0.0
     for share in known:
         found += np.float64(share)
-    count[0] = found if found > 0 else 1.0
+    count[0] = found if mean and found > 0 else 1.0
 
 
 def leave_out_backward(dprediction, dknown, target, count):

@@ -599,11 +599,12 @@ template <class T> __device__ void leave_out(Line line, const Team& team) {
 
 template <class T> __device__ void count_known(Line line, const Team& team) {
   Matrix<T> count = line.vector<T>(), known = line.vector<T>();
+  const bool mean = line.number() != 0;
   if (team.block > 0) return;
   double sum = 0;
   for (Word i = team.thread; i < known.columns; i += team.threads) sum += known.data[i];
   sum = block_sum(sum, team);
-  if (team.thread == 0) count.data[0] = sum > 0 ? (T)sum : T(1);
+  if (team.thread == 0) count.data[0] = mean && sum > 0 ? (T)sum : T(1);
 }
 
 template <class T> __device__ void leave_out_backward(Line line, const Team& team) {
