@@ -221,7 +221,10 @@ def targets(
     array = numeric(y, device, name)
     if array.ndim not in (1, 2) or len(array) != rows:
         raise ValueError(f"{name} has shape {array.shape}, but there are {rows} rows to predict: expected {shape}")
-    if array.ndim == 1 and columns > 1 and (kind == "class" or array.dtype.kind in "iub"):
+    unknown = bool((array != array).any()) if missing else False  # only NaN is not equal to itself
+    if unknown and bool((array != array).all()):
+        raise ValueError(f"{name} has no number that was measured")
+    if array.ndim == 1 and columns > 1 and (kind == "class" or array.dtype.kind in "iub" or unknown):
         rows_of_labels = one_hot(device.to_numpy(array), columns, name, missing)
         return device.asarray(2 * rows_of_labels - 1 if kind == "side" else rows_of_labels, dtype)
     if array.ndim == 1 and columns == 1:
@@ -230,9 +233,7 @@ def targets(
         hint = _labels_hint(array, columns, kind, name)
         raise ValueError(f"{name} has shape {array.shape}, the prediction {shape}: they must be the same{hint}")
     given, array = array, finite(array, device, dtype, name, missing)
-    absent = array != array  # only NaN is not equal to itself
-    if missing and bool(absent.all()):
-        raise ValueError(f"{name} has no number that was measured")
+    absent = array != array
     if kind in ("real", "count"):
         _tell_what_is_lost(given, array.dtype, device, name)
     if kind == "count":

@@ -19,7 +19,8 @@ def from_logits(network: Sequential, loss: Loss) -> tuple[Loss, int]:
     kind, link = type(loss).__name__, loss.link
     positive, probabilities = getattr(last, "never_negative", False), getattr(last, "probabilities", False)
     if network.outputs == 1 and (loss.target == "class" or isinstance(last, (Softmax, LogSoftmax))):
-        what = f"the network ends in {type(last).__name__} over a single output, which is always the same"
+        always = f"{type(last).__name__} over a single output, which is always {int(probabilities)}"
+        what = f"the network ends in {always}"
         if loss.target == "class":
             what = f"{kind} needs one output for each class, but the network has a single one"
         raise ValueError(f"{what}: for two classes end it in Sigmoid() and use BinaryCrossEntropy")
