@@ -162,7 +162,7 @@ def leave_out(prediction, target, no_prediction, no_target):
     missing = np.isnan(target)
     kind = target.dtype.type
     filled = np.where(missing, kind(no_prediction), prediction), np.where(missing, kind(no_target), target)
-    return *filled, 1 - missing.mean(axis=1, dtype=target.dtype)
+    return *filled, 1 - missing.mean(axis=1, dtype=kind)
 
 
 @kernel("known (N), mean -> count (1)")
