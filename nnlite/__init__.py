@@ -14,8 +14,31 @@ from .devices import DeviceError, OutOfGPUMemoryError, get_device, kernel
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from . import activations, datasets, gate, initializers, losses, metrics, optimizers, plots
-from .activations import Identity, ReLU, Sigmoid, Softmax, Softplus, Tanh, TanhOffset
+from . import activations, datasets, elsewhere, gate, initializers, losses, metrics, optimizers, plots
+from .activations import (
+    ELU,
+    GELU,
+    SELU,
+    Activation,
+    Exponential,
+    GELUTanh,
+    HardSigmoid,
+    HardTanh,
+    Identity,
+    LeakyReLU,
+    LogSoftmax,
+    Mish,
+    PReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Sine,
+    Softmax,
+    Softplus,
+    Softsign,
+    Tanh,
+    TanhOffset,
+)
 from .blocks import Chain, Residual
 from .descent import Descent, gradient_descent
 from .files import CorruptFileError
@@ -23,7 +46,23 @@ from .gate import PrecisionWarning
 from .gradcheck import GradientReport, check_gradients
 from .history import History
 from .layers import Dense, Layer
-from .losses import MAE, MSE, BinaryCrossEntropy, CategoricalCrossEntropy, HalfMSE, Loss
+from .losses import (
+    MAE,
+    MSE,
+    BinaryCrossEntropy,
+    BinaryFocal,
+    CategoricalCrossEntropy,
+    CategoricalFocal,
+    HalfMSE,
+    Hinge,
+    Huber,
+    KLDivergence,
+    LogCosh,
+    Loss,
+    Poisson,
+    Quantile,
+    SquaredHinge,
+)
 from .metrics import Metric
 from .network import Sequential, load
 from .noise import Dropout, GaussianNoise
@@ -38,6 +77,11 @@ if TYPE_CHECKING:
 else:
     from . import devices
 
+    def __getattr__(name: str) -> object:  # a type checker would take any name for an attribute
+        hint = f"; it is nl.{elsewhere.NAMES[name]} here" if name in elsewhere.NAMES else ""
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
+
+
 Linear, Skip = Dense, Residual  # names that people bring from elsewhere
 
 try:
@@ -50,8 +94,11 @@ __all__ = [  # noqa: RUF022  (in the order in which a user meets them)
     "gradient_descent", "Descent",
     "Sequential", "mlp", "load", "Layer", "Dense", "Linear", "BatchNorm", "LayerNorm", "Dropout", "GaussianNoise",
     "Chain", "Residual", "Skip",
-    "Identity", "Sigmoid", "Tanh", "TanhOffset", "ReLU", "Softplus", "Softmax",
-    "Loss", "MSE", "HalfMSE", "MAE", "BinaryCrossEntropy", "CategoricalCrossEntropy",
+    "Activation", "Identity", "Sigmoid", "Tanh", "TanhOffset", "HardSigmoid", "HardTanh", "Softsign",
+    "ReLU", "LeakyReLU", "PReLU", "ELU", "SELU", "Softplus", "GELU", "GELUTanh", "SiLU", "Mish",
+    "Sine", "Exponential", "Softmax", "LogSoftmax",
+    "Loss", "MSE", "HalfMSE", "MAE", "Huber", "LogCosh", "Quantile", "Hinge", "SquaredHinge", "Poisson",
+    "BinaryCrossEntropy", "CategoricalCrossEntropy", "KLDivergence", "BinaryFocal", "CategoricalFocal",
     "Optimizer", "SGD", "Adam", "Trainer", "History", "Metric",
     "check_gradients", "GradientReport", "devices", "get_device", "kernel",
     "DeviceError", "DivergedError", "CorruptFileError", "OutOfGPUMemoryError", "EagerWarning", "PrecisionWarning",

@@ -7,16 +7,29 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from .devices import Device, Ops, get_device
-from .gate import Checked, parameter
+from .devices import Device, Kernel, Ops, get_device, kernel_of
+from .gate import HOST, Checked, parameter
 from .twins import HOLDERS, Part, parts_in, twin_of, unshared
 
 A = TypeVar("A", bound="Attached")
 T = TypeVar("T")
+
+
+def kernel_named(name: str | Kernel) -> Kernel:
+    """nnlite's kernel of this name; a kernel itself is returned unchanged. AttributeError for an unknown name."""
+    return kernel_of(getattr(HOST.ops, name) if isinstance(name, str) else name)
+
+
+def call(part: Any, kernel: Kernel, *operands: Any) -> Any:
+    """Call a kernel by a layer's or a loss's `ops`. Operands that are not given are its attributes of their names."""
+    others = [getattr(part, name) for name in list(kernel.signature.operands)[len(operands) :]]
+    function = partial(part.ops.call, kernel) if kernel.own else getattr(part.ops, kernel.name)
+    return function(*operands, *others)
 
 
 class Own:

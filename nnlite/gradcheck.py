@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from .architecture import families
+from .devices import Kernel
 from .divergence import snapshot
-from .losses import Loss
+from .loss import Loss
 from .losses import loss as loss_named
 from .network import Sequential
 from .trainer import Trainer
@@ -56,7 +57,7 @@ class GradientReport:
         return "\n".join(lines)
 
 
-def check_gradients(net: Sequential, loss: str | Loss, x: Any, y: Any, seed: int = 0) -> GradientReport:
+def check_gradients(net: Sequential, loss: str | Loss | Kernel, x: Any, y: Any, seed: int = 0) -> GradientReport:
     """Compare the network's and the loss's backward with differences of their forward, for x (N, inputs) and y.
 
     It works on a float64 copy on the network's device, in training mode; the network is not changed. Layers that draw

@@ -14,7 +14,7 @@ import numpy as np
 from .attaching import AfterForward, Attached, learns
 from .devices import Device
 from .gate import integer
-from .initializers import Initializer, initializer
+from .initializers import Initializer, checked, initializer
 
 
 class Layer(Attached):
@@ -64,8 +64,9 @@ class Dense(Layer):
     """Every output is a weighted sum of all inputs: y = x W + b.
 
     x (N, inputs), W (inputs, outputs), b (outputs,), y (N, outputs). `init` is a name of `nl.initializers` or a
-    function (rng, shape) -> array; biases start at 0. Outside of any network, the layer works in float64 on `device`;
-    in a network, with the network's dtype on its device. ValueError for an unknown `init` or sizes below 1.
+    function (rng, shape) -> array; so is `bias_init`, or else a number. Outside of any network, the layer works in
+    float64 on `device`; in a network, with the network's dtype on its device. ValueError for an unknown `init` or sizes
+    below 1.
 
     >>> nl.Dense(3, 2).forward([[1.0, 2.0, 3.0]]).shape
     (1, 2)
@@ -84,13 +85,13 @@ class Dense(Layer):
         outputs: int,
         init: str | Initializer = "glorot_uniform",
         bias: bool = True,
+        bias_init: str | Initializer | float = 0.0,
         *,
         device: str | Device = "numpy",
     ) -> None:
         super().__init__(device=device)
         self.inputs, self.outputs = integer(inputs, "inputs"), integer(outputs, "outputs")
-        self.init, self.bias = init, bool(bias)
-        self._draw = initializer(init)
+        self.init, self.bias, self.bias_init = checked(init, "init"), bool(bias), checked(bias_init, "bias_init")
         self.shapes = {"W": (inputs, outputs)} | ({"b": (outputs,)} if bias else {})
 
     def forward(self, x: Any) -> Any:
@@ -110,10 +111,13 @@ class Dense(Layer):
         return self.ops.linear_backward(dy, self.W)
 
     def initial(self, rng: np.random.Generator) -> Mapping[str, np.ndarray]:
-        W = np.asarray(self._draw(rng, self.shapes["W"]), np.float64)
-        if W.shape != self.shapes["W"] or not np.isfinite(W).all():
-            raise ValueError(f"init={self.init!r} gave an array of shape {W.shape}, expected finite {self.shapes['W']}")
-        return {"W": W, "b": np.zeros(self.outputs)}
+        values = {}
+        for (name, shape), argument in zip(self.shapes.items(), ("init", "bias_init")):
+            given = getattr(self, argument)
+            values[name] = a = np.asarray(initializer(given, argument)(rng, shape), np.float64)
+            if a.shape != shape or not np.isfinite(a).all():
+                raise ValueError(f"{argument}={given!r} gave an array of shape {a.shape}, expected finite {shape}")
+        return values
 
     def outputs_for(self, inputs: int) -> int:
         if inputs != self.inputs:
@@ -121,8 +125,8 @@ class Dense(Layer):
         return self.outputs
 
     def config(self) -> dict[str, Any]:
-        known = {"init": self.init} if isinstance(self.init, str) else {}
-        return {"inputs": self.inputs, "outputs": self.outputs} | known | {"bias": self.bias}
+        known = {"init": self.init, "bias": self.bias, "bias_init": self.bias_init}
+        return {"inputs": self.inputs, "outputs": self.outputs, **{n: v for n, v in known.items() if not callable(v)}}
 
     def __repr__(self) -> str:
         return f"Dense({self.inputs}, {self.outputs}{'' if self.bias else ', bias=False'})"

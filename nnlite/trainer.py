@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from . import gate
+from . import elsewhere, gate
 from .attaching import learns
 from .chunks import Chunks
-from .devices import Tape
+from .devices import Kernel, Tape
 from .divergence import DivergedError as DivergedError
 from .divergence import all_finite, diverged, snapshot
 from .fitting import Fit
 from .history import History
 from .logits import from_logits
-from .losses import Loss
+from .loss import Loss
 from .losses import loss as loss_named
 from .metrics import Metric, chosen
 from .network import Sequential
@@ -32,7 +32,8 @@ from .sweeps import Sweep
 class Trainer:
     """Trains a network on arrays by gradient descent on batches.
 
-    `loss`, `optimizer` and `metrics` are objects or lower-case names; the default optimizer is SGD(lr=0.01). If the
+    `loss`, `optimizer` and `metrics` are objects or lower-case names; the default optimizer is SGD(lr=0.01). A loss may
+    also be a kernel of your own, prediction (N, K), target (N, K) -> losses (N), dprediction (N, K). If the
     network ends in Softmax and the loss is categorical cross-entropy, or in Sigmoid and binary cross-entropy, it is
     trained from the logits: the same function, but numerically stable. Shuffles come from the network's seed. A step is
     recorded once, and the device replays it. replay="eager" makes every step in Python; on cupy, "graph" and
@@ -49,7 +50,7 @@ class Trainer:
     def __init__(
         self,
         network: Sequential,
-        loss: str | Loss = "mse",
+        loss: str | Loss | Kernel = "mse",
         optimizer: str | Optimizer | None = None,
         metrics: Sequence[str | Metric] = (),
         replay: str = "auto",
@@ -80,7 +81,7 @@ class Trainer:
         return self._loss
 
     @loss.setter
-    def loss(self, loss: str | Loss) -> None:
+    def loss(self, loss: str | Loss | Kernel) -> None:
         found, depth = from_logits(self.network, loss if isinstance(loss, Loss) else loss_named(loss))
         metrics = chosen(self._asked, found, self.network)
         self._loss, self.depth, self._metrics = found, depth, tuple(metrics)
@@ -125,8 +126,9 @@ class Trainer:
             x, target = self.checked(x, y)
             before = snapshot(self.network)
             step = self.new_step()
-            _, losses = step.on(self.network.ops, step.arrays()).learn(x, target)
-        loss = self.loss.reduce(losses, target.shape[1])
+            twin = step.on(self.network.ops, step.arrays())
+            _, losses = twin.learn(x, target)
+        loss = twin.loss.reduce(losses, target.shape[1])
         if not math.isfinite(loss) or not all_finite(self.network):
             raise diverged(step, loss, before, 1, 1)
         return loss
@@ -145,6 +147,7 @@ class Trainer:
 
     # ---- many steps -----------------------------------------------------------------------------------------------
 
+    @elsewhere.answered(elsewhere.FIT)
     def fit(
         self,
         x: Any,
@@ -235,7 +238,8 @@ class Trainer:
         net = self.network
         names_of_columns = net.columns or gate.columns_of(x)
         x = net.samples(x, names[0])
-        target = gate.targets(y, (len(x), net.outputs or 0), net.backend, net.dtype, self.loss.target, names[1])
+        kind, missing = self.loss.target, self.loss.ignore_nan
+        target = gate.targets(y, (len(x), net.outputs or 0), net.backend, net.dtype, kind, names[1], missing)
         for metric in self.metrics:
             metric.check(target, names[1])
         net.columns = names_of_columns  # at the end, so that refused data do not set them

@@ -429,8 +429,8 @@ def test_another_loss_is_trained_as_a_new_trainer_trains_it(device):
     assert trainer.evaluate(x, y) == new.evaluate(x, y)
     trainer.loss = "cce"
     assert trainer.depth == 3 and trainer.loss.from_logits
-    with pytest.raises(ValueError, match="loss='hinge' is not known"):
-        trainer.loss = "hinge"
+    with pytest.raises(ValueError, match="loss='hinged' is not known"):
+        trainer.loss = "hinged"
     with pytest.raises(ValueError, match="already trains another network"):
         trainer.optimizer = new.optimizer
     assert trainer.depth == 3 and trainer.optimizer is not new.optimizer

@@ -17,7 +17,9 @@ import math
 import numpy as np
 
 from . import normalization
+from .activations import ACTIVATIONS
 from .kernel import kernel, kernels_in
+from .losses import LOSSES
 
 # ---- rows -----------------------------------------------------------------------------------------------------
 
@@ -275,6 +277,7 @@ def softmax_cross_entropy(logits, target, scale):
 
 
 # ---- sums over an epoch, in float64 and in place: the losses, and the sums from which metrics are computed -----------
+# Metrics leave out targets that are NaN, which means that they were not measured. Only NaN is not equal to itself.
 
 
 @kernel("losses (N), total (1) -> total")
@@ -286,31 +289,35 @@ def add_losses(losses, total):
 @kernel("prediction (N,K), target (N,K), sums (2) -> sums")
 def add_hits(prediction, target, sums):
     """Count the rows whose largest output and largest target are in the same column, and all rows."""
-    sums[0] += np.count_nonzero(prediction.argmax(axis=1) == target.argmax(axis=1))
-    sums[1] += len(target)
+    known = target[:, 0] == target[:, 0]
+    sums[0] += np.count_nonzero(known & (prediction.argmax(axis=1) == target.argmax(axis=1)))
+    sums[1] += np.count_nonzero(known)
 
 
 @kernel("prediction (N,K), target (N,K), sums (4) -> sums")
 def add_sides(prediction, target, sums):
     """Count the numbers on the same side of ½ as the target, those on its side of 0, targets below 0, and all."""
-    sums[0] += np.count_nonzero((prediction > 0.5) == (target > 0.5))
-    sums[1] += np.count_nonzero((prediction > 0) == (target > 0))
+    known = target == target
+    sums[0] += np.count_nonzero(known & ((prediction > 0.5) == (target > 0.5)))
+    sums[1] += np.count_nonzero(known & ((prediction > 0) == (target > 0)))
     sums[2] += np.count_nonzero(target < 0)
-    sums[3] += target.size
+    sums[3] += np.count_nonzero(known)
 
 
 @kernel("prediction (N,K), target (N,K), sums (2) -> sums")
 def add_absolute_errors(prediction, target, sums):
     """Add Σ |p − t|, and the count of numbers."""
-    sums[0] += np.abs(prediction - target).sum(dtype=np.float64)
-    sums[1] += prediction.size
+    known = target == target
+    sums[0] += np.where(known, np.abs(prediction - target), 0).sum(dtype=np.float64)
+    sums[1] += np.count_nonzero(known)
 
 
 @kernel("prediction (N,K), target (N,K), sums (2) -> sums")
 def add_squared_errors(prediction, target, sums):
     """Add Σ (p − t)², and the count of numbers."""
-    sums[0] += np.square(prediction - target, dtype=np.float64).sum()
-    sums[1] += prediction.size
+    known = target == target
+    sums[0] += np.where(known, np.square(prediction - target, dtype=np.float64), 0).sum()
+    sums[1] += np.count_nonzero(known)
 
 
 @kernel("prediction (N,K), target (N,K), sums (5,K) -> sums")
@@ -322,13 +329,15 @@ def add_spreads(prediction, target, sums):
     grows by Σ d² − (Σ d)² / rows (Chan, Golub and LeVeque 1983). A target that never changes has a spread of exactly 0.
     """
     errors, first, mean, spread, rows = sums
-    first[...] = np.where(rows > 0, first, target[0])
-    rows += len(target)
-    d = target.astype(np.float64) - first - mean
-    total = d.sum(axis=0)
-    errors += np.square(target - prediction, dtype=np.float64).sum(axis=0)
-    spread += np.square(d).sum(axis=0) - total * total / rows
-    mean += total / rows
+    known = target == target
+    t = np.where(known, target, 0).astype(np.float64)
+    first[...] = np.where(rows > 0, first, np.take_along_axis(t, known.argmax(axis=0)[None], axis=0)[0])
+    rows += np.count_nonzero(known, axis=0)
+    d = np.where(known, t - first - mean, 0)
+    total, count = d.sum(axis=0), np.maximum(rows, 1)
+    errors += np.where(known, np.square(target - prediction, dtype=np.float64), 0).sum(axis=0)
+    spread += np.square(d).sum(axis=0) - total * total / count
+    mean += total / count
 
 
 # ---- optimizers: one loop over all parameters, written in place ---------------------------------------------------
@@ -387,4 +396,4 @@ def log_beta(beta: float) -> float:
     return math.log(beta) if beta > 0 else -math.inf
 
 
-KERNELS = kernels_in(globals()) | kernels_in(vars(normalization))
+KERNELS = kernels_in(globals()) | kernels_in(vars(normalization)) | ACTIVATIONS | LOSSES

@@ -156,10 +156,16 @@ def _keep(compiler: Any, function: Callable[..., Any], key: str = "") -> None:
 ZERO = np.int64(0)  # Numba would compile a function again for a bare 0, which is a literal type of its own
 
 
-def compiled(function: Callable[..., Any], fastmath: set[str] = FAST_SUMS, inlined: bool = False) -> Callable[..., Any]:
-    """Compile at the first call, for each kind of arguments. The machine code runs without Python's lock (the GIL)."""
+def compiled(
+    function: Callable[..., Any], fastmath: set[str] = FAST_SUMS, inlined: bool = False, kept: bool = True
+) -> Callable[..., Any]:
+    """Compile at the first call, for each kind of arguments. The machine code runs without Python's lock (the GIL).
+
+    A function that takes other functions is not `kept` on disk by itself: there is no telling two functions apart.
+    """
     made = njit(error_model="numpy", fastmath=fastmath, nogil=True, forceinline=inlined)(function)
-    _keep(made, function)
+    if kept:
+        _keep(made, function)
     return made
 
 

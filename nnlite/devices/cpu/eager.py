@@ -79,7 +79,8 @@ def eager(kernel: Kernel) -> Callable[..., Any]:
         checks.append(f"({reals[0]}.dtype == F4 or {reals[0]}.dtype == F8)")
     operands = ", ".join(signature.operands)
     given = [*signature.fresh, *signature.in_place, *signature.inputs]
-    given = [f"{each}.reshape(-1)" for each in given] if kernel.elementwise else given
+    flat = {*signature.fresh, *arrays} if kernel.elementwise else set()
+    given = [f"{each}.reshape(-1)" if each in flat else each for each in given]
     given += ["0", kernel.columns] if kernel.columns else ["0"] if kernel.numbered else []  # one thread computes all
     made = [
         f"{result} = empty(({', '.join(signature.results[result] or ())},), {reals[0]}.dtype)"

@@ -27,6 +27,21 @@ NUMBERS = {
     "deviation": 0.7,
     "unbiased": 1.25,
     "share": 0.2,
+    "slope": 0.2,
+    "alpha": 1.3,
+    "low": -0.6,
+    "high": 0.7,
+    "frequency": 3.0,
+    "delta": 0.5,
+    "q": 0.3,
+    "gamma": 2.0,
+    "of_ones": 0.25,
+    "of_zeros": 0.75,
+    "factor": 0.9,
+    "offset": 0.05,
+    "no_prediction": 2.0,
+    "no_target": 1.0,
+    "mean": True,
 }
 SHAPES = [  # N, K, M: one row, one column, sizes that are no multiple of a vector
     {"N": 1, "K": 1, "M": 1, "P": 1, "A": 1, "E": 3},
@@ -55,6 +70,10 @@ def make_operands(signature, sizes, dtype, rng):
             operands.append(rng.uniform(0, 9, shape))  # float64, whatever the rest is
         elif name == "target":
             operands.append(np.eye(sizes["K"], dtype=dtype)[rng.integers(0, sizes["K"], sizes["N"])])
+            if "known" in signature.text:  # some were not measured
+                operands[-1][rng.uniform(size=shape) < 0.5] = np.nan
+            elif "sums" in signature.operands:  # whole rows, except for the last
+                operands[-1][:-1][rng.uniform(size=shape[0] - 1) < 0.5] = np.nan
         elif name == "steps":
             operands.append(np.full(shape, 3, dtype))
         elif name in ("prediction", "y", "v", "lr", "running_variance"):
@@ -189,8 +208,8 @@ def test_a_nan_in_a_row_makes_its_loss_nan(device, dtype):
     where = get_device(device)
     p, t = np.array([[0.5, np.nan], [0.5, 0.5]], dtype), np.array([[0.0, 1.0], [0.0, 1.0]], dtype)
     for name, signature in ((n, f.signature) for n, f in KERNELS.items() if "losses" in f.signature.results):
-        assert len(signature.operands) == 3
-        losses, _ = getattr(where.ops, name)(where.asarray(p), where.asarray(t), 1.0)
+        numbers = [NUMBERS[n] for n in list(signature.operands)[2:]]
+        losses, _ = getattr(where.ops, name)(where.asarray(p), where.asarray(t), *numbers)
         assert np.isnan(where.to_numpy(losses)).tolist() == [True, False], name
 
 

@@ -86,6 +86,14 @@ __device__ inline float expm1_of(float x) { return expm1f(x); }
 __device__ inline double expm1_of(double x) { return expm1(x); }
 __device__ inline float tanh_of(float x) { return tanhf(x); }
 __device__ inline double tanh_of(double x) { return tanh(x); }
+__device__ inline float erf_of(float x) { return erff(x); }
+__device__ inline double erf_of(double x) { return erf(x); }
+__device__ inline float sin_of(float x) { return sinf(x); }
+__device__ inline double sin_of(double x) { return sin(x); }
+__device__ inline float cos_of(float x) { return cosf(x); }
+__device__ inline double cos_of(double x) { return cos(x); }
+__device__ inline float power_of(float x, float y) { return powf(x, y); }
+__device__ inline double power_of(double x, double y) { return pow(x, y); }
 __device__ inline float root_of(float x) { return sqrtf(x); }
 __device__ inline double root_of(double x) { return sqrt(x); }
 
@@ -96,6 +104,11 @@ template <class T> __device__ T no_less_than_zero(T x) { return x < 0 ? T(0) : x
 template <class T> __device__ T sigmoid_of(T x) {
   T e = exp_of(-size_of(x));
   return (x < 0 ? e : T(1)) / (T(1) + e);
+}
+template <class T> __device__ T limited(T x, T low, T high) { return x < low ? low : x > high ? high : x; }
+template <class T> __device__ T normal_distribution(T x) { return T(0.5) * (T(1) + erf_of(x * T(0.70710678118654752))); }
+template <class T> __device__ T gelu_tanh_of(T x) {
+  return tanh_of(T(0.79788456080286536) * x * (T(1) + T(0.044715) * x * x));
 }
 template <class T> __device__ T softplus_of(T x) { return no_less_than_zero(x) + log1p_of(exp_of(-size_of(x))); }
 
@@ -202,10 +215,11 @@ template <class T> __device__ void add_bias(Line line, const Team& team) {
 
 // ---- activations ----------------------------------------------------------------------------------------------------
 
-// Makes two kernels: `name` for x, and `bias_name` for x + b, after a product by cuBLAS.
-#define FORWARD(name, formula)                                                                \
+// Makes two kernels: `name` for x, and `bias_name` for x + b, after a product by cuBLAS. `numbers` reads plain numbers.
+#define FORWARD_WITH(name, numbers, formula)                                                  \
   template <class T> __device__ void name(Line line, const Team& team) {                      \
     Matrix<T> to = line.matrix<T>(), from = line.matrix<T>();                                 \
+    numbers;                                                                                  \
     FOR_EACH(i, to.size()) {                                                                  \
       const T x = from.data[i];                                                               \
       to.data[i] = formula;                                                                   \
@@ -213,6 +227,7 @@ template <class T> __device__ void add_bias(Line line, const Team& team) {
   }                                                                                           \
   template <class T> __device__ void bias_##name(Line line, const Team& team) {               \
     Matrix<T> to = line.matrix<T>(), from = line.matrix<T>(), b = line.vector<T>();           \
+    numbers;                                                                                  \
     FOR_EACH(i, to.size()) {                                                                  \
       const T x = from.data[i] + b.data[i % b.columns];                                       \
       to.data[i] = formula;                                                                   \
@@ -220,23 +235,30 @@ template <class T> __device__ void add_bias(Line line, const Team& team) {
   }
 
 // Makes two kernels: `name`, and `name_bias`, which also sums dx over the rows in the same pass: a bias's gradient.
-#define BACKWARD(name, formula)                                                               \
+// The array beside dy is `y` or `x`, whatever `kept` says.
+#define BACKWARD_WITH(name, kept, numbers, formula)                                           \
   template <class T> __device__ void name(Line line, const Team& team) {                      \
-    Matrix<T> dx = line.matrix<T>(), of_dy = line.matrix<T>(), of_y = line.matrix<T>();       \
+    Matrix<T> dx = line.matrix<T>(), of_dy = line.matrix<T>(), of_##kept = line.matrix<T>();  \
+    numbers;                                                                                  \
     FOR_EACH(i, dx.size()) {                                                                  \
-      const T dy = of_dy.data[i], y = of_y.data[i];                                           \
+      const T dy = of_dy.data[i], kept = of_##kept.data[i];                                   \
       dx.data[i] = formula;                                                                   \
     }                                                                                         \
   }                                                                                           \
   template <class T> __device__ void name##_bias(Line line, const Team& team) {               \
     Matrix<T> dx = line.matrix<T>(), db = line.vector<T>();                                   \
-    Matrix<T> of_dy = line.matrix<T>(), of_y = line.matrix<T>();                              \
+    Matrix<T> of_dy = line.matrix<T>(), of_##kept = line.matrix<T>();                         \
+    numbers;                                                                                  \
     auto made = [=](Word i, Word j) {                                                         \
-      const T dy = of_dy.row(i)[j], y = of_y.row(i)[j];                                       \
+      const T dy = of_dy.row(i)[j], kept = of_##kept.row(i)[j];                               \
       return dx.row(i)[j] = formula;                                                          \
     };                                                                                        \
     column_sums(db.data, false, dx.rows, 0, dx.columns, T(1), made, team);                    \
   }
+
+#define FORWARD(name, formula) FORWARD_WITH(name, , formula)
+#define BACKWARD(name, formula) BACKWARD_WITH(name, y, , formula)
+#define NUMBER(name) const T name = (T)line.number()
 
 FORWARD(sigmoid, sigmoid_of(x))
 BACKWARD(sigmoid_backward, dy * y * (T(1) - y))
@@ -253,7 +275,60 @@ BACKWARD(relu_backward, y > 0 ? dy : T(0))
 FORWARD(softplus, softplus_of(x))
 BACKWARD(softplus_backward, dy * -expm1_of(-y))
 
+FORWARD_WITH(leaky_relu, NUMBER(slope), x > 0 ? x : slope * x)
+BACKWARD_WITH(leaky_relu_backward, y, NUMBER(slope), y > 0 ? dy : slope * dy)
+
+FORWARD_WITH(prelu, const T slope = line.vector<T>().data[0], x > 0 ? x : slope * x)
+BACKWARD_WITH(prelu_backward, x, const T slope = line.vector<T>().data[0], x > 0 ? dy : slope * dy)
+
+FORWARD_WITH(elu, NUMBER(alpha); NUMBER(scale), scale * (x > 0 ? x : alpha * expm1_of(x)))
+BACKWARD_WITH(elu_backward, y, NUMBER(alpha); NUMBER(scale), dy * (y > 0 ? scale : y + scale * alpha))
+
+FORWARD(gelu, x * normal_distribution(x))
+BACKWARD_WITH(gelu_backward, x, ,
+              dy * (normal_distribution(x) + x * T(0.39894228040143267794) * exp_of(T(-0.5) * x * x)))
+
+FORWARD(gelu_tanh, T(0.5) * x * (T(1) + gelu_tanh_of(x)))
+BACKWARD_WITH(gelu_tanh_backward, x, const T inside = T(0.79788456080286536); const T cubic = T(0.044715),
+              T(0.5) * dy *
+                  (T(1) + gelu_tanh_of(x) +
+                   x * (T(1) - gelu_tanh_of(x) * gelu_tanh_of(x)) * inside * (T(1) + T(3) * cubic * x * x)))
+
+FORWARD(silu, x * sigmoid_of(x))
+BACKWARD_WITH(silu_backward, x, , dy * sigmoid_of(x) * (T(1) + x * (T(1) - sigmoid_of(x))))
+
+FORWARD(mish, x * tanh_of(softplus_of(x)))
+BACKWARD_WITH(mish_backward, x, ,
+              dy * (tanh_of(softplus_of(x)) +
+                    x * (T(1) - tanh_of(softplus_of(x)) * tanh_of(softplus_of(x))) * sigmoid_of(x)))
+
+FORWARD(softsign, x / (T(1) + size_of(x)))
+BACKWARD(softsign_backward, dy * (T(1) - size_of(y)) * (T(1) - size_of(y)))
+
+FORWARD(hard_sigmoid, limited(x * T(1.0 / 6) + T(0.5), T(0), T(1)))
+BACKWARD(hard_sigmoid_backward, (y > 0 && y < 1 ? dy * T(1.0 / 6) : T(0)))
+
+FORWARD_WITH(hard_tanh, NUMBER(low); NUMBER(high), limited(x, low, high))
+BACKWARD_WITH(hard_tanh_backward, y, NUMBER(low); NUMBER(high), (y > low && y < high ? dy : T(0)))
+
+FORWARD(exponential, exp_of(x))
+BACKWARD(exponential_backward, dy * y)
+
+FORWARD_WITH(sine, NUMBER(frequency), sin_of(frequency * x))
+BACKWARD_WITH(sine_backward, x, NUMBER(frequency), dy * frequency * cos_of(frequency * x))
+
+FORWARD_WITH(scaled, NUMBER(factor); NUMBER(offset), factor * x + offset)
+
 BACKWARD(dropout_backward, dy * y)  // y is the mask here
+
+template <class T> __device__ void prelu_backward_slope(Line line, const Team& team) {
+  Matrix<T> dslope = line.vector<T>(), dy = line.matrix<T>(), x = line.matrix<T>();
+  if (team.block > 0) return;
+  double sum = 0;
+  for (Word i = team.thread; i < x.size(); i += team.threads) sum += dy.data[i] * (x.data[i] > 0 ? T(0) : x.data[i]);
+  sum = block_sum(sum, team);
+  if (team.thread == 0) dslope.data[0] = (T)sum;
+}
 
 template <class T> __device__ void softmax(Line line, const Team& team) {
   Matrix<T> y = line.matrix<T>(), x = line.matrix<T>();
@@ -278,6 +353,32 @@ template <class T> __device__ void softmax_backward(Line line, const Team& team)
     for (Word j = r.lane; j < y.columns; j += r.lanes) total += of_dy[j] * of_y[j];
     total = warp_sum(total, r.lanes);
     for (Word j = r.lane; r.there() && j < y.columns; j += r.lanes) to[j] = of_y[j] * (of_dy[j] - total);
+  }
+}
+
+template <class T> __device__ void log_softmax(Line line, const Team& team) {
+  Matrix<T> y = line.matrix<T>(), x = line.matrix<T>();
+  for (Rows r(team, y.rows, y.columns); r.some(); r.next()) {
+    const T* from = x.row(r.inside());
+    T* to = y.row(r.row);
+    T highest = from[0], total = 0;
+    for (Word j = r.lane; j < y.columns; j += r.lanes) highest = larger(highest, from[j]);
+    highest = warp_largest(highest, r.lanes);
+    for (Word j = r.lane; j < y.columns; j += r.lanes) total += exp_of(from[j] - highest);
+    total = log_of(warp_sum(total, r.lanes));
+    for (Word j = r.lane; r.there() && j < y.columns; j += r.lanes) to[j] = from[j] - highest - total;
+  }
+}
+
+template <class T> __device__ void log_softmax_backward(Line line, const Team& team) {
+  Matrix<T> dx = line.matrix<T>(), dy = line.matrix<T>(), y = line.matrix<T>();
+  for (Rows r(team, y.rows, y.columns); r.some(); r.next()) {
+    const T *of_dy = dy.row(r.inside()), *of_y = y.row(r.inside());
+    T* to = dx.row(r.row);
+    T total = 0;
+    for (Word j = r.lane; j < y.columns; j += r.lanes) total += of_dy[j];
+    total = warp_sum(total, r.lanes);
+    for (Word j = r.lane; r.there() && j < y.columns; j += r.lanes) to[j] = of_dy[j] - exp_of(of_y[j]) * total;
   }
 }
 
@@ -332,19 +433,22 @@ template <class T> __device__ void add(Line line, const Team& team) {
 // ---- losses: the lanes of a warp share a row ------------------------------------------------------------------------
 
 // A loss is the mean of `value` over a row; its gradient is `slope` for every number. Both are formulas in p, t and
-// `scale`, which here is already divided by K.
-#define LOSS(name, value, slope)                                                           \
+// `scale`, which here is already divided by K. `numbers` reads the plain numbers after the scale, and `before` computes
+// what both formulas need.
+#define LOSS_WITH(name, numbers, before, value, slope)                                     \
   template <class T> __device__ void name(Line line, const Team& team) {                   \
     Matrix<T> losses = line.vector<T>(), gradient = line.matrix<T>();                      \
     Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();                    \
     const Word K = prediction.columns;                                                     \
     const T scale = (T)(line.number() / K);                                                \
+    numbers;                                                                               \
     for (Rows r(team, prediction.rows, K); r.some(); r.next()) {                           \
       const T *of_p = prediction.row(r.inside()), *of_t = target.row(r.inside());          \
       T* to = gradient.row(r.inside());                                                    \
       T total = 0;                                                                         \
       for (Word j = r.lane; r.there() && j < K; j += r.lanes) {                            \
         const T p = of_p[j], t = of_t[j];                                                  \
+        before;                                                                            \
         total += value;                                                                    \
         to[j] = slope;                                                                     \
       }                                                                                    \
@@ -352,6 +456,7 @@ template <class T> __device__ void add(Line line, const Team& team) {
       if (r.there() && r.lane == 0) losses.data[r.row] = total / K;                        \
     }                                                                                      \
   }
+#define LOSS(name, value, slope) LOSS_WITH(name, , , value, slope)
 
 template <class T> __device__ T log_from_minus_100(T x) { return larger(log_of(x), T(-100)); }
 
@@ -363,11 +468,42 @@ LOSS(binary_cross_entropy, -(t * log_from_minus_100(p) + (1 - t) * log_from_minu
 LOSS(sigmoid_binary_cross_entropy, no_less_than_zero(p) - p * t + log1p_of(exp_of(-size_of(p))),
      scale * (sigmoid_of(p) - t))
 
+LOSS_WITH(huber, NUMBER(delta), const T cut = limited(p - t, -delta, delta), cut * (p - t - T(0.5) * cut), scale * cut)
+LOSS_WITH(log_cosh, , const T size = size_of(p - t),
+          size + log1p_of(exp_of(-size - size)) - T(0.69314718055994530942), scale * tanh_of(p - t))
+LOSS_WITH(quantile, NUMBER(q), const T side = p > t ? T(1) - q : p < t ? -q : p - t, side * (p - t), scale * side)
+LOSS_WITH(hinge, , const T margin = T(1) - t * p, no_less_than_zero(margin), margin > 0 ? -scale * t : T(0))
+LOSS_WITH(squared_hinge, , const T margin = no_less_than_zero(T(1) - t * p), margin * margin,
+          -(scale + scale) * t * margin)
+LOSS_WITH(poisson, , const T rate = p + T(1e-8), p - t * log_of(rate), scale * (T(1) - t / rate))
+LOSS_WITH(exponential_poisson, , const T rate = exp_of(p), rate - t * p, scale * (rate - t))
+
+// The factor of a focal loss, of p between 0 and 1; `missed` gets how far p is from t.
+template <class T> __device__ T focal_of(T p, T t, T gamma, T of_ones, T of_zeros, T* missed) {
+  *missed = larger(p + t - 2 * p * t, T(1e-12));
+  return (of_ones * t + of_zeros * (T(1) - t)) * power_of(*missed, gamma);
+}
+
+LOSS_WITH(binary_focal, NUMBER(gamma); NUMBER(of_ones); NUMBER(of_zeros),
+          T missed; const T power = focal_of(p, t, gamma, of_ones, of_zeros, &missed);
+          const T c = -(t * log_from_minus_100(p) + (1 - t) * log_from_minus_100(1 - p)), power * c,
+          scale * power *
+              ((p - t) / larger(p * (1 - p), T(1e-12)) + gamma * c * (T(1) - t - t) / missed))
+LOSS_WITH(sigmoid_binary_focal, NUMBER(gamma); NUMBER(of_ones); NUMBER(of_zeros),
+          const T s = sigmoid_of(p); T missed; const T power = focal_of(s, t, gamma, of_ones, of_zeros, &missed);
+          const T c = no_less_than_zero(p) - p * t + log1p_of(exp_of(-size_of(p))), power * c,
+          scale * power * (s - t + gamma * c * (T(1) - t - t) * s * sigmoid_of(-p) / missed))
+
 template <class T> __device__ T smallest_normal();
 template <> __device__ inline float smallest_normal<float>() { return 1.17549435e-38f; }
 template <> __device__ inline double smallest_normal<double>() { return 2.2250738585072014e-308; }
 
-template <class T> __device__ void categorical_cross_entropy(Line line, const Team& team) {
+// t ln t, or 0 where the loss is not relative to the entropy of the targets.
+template <bool RELATIVE, class T> __device__ T entropy_of(T t) {
+  return RELATIVE && t != 0 ? t * log_of(larger(t, smallest_normal<T>())) : T(0);
+}
+
+template <bool RELATIVE, class T> __device__ void cross_entropy(Line line, const Team& team) {
   Matrix<T> losses = line.vector<T>(), gradient = line.matrix<T>();
   Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();
   const T scale = (T)line.number();
@@ -377,7 +513,7 @@ template <class T> __device__ void categorical_cross_entropy(Line line, const Te
     T total = 0;
     for (Word j = r.lane; r.there() && j < prediction.columns; j += r.lanes) {
       const T t = of_t[j], p = of_p[j] < smallest_normal<T>() ? smallest_normal<T>() : of_p[j];
-      if (t != 0) total -= t * log_of(p);
+      if (t != 0) total -= t * log_of(p) - entropy_of<RELATIVE>(t);
       to[j] = -scale * t / p;
     }
     total = warp_sum(total, r.lanes);
@@ -385,7 +521,7 @@ template <class T> __device__ void categorical_cross_entropy(Line line, const Te
   }
 }
 
-template <class T> __device__ void softmax_cross_entropy(Line line, const Team& team) {
+template <bool RELATIVE, class T> __device__ void cross_entropy_of_logits(Line line, const Team& team) {
   Matrix<T> losses = line.vector<T>(), gradient = line.matrix<T>();
   Matrix<T> logits = line.matrix<T>(), target = line.matrix<T>();
   const T scale = (T)line.number();
@@ -398,12 +534,108 @@ template <class T> __device__ void softmax_cross_entropy(Line line, const Team& 
     for (Word j = r.lane; r.there() && j < logits.columns; j += r.lanes) {
       const T shifted = z[j] - highest;
       total += to[j] = exp_of(shifted);
-      loss -= t[j] * shifted;
+      loss -= t[j] * shifted - entropy_of<RELATIVE>(t[j]);
       targets += t[j];
     }
     total = warp_sum(total, r.lanes), loss = warp_sum(loss, r.lanes), targets = warp_sum(targets, r.lanes);
     for (Word j = r.lane; r.there() && j < logits.columns; j += r.lanes) to[j] = scale * (to[j] / total - t[j]);
     if (r.there() && r.lane == 0) losses.data[r.row] = loss + targets * log_of(total);
+  }
+}
+
+template <class T> __device__ void categorical_cross_entropy(Line line, const Team& team) {
+  cross_entropy<false, T>(line, team);
+}
+template <class T> __device__ void kl_divergence(Line line, const Team& team) { cross_entropy<true, T>(line, team); }
+template <class T> __device__ void softmax_cross_entropy(Line line, const Team& team) {
+  cross_entropy_of_logits<false, T>(line, team);
+}
+template <class T> __device__ void softmax_kl_divergence(Line line, const Team& team) {
+  cross_entropy_of_logits<true, T>(line, team);
+}
+
+template <class T> __device__ void categorical_focal(Line line, const Team& team) {
+  Matrix<T> losses = line.vector<T>(), gradient = line.matrix<T>();
+  Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();
+  const T scale = (T)line.number();
+  NUMBER(gamma);
+  for (Rows r(team, prediction.rows, prediction.columns); r.some(); r.next()) {
+    const T *of_p = prediction.row(r.inside()), *of_t = target.row(r.inside());
+    T* to = gradient.row(r.inside());
+    T total = 0;
+    for (Word j = r.lane; r.there() && j < prediction.columns; j += r.lanes) {
+      const T p = of_p[j] < smallest_normal<T>() ? smallest_normal<T>() : of_p[j];
+      const T q = larger(T(1) - p, T(1e-12)), power = of_t[j] * power_of(q, gamma);
+      total -= power * log_of(p);
+      to[j] = scale * power * (gamma * log_of(p) / q - T(1) / p);
+    }
+    total = warp_sum(total, r.lanes);
+    if (r.there() && r.lane == 0) losses.data[r.row] = total;
+  }
+}
+
+template <class T> __device__ void softmax_categorical_focal(Line line, const Team& team) {
+  Matrix<T> losses = line.vector<T>(), gradient = line.matrix<T>();
+  Matrix<T> logits = line.matrix<T>(), target = line.matrix<T>();
+  const T scale = (T)line.number();
+  NUMBER(gamma);
+  for (Rows r(team, logits.rows, logits.columns); r.some(); r.next()) {
+    const T *z = logits.row(r.inside()), *t = target.row(r.inside());
+    T* to = gradient.row(r.inside());
+    T highest = z[0], total = 0, loss = 0, sum = 0;
+    for (Word j = r.lane; j < logits.columns; j += r.lanes) highest = larger(highest, z[j]);
+    highest = warp_largest(highest, r.lanes);
+    for (Word j = r.lane; j < logits.columns; j += r.lanes) total += exp_of(z[j] - highest);
+    total = log_of(warp_sum(total, r.lanes));
+    for (Word j = r.lane; r.there() && j < logits.columns; j += r.lanes) {
+      const T log = z[j] - highest - total, p = exp_of(log), q = larger(T(1) - p, T(1e-12));
+      const T power = t[j] * power_of(q, gamma);
+      loss -= power * log;
+      sum += to[j] = power * (gamma * p * log / q - T(1));
+    }
+    loss = warp_sum(loss, r.lanes), sum = warp_sum(sum, r.lanes);
+    for (Word j = r.lane; r.there() && j < logits.columns; j += r.lanes) {
+      to[j] = scale * (to[j] - exp_of(z[j] - highest - total) * sum);
+    }
+    if (r.there() && r.lane == 0) losses.data[r.row] = loss;
+  }
+}
+
+// ---- targets that are NaN were not measured -------------------------------------------------------------------------
+
+template <class T> __device__ void leave_out(Line line, const Team& team) {
+  Matrix<T> known_prediction = line.matrix<T>(), known_target = line.matrix<T>(), known = line.vector<T>();
+  Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();
+  NUMBER(no_prediction);
+  NUMBER(no_target);
+  for (Rows r(team, target.rows, target.columns); r.some(); r.next()) {
+    const T *p = prediction.row(r.inside()), *t = target.row(r.inside());
+    T *to_p = known_prediction.row(r.inside()), *to_t = known_target.row(r.inside()), count = 0;
+    for (Word j = r.lane; r.there() && j < target.columns; j += r.lanes) {
+      const bool there = t[j] == t[j];
+      count += there;
+      to_p[j] = there ? p[j] : no_prediction, to_t[j] = there ? t[j] : no_target;
+    }
+    count = warp_sum(count, r.lanes);
+    if (r.there() && r.lane == 0) known.data[r.row] = count / target.columns;
+  }
+}
+
+template <class T> __device__ void count_known(Line line, const Team& team) {
+  Matrix<T> count = line.vector<T>(), known = line.vector<T>();
+  const bool mean = line.number() != 0;
+  if (team.block > 0) return;
+  double sum = 0;
+  for (Word i = team.thread; i < known.columns; i += team.threads) sum += known.data[i];
+  sum = block_sum(sum, team);
+  if (team.thread == 0) count.data[0] = mean && sum > 0 ? (T)sum : T(1);
+}
+
+template <class T> __device__ void leave_out_backward(Line line, const Team& team) {
+  Matrix<T> dprediction = line.matrix<T>(), dknown = line.matrix<T>(), target = line.matrix<T>();
+  const T count = line.vector<T>().data[0];
+  FOR_EACH(i, target.size()) {
+    dprediction.data[i] = target.data[i] == target.data[i] ? dknown.data[i] / count : T(0);
   }
 }
 
@@ -419,19 +651,21 @@ template <class T> __device__ void add_losses(Line line, const Team& team) {
   if (team.thread == 0) total.data[0] += sum;
 }
 
+// Metrics leave out targets that are NaN. Only NaN is not equal to itself.
+
 // sums[0] += the sum of `value` over all numbers of prediction and target, sums[1] += the count of these numbers.
 #define ERRORS(name, value)                                                                  \
   template <class T> __device__ void name(Line line, const Team& team) {                     \
     Matrix<double> sums = line.vector<double>();                                             \
     Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();                      \
     if (team.block > 0) return;                                                              \
-    double sum = 0;                                                                          \
+    double sum = 0, known = 0;                                                               \
     for (Word i = team.thread; i < prediction.size(); i += team.threads) {                   \
       const double error = prediction.data[i] - target.data[i];                              \
-      sum += value;                                                                          \
+      if (target.data[i] == target.data[i]) sum += value, known += 1;                        \
     }                                                                                        \
-    sum = block_sum(sum, team);                                                              \
-    if (team.thread == 0) sums.data[0] += sum, sums.data[1] += prediction.size();            \
+    sum = block_sum(sum, team), known = block_sum(known, team);                              \
+    if (team.thread == 0) sums.data[0] += sum, sums.data[1] += known;                        \
   }
 
 ERRORS(add_absolute_errors, size_of(error))
@@ -441,7 +675,7 @@ template <class T> __device__ void add_hits(Line line, const Team& team) {
   Matrix<double> sums = line.vector<double>();
   Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();
   if (team.block > 0) return;
-  double hits = 0;
+  double hits = 0, known = 0;
   for (Word i = team.thread; i < prediction.rows; i += team.threads) {
     const T *p = prediction.row(i), *t = target.row(i);
     Word found = 0, expected = 0;
@@ -449,25 +683,25 @@ template <class T> __device__ void add_hits(Line line, const Team& team) {
       if (p[j] > p[found]) found = j;
       if (t[j] > t[expected]) expected = j;
     }
-    hits += found == expected;
+    if (t[0] == t[0]) hits += found == expected, known += 1;
   }
-  hits = block_sum(hits, team);
-  if (team.thread == 0) sums.data[0] += hits, sums.data[1] += prediction.rows;
+  hits = block_sum(hits, team), known = block_sum(known, team);
+  if (team.thread == 0) sums.data[0] += hits, sums.data[1] += known;
 }
 
 template <class T> __device__ void add_sides(Line line, const Team& team) {
   Matrix<double> sums = line.vector<double>();
   Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();
   if (team.block > 0) return;
-  double of_half = 0, of_zero = 0, below = 0;
+  double of_half = 0, of_zero = 0, below = 0, known = 0;
   for (Word i = team.thread; i < prediction.size(); i += team.threads) {
     const T p = prediction.data[i], t = target.data[i];
-    of_half += (p > T(0.5)) == (t > T(0.5)), of_zero += (p > 0) == (t > 0), below += t < 0;
+    if (t != t) continue;
+    of_half += (p > T(0.5)) == (t > T(0.5)), of_zero += (p > 0) == (t > 0), below += t < 0, known += 1;
   }
-  of_half = block_sum(of_half, team), of_zero = block_sum(of_zero, team), below = block_sum(below, team);
-  if (team.thread == 0) {
-    sums.data[0] += of_half, sums.data[1] += of_zero, sums.data[2] += below, sums.data[3] += prediction.size();
-  }
+  of_half = block_sum(of_half, team), of_zero = block_sum(of_zero, team);
+  below = block_sum(below, team), known = block_sum(known, team);
+  if (team.thread == 0) sums.data[0] += of_half, sums.data[1] += of_zero, sums.data[2] += below, sums.data[3] += known;
 }
 
 template <class T> __device__ void add_spreads(Line line, const Team& team) {
@@ -475,17 +709,21 @@ template <class T> __device__ void add_spreads(Line line, const Team& team) {
   Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();
   if (team.block > 0) return;
   for (Word j = 0; j < prediction.columns; ++j) {
-    const double before = sums.row(4)[j], mean = sums.row(2)[j], count = before + prediction.rows;
-    const double first = before > 0 ? sums.row(1)[j] : (double)target.row(0)[j];
-    double errors = 0, total = 0, squares = 0;
+    const double before = sums.row(4)[j], mean = sums.row(2)[j];
+    double first = sums.row(1)[j];
+    for (Word i = 0; before == 0 && i < target.rows; ++i) {
+      first = target.row(i)[j];
+      if (first == first) break;
+    }
+    double errors = 0, total = 0, squares = 0, known = 0;
     for (Word i = team.thread; i < prediction.rows; i += team.threads) {
-      const double error = target.row(i)[j] - prediction.row(i)[j];
-      const double d = (double)target.row(i)[j] - first - mean;
-      errors += error * error, total += d, squares += d * d;
+      const double t = target.row(i)[j], error = t - prediction.row(i)[j], d = t - first - mean;
+      if (t == t) errors += error * error, total += d, squares += d * d, known += 1;
     }
     // When the first block_sum returns, all threads have read the sums, so thread 0 may write them.
     errors = block_sum(errors, team), total = block_sum(total, team), squares = block_sum(squares, team);
-    if (team.thread == 0) {
+    const double count = before + block_sum(known, team);
+    if (team.thread == 0 && count > 0) {
       sums.row(0)[j] += errors, sums.row(1)[j] = first, sums.row(2)[j] = mean + total / count;
       sums.row(3)[j] += squares - total * total / count, sums.row(4)[j] = count;
     }
