@@ -14,7 +14,7 @@ from .devices import DeviceError, OutOfGPUMemoryError, get_device, kernel
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from . import activations, datasets, gate, initializers, losses, metrics, optimizers, plots
+from . import activations, datasets, gate, initializers, losses, metrics, optimizers, plots, rules, schedules
 from .activations import Identity, ReLU, Sigmoid, Softmax, Softplus, Tanh, TanhOffset
 from .descent import Descent, gradient_descent
 from .files import CorruptFileError
@@ -26,6 +26,8 @@ from .losses import MAE, MSE, BinaryCrossEntropy, CategoricalCrossEntropy, HalfM
 from .metrics import Metric
 from .network import Sequential, load, mlp
 from .optimizers import SGD, Adam, Optimizer
+from .rules import Adadelta, Adagrad, Adamax, AdamW, Lion, NAdam, RAdam, RMSprop, Rprop
+from .schedules import Schedule
 from .steps import EagerWarning
 from .trainer import DivergedError, Trainer
 
@@ -45,9 +47,10 @@ __all__ = [  # noqa: RUF022  (in the order in which a user meets them)
     "Sequential", "mlp", "load", "Layer", "Dense", "Dropout",
     "Identity", "Sigmoid", "Tanh", "TanhOffset", "ReLU", "Softplus", "Softmax",
     "Loss", "MSE", "HalfMSE", "MAE", "BinaryCrossEntropy", "CategoricalCrossEntropy",
-    "Optimizer", "SGD", "Adam", "Trainer", "History", "Metric",
+    "Optimizer", "SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "RMSprop", "Lion", "Rprop",
+    "Schedule", "Trainer", "History", "Metric",
     "check_gradients", "GradientReport", "devices", "get_device", "kernel",
     "DeviceError", "DivergedError", "CorruptFileError", "OutOfGPUMemoryError", "EagerWarning", "PrecisionWarning",
-    "activations", "datasets", "gate", "initializers", "losses", "metrics", "optimizers", "plots",
+    "activations", "datasets", "gate", "initializers", "losses", "metrics", "optimizers", "plots", "rules", "schedules",
 ]
 # fmt: on

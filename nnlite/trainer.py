@@ -21,9 +21,9 @@ from .losses import loss as loss_named
 from .metrics import Metric, chosen
 from .network import Sequential
 from .optimizers import SGD, Optimizer
-from .optimizers import optimizer as optimizer_named
 from .programs import KeptPrograms
 from .progress import Bar
+from .rules import optimizer as optimizer_named
 from .step import Step
 from .sweeps import Sweep
 
@@ -123,6 +123,7 @@ class Trainer:
             x, target = self._data(x, y)
             before = self.network.parameters.copy()
             step = self._step()
+            self.optimizer.follow()
             _, losses = step.on(self.network.ops, step.arrays()).learn(x, target)
         loss = self.loss.reduce(losses, target.shape[1])
         if not math.isfinite(loss) or not np.isfinite(self.network.parameters).all():
@@ -133,6 +134,10 @@ class Trainer:
         """A new step: since the last, the network may have moved to another device, or attributes may have changed."""
         self.optimizer.bind(self.network)
         return Step(self.network, self.loss.on(self.network.ops), self.optimizer, self.metrics, self.depth)
+
+    def averaged(self) -> Sequential:
+        """A copy of the network with the running mean of its parameters, for an optimizer with average=…"""
+        return self.optimizer.averaged(self.network)
 
     # ---- many steps -----------------------------------------------------------------------------------------------
 

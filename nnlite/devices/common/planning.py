@@ -127,7 +127,7 @@ def part_of(row: Row, name: str, operand: Any, letter: str, start: int, stop: in
 
 def is_product(row: Row) -> bool:
     """Whether the call is a matrix product."""
-    return {"N", "K", "M"} <= set("".join(map(str, row.kernel.signature.operands.values())))
+    return {"N", "K", "M"} <= {a for letters in row.kernel.signature.operands.values() for a in letters or ()}
 
 
 def work(row: Row) -> float:

@@ -71,9 +71,12 @@ def average_weights(w, averages, steps, decay):
 # ---- learning rates that follow a schedule --------------------------------------------------------------------------
 
 
-@kernel("rates (E), clock (2), rate (1) -> clock, rate")
+@kernel("rates (E), clock (3), rate (1) -> clock, rate")
 def take_rate(rates, clock, rate):
-    """rate ← rates[clock₀ − clock₁]; clock₀ ← clock₀ + 1. `clock` has the steps made, and the number of the first."""
+    """rate ← rates[clock₀ − clock₁]; clock₀ ← clock₀ + 1.
+
+    clock: the number of steps made, their number at the first of the rates, and the number of epochs made.
+    """
     rate[...] = rates[int(clock[0] - clock[1])]
     clock[0] += 1
 

@@ -55,7 +55,7 @@ def make_operands(signature, sizes, dtype, rng):
         elif name == "draws":
             operands.append(np.array([2]))
         elif name == "clock":
-            operands.append(np.array([7, 5]))
+            operands.append(np.array([7, 5, 1]))
         elif name in ("sums", "total", "rates"):
             operands.append(rng.uniform(0, 9, shape))  # float64, whatever the rest is
         elif name == "target":
