@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from helpers import on_threads
 
 import nnlite as nl
 from nnlite.rules import OPTIMIZERS as KNOWN
@@ -349,3 +350,68 @@ def test_slots_move_with_the_network(rng):
     trainer.optimizer.bind(trainer.network)
     assert trainer.optimizer.velocity.dtype == np.float64
     np.testing.assert_array_equal(trainer.optimizer.velocity, velocity)
+
+
+ALL = {"l1": 0.01, "clip_value": 0.3, "clip_norm": 0.4, "max_norm": 0.9, "lr_factors": {0: 0.5}, "average": 0.7}
+
+
+@pytest.mark.parametrize("tiles", [False, True])
+@pytest.mark.parametrize(
+    "decay", [{"decoupled": True}, {"decay_biases": False}, {"decoupled": True, "decay_biases": False}]
+)
+@pytest.mark.parametrize("kind", [nl.SGD, nl.Adam, nl.NAdam])
+def test_threads_and_tiles_agree_with_numpy(kind, decay, tiles, rng):
+    x, y = rng.standard_normal((130, 7)), rng.standard_normal((130, 6))
+    results = []
+    for device in ("numpy", on_threads(**({"smallest_tile": 8, "tile_bytes": 4000} if tiles else {}))):
+        net = nl.mlp([7, 9, 6], hidden="tanh", device=device, dtype="float64", seed=1, threads=2)
+        trainer = nl.Trainer(net, "mse", kind(lr=0.02, weight_decay=0.1, **decay, **ALL))
+        trainer.fit(x, y, epochs=4, batch_size=96, progress=False)
+        assert device == "numpy" or (("tiles" in trainer.plan()) == tiles and "2 threads" in trainer.plan())
+        results.append(np.concatenate([net.parameters, trainer.averaged().parameters]))
+    np.testing.assert_allclose(results[1], results[0], rtol=1e-11, atol=1e-14)
+
+
+def test_nothing_is_recorded_that_was_not_asked_for(rng):
+    x, y = rng.standard_normal((8, 3)), rng.standard_normal((8, 2))
+    for kind, expected in ((nl.SGD, ["sgd_step"]), (nl.Adam, ["count_step", "adam_step"])):
+        trainer = nl.Trainer(make_network("numba"), "mse", kind())
+        trainer.fit(x, y, batch_size=8, progress=False)
+        names = [row.name for row in trainer.tape.rows]
+        assert names[names.index("linear_backward_bias", 8) + 1 : -2] == expected
+
+
+def test_a_factor_of_zero_keeps_a_layer_as_it_is(device, rng):
+    net = make_network(device)
+    first = net.state_dict()
+    trainer = nl.Trainer(net, "mse", nl.Adam(lr=0.1, lr_factors={0: 0, "2.b": 0}))
+    trainer.fit(rng.standard_normal((8, 3)), rng.standard_normal((8, 2)), epochs=3, progress=False)
+    changed = {name for name, value in net.state_dict().items() if not np.array_equal(value, first[name])}
+    assert changed == {"2.W"}
+
+
+def test_wrong_options():
+    for options, error, text in (
+        ({"l1": -1}, ValueError, "l1 must be"),
+        ({"clip_value": 0}, ValueError, "clip_value must be"),
+        ({"clip_norm": "x"}, TypeError, "clip_norm must be"),
+        ({"max_norm": -1}, ValueError, "max_norm must be"),
+        ({"average": 1}, ValueError, "average must be"),
+        ({"lr_factors": {0: -1}}, ValueError, r"lr_factors\[0\] must be"),
+        ({"decay": 1}, TypeError, "decay"),
+    ):
+        for kind in KNOWN.values():
+            with pytest.raises(error, match=text):
+                kind(**options)
+    for key in (1, "3.W", "W"):
+        with pytest.raises(ValueError, match=rf"lr_factors has {key!r}, but .* 0.W, 0.b, 2.W, 2.b"):
+            nl.Trainer(make_network("numpy"), optimizer=nl.SGD(lr_factors={key: 0.1}))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", KNOWN)
+def test_every_optimizer_by_its_name_learns(name, dtype, device, rng):
+    x = rng.standard_normal((40, 3))
+    trainer = nl.Trainer(make_network(device, dtype), "mse", name)
+    losses = trainer.fit(x, np.tanh(x[:, :2]), epochs=30, batch_size=40, progress=False)["loss"]
+    assert losses[-1] < losses[0] and trainer.tape is not None
