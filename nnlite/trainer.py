@@ -19,6 +19,7 @@ from .logits import from_logits
 from .losses import Loss
 from .losses import loss as loss_named
 from .metrics import Metric, chosen
+from .minimizing import METHODS, Objective
 from .network import Sequential
 from .optimizers import SGD, Optimizer
 from .programs import KeptPrograms
@@ -186,6 +187,30 @@ class Trainer:
             finally:
                 if fit.program:
                     self.tape, self._plan = fit.program.tape, fit.program.replay.plan
+        return history
+
+    def minimize(
+        self,
+        x: Any,
+        y: Any,
+        method: str = "lbfgs",
+        iterations: int = 2000,
+        tolerance: float = 1e-12,
+        goal: float = 0.0,
+    ) -> History:
+        """Minimise the loss over all rows at once, without the optimizer -> the history, one loss an iteration.
+
+        method "lbfgs" is for any loss and needs SciPy. "lm" (Levenberg and Marquardt) is for the loss "mse" and up to
+        some thousand parameters, and far more exact. It ends when the loss is at most `goal`, falls by less than
+        `tolerance` times itself, or after so many iterations. dtype="float64" of the network gives exact results.
+        """
+        chosen = gate.choose(METHODS, method, "method")
+        limits = gate.number(tolerance, "tolerance", least=0), gate.number(goal, "goal", least=0)
+        iterations = gate.integer(iterations, "iterations")
+        with _quiet(), self.network.backend.explained():
+            self.history = history = History(loss=[])
+            for loss in chosen(Objective(self._step(), *self._data(x, y), self.replay), iterations, *limits):
+                history.extend({"loss": [loss]})
         return history
 
     def evaluate(self, x: Any, y: Any, batch_size: int | None = None) -> dict[str, float]:
