@@ -32,6 +32,7 @@ class Objective:
         self.step, self.x, self.target, self.how = step, x, target, how
         self.network, self.device = step.network, step.network.backend
         self.start = self.parameters  # (P,)
+        self.kept = step.network.parameters.copy()  # the same on the device, in its dtype
         self._programs: dict[str, Program] = {}
 
     @property

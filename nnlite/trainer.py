@@ -203,14 +203,18 @@ class Trainer:
         method "lbfgs" is for any loss and needs SciPy. "lm" (Levenberg and Marquardt) is for the loss "mse" and up to
         some thousand parameters, and far more exact. It ends when the loss is at most `goal`, falls by less than
         `tolerance` times itself, or after so many iterations. dtype="float64" of the network gives exact results.
+        DivergedError if the loss is not finite.
         """
         chosen = gate.choose(METHODS, method, "method")
         limits = gate.number(tolerance, "tolerance", least=0), gate.number(goal, "goal", least=0)
         iterations = gate.integer(iterations, "iterations")
         with _quiet(), self.network.backend.explained():
             self.history = history = History(loss=[])
-            for loss in chosen(Objective(self._step(), *self._data(x, y), self.replay), iterations, *limits):
+            objective = Objective(self._step(), *self._data(x, y), self.replay)
+            for loss in chosen(objective, iterations, *limits):
                 history.extend({"loss": [loss]})
+            if not math.isfinite(loss := objective.value_and_gradient(objective.parameters)[0]):
+                raise diverged(objective.step, loss, objective.kept, len(history["loss"]) + 1, 1)
         return history
 
     def evaluate(self, x: Any, y: Any, batch_size: int | None = None) -> dict[str, float]:
