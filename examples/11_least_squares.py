@@ -33,7 +33,8 @@ def make_trainer(optimizer=None):
 
 def by_adam(x, y, epochs):
     """Train until the loss is at most EASIER -> the losses of all epochs, and the seconds."""
-    trainer, losses, start = make_trainer(nl.Adam(lr=0.01)), [], time.perf_counter()
+    trainer, start = make_trainer(nl.Adam(lr=0.01)), time.perf_counter()
+    losses: list[float] = []
     while len(losses) < epochs and not (losses and min(losses) <= EASIER):
         losses += trainer.fit(x, y, epochs=500, batch_size=len(x), progress=False)["loss"]
     return losses, time.perf_counter() - start

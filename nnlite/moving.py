@@ -57,6 +57,13 @@ class Moving:
     averages: Any  # (P,), running mean of the parameters
     clock: Any  # (3,), of a schedule: see the kernel `take_rate`
     schedule: Schedule | None = None  # a twin has none: it takes its rates from an array
+    network: Sequential | None = None
+    weight_decay, l1, decoupled, decay_biases = 0.0, 0.0, False, True
+    clip_value: float | None = None
+    clip_norm: float | None = None
+    max_norm: float | None = None
+    lr_factors: Factors = {}  # noqa: RUF012
+    average: float | None = None
 
     def __init__(
         self,
@@ -72,18 +79,17 @@ class Moving:
         lr_factors: Factors | None = None,
         average: float | None = None,
     ) -> None:
-        self.network: Sequential | None = None
         self.lr = lr
-        self.weight_decay = gate.number(weight_decay, "weight_decay", least=0)
-        self.l1 = gate.number(l1, "l1", least=0)
-        self.decoupled, self.decay_biases = bool(decoupled), bool(decay_biases)
-        self.clip_value, self.clip_norm, self.max_norm = (
-            None if value is None else gate.number(value, name, above=0)
-            for name, value in (("clip_value", clip_value), ("clip_norm", clip_norm), ("max_norm", max_norm))
-        )
+        given: dict[str, Any] = {"decoupled": bool(decoupled), "decay_biases": bool(decay_biases)}
+        given["weight_decay"] = gate.number(weight_decay, "weight_decay", least=0)
+        given["l1"] = gate.number(l1, "l1", least=0)
+        for name, value in (("clip_value", clip_value), ("clip_norm", clip_norm), ("max_norm", max_norm)):
+            given[name] = None if value is None else gate.number(value, name, above=0)
+        given["average"] = None if average is None else gate.number(average, "average", least=0, below=1)
         factors = (lr_factors or {}).items()
-        self.lr_factors = {key: gate.number(value, f"lr_factors[{key!r}]", least=0) for key, value in factors}
-        self.average = None if average is None else gate.number(average, "average", least=0, below=1)
+        given["lr_factors"] = {key: gate.number(value, f"lr_factors[{key!r}]", least=0) for key, value in factors}
+        # Only what is asked for becomes an attribute of the object, since every fit looks at all of these.
+        vars(self).update({name: value for name, value in given.items() if value != getattr(Moving, name)})
 
     # ---- before and after the rule --------------------------------------------------------------------------------
 
@@ -211,7 +217,9 @@ class Moving:
         number = None if isinstance(value, Schedule) else gate.number(value, "lr", above=0)
         if self.network is not None:
             self._refuse_lr(number, self.network)
-        self._lr, self.schedule = number, schedule
+        self._lr = number
+        if schedule is not self.schedule:
+            self.schedule = schedule
         if self.network is not None:
             self.bind(self.network)  # makes the clock if it is new
 

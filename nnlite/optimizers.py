@@ -104,6 +104,7 @@ class Adam(Optimizer):
     slots: tuple[str, ...] = ("m", "v")
     in_arrays = ("_lr",)
     counts = True
+    amsgrad = False
     m: Any  # (P,), running mean of dw
     v: Any  # (P,), running mean of dw²
     highest: Any  # (P,), the largest v
@@ -122,9 +123,8 @@ class Adam(Optimizer):
         self.beta1 = gate.number(beta1, "beta1", least=0, below=1)
         self.beta2 = gate.number(beta2, "beta2", least=0, below=1)
         self.epsilon = gate.number(epsilon, "epsilon", above=0)
-        self.amsgrad = bool(amsgrad)
         if amsgrad:
-            self.slots, self.numbers = ("m", "v", "highest"), {"scales": 2}
+            self.amsgrad, self.slots, self.numbers = True, ("m", "v", "highest"), {"scales": 2}
 
     def rule(self, ops: Ops, w: Any, dw: Any) -> None:
         betas = self.beta1, self.beta2
