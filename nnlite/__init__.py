@@ -14,7 +14,7 @@ from .devices import DeviceError, OutOfGPUMemoryError, get_device, kernel
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from . import activations, datasets, elsewhere, gate, initializers, losses, metrics, optimizers, plots
+from . import activations, datasets, elsewhere, gate, initializers, losses, metrics, optimizers, plots, rules, schedules
 from .activations import (
     ELU,
     GELU,
@@ -69,6 +69,8 @@ from .noise import Dropout, GaussianNoise
 from .normalization import BatchNorm, LayerNorm
 from .optimizers import SGD, Adam, Optimizer
 from .perceptron import mlp
+from .rules import Adadelta, Adagrad, Adamax, AdamW, Lion, NAdam, RAdam, RMSprop, Rprop
+from .schedules import Schedule
 from .steps import EagerWarning
 from .trainer import DivergedError, Trainer
 
@@ -99,9 +101,10 @@ __all__ = [  # noqa: RUF022  (in the order in which a user meets them)
     "Sine", "Exponential", "Softmax", "LogSoftmax",
     "Loss", "MSE", "HalfMSE", "MAE", "Huber", "LogCosh", "Quantile", "Hinge", "SquaredHinge", "Poisson",
     "BinaryCrossEntropy", "CategoricalCrossEntropy", "KLDivergence", "BinaryFocal", "CategoricalFocal",
-    "Optimizer", "SGD", "Adam", "Trainer", "History", "Metric",
+    "Optimizer", "SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "RMSprop", "Lion", "Rprop",
+    "Schedule", "Trainer", "History", "Metric",
     "check_gradients", "GradientReport", "devices", "get_device", "kernel",
     "DeviceError", "DivergedError", "CorruptFileError", "OutOfGPUMemoryError", "EagerWarning", "PrecisionWarning",
-    "activations", "datasets", "gate", "initializers", "losses", "metrics", "optimizers", "plots",
+    "activations", "datasets", "gate", "initializers", "losses", "metrics", "optimizers", "plots", "rules", "schedules",
 ]
 # fmt: on

@@ -39,6 +39,7 @@ def diverged(step: Step, loss: float, before: Snapshot, epoch: int, batch: int) 
     """Go back to these parameters and state; the error returned tells what happened, and where."""
     for name, array in before.items():
         step.network.arrays()[name][...] = array
+    step.network.gradients[...] = 0  # those of a layer that is frozen next would stay NaN
     step.optimizer.reset()
     cause = "a parameter stopped being finite" if math.isfinite(loss) else f"the loss became {loss}"
     return DivergedError(

@@ -98,7 +98,6 @@ FIT = {
 }
 
 NAMES = {  # of the package
-    "Linear": "Dense(inputs, outputs)",
     "Swish": "SiLU()",
     "Hardtanh": "HardTanh(low, high)",
     "Hardsigmoid": "HardSigmoid()",

@@ -105,6 +105,7 @@ class Fit:
     def _write(self, sums: np.ndarray, rows: int) -> None:
         """Add epochs of so many rows, with sums (epochs, S), to the history, and validate after the last of them."""
         step = self.new_step()
+        step.optimizer.count_epochs(len(sums))
         epochs = [step.values(each, rows, step.network.outputs or 0) for each in sums]
         found = {name: [values[name] for values in epochs] for name in step.names}
         seen = self.evaluate(*self.validation) if self.validation else {}

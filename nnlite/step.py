@@ -38,6 +38,8 @@ class Step:
         ops = self.network.ops
         x = ops.take_rows(data["x"], data["order"], data["position"], n)  # (n, inputs)
         target = ops.take_rows(data["target"], data["order"], data["position"], n)  # (n, outputs)
+        if "rates" in data:  # of a schedule
+            ops.take_rate(data["rates"], self.optimizer.clock, self.optimizer.rate)
         outputs, losses = self.learn(x, target)
         self.count(outputs, losses, target, data["sums"])
         ops.advance(data["position"], n)

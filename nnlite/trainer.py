@@ -20,11 +20,12 @@ from .logits import from_logits
 from .loss import Loss
 from .losses import loss as loss_named
 from .metrics import Metric, chosen
+from .minimizing import METHODS, Objective
 from .network import Sequential
 from .optimizers import SGD, Optimizer
-from .optimizers import optimizer as optimizer_named
 from .programs import KeptPrograms
 from .progress import Bar
+from .rules import optimizer as optimizer_named
 from .step import Step
 from .sweeps import Sweep
 
@@ -126,6 +127,7 @@ class Trainer:
             x, target = self.checked(x, y)
             before = snapshot(self.network)
             step = self.new_step()
+            self.optimizer.follow()
             twin = step.on(self.network.ops, step.arrays())
             _, losses = twin.learn(x, target)
         loss = twin.loss.reduce(losses, target.shape[1])
@@ -144,6 +146,10 @@ class Trainer:
             raise ValueError(
                 "no layer has parameters that may be trained: set layer.trainable = True for one that is frozen"
             )
+
+    def averaged(self) -> Sequential:
+        """A copy of the network with the running mean of its parameters, for an optimizer with average=…"""
+        return self.optimizer.averaged(self.network)
 
     # ---- many steps -----------------------------------------------------------------------------------------------
 
@@ -195,6 +201,35 @@ class Trainer:
             finally:
                 if fit.program:
                     self.tape, self._plan = fit.program.tape, fit.program.replay.plan
+        return history
+
+    def minimize(
+        self,
+        x: Any,
+        y: Any,
+        method: str = "lbfgs",
+        iterations: int = 2000,
+        tolerance: float = 1e-12,
+        goal: float = 0.0,
+    ) -> History:
+        """Minimise the loss over all rows at once, without the optimizer -> the history, one loss an iteration.
+
+        method "lbfgs" is for any loss and needs SciPy. "lm" (Levenberg and Marquardt) is for the loss "mse" and up to
+        some thousand parameters, and far more exact. It ends when the loss is at most `goal`, falls by less than
+        `tolerance` times itself, or after so many iterations. dtype="float64" of the network gives exact results.
+        DivergedError if the loss is not finite.
+        """
+        chosen = gate.choose(METHODS, method, "method")
+        limits = gate.number(tolerance, "tolerance", least=0), gate.number(goal, "goal", least=0)
+        iterations = gate.integer(iterations, "iterations")
+        self._refuse_frozen()
+        with _quiet(), self.network.backend.explained():
+            self.history = history = History(loss=[])
+            objective, before = Objective(self.new_step(), *self.checked(x, y), self.replay), snapshot(self.network)
+            for loss in chosen(objective, iterations, *limits):
+                history.extend({"loss": [loss]})
+            if not math.isfinite(loss := objective.value_and_gradient(objective.parameters)[0]):
+                raise diverged(objective.step, loss, before, len(history["loss"]) + 1, 1)
         return history
 
     def evaluate(self, x: Any, y: Any, batch_size: int | None = None) -> dict[str, float]:

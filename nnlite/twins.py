@@ -104,7 +104,8 @@ def _frozen(value: Any) -> Any:
 
 
 def _is_array(value: Any) -> bool:
-    return hasattr(value, "dtype") and not isinstance(value, np.generic)
+    # The class is asked, since an object that makes attributes as they are asked for, such as Kernels, takes long.
+    return hasattr(type(value), "dtype") and not isinstance(value, np.generic)
 
 
 class Itself:

@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 from helpers import on_threads, to_numpy
-from test_optimizers import OPTIMIZERS
+from test_optimizers import CASES
 
 import nnlite as nl
 from nnlite.devices.common.planning import fuse
@@ -107,7 +107,7 @@ def test_predictions_may_be_taken_back(name, device, data):
 @pytest.mark.parametrize("name", BLOCKS)
 def test_recorded_on_every_device_as_on_numpy(name, optimizer, device, data):
     """To 1e-10; a Dense before a BatchNorm has a bias without gradient, of which Adam makes steps of any size."""
-    made = OPTIMIZERS[optimizer][0]
+    made = CASES[optimizer].ours
     expected, found, eager = make(name, optimizer=made()), make(name, device, made()), make(name, device, made())
     eager.replay = "eager"
     histories = [fit(trainer, data, validation_data=data) for trainer in (expected, found, eager)]
@@ -237,6 +237,19 @@ def residual_of(torch, inside, projection):
     return Residual()
 
 
+class Trained:
+    """A model of PyTorch's without its frozen parameters."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def parameters(self):
+        return [p for p in self.model.parameters() if p.requires_grad]
+
+    def __iter__(self):
+        return iter(self.model)
+
+
 # PyTorch's frozen BatchNorm still follows its batches, and a rate of dropout follows other random numbers
 ALIKE = [name for name in BLOCKS if name not in ("frozen batch norm", "noise", "residual with all", "one's own")]
 
@@ -247,11 +260,11 @@ def test_trajectory_equals_pytorch(name, optimizer, device, rng):
     """Losses of 40 steps and predictions after them, of which every fifth has a batch of 3 rows; to 1e-10."""
     torch = pytest.importorskip("torch")
     x, y = rng.standard_normal((23, 3)), rng.standard_normal((23, 2))
-    trainer = make(name, "numpy", OPTIMIZERS[optimizer][0]())
+    trainer = make(name, "numpy", CASES[optimizer].ours())
     net = trainer.network
     model = in_torch(net.layers, torch)
     net.to(device)
-    theirs = OPTIMIZERS[optimizer][1](torch, [p for p in model.parameters() if p.requires_grad])
+    theirs = CASES[optimizer].theirs(torch, Trained(model))
     blurred = optimizer == "adam" and "batch norm" in name  # which divides gradients that are nothing but rounding
     losses = []
     for _ in range(8):
@@ -586,6 +599,24 @@ def test_mlp_with_batch_norm_and_dropout(data):
         nl.mlp([3, 8, 2], dropout=1.0)
 
 
+def test_a_log_softmax_inside_means_the_same_as_one_at_the_end(device, rng):
+    x, labels = rng.standard_normal((20, 3)), rng.integers(0, 4, 20)
+    dense, losses = nl.Dense(3, 4), []
+    dense.W, dense.b = rng.standard_normal((3, 4)), rng.standard_normal(4)
+    for layers in ([dense, nl.LogSoftmax()], [nl.Chain(dense, nl.LogSoftmax())]):
+        net = nl.Sequential(*map(copy.deepcopy, layers), device=device, dtype="float64")
+        losses.append(nl.Trainer(net, "cce", metrics=["accuracy"]).fit(x, labels, epochs=3, progress=False))
+    for name in ("loss", "accuracy"):
+        np.testing.assert_allclose(losses[0][name], losses[1][name], rtol=1e-10)
+
+
+def test_a_frozen_prelu_gets_no_gradient(device, data):
+    net = nl.Sequential(nl.Dense(3, 4), frozen(nl.PReLU()), nl.Dense(4, 2), device=device, dtype="float64")
+    trainer = nl.Trainer(net)
+    fit(trainer, data)
+    assert to_numpy(net.layers[1].slope)[0] == 0.25 and "dslope" not in str(trainer.tape)
+
+
 # ---- frozen layers --------------------------------------------------------------------------------------------------
 
 
@@ -613,10 +644,10 @@ def test_nothing_is_computed_for_a_frozen_layer_and_below_the_first_that_learns(
 
 
 @pytest.mark.parametrize("layers", [(0,), (2,), (6,), (0, 2), (0, 4), (2, 6)])
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", CASES)
 def test_frozen_parameters_stay_whatever_moves_the_others(name, layers, device, data):
     """Also after a momentum has been gathered; the others go on as if nothing else were there."""
-    trainer = frozen_net(device, OPTIMIZERS[name][0]())
+    trainer = frozen_net(device, CASES[name].ours())
     fit(trainer, data, epochs=1)
     for layer in layers:
         frozen(trainer.network.layers[layer])
@@ -632,20 +663,28 @@ def test_frozen_parameters_stay_whatever_moves_the_others(name, layers, device, 
 
 
 @pytest.mark.parametrize("layers", [(0,), (2,), (0, 4), (2, 6)])
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_frozen_layers_equal_pytorchs(name, layers, device, rng):
-    torch = pytest.importorskip("torch")
+@pytest.mark.parametrize("name", CASES)
+def test_frozen_layers_equal_pytorchs(name, layers, torch, device, rng):
+    """First step by step, then recorded; what an earlier step left in the gradients of frozen layers plays no part."""
     x, y = rng.standard_normal((12, 3)), rng.standard_normal((12, 2))
-    trainer = frozen_net("numpy", OPTIMIZERS[name][0](), *layers)
+    case = CASES[name]
+    trainer = frozen_net("numpy", case.ours(), *layers)
     model = in_torch(trainer.network.layers, torch)
     trainer.network.to(device)
-    theirs = OPTIMIZERS[name][1](torch, [p for p in model.parameters() if p.requires_grad])
+    trainer.network.gradients = np.full(trainer.network.gradients.shape, 7.0)
+    trained, losses = Trained(model), []
+    theirs = case.theirs(torch, trained)
     for _ in range(30):
         theirs.zero_grad()
         loss = torch.nn.functional.mse_loss(model(torch.tensor(x)), torch.tensor(y))
         loss.backward()
+        case.before(torch, trained)
         theirs.step()
-        assert trainer.step(x, y) == pytest.approx(loss.item(), rel=1e-10)
+        case.after(torch, trained)
+        losses.append(loss.item())
+    found = [trainer.step(x, y) for _ in range(10)]
+    found += fit(trainer, (x, y), epochs=20, batch_size=12, shuffle=False)["loss"]
+    np.testing.assert_allclose(found, losses, rtol=1e-10)
     for i in (0, 2, 4, 6):
         W = model[i].weight.detach().numpy().T
         np.testing.assert_allclose(trainer.network.state_dict()[f"{i}.W"], W, rtol=1e-9, atol=1e-11)

@@ -241,8 +241,9 @@ def test_names_are_understood_however_they_are_written():
     for name, kind in (("LeakyReLU", nl.LeakyReLU), ("leaky-relu", nl.LeakyReLU), ("logistic", nl.Sigmoid)):
         assert type(nl.activations.activation(name)) is kind
     assert type(nl.mlp([2, 3, 1], hidden="swish", device="numpy").layers[1]) is nl.SiLU
-    with pytest.raises(AttributeError, match=r"has no attribute 'Linear'; it is nl.Dense\(inputs, outputs\) here"):
-        _ = nl.Linear
+    with pytest.raises(AttributeError, match=r"has no attribute 'Hardtanh'; it is nl.HardTanh\(low, high\) here"):
+        _ = nl.Hardtanh
+    assert nl.Linear is nl.Dense
     with pytest.raises(AttributeError, match=r"has no attribute 'Nothing'$"):
         _ = nl.Nothing
     for name, meant in nl.elsewhere.NAMES.items():

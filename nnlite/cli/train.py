@@ -23,7 +23,7 @@ import nnlite as nl
 from .. import gate
 from ..datasets import LOADERS, Split
 from ..losses import LOSSES
-from ..optimizers import OPTIMIZERS
+from ..rules import OPTIMIZERS
 from . import output, tables
 from .output import say
 

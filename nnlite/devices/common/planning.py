@@ -137,7 +137,7 @@ def part_of(call: Call, name: str, operand: Any, letter: str, start: int, stop: 
 
 def is_product(call: Call) -> bool:
     """Whether the call is a matrix product."""
-    return {"N", "K", "M"} <= set("".join(map(str, call.kernel.signature.operands.values())))
+    return {"N", "K", "M"} <= {a for letters in call.kernel.signature.operands.values() for a in letters or ()}
 
 
 def work(call: Call) -> float:

@@ -12,14 +12,13 @@ without sizes is a plain number, and a result that is also an operand is written
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from . import normalization
 from .activations import ACTIVATIONS
 from .kernel import kernel, kernels_in
 from .losses import LOSSES
+from .rules import RULES, unbias
 
 # ---- rows -----------------------------------------------------------------------------------------------------
 
@@ -386,14 +385,7 @@ def adam_step(w, dw, m, v, steps, lr, beta1, beta2, epsilon):
     """m ← β₁m + (1−β₁)dw; v ← β₂v + (1−β₂)dw²; w ← w − lr m̂ / (√v̂ + ε), m̂ = m/(1−β₁ᵗ), v̂ = v/(1−β₂ᵗ)."""
     m += (1 - beta1) * (dw - m)
     v += (1 - beta2) * (dw * dw - v)
-    unbias1 = -np.expm1(steps * log_beta(beta1))  # 1 − βᵗ without cancellation
-    unbias2 = -np.expm1(steps * log_beta(beta2))
-    w -= lr / unbias1 * m / (np.sqrt(v / unbias2) + epsilon)
+    w -= lr / unbias(beta1, steps) * m / (np.sqrt(v / unbias(beta2, steps)) + epsilon)
 
 
-def log_beta(beta: float) -> float:
-    """ln β for a decay rate 0 ≤ β < 1."""
-    return math.log(beta) if beta > 0 else -math.inf
-
-
-KERNELS = kernels_in(globals()) | kernels_in(vars(normalization)) | ACTIVATIONS | LOSSES
+KERNELS = kernels_in(globals()) | kernels_in(vars(normalization)) | ACTIVATIONS | LOSSES | RULES

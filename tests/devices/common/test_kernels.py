@@ -22,6 +22,12 @@ NUMBERS = {
     "beta2": 0.999,
     "epsilon": 1e-8,
     "decay": 0.1,
+    "rho": 0.8,
+    "growth": 0.004,
+    "least": 1e-6,
+    "most": 0.9,
+    "shorter": 0.5,
+    "longer": 1.2,
     "key": 12345,
     "rate": 0.3,
     "deviation": 0.7,
@@ -44,11 +50,11 @@ NUMBERS = {
     "mean": True,
 }
 SHAPES = [  # N, K, M: one row, one column, sizes that are no multiple of a vector
-    {"N": 1, "K": 1, "M": 1, "P": 1, "A": 1, "E": 3},
-    {"N": 1, "K": 9, "M": 2, "P": 17, "A": 3, "E": 3},
-    {"N": 7, "K": 1, "M": 3, "P": 64, "A": 7, "E": 9},
-    {"N": 5, "K": 19, "M": 1, "P": 65, "A": 9, "E": 7},
-    {"N": 130, "K": 33, "M": 5, "P": 1001, "A": 200, "E": 132},
+    {"N": 1, "K": 1, "M": 1, "P": 1, "G": 1, "A": 1, "E": 3},
+    {"N": 1, "K": 9, "M": 2, "P": 17, "G": 17, "A": 3, "E": 3},
+    {"N": 7, "K": 1, "M": 3, "P": 64, "G": 64, "A": 7, "E": 9},
+    {"N": 5, "K": 19, "M": 1, "P": 65, "G": 65, "A": 9, "E": 7},
+    {"N": 130, "K": 33, "M": 5, "P": 1001, "G": 1001, "A": 200, "E": 132},
 ]
 
 
@@ -66,7 +72,9 @@ def make_operands(signature, sizes, dtype, rng):
             operands.append(np.array([2 if "order" in signature.operands else sizes["A"] - sizes["N"]]))
         elif name == "draws":
             operands.append(np.array([2]))
-        elif name in ("sums", "total"):
+        elif name == "clock":
+            operands.append(np.array([7, 5, 1]))
+        elif name in ("sums", "total", "rates"):
             operands.append(rng.uniform(0, 9, shape))  # float64, whatever the rest is
         elif name == "target":
             operands.append(np.eye(sizes["K"], dtype=dtype)[rng.integers(0, sizes["K"], sizes["N"])])
@@ -76,7 +84,7 @@ def make_operands(signature, sizes, dtype, rng):
                 operands[-1][:-1][rng.uniform(size=shape[0] - 1) < 0.5] = np.nan
         elif name == "steps":
             operands.append(np.full(shape, 3, dtype))
-        elif name in ("prediction", "y", "v", "lr", "running_variance"):
+        elif name in ("prediction", "y", "v", "u", "highest", "size", "product", "lr", "running_variance"):
             operands.append(rng.uniform(0.05, 0.95, shape).astype(dtype))
         else:
             operands.append(rng.standard_normal(shape).astype(dtype))
@@ -143,7 +151,7 @@ def test_compiled_loops_have_the_references_parameters():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_loops_that_only_the_replay_calls_equal_the_reference(dtype, rng):
     numpy, tolerance = get_device("numpy"), 2e-5 if dtype is np.float32 else 1e-12
-    large = {"N": 70, "K": 40, "M": 50, "P": 9, "A": 80, "E": 90}
+    large = {"N": 70, "K": 40, "M": 50, "P": 9, "G": 9, "A": 80, "E": 90}
     for name in REPLAY_ONLY:
         for sizes in [*SHAPES, large]:
             operands = make_operands(KERNELS[name].signature, sizes, dtype, rng)
@@ -184,7 +192,7 @@ def test_every_device_has_every_kernel(device):
 )
 def test_any_shape_on_numba(n, k, seed, name):
     rng = np.random.default_rng(seed)
-    sizes = {"N": n, "K": k, "M": 3, "P": n * k, "A": n, "E": n + 2}
+    sizes = {"N": n, "K": k, "M": 3, "P": n * k, "G": n * k, "A": n, "E": n + 2}
     operands = make_operands(KERNELS[name].signature, sizes, np.float64, rng)
     numba = get_device("numba")
     for e, f in zip(run(KERNELS[name], operands, numba), run(getattr(numba.ops, name), operands, numba), strict=True):

@@ -185,6 +185,7 @@ def train(
     parts += [nl.Dropout(dropout)] if dropout else []
     parts += [nl.Dense(*sizes[1:], bias=bias), after]
     net = nl.Sequential(*parts, device=device, dtype=dtype, seed=1)
+    optimizer = optimizer() if callable(optimizer) else optimizer
     trainer = nl.Trainer(
         net, loss, optimizer or nl.SGD(lr=0.3), ["accuracy"] if loss == "cce" else metrics, replay=replay
     )
@@ -248,6 +249,22 @@ def test_adam_and_dropout_in_float64(replay, stand_in):
     setting = {"optimizer": "adam", "dropout": 0.4, "dtype": "float64"}
     found = train(stand_in, (7, 19, 5), "cce", replay, **setting)
     assert_alike(found, train("numpy", (7, 19, 5), "cce", **setting), 1e-12)
+
+
+ALL = {"l1": 0.01, "clip_value": 0.3, "clip_norm": 0.4, "max_norm": 0.9, "lr_factors": {0: 0.5}, "average": 0.7}
+
+
+@pytest.mark.parametrize(("replay", "one_block"), [("persistent", 10**9), ("persistent", 0), ("graph", 0)])
+@pytest.mark.parametrize("kind", [nl.SGD, nl.NAdam, nl.AdamW])
+def test_all_that_optimizers_share_and_a_schedule(kind, replay, one_block, stand_in):
+    def optimizer():
+        rates = nl.schedules.Exponential(0.05, 0.9, by="step", warmup=3)
+        return kind(lr=rates, weight_decay=0.1, decoupled=True, decay_biases=kind is nl.SGD, **ALL)
+
+    device, setting = CupyDevice(limits=CudaLimits(one_block=one_block)), {"optimizer": optimizer, "dtype": "float64"}
+    found = train(device, (7, 19, 5), "cce", replay, **setting)
+    assert ("blocks of" in found[2]) == (replay == "persistent" and not one_block)
+    assert_alike(found, train("numpy", (7, 19, 5), "cce", **setting), 1e-11)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
