@@ -81,3 +81,13 @@ def rng():
 @pytest.fixture(autouse=True)
 def _names_in_doctests(doctest_namespace):
     doctest_namespace["nl"], doctest_namespace["np"] = nl, np
+
+
+@pytest.fixture
+def torch():
+    """PyTorch, with float64 also for the numbers that an optimizer keeps of its own, such as NAdam's product."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield torch
+    torch.set_default_dtype(before)

@@ -13,18 +13,63 @@ from .devices import DeviceError, OutOfGPUMemoryError, get_device, kernel
 # isort: split
 from typing import TYPE_CHECKING
 
-from . import activations, datasets, gate, initializers, losses, metrics, optimizers, plots
-from .activations import Identity, ReLU, Sigmoid, Softmax, Softplus, Tanh, TanhOffset
+from . import activations, datasets, elsewhere, gate, initializers, losses, metrics, optimizers, plots, rules, schedules
+from .activations import (
+    ELU,
+    GELU,
+    SELU,
+    Activation,
+    Exponential,
+    GELUTanh,
+    HardSigmoid,
+    HardTanh,
+    Identity,
+    LeakyReLU,
+    LogSoftmax,
+    Mish,
+    PReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Sine,
+    Softmax,
+    Softplus,
+    Softsign,
+    Tanh,
+    TanhOffset,
+)
+from .blocks import Chain, Residual
 from .descent import Descent, gradient_descent
 from .files import CorruptFileError
 from .gate import PrecisionWarning
 from .gradcheck import GradientReport, check_gradients
 from .history import History
-from .layers import Dense, Dropout, Layer
-from .losses import MAE, MSE, BinaryCrossEntropy, CategoricalCrossEntropy, HalfMSE, Loss
+from .layers import Dense, Layer
+from .losses import (
+    MAE,
+    MSE,
+    BinaryCrossEntropy,
+    BinaryFocal,
+    CategoricalCrossEntropy,
+    CategoricalFocal,
+    HalfMSE,
+    Hinge,
+    Huber,
+    KLDivergence,
+    LogCosh,
+    Loss,
+    Poisson,
+    Quantile,
+    SquaredHinge,
+)
 from .metrics import Metric
-from .network import Sequential, load, mlp
+from .network import Sequential, load
+from .noise import Dropout, GaussianNoise
+from .normalization import BatchNorm, LayerNorm
 from .optimizers import SGD, Adam, Optimizer
+from .perceptron import mlp
+from .rules import Adadelta, Adagrad, Adamax, AdamW, Lion, NAdam, RAdam, RMSprop, Rprop
+from .schedules import Schedule
 from .steps import EagerWarning
 from .trainer import DivergedError, Trainer
 
@@ -33,14 +78,16 @@ if TYPE_CHECKING:
 else:
     from . import devices
 
+# A type checker would take any name for an attribute.
 if TYPE_CHECKING:
     __version__: str
 else:
 
     def __getattr__(name):
-        """The version, for which Python would search for 20 ms in every process that imports nnlite."""
+        """The version, for which Python would search for 20 ms in every process that imports nnlite; or a hint."""
         if name != "__version__":
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            hint = f"; it is nl.{elsewhere.NAMES[name]} here" if name in elsewhere.NAMES else ""
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
         from importlib.metadata import PackageNotFoundError, version
 
         try:
@@ -49,15 +96,23 @@ else:
             return "0+unknown"
 
 
+Linear, Skip = Dense, Residual  # names that people bring from elsewhere
+
+
 # fmt: off
 __all__ = [  # noqa: RUF022  (in the order in which a user meets them)
     "gradient_descent", "Descent",
-    "Sequential", "mlp", "load", "Layer", "Dense", "Dropout",
-    "Identity", "Sigmoid", "Tanh", "TanhOffset", "ReLU", "Softplus", "Softmax",
-    "Loss", "MSE", "HalfMSE", "MAE", "BinaryCrossEntropy", "CategoricalCrossEntropy",
-    "Optimizer", "SGD", "Adam", "Trainer", "History", "Metric",
+    "Sequential", "mlp", "load", "Layer", "Dense", "Linear", "BatchNorm", "LayerNorm", "Dropout", "GaussianNoise",
+    "Chain", "Residual", "Skip",
+    "Activation", "Identity", "Sigmoid", "Tanh", "TanhOffset", "HardSigmoid", "HardTanh", "Softsign",
+    "ReLU", "LeakyReLU", "PReLU", "ELU", "SELU", "Softplus", "GELU", "GELUTanh", "SiLU", "Mish",
+    "Sine", "Exponential", "Softmax", "LogSoftmax",
+    "Loss", "MSE", "HalfMSE", "MAE", "Huber", "LogCosh", "Quantile", "Hinge", "SquaredHinge", "Poisson",
+    "BinaryCrossEntropy", "CategoricalCrossEntropy", "KLDivergence", "BinaryFocal", "CategoricalFocal",
+    "Optimizer", "SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "RMSprop", "Lion", "Rprop",
+    "Schedule", "Trainer", "History", "Metric",
     "check_gradients", "GradientReport", "devices", "get_device", "kernel",
     "DeviceError", "DivergedError", "CorruptFileError", "OutOfGPUMemoryError", "EagerWarning", "PrecisionWarning",
-    "activations", "datasets", "gate", "initializers", "losses", "metrics", "optimizers", "plots",
+    "activations", "datasets", "gate", "initializers", "losses", "metrics", "optimizers", "plots", "rules", "schedules",
 ]
 # fmt: on

@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from . import files, gate
 from .activations import ACTIVATIONS
-from .layers import Dense, Dropout, Layer
+from .attaching import Attached, family
+from .blocks import Chain, Residual, through_all, widths
+from .layers import Dense, Layer
+from .noise import Dropout, GaussianNoise
+from .normalization import BatchNorm, LayerNorm
 
-LAYERS: dict[str, type[Layer]] = {"Dense": Dense, "Dropout": Dropout} | {
-    kind.__name__: kind for kind in ACTIVATIONS.values()
+LAYERS: dict[str, type[Layer]] = {
+    kind.__name__: kind
+    for kind in (Dense, BatchNorm, LayerNorm, Dropout, GaussianNoise, Chain, Residual, *ACTIVATIONS.values())
 }
 
 
 def described(layers: Sequence[Layer]) -> list[dict[str, Any]]:
-    """Each layer as a dict that JSON can hold; TypeError for layers that are not nnlite's."""
-    strange = [type(layer).__name__ for layer in layers if LAYERS.get(type(layer).__name__) is not type(layer)]
+    """Each layer as a dict that JSON can hold, with the layers in it; TypeError for layers that are not nnlite's."""
+    kinds = [type(layer) for _, layer in families(layers)]
+    strange = [kind.__name__ for kind in kinds if LAYERS.get(kind.__name__) is not kind]
     if strange:
         raise TypeError(f"{', '.join(strange)}: only nnlite's own layers can be saved; keep net.state_dict() instead")
-    return [{"layer": type(layer).__name__, **layer.config()} for layer in layers]
+    entries = []
+    for layer in layers:
+        config = layer.config()
+        if "layers" in config:
+            config["layers"] = described(config["layers"])
+        entries.append({"layer": type(layer).__name__, **config})
+    return entries
+
+
+def families(layers: Sequence[Layer]) -> Iterator[tuple[str, Attached]]:
+    """All layers, those inside of others too, with their paths: "0", "1", "1.0"."""
+    for i, layer in enumerate(layers):
+        yield from family(layer, str(i))
 
 
 def columns_in(file: files.File, layers: Sequence[Layer]) -> tuple[str, ...] | None:
@@ -38,50 +56,41 @@ def from_config(file: files.File) -> tuple[list[Layer], np.dtype]:
     """The layers, not yet in a network, and the dtype that the file describes; CorruptFileError if it is damaged."""
     rng = np.random.Generator(np.random.PCG64(0))
     try:
-        layers: list[Layer] = []
-        for entry in file.config["layers"]:
-            arguments = {key: value for key, value in entry.items() if key != "layer"}
-            layer = gate.choose(LAYERS, entry["layer"], "layer")(**arguments)
-            if not arguments.keys() <= layer.config().keys():
-                raise ValueError(f"{entry['layer']} has no such arguments: {', '.join(arguments)}")
+        layers = [made(entry) for entry in file.config["layers"]]
+        for _, layer in families(layers):
             if not layer.shapes:
                 layer.initial(rng)  # draws other numbers than parameters, such as the key of a Dropout
-            layers.append(layer)
+        for path in file.config.get("frozen", ()):
+            vars(gate.choose(dict(families(layers)), path, "frozen"))["trainable"] = False
         check_layers(layers)
         return layers, gate.float_type(file.config["dtype"])
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         why = str(error)
         why = why if len(why) < 500 else f"{why[:100]} … {why[-300:]}"  # it may quote a megabyte of the file
         what = "the description of the network is damaged"
         raise files.CorruptFileError(f"{file.path}: {what}: {why}") from error
 
 
-def widths(layers: Sequence[Layer]) -> tuple[int | None, int | None]:
-    """The number of columns of x and of y; None for a number that the layers do not know before they see data."""
-    start = next((i for i, layer in enumerate(layers) if getattr(layer, "inputs", None)), None)
-    if start is None:
-        return None, None
-    inputs = outputs = getattr(layers[start], "inputs")  # noqa: B009
-    for layer in layers[start:]:
-        outputs = layer.outputs_for(outputs)
-    keep = all(type(layer).outputs_for is Layer.outputs_for for layer in layers[:start])  # these change no width
-    return inputs if keep else None, outputs
+def made(entry: Mapping[str, Any]) -> Layer:
+    """The layer that an entry of a file describes; ValueError or TypeError for arguments that it does not have."""
+    arguments = {key: value for key, value in entry.items() if key not in ("layer", "layers")}
+    layer = gate.choose(LAYERS, entry["layer"], "layer")(*map(made, entry.get("layers", ())), **arguments)
+    if not arguments.keys() <= layer.config().keys():
+        raise ValueError(f"{entry['layer']} has no such arguments: {', '.join(arguments)}")
+    return layer
 
 
 def check_layers(layers: Sequence[Any]) -> None:
     """Check that each is a layer, is used only once, and fits the width of the one before; ValueError or TypeError."""
     if not layers:
         raise ValueError("a network needs at least one layer, such as nl.Dense(2, 1)")
-    width: int | None = None
     met: set[int] = set()
     for i, layer in enumerate(layers):
         if not isinstance(layer, Layer):
             raise TypeError(f"layer {i} is {layer!r}, expected a layer such as nl.Dense(2, 1) or nl.ReLU()")
-        layer.refuse_without_constructor()
-        if layer.taken or id(layer) in met:
-            raise ValueError(f"layer {i}, {layer!r}, is already in use; make a new one for each place")
-        met.add(id(layer))
-        if width is None:
-            width = getattr(layer, "inputs", None)
-        if width is not None:
-            width = layer.outputs_for(width)
+        for path, each in family(layer, str(i)):
+            each.refuse_without_constructor()
+            if each.taken or id(each) in met:
+                raise ValueError(f"layer {path}, {each!r}, is already in use; make a new one for each place")
+            met.add(id(each))
+    through_all(layers, None)

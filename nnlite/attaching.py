@@ -5,16 +5,31 @@ Numbers that are assigned to a parameter are copied into its array. A twin is th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from .devices import Device, Ops, get_device
-from .gate import Checked, parameter
-from .twins import twin_of
+from .devices import Device, Kernel, Ops, get_device, kernel_of
+from .gate import HOST, Checked, parameter
+from .twins import HOLDERS, Part, parts_in, twin_of, unshared
 
 A = TypeVar("A", bound="Attached")
+T = TypeVar("T")
+
+
+def kernel_named(name: str | Kernel) -> Kernel:
+    """nnlite's kernel of this name; a kernel itself is returned unchanged. AttributeError for an unknown name."""
+    return kernel_of(getattr(HOST.ops, name) if isinstance(name, str) else name)
+
+
+def call(part: Any, kernel: Kernel, *operands: Any) -> Any:
+    """Call a kernel by a layer's or a loss's `ops`. Operands that are not given are its attributes of their names."""
+    others = [getattr(part, name) for name in list(kernel.signature.operands)[len(operands) :]]
+    function = partial(part.ops.call, kernel) if kernel.own else getattr(part.ops, kernel.name)
+    return function(*operands, *others)
 
 
 class Own:
@@ -42,11 +57,15 @@ class AfterForward:
         raise AttributeError(f"{type(layer).__name__}.backward needs a forward before it")
 
 
-class Attached:
-    """The part of a layer beside its formulas: its kernels, parameters, gradients and state, and its twins."""
+class Attached(Part):
+    """The part of a layer beside its formulas: its kernels, parameters, gradients and state, and its twins.
+
+    The layers in its attributes, also those in lists, tuples and dicts, are layers that it holds: what is done to it is
+    done to them too.
+    """
 
     ops: Ops = cast(Ops, Own("ops"))  # the kernels of the device it is on
-    kept: tuple[str, ...] = ()  # names of the attributes that a forward keeps for its backward
+    trainable = True  # whether training moves its parameters; a frozen layer is one where it does not
     taken = False  # whether the layer belongs to a network
     at_work = False  # whether this is a twin that makes a step
     training = False  # whether this is a step of training; predictions leave out dropout and the like
@@ -62,26 +81,34 @@ class Attached:
         return {}
 
     def attach(self, ops: Ops, arrays: Mapping[str, Any]) -> None:
-        """Use these kernels and arrays: "W" and "dW" for a parameter W, "draws" for a state of this name."""
-        vars(self).update(arrays, ops=ops)
+        """Use these kernels and arrays: "W" and "dW" for a parameter W, "draws" for a state of this name.
+
+        Those of a layer inside it have its path before their name: "0.W", "0.dW".
+        """
+        for path, layer in family(self):
+            vars(layer).update(own(arrays, path), ops=ops)
 
     def on(self: A, ops: Ops, arrays: Mapping[str, Any], training: bool = False) -> A:
         """The same layer with these kernels on these arrays; this one is left as it is."""
-        twin = twin_of(self, Attached, without=self.kept)
-        vars(twin).update(training=training, at_work=True)
-        twin.attach(ops, arrays)
+        held = {id(layer): layer.on(ops, within(arrays, name), training) for name, layer in inside(self).items()}
+        twin = twin_of(self, held, without=self.kept)
+        vars(twin).update(own(arrays, ""), ops=ops, training=training, at_work=True)
         return twin
 
-    def attach_alone(self) -> None:
+    def attach_alone(self, rng: np.random.Generator | None = None) -> None:
         """Make own arrays, in float64, with the first values or with those that have been assigned."""
         self.refuse_without_constructor()
-        device = get_device(self.device)
-        drawn = self.initial(np.random.Generator(np.random.PCG64(0)))
+        device, rng = get_device(self.device), rng or np.random.Generator(np.random.PCG64(0))
+        for layer in inside(self).values():
+            if not layer.attached:
+                vars(layer).update(device=device)
+                layer.attach_alone(rng)
+        drawn = self.initial(rng)
         values = {**drawn, **self.assigned()}
         vars(self)["drawn"] = {name: np.array(drawn[name], np.float64) for name in self.shapes}
         arrays = {name: device.asarray(np.array(values[name], np.float64)) for name in self.shapes}
         gradients = {f"d{name}": device.zeros(shape, np.float64) for name, shape in self.shapes.items()}
-        self.attach(Checked(device), arrays | gradients | self.state_on(device, np.float64))
+        vars(self).update(arrays | gradients | self.state_on(device, np.float64), ops=Checked(device))
 
     def refuse_without_constructor(self) -> None:
         """AttributeError for a layer whose `__init__` forgot to call `super().__init__()`."""
@@ -138,6 +165,8 @@ class Attached:
             vars(self)[name] = value
             for array in value if name in ("shapes", "state") else ():
                 self._declare(array)
+            for layer in inside(self).values() if name in ("trainable", "training") else ():
+                setattr(layer, name, value)
         elif not self.attached:
             vars(self)[name] = np.array(parameter(value, *found[:1], get_device("numpy"), found[1], told))
         elif value is place:  # as in layer.W -= …, which has already written into the array
@@ -159,12 +188,53 @@ class Attached:
         without = {"ops", "drawn", "training", "taken", "at_work", *self.kept}
         if self.attached:
             without |= {*self.shapes, *(f"d{name}" for name in self.shapes)}
-        state = {name: value for name, value in vars(self).items() if name not in without}
+        held = {id(layer): copy.copy(layer) for layer in inside(self).values()}  # copies must not share them
+        state = {name: unshared(value, held) for name, value in vars(self).items() if name not in without}
         state |= {name: _host(state[name]) for name in self.state if name in state}
         return state if self.taken else state | self.assigned()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
+
+
+# ---- layers inside of layers: functions, so that a layer may have attributes of these names -------------------------
+
+
+def inside(layer: Attached) -> dict[str, Attached]:
+    """The layers that a layer holds, by the names of its attributes: "first", or "blocks.0" for one in a list.
+
+    Those in the attribute `layers` have just a number.
+    """
+    found: dict[str, Attached] = {}
+    for name, value in vars(layer).items():
+        if not isinstance(value, HOLDERS) or name in ("shapes", "state"):
+            continue
+        for path, held in parts_in(value, "" if name == "layers" else name):
+            if all(held is not other for other in found.values()):  # one layer may have two names
+                found[path or name] = held
+    return found
+
+
+def family(layer: Attached, path: str = "") -> Iterator[tuple[str, Attached]]:
+    """A layer and all inside it, at any depth, with their paths, such as "1" and "1.0"."""
+    yield path, layer
+    for name, held in inside(layer).items():
+        yield from family(held, f"{path}.{name}" if path else name)
+
+
+def learns(layer: Attached) -> bool:
+    """Whether a layer, or one inside it, has parameters that training moves."""
+    return any(bool(each.shapes) and each.trainable for _, each in family(layer))
+
+
+def own(arrays: Mapping[str, T], path: str) -> dict[str, T]:
+    """Those of the arrays that belong to the layer of this path itself, by their names alone."""
+    return {name.rpartition(".")[2]: array for name, array in arrays.items() if name.rpartition(".")[0] == path}
+
+
+def within(arrays: Mapping[str, T], path: str) -> dict[str, T]:
+    """The arrays of the layer of this path and of all inside it, by their paths from there."""
+    return {name[len(path) + 1 :]: array for name, array in arrays.items() if name.startswith(f"{path}.")}
 
 
 def _host(array: Any) -> np.ndarray:

@@ -6,8 +6,12 @@ import math
 import time
 from typing import Any
 
+import numpy as np
+
 from .network import Sequential
 from .step import Step
+
+Snapshot = dict[str, Any]  # parameters (P,) and the layers' state, by name
 
 
 class DivergedError(ArithmeticError):
@@ -21,9 +25,21 @@ class DivergedError(ArithmeticError):
         self.epoch, self.batch = epoch, batch
 
 
-def diverged(step: Step, loss: float, kept: Any, epoch: int, batch: int) -> DivergedError:
-    """Go back to the parameters `kept` (P,); the error returned tells what happened, and where."""
-    step.network.parameters[...] = kept
+def snapshot(network: Sequential) -> Snapshot:
+    """Copies of the network's parameters and of its layers' state."""
+    return {name: array.copy() for name, array in network.arrays().items() if name != "gradients"}
+
+
+def all_finite(network: Sequential) -> bool:
+    """Whether all parameters and all numbers of the layers' state are finite."""
+    return all(bool(np.isfinite(array).all()) for name, array in network.arrays().items() if name != "gradients")
+
+
+def diverged(step: Step, loss: float, before: Snapshot, epoch: int, batch: int) -> DivergedError:
+    """Go back to these parameters and state; the error returned tells what happened, and where."""
+    for name, array in before.items():
+        step.network.arrays()[name][...] = array
+    step.network.gradients[...] = 0  # those of a layer that is frozen next would stay NaN
     step.optimizer.reset()
     cause = "a parameter stopped being finite" if math.isfinite(loss) else f"the loss became {loss}"
     return DivergedError(
@@ -35,20 +51,20 @@ def diverged(step: Step, loss: float, kept: Any, epoch: int, batch: int) -> Dive
 
 
 class Safe:
-    """Parameters (P,) to go back to: the last copy from which a step with a finite loss has been made."""
+    """What to go back to: the last copy of parameters and state from which a step with a finite loss has been made."""
 
     def __init__(self, network: Sequential) -> None:
         self.network = network
-        self.before = self.now = network.parameters.copy()
+        self.before = self.now = snapshot(network)
         self.tried, self.taken = True, time.monotonic()
 
     def keep(self) -> None:
-        """To be called after good steps: copy the parameters, at most once a second."""
+        """To be called after good steps: copy parameters and state, at most once a second."""
         self.tried = True
         if time.monotonic() - self.taken > 1:
-            self.before, self.now = self.now, self.network.parameters.copy()
+            self.before, self.now = self.now, snapshot(self.network)
             self.tried, self.taken = False, time.monotonic()
 
-    def proven(self, stepped: bool) -> Any:
-        """Parameters (P,) with a finite loss. `stepped` tells whether a step since the last copy went well."""
+    def proven(self, stepped: bool) -> Snapshot:
+        """Parameters with a finite loss, and state. `stepped` tells whether a step since the last copy went well."""
         return self.now if self.tried or stepped else self.before

@@ -9,20 +9,20 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from .attaching import family
 from .devices import Device
 
 CALL = 10e-6  # seconds for each layer in a step, forward and backward, and for each of three more such
 PRODUCT = 0.1e-9  # seconds for each weight and row: a multiplication and an addition forward, and two of both backward
-OUTPUT = (
-    10e-9  # seconds for each output of a layer with parameters, and for each row: activations, forward and backward
-)
+OUTPUT = 10e-9  # seconds for each output of a layer with weights, and for each row: activations, forward and backward
 FORWARD = 1 / 3  # the part of all this that forward alone takes
 
 
 def seconds(network: Any, rows: int, batch: int, training: bool) -> float:
     """The time for so many rows in batches, for training or for forward alone."""
-    shapes = [shape for layer in network.layers for shape in layer.shapes.values() if len(shape) > 1]
-    calls = -(-rows // batch) * CALL * (3 + len(network.layers))
+    layers = [part for layer in network.layers for _, part in family(layer)]
+    shapes = [shape for layer in layers for shape in layer.shapes.values() if len(shape) > 1]
+    calls = -(-rows // batch) * CALL * (3 + len(layers))
     numbers = rows * sum(PRODUCT * math.prod(shape) + OUTPUT * shape[-1] for shape in shapes)
     return (calls + numbers) * (1 if training else FORWARD)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from .chunks import Chunks
 from .devices import Device, functions_compiled
-from .divergence import Safe, diverged
+from .divergence import Safe, all_finite, diverged
 from .history import History
 from .programs import KeptPrograms, Program
 from .progress import Bar
@@ -98,7 +98,7 @@ class Fit:
         window = done - steps.done // steps.per_epoch  # the number of epochs before the window
         start = int(steps.program.position[0])
         for first, came, goal in steps.runs(epochs):
-            if came < goal or not np.isfinite(safe.network.parameters).all():
+            if came < goal or not all_finite(safe.network):
                 stop = min(came, goal - 1)  # the last step, if it left a parameter that is not finite
                 loss = float(steps.program.sums[0])
                 kept = safe.proven(came > first)
@@ -118,6 +118,7 @@ class Fit:
     def _write(self, sums: np.ndarray, rows: int) -> None:
         """Add epochs of so many rows, with sums (epochs, S), to the history, and validate after the last of them."""
         step = self.new_step()
+        step.optimizer.count_epochs(len(sums))
         epochs = [step.values(each, rows, step.network.outputs or 0) for each in sums]
         found = {name: [values[name] for values in epochs] for name in step.names}
         seen: dict[str, float] = {}

@@ -32,11 +32,26 @@ class PrecisionWarning(UserWarning):
 # ---- names and numbers ------------------------------------------------------------------------------------------
 
 
-def choose(table: Mapping[str, T], name: str, argument: str) -> T:
-    """The entry of this name in a table; for an unknown name, a ValueError that lists the known ones."""
+def choose(table: Mapping[str, T], name: str, argument: str, elsewhere: Mapping[str, str] | None = None) -> T:
+    """The entry of this name in a table; for an unknown name, a ValueError that lists the known ones.
+
+    `elsewhere` maps names from other libraries to names of the table, or to what the error says instead.
+    """
     if isinstance(name, str) and name in table:
         return table[name]
-    raise ValueError(f"{argument}={name!r} is not known; choose one of {', '.join(map(repr, table))}")
+    hint = ""
+    if isinstance(name, str) and elsewhere is not None:
+        known = {_plain(each): each for each in table} | dict(elsewhere)
+        hint = known.get(_plain(name), "")
+        if hint in table:
+            return table[hint]
+    hint = f"{argument}={name!r} is not known: {hint}. Or" if hint else f"{argument}={name!r} is not known;"
+    raise ValueError(f"{hint} choose one of {', '.join(map(repr, table))}")
+
+
+def _plain(name: str) -> str:
+    """A name without what libraries write in different ways."""
+    return name.lower().replace("_", "").replace("-", "").replace(" ", "")
 
 
 def one_of(value: Any, allowed: Iterable[str], argument: str) -> str:
@@ -149,31 +164,50 @@ def samples(x: Any, device: Device, dtype: Any, columns: int | None = None, name
     return result
 
 
-def targets(y: Any, shape: tuple[int, int], device: Device, dtype: Any, kind: str = "real", name: str = "y") -> Any:
+def targets(
+    y: Any,
+    shape: tuple[int, int],
+    device: Device,
+    dtype: Any,
+    kind: str = "real",
+    name: str = "y",
+    missing: bool = False,
+) -> Any:
     """The targets for predictions of this shape (N, K) -> y (N, K) on the device.
 
     `y` is numbers (N, K), numbers (N,) if K is 1, or integer labels (N,), which become one-hot rows. `kind` is what the
-    loss expects: "real", "probability" (0 … 1) or "class" (labels, or rows that sum to 1). ValueError or TypeError for
-    other targets.
+    loss expects: "real", "probability" (0 … 1), "class" (labels, or rows that sum to 1), "side" (−1 and +1) or "count"
+    (at least 0). With `missing`, NaN stands for what was not measured. ValueError or TypeError for other targets.
     """
     rows, columns = shape
     array = numeric(y, device, name)
     if array.ndim not in (1, 2) or len(array) != rows:
         raise ValueError(f"{name} has shape {array.shape}, but there are {rows} rows to predict: expected {shape}")
-    if array.ndim == 1 and columns > 1 and (kind == "class" or array.dtype.kind in "iub"):
-        return device.asarray(one_hot(device.to_numpy(array), columns, name), dtype)
+    unknown = bool((array != array).any()) if missing else False  # only NaN is not equal to itself
+    if unknown and bool((array != array).all()):
+        raise ValueError(f"{name} has no number that was measured")
+    if array.ndim == 1 and columns > 1 and (kind == "class" or array.dtype.kind in "iub" or unknown):
+        rows_of_labels = one_hot(device.to_numpy(array), columns, name, missing)
+        return device.asarray(2 * rows_of_labels - 1 if kind == "side" else rows_of_labels, dtype)
     if array.ndim == 1 and columns == 1:
         array = array.reshape(-1, 1)
     if array.shape != shape:
         hint = _labels_hint(array, columns, kind, name)
         raise ValueError(f"{name} has shape {array.shape}, the prediction {shape}: they must be the same{hint}")
-    given, array = array, finite(array, device, dtype, name)
-    if kind == "real":
+    given, array = array, finite(array, device, dtype, name, missing)
+    absent = array != array
+    if kind in ("real", "count"):
         _tell_what_is_lost(given, array.dtype, device, name)
-    else:
+    if kind == "count":
+        _refuse_row((array < 0).any(axis=1), array, name, "below 0, which a count is not")
+    if kind in ("probability", "class"):
         _refuse_row(((array < 0) | (array > 1)).any(axis=1), array, name, "outside 0 … 1")
     if kind == "class":
         _refuse_row(np.abs(array.sum(axis=1) - 1) > 1e-3, array, name, "which does not sum to 1 as a one-hot row does")
+        _refuse_row(absent.any(axis=1) & ~absent.all(axis=1), array, name, "of which only a part is NaN")
+    if kind == "side":
+        sides = f"where −1 or +1 is expected; from 0 and 1, 2 * {_argument(name)} - 1 makes them"
+        _refuse_row(~((np.abs(array) == 1) | absent).all(axis=1), array, name, sides)
     return array
 
 
@@ -196,20 +230,24 @@ def _labels_hint(array: Any, columns: int, kind: str, name: str) -> str:
     return f"; labels of classes are whole numbers: {_argument(name)}.astype(int)" * labels
 
 
-def one_hot(labels: Any, classes: int, name: str = "y") -> np.ndarray:
+def one_hot(labels: Any, classes: int, name: str = "y", missing: bool = False) -> np.ndarray:
     """Labels (N,) from 0 to classes − 1 -> rows (N, classes) with a single 1 each; ValueError for other labels.
+
+    With `missing`, a label of NaN becomes a row of NaN.
 
     >>> nl.gate.one_hot([2, 0], 3)
     array([[0., 0., 1.],
            [1., 0., 0.]])
     """
     labels = np.asarray(labels)
-    bad = ~((labels >= 0) & (labels < classes) & (labels == np.floor(labels)))
+    absent = (labels != labels) & missing  # only NaN is not equal to itself
+    bad = ~((labels >= 0) & (labels < classes) & (labels == np.floor(labels)) | absent)
     if bad.any():
         row = int(np.argmax(bad))
         raise ValueError(f"{name} has the label {labels[row]} in row {row}; labels are whole numbers 0 … {classes - 1}")
     rows = np.zeros((len(labels), classes))
-    rows[np.arange(len(labels)), labels.astype(np.intp)] = 1
+    rows[np.arange(len(labels)), np.where(absent, 0, labels).astype(np.intp)] = 1
+    rows[absent] = np.nan
     return rows
 
 
@@ -252,16 +290,20 @@ def real_array(values: Any, name: str, axes: int | None = None) -> np.ndarray:
     return array
 
 
-def finite(array: Any, device: Device, dtype: Any, name: str) -> Any:
-    """The array in this dtype on the device; ValueError with the place of the first NaN, infinity or overflow."""
-    if not _finite(array):
-        place = _first(~np.isfinite(array))
+def finite(array: Any, device: Device, dtype: Any, name: str, missing: bool = False) -> Any:
+    """The array in this dtype on the device; ValueError with the place of the first NaN, infinity or overflow.
+
+    With `missing`, NaN is allowed.
+    """
+    if not _finite(array) and not (missing and not np.isinf(array).any()):
+        place = _first(np.isinf(array) if missing else ~np.isfinite(array))
         what = "NaN" if np.isnan(array[place]) else "infinity"
         raise ValueError(f"{name} contains {what} at {_where(place)}; drop or fill such entries first")
     with np.errstate(over="ignore"):
         result = _brought(array, device, dtype)
-    if result is not array and np.dtype(array.dtype).itemsize >= result.dtype.itemsize and not _finite(result):
-        place = _first(~np.isfinite(result))
+    smaller = result is not array and np.dtype(array.dtype).itemsize >= result.dtype.itemsize
+    if smaller and not _finite(result) and np.isinf(result).any():
+        place = _first(np.isinf(result))
         raise ValueError(f"{name} contains {array[place]} at {_where(place)}, too large for {result.dtype}")
     return result
 

@@ -1,4 +1,4 @@
-"""First weights: functions (rng, shape) -> array, for a weight matrix of shape (inputs, outputs).
+"""First weights: functions (rng, shape) -> array, for a weight matrix (inputs, outputs), or for biases (outputs,).
 
 They are drawn on the host in float64, so that one seed gives the same network on every device and in every dtype.
 """
@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from . import elsewhere
 from .gate import choose, number
 
 Initializer = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
@@ -58,6 +59,49 @@ def lecun_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray
     return rng.standard_normal(shape) * np.sqrt(1 / shape[0])
 
 
+def truncated_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """N(0, 1 / inputs), in which what is more than 2 deviations from 0 is drawn again: no weight is very large.
+
+    The deviation is that of the numbers which stay. Keras and JAX call it lecun_normal.
+    """
+    numbers = rng.standard_normal(shape)
+    while (far := np.abs(numbers) > 2).any():
+        numbers[far] = rng.standard_normal(int(far.sum()))
+    return numbers * np.sqrt(1 / shape[0]) / 0.87962566103423978  # the deviation of N(0, 1) between −2 and 2
+
+
+def orthogonal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Columns, or if there are more of them rows, of length 1 at right angles to each other (Saxe et al. 2014).
+
+    So signals keep their lengths forward and backward. It is the Q of a QR decomposition of normal numbers, with signs
+    such that all Q are equally probable (Mezzadri 2007).
+    """
+    rows, columns = shape
+    Q, R = np.linalg.qr(rng.standard_normal((max(shape), min(shape))))
+    Q = Q * np.where(np.diag(R) < 0, -1, 1)
+    return np.ascontiguousarray(Q if rows >= columns else Q.T)
+
+
+def siren(frequency: float = 30.0, first: bool = False) -> Initializer:
+    """For layers before Sine(frequency): U(−a, a), a = √(6 / inputs) / frequency (Sitzmann et al. 2020).
+
+    The first layer has a = 1 / inputs, so that sines of many frequencies come out.
+    """
+    frequency = number(frequency, "frequency", above=0)
+
+    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        limit = 1 / shape[0] if first else np.sqrt(6 / shape[0]) / frequency
+        return rng.uniform(-limit, limit, shape)
+
+    return draw
+
+
+def constant(value: float) -> Initializer:
+    """The same number everywhere: for biases."""
+    value = number(value, "value")
+    return lambda rng, shape: np.full(shape, value)
+
+
 def zeros(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """All 0: for biases. Hidden units with equal weights would stay equal for ever."""
     return np.zeros(shape)
@@ -71,10 +115,24 @@ INITIALIZERS: dict[str, Initializer] = {
     "he_uniform": he_uniform,
     "he_normal": he_normal,
     "lecun_normal": lecun_normal,
+    "truncated_normal": truncated_normal,
+    "orthogonal": orthogonal,
+    "siren": siren(),
+    "siren_first": siren(first=True),
     "zeros": zeros,
 }
 
 
-def initializer(init: str | Initializer) -> Initializer:
-    """An initializer by its name, or the function itself."""
-    return init if callable(init) else choose(INITIALIZERS, init, "init")
+def checked(init: str | Initializer | float, argument: str) -> str | Initializer | float:
+    """An initializer's name or function, or a number as a float; ValueError or TypeError for anything else."""
+    initializer(init, argument)
+    return init if callable(init) or isinstance(init, str) else float(init)
+
+
+def initializer(init: str | Initializer | float, argument: str = "init") -> Initializer:
+    """An initializer by its name, or the function itself; a number stands for `constant`."""
+    if callable(init):
+        return init
+    if isinstance(init, str):
+        return choose(INITIALIZERS, init, argument, elsewhere.INITIALIZERS)
+    return constant(number(init, argument))

@@ -6,24 +6,27 @@ are views of the network's arrays. A layer outside of any network makes its own 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from .attaching import AfterForward, Attached
+from .attaching import AfterForward, Attached, learns
 from .devices import Device
-from .gate import integer, number
-from .initializers import Initializer, initializer
+from .gate import integer
+from .initializers import Initializer, checked, initializer
 
 
 class Layer(Attached):
     """What all layers share. A new layer writes `forward(x) -> y` and `backward(dy) -> dx`.
 
+    Layers in its attributes are parts of it: their parameters are trained and saved with it.
+
     A layer with parameters also sets `shapes`, name -> shape, and draws their first values in `initial`. A parameter
     named "W" is then `self.W`, and its gradient `self.dW`. Values that a layer keeps from one step to the next and that
     no gradient moves, such as a counter, are its `state`: name -> first value, an array of integers or of floats. Twins
     of the layer make the steps (see `on`): any other attribute that a forward sets is there only for its backward.
+    `layer.trainable = False` freezes it and the layers in it: training then computes no gradients of their parameters.
 
     A recorded step contains the numbers in the layer's attributes, also those in lists, tuples and dicts. It is
     recorded anew after one of them has changed. Changes inside arrays or other objects are not noticed.
@@ -41,6 +44,10 @@ class Layer(Attached):
         """`backward` without dx: in training, nothing needs the dx of a network's first layer."""
         self.backward(dy)
 
+    def backward_input(self, dy: Any) -> Any:
+        """`backward` without the gradients of the parameters: in training, nothing needs those of a frozen layer."""
+        return self.backward(dy)
+
     def outputs_for(self, inputs: int) -> int:
         """The number of columns of y, for an x with `inputs` columns; ValueError if x does not fit."""
         return inputs
@@ -57,8 +64,9 @@ class Dense(Layer):
     """Every output is a weighted sum of all inputs: y = x W + b.
 
     x (N, inputs), W (inputs, outputs), b (outputs,), y (N, outputs). `init` is a name of `nl.initializers` or a
-    function (rng, shape) -> array; biases start at 0. Outside of any network, the layer works in float64 on `device`;
-    in a network, with the network's dtype on its device. ValueError for an unknown `init` or sizes below 1.
+    function (rng, shape) -> array; so is `bias_init`, or else a number. Outside of any network, the layer works in
+    float64 on `device`; in a network, with the network's dtype on its device. ValueError for an unknown `init` or sizes
+    below 1.
 
     >>> nl.Dense(3, 2).forward([[1.0, 2.0, 3.0]]).shape
     (1, 2)
@@ -77,13 +85,13 @@ class Dense(Layer):
         outputs: int,
         init: str | Initializer = "glorot_uniform",
         bias: bool = True,
+        bias_init: str | Initializer | float = 0.0,
         *,
         device: str | Device = "numpy",
     ) -> None:
         super().__init__(device=device)
         self.inputs, self.outputs = integer(inputs, "inputs"), integer(outputs, "outputs")
-        self.init, self.bias = init, bool(bias)
-        self._draw = initializer(init)
+        self.init, self.bias, self.bias_init = checked(init, "init"), bool(bias), checked(bias_init, "bias_init")
         self.shapes = {"W": (inputs, outputs)} | ({"b": (outputs,)} if bias else {})
 
     def forward(self, x: Any) -> Any:
@@ -92,18 +100,24 @@ class Dense(Layer):
 
     def backward(self, dy: Any) -> Any:
         self.backward_parameters(dy)
-        return self.ops.linear_backward(dy, self.W)
+        return self.backward_input(dy)
 
     def backward_parameters(self, dy: Any) -> None:
         self.ops.linear_backward_weights(dy, self.x, self.dW)
         if self.bias:
             self.ops.linear_backward_bias(dy, self.db)
 
+    def backward_input(self, dy: Any) -> Any:
+        return self.ops.linear_backward(dy, self.W)
+
     def initial(self, rng: np.random.Generator) -> Mapping[str, np.ndarray]:
-        W = np.asarray(self._draw(rng, self.shapes["W"]), np.float64)
-        if W.shape != self.shapes["W"] or not np.isfinite(W).all():
-            raise ValueError(f"init={self.init!r} gave an array of shape {W.shape}, expected finite {self.shapes['W']}")
-        return {"W": W, "b": np.zeros(self.outputs)}
+        values = {}
+        for (name, shape), argument in zip(self.shapes.items(), ("init", "bias_init")):
+            given = getattr(self, argument)
+            values[name] = a = np.asarray(initializer(given, argument)(rng, shape), np.float64)
+            if a.shape != shape or not np.isfinite(a).all():
+                raise ValueError(f"{argument}={given!r} gave an array of shape {a.shape}, expected finite {shape}")
+        return values
 
     def outputs_for(self, inputs: int) -> int:
         if inputs != self.inputs:
@@ -111,50 +125,24 @@ class Dense(Layer):
         return self.outputs
 
     def config(self) -> dict[str, Any]:
-        known = {"init": self.init} if isinstance(self.init, str) else {}
-        return {"inputs": self.inputs, "outputs": self.outputs} | known | {"bias": self.bias}
+        known = {"init": self.init, "bias": self.bias, "bias_init": self.bias_init}
+        return {"inputs": self.inputs, "outputs": self.outputs, **{n: v for n, v in known.items() if not callable(v)}}
 
     def __repr__(self) -> str:
         return f"Dense({self.inputs}, {self.outputs}{'' if self.bias else ', bias=False'})"
 
 
-class Dropout(Layer):
-    """In training, each number is set to 0 with probability `rate`, and the others are divided by 1 − rate, so that
-    their mean stays the same; in predictions, y = x (Srivastava et al. 2014, "inverted" dropout).
+def back_through(layers: Sequence[Any], dy: Any, input_gradient: bool = True) -> Any:
+    """`backward` of layers in a row, the last one first -> dx of the first layer; None without `input_gradient`.
 
-    x, y (N, K). 0 ≤ rate < 1, or else ValueError. Which numbers are dropped depends on the network's seed and on the
-    number of steps made so far. It is the same on every device.
-
-    >>> layer = nl.Dropout(0.5)
-    >>> layer.training = True  # a Trainer does that
-    >>> layer.forward(np.ones((1, 6)))
-    array([[2., 0., 0., 2., 0., 0.]])
+    For frozen layers, gradients of their parameters are not computed. Without `input_gradient`, nothing is computed
+    below the first layer that learns.
     """
-
-    draws: Any  # (1,), how often the layer has drawn a mask
-    key = 0
-    kept = ("mask",)
-    mask: Any = AfterForward()  # (N, K), of the last forward; None if that forward dropped nothing
-
-    def __init__(self, rate: float = 0.5, *, device: str | Device = "numpy") -> None:
-        super().__init__(device=device)
-        self.rate = number(rate, "rate", least=0, below=1)
-        self.state = {"draws": np.zeros(1, np.int64)}
-
-    def forward(self, x: Any) -> Any:
-        if not self.training:
-            self.mask = None
-            return x
-        y, self.mask = self.ops.dropout(x, self.draws, self.key, self.rate)
-        self.ops.count_step(self.draws)
-        return y
-
-    def backward(self, dy: Any) -> Any:
-        return dy if self.mask is None else self.ops.dropout_backward(dy, self.mask)
-
-    def initial(self, rng: np.random.Generator) -> Mapping[str, np.ndarray]:
-        self.key = int(rng.integers(2**32))
-        return {}
-
-    def config(self) -> dict[str, Any]:
-        return {"rate": self.rate}
+    first = 0 if input_gradient else next((i for i, layer in enumerate(layers) if learns(layer)), len(layers))
+    for i in reversed(range(first, len(layers))):
+        layer = layers[i]
+        if i == first and not input_gradient:
+            layer.backward_parameters(dy)
+            return None
+        dy = layer.backward(dy) if learns(layer) else layer.backward_input(dy)
+    return dy if input_gradient else None

@@ -1,131 +1,34 @@
-"""Losses: how far a prediction is from its target, and the gradient of that distance, from one pass.
-
-ℓₙ is the loss of sample n: a mean over its K outputs, except for categorical cross-entropy, which sums over classes.
-`reduction` is "mean" over samples (and outputs), "sum" over both, or "none", which returns ℓ (N,) as it is. The
-gradient for "none" is the gradient of Σ ℓₙ.
-"""
+"""All losses but the first, each with its formula and its gradient; and the names of all of them."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
-import numpy as np
+from . import elsewhere
+from .activations import Exponential, Sigmoid, Softmax
+from .devices import Kernel, kernel_of
+from .gate import choose, number
+from .loss import MSE, Loss
 
-from .activations import Activation, Identity, Sigmoid, Softmax
-from .devices import Ops, get_device
-from .gate import choose, finite, numeric, one_of, targets
-from .twins import twin_of
-
-
-class Loss:
-    """What all losses share. A new loss writes `kernel`, which returns ℓ (N,) and scale · dℓ/dprediction (N, K)."""
-
-    target = "real"  # the kind of target: "real", "probability" (0 … 1) or "class" (labels or one-hot rows)
-    over_outputs = True  # whether ℓₙ is a mean over the outputs
-    link: type[Activation] | None = None  # the output activation that `from_logits` computes inside
-    from_logits = False
-
-    def __init__(self, reduction: str = "mean", *, device: str = "numpy") -> None:
-        self.reduction = one_of(reduction, ("mean", "sum", "none"), "reduction")
-        self.backend = get_device(device)  # the device, for a loss that is used by itself
-        self.ops: Ops = self.backend.ops
-        self.gradient: Any = None  # (N, K), of the last forward
-
-    def kernel(self, prediction: Any, target: Any, scale: float) -> tuple[Any, Any]:
-        """prediction (N, K), target (N, K) -> ℓ (N,), scale · dℓ/dprediction (N, K)."""
-        raise NotImplementedError(f"{type(self).__name__} has no kernel")
-
-    def forward(self, prediction: Any, target: Any) -> Any:
-        """prediction (N, K), target (N, K) or labels (N,) -> the loss: a float, or ℓ (N,) for reduction "none".
-
-        ValueError for shapes that do not fit, and for numbers that are not finite or outside the range of this loss.
-        """
-        p = numeric(prediction, self.backend, "prediction")
-        if p.ndim not in (1, 2) or 0 in p.shape:
-            raise ValueError(f"prediction has shape {p.shape}, expected (N, K) or (N,) with at least one row")
-        t = numeric(target, self.backend, "target")
-        shape = p.shape
-        if shape != t.shape and not (self.target == "class" and t.ndim == 1 and p.ndim == 2 and shape[1] > 1):
-            raise ValueError(f"target has shape {t.shape}, prediction {shape}: they must be the same")
-        dtype = np.float32 if p.dtype == np.float32 and t.dtype.kind != "c" else np.float64
-        p = finite(p.reshape(len(p), -1), self.backend, dtype, "prediction")
-        if self.target != "real" and not self.from_logits and ((p < 0) | (p > 1 + 1e-6)).any():
-            raise ValueError(
-                f"prediction has values outside 0 … 1, which {type(self).__name__} expects; for values before the "
-                f"{self.link.__name__ if self.link else 'activation'} use from_logits=True"
-            )
-        t = targets(t, p.shape, self.backend, dtype, self.target, "target")
-        losses = self.measure(p, t)
-        self.gradient = self.gradient.reshape(shape)
-        return losses if self.reduction == "none" else self.reduce(losses, p.shape[1])
-
-    def backward(self) -> Any:
-        """The gradient of the loss by the prediction, in the shape that the last forward's prediction had."""
-        if self.gradient is None:
-            raise RuntimeError(f"{type(self).__name__}.backward() needs a forward before it")
-        return self.gradient
-
-    def measure(self, prediction: Any, target: Any) -> Any:
-        """prediction, target (N, K) that have passed the gate -> ℓ (N,); keeps the gradient for `backward`."""
-        rows, columns = prediction.shape
-        scale = {"mean": 1 / rows, "sum": self.per_sample(columns), "none": 1.0}[self.reduction]
-        losses, self.gradient = self.kernel(prediction, target, scale)
-        return losses
-
-    def per_sample(self, columns: int) -> float:
-        """The factor by which ℓₙ is multiplied before it is added to the sum over samples."""
-        return float(columns) if self.over_outputs and self.reduction == "sum" else 1.0
-
-    def reduce(self, losses: Any, columns: int) -> float:
-        """ℓ (N,) -> one number, summed in float64."""
-        total = float(losses.sum(dtype=np.float64))
-        return total * self.per_sample(columns) if self.reduction == "sum" else total / len(losses)
-
-    def predictions(self, outputs: Any) -> Any:
-        """The predictions (N, K) for a network's outputs (N, K): the same numbers, or the probabilities of logits."""
-        if not (self.from_logits and self.link):
-            return outputs
-        return self._link_layer().forward(outputs)
-
-    def _link_layer(self) -> Activation:
-        layer = (self.link or Identity)()
-        layer.attach(self.ops, {})
-        return layer
-
-    def on(self, ops: Ops) -> Loss:
-        """The same loss with these kernels; this one is left as it is."""
-        twin = twin_of(self, without=("gradient",))
-        twin.ops, twin.gradient = ops, None
-        return twin
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What a copy needs: neither the kernels, which belong to this process, nor the last forward's gradient."""
-        return vars(self) | {"ops": None, "gradient": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, ops=state["backend"].ops)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(reduction={self.reduction!r})"
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
-class MSE(Loss):
-    """Mean squared error: ℓₙ = 1/K Σₖ (p − t)²; dℓ/dp = 2 (p − t) / K (Gauss 1809).
+class Options(TypedDict, total=False):
+    """The arguments that every loss has."""
 
-    >>> loss = nl.MSE()
-    >>> loss.forward([[0.0, 0.0]], [[1.0, 3.0]]), loss.backward()
-    (5.0, array([[-1., -3.]]))
-    """
+    reduction: str
+    ignore_nan: bool
+    device: str
 
-    def kernel(self, prediction: Any, target: Any, scale: float) -> tuple[Any, Any]:
-        return self.ops.mse(prediction, target, scale)
+
+# ---- distances between numbers -------------------------------------------------------------------------------------
 
 
 class HalfMSE(Loss):
     """Half the mean squared error: ℓₙ = 1/2K Σₖ (p − t)²; dℓ/dp = (p − t) / K, without the factor 2."""
 
-    def kernel(self, prediction: Any, target: Any, scale: float) -> tuple[Any, Any]:
-        return self.ops.half_mse(prediction, target, scale)
+    formula = "half_mse"
 
 
 class MAE(Loss):
@@ -134,55 +37,232 @@ class MAE(Loss):
     Outliers move it less than MSE.
     """
 
-    def kernel(self, prediction: Any, target: Any, scale: float) -> tuple[Any, Any]:
-        return self.ops.mae(prediction, target, scale)
+    formula = "mae"
 
 
-class _CrossEntropy(Loss):
-    """Losses on probabilities. With from_logits=True they take logits instead, and are stable for all of them."""
+class Huber(Loss):
+    """Squared near the target, absolute far from it (Huber 1964): with e = p − t, ℓₙ = 1/K Σₖ e²/2 where |e| ≤ delta,
+    else delta (|e| − delta/2); dℓ/dp = e / K, with e cut off at ±delta.
 
-    def __init__(self, from_logits: bool = False, reduction: str = "mean", *, device: str = "numpy") -> None:
-        super().__init__(reduction, device=device)
+    >>> nl.Huber(delta=1.0).forward([[0.5, 3.0]], [[0.0, 0.0]])
+    1.3125
+    """
+
+    formula = "huber"
+
+    def __init__(self, delta: float = 1.0, **options: Unpack[Options]) -> None:
+        super().__init__(**options)
+        self.delta = number(delta, "delta", above=0)
+
+
+class LogCosh(Loss):
+    """A smooth MAE: ℓₙ = 1/K Σₖ ln cosh(p − t); dℓ/dp = tanh(p − t) / K."""
+
+    formula = "log_cosh"
+
+
+class Quantile(Loss):
+    """Its minimum is the quantile q of the targets (Koenker and Bassett 1978): ℓₙ = 1/K Σₖ q (t − p) where t > p, else
+    (1 − q) (p − t); dℓ/dp = −q / K or (1 − q) / K, and 0 where p = t.
+
+    With q = 0.9, nine of ten targets lie below a good prediction; q = 0.5 is half of MAE. ValueError unless 0 < q < 1.
+    """
+
+    formula = "quantile"
+
+    def __init__(self, q: float = 0.5, **options: Unpack[Options]) -> None:
+        super().__init__(**options)
+        self.q = number(q, "q", above=0, below=1)
+
+
+# ---- sides: two classes as −1 and +1 -------------------------------------------------------------------------------
+
+
+class Hinge(Loss):
+    """For targets −1 and +1, of which p has the sign: ℓₙ = 1/K Σₖ max(0, 1 − t p); dℓ/dp = −t / K where t p < 1.
+
+    The loss of support vector machines (Cortes and Vapnik 1995). Labels (N,) for several outputs are one against all.
+    """
+
+    formula = "hinge"
+    target, absent = "side", (2.0, 1.0)
+
+
+class SquaredHinge(Hinge):
+    """The square of Hinge's terms: ℓₙ = 1/K Σₖ max(0, 1 − t p)²; dℓ/dp = −2 t max(0, 1 − t p) / K."""
+
+    formula = "squared_hinge"
+
+
+# ---- losses that may be computed from the values before the last activation ----------------------------------------
+
+
+class Poisson(Loss):
+    """For counts t, from z, the logarithm of their rate: ℓₙ = 1/K Σₖ e^z − t z; dℓ/dz = (e^z − t) / K.
+
+    With log_input=False from the rate p itself: ℓₙ = 1/K Σₖ p − t ln p; dℓ/dp = (1 − t / p) / K. The first is the
+    default of PyTorch's PoissonNLLLoss, the second is Keras's Poisson. Both leave out ln t!, so their least is not 0.
+    """
+
+    formula, formula_from_logits = "poisson", "exponential_poisson"
+    target, link, argument = "count", Exponential, "log_input"
+    absent_logit = (-200.0, 0.0)
+
+    def __init__(self, log_input: bool = True, **options: Unpack[Options]) -> None:
+        super().__init__(**options)
+        self.from_logits = bool(log_input)
+
+
+class CrossEntropy(Loss):
+    """Losses on probabilities. With from_logits=True they take logits instead, and are stable for all of them.
+
+    `label_smoothing` s moves targets towards the mean: t becomes (1 − s) t + s / K (Szegedy et al. 2016); for yes-or-no
+    outputs, K is 2.
+    """
+
+    choices = 2  # K of label smoothing; 0 for the number of outputs
+    absent_logit = (-200.0, 0.0)
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        reduction: str = "mean",
+        *,
+        label_smoothing: float = 0.0,
+        ignore_nan: bool = False,
+        device: str = "numpy",
+    ) -> None:
+        super().__init__(reduction, ignore_nan=ignore_nan, device=device)
         self.from_logits = bool(from_logits)
+        self.label_smoothing = number(label_smoothing, "label_smoothing", least=0, below=1)
+
+    def smoothed(self, target: Any) -> Any:
+        s = self.label_smoothing
+        return self.ops.scaled(target, 1 - s, s / (self.choices or target.shape[1])) if s else target
 
 
-class BinaryCrossEntropy(_CrossEntropy):
+class BinaryCrossEntropy(CrossEntropy):
     """For yes-or-no outputs: ℓₙ = −1/K Σₖ t ln p + (1 − t) ln(1 − p); dℓ/dp = (p − t) / (p (1 − p) K).
 
     From logits z, p = sigmoid(z): ℓₙ = 1/K Σₖ max(z, 0) − z t + ln(1 + e^−|z|); dℓ/dz = (p − t) / K. Targets 0 … 1.
     """
 
+    formula, formula_from_logits = "binary_cross_entropy", "sigmoid_binary_cross_entropy"
     target, link = "probability", Sigmoid
 
-    def kernel(self, prediction: Any, target: Any, scale: float) -> tuple[Any, Any]:
-        if self.from_logits:
-            return self.ops.sigmoid_binary_cross_entropy(prediction, target, scale)
-        return self.ops.binary_cross_entropy(prediction, target, scale)
 
-
-class CategoricalCrossEntropy(_CrossEntropy):
+class CategoricalCrossEntropy(CrossEntropy):
     """For one class out of K: ℓₙ = −Σₖ t ln p; dℓ/dp = −t / p. Targets are labels (N,) or rows (N, K) that sum to 1.
 
     From logits z, p = softmax(z): ℓₙ = ln Σⱼ e^zⱼ − Σₖ t z; dℓ/dz = p − t.
     """
 
+    formula, formula_from_logits = "categorical_cross_entropy", "softmax_cross_entropy"
     target, over_outputs, link = "class", False, Softmax
+    choices = 0
+
+
+class KLDivergence(CategoricalCrossEntropy):
+    """How far probabilities p are from probabilities t: ℓₙ = Σₖ t ln(t / p); dℓ/dp = −t / p, from logits p − t.
+
+    It is the cross-entropy less its least value (Kullback and Leibler 1951).
+    """
+
+    formula, formula_from_logits = "kl_divergence", "softmax_kl_divergence"
+
+
+class BinaryFocal(BinaryCrossEntropy):
+    """Binary cross-entropy c in which what is nearly right counts little: ℓₙ = 1/K Σₖ w mᵞ c, where m is the
+    probability that p gives to the wrong answer (Lin et al. 2017, "Focal loss for dense object detection").
+
+    w is 1, or with an `alpha` it is alpha for targets of 1 and 1 − alpha for targets of 0. gamma = 0 is cross-entropy.
+    """
+
+    formula, formula_from_logits = "binary_focal", "sigmoid_binary_focal"
+
+    def __init__(
+        self,
+        gamma: float = 2.0,
+        alpha: float | None = None,
+        from_logits: bool = False,
+        *,
+        label_smoothing: float = 0.0,
+        **options: Unpack[Options],
+    ) -> None:
+        super().__init__(from_logits, label_smoothing=label_smoothing, **options)
+        self.gamma = number(gamma, "gamma", least=0)
+        share = 1.0 if alpha is None else number(alpha, "alpha", above=0, below=1)
+        self.of_ones, self.of_zeros = share, 1.0 if alpha is None else 1 - share
+
+
+class CategoricalFocal(CategoricalCrossEntropy):
+    """The same for one class out of K: ℓₙ = −Σₖ t (1 − p)ᵞ ln p. It is Keras's without its factor alpha."""
+
+    formula, formula_from_logits = "categorical_focal", "softmax_categorical_focal"
+
+    def __init__(
+        self,
+        gamma: float = 2.0,
+        from_logits: bool = False,
+        *,
+        label_smoothing: float = 0.0,
+        **options: Unpack[Options],
+    ) -> None:
+        super().__init__(from_logits, label_smoothing=label_smoothing, **options)
+        self.gamma = number(gamma, "gamma", least=0)
+
+
+# ---- a loss from a formula of one's own ----------------------------------------------------------------------------
+
+
+class OwnLoss(Loss):
+    """A kernel of your own as a loss: prediction (N, K), target (N, K) -> ℓ (N,), dℓ/dprediction (N, K).
+
+    A Trainer takes the kernel itself in the place of a loss. ValueError for a kernel with another signature.
+
+    >>> @nl.kernel("p (N,K), t (N,K) -> losses (N), dp (N,K)")
+    ... def fourth_power(p, t):
+    ...     return ((p - t) ** 4).sum(axis=1), 4 * (p - t) ** 3
+    >>> nl.losses.loss(fourth_power).forward([[2.0, 1.0]], [[0.0, 0.0]])
+    17.0
+    """
+
+    over_outputs = False
+
+    def __init__(self, formula: Kernel, **options: Unpack[Options]) -> None:
+        super().__init__(**options)
+        signature = kernel_of(formula).signature
+        table, shapes = ("N", "K"), [signature.results[name] for name in signature.fresh]
+        if [*signature.operands.values()] != [table, table] or shapes != [("N",), table] or signature.in_place:
+            raise ValueError(
+                f'the kernel {formula.name} has the signature "{signature.text}", a loss is '
+                '"prediction (N,K), target (N,K) -> losses (N), dprediction (N,K)"'
+            )
+        self.formula = formula
 
     def kernel(self, prediction: Any, target: Any, scale: float) -> tuple[Any, Any]:
-        if self.from_logits:
-            return self.ops.softmax_cross_entropy(prediction, target, scale)
-        return self.ops.categorical_cross_entropy(prediction, target, scale)
+        losses, gradient = self.ops.call(kernel_of(self.formula), prediction, target)
+        return losses, self.ops.scaled(gradient, scale, 0.0)
 
 
 LOSSES: dict[str, type[Loss]] = {
     "mse": MSE,
     "half_mse": HalfMSE,
     "mae": MAE,
+    "huber": Huber,
+    "log_cosh": LogCosh,
+    "quantile": Quantile,
+    "hinge": Hinge,
+    "squared_hinge": SquaredHinge,
+    "poisson": Poisson,
     "bce": BinaryCrossEntropy,
     "cce": CategoricalCrossEntropy,
+    "kl": KLDivergence,
+    "binary_focal": BinaryFocal,
+    "categorical_focal": CategoricalFocal,
 }
 
 
-def loss(name: str) -> Loss:
-    """A new loss by its lower-case name; ValueError for a name that is not in LOSSES."""
-    return choose(LOSSES, name, "loss")()
+def loss(name: str | Kernel) -> Loss:
+    """A new loss by its lower-case name, by its name elsewhere, or from a kernel; ValueError for an unknown name."""
+    return OwnLoss(name) if isinstance(name, Kernel) else choose(LOSSES, name, "loss", elsewhere.LOSSES)()

@@ -14,7 +14,7 @@ import numpy as np
 
 from . import gate
 from .devices import Ops, get_device
-from .losses import Loss
+from .loss import Loss
 from .network import Sequential
 
 HOST = get_device("numpy")
@@ -23,10 +23,15 @@ HOST = get_device("numpy")
 class Metric:
     """The base class of all metrics. A new metric sets `name` and writes `add` and, where it needs, `value`.
 
-    `name` is the name of its column in the history. It must not be "loss" or begin with "val_".
+    `name` is the name of its column in the history. It must not be "loss" or begin with "val_". With ignore_nan=True,
+    targets of NaN were not measured, and do not count; in a Trainer, the loss says whether there may be such targets.
     """
 
     name = "metric"
+    ignore_nan = False
+
+    def __init__(self, ignore_nan: bool = False) -> None:
+        self.ignore_nan = bool(ignore_nan)
 
     def shape(self, outputs: int) -> tuple[int, ...]:
         """The shape of the sums for this number of outputs."""
@@ -53,7 +58,7 @@ class Metric:
 
     def __call__(self, prediction: Any, target: Any) -> float:
         """The metric of these predictions (N, K) or (N,) against targets of the same shape or labels (N,)."""
-        p, t = _pair(prediction, target)
+        p, t = _pair(prediction, target, self.ignore_nan)
         sums = np.zeros(self.shape(p.shape[1]))
         self.add(HOST.ops, p, t, sums)
         return self.value(sums)
@@ -79,18 +84,20 @@ class Accuracy(Metric):
 
     name = "accuracy"
 
-    def __init__(self, kind: str | None = None, from_logits: bool = False) -> None:
+    def __init__(self, kind: str | None = None, from_logits: bool = False, ignore_nan: bool = False) -> None:
+        super().__init__(ignore_nan)
         self.kind = None if kind is None else gate.one_of(kind, ("class", "each"), "kind")
         self.from_logits = bool(from_logits)
         self.checked = True  # whether `check` looks at a target; not if the loss already does
 
     def for_loss(self, loss: Loss, network: Sequential) -> Metric:
-        sure = {"class": "class", "probability": "each"}.get(loss.target)  # such a loss takes no other target
+        # Such a loss takes no other target.
+        sure = {"class": "class", "probability": "each", "side": "each"}.get(loss.target)
         found = copy.copy(self)
         found.kind = self.kind or sure or self._kind(network.outputs or 1)
         found.checked = found.kind != sure
         # A loss on logits hands its metrics the probabilities.
-        found.from_logits = self.from_logits and not (loss.from_logits and loss.link)
+        found.from_logits = loss.target == "side" or (self.from_logits and not (loss.from_logits and loss.link))
         return found
 
     def shape(self, outputs: int) -> tuple[int, ...]:
@@ -107,7 +114,8 @@ class Accuracy(Metric):
         return float((of_zero if below or self.from_logits else of_half) / count)
 
     def check(self, target: Any, name: str = "y") -> None:
-        if not self.checked:
+        target = target[~np.isnan(target).any(axis=1)]
+        if not self.checked or not len(target):
             return
         if self._kind(target.shape[1]) == "each":
             _refuse_unless(_two_sided(target), target, name, "accuracy counts yes-or-no targets, 0 and 1 or −1 and +1")
@@ -120,7 +128,9 @@ class Accuracy(Metric):
             _refuse_unless(False, target, name, "accuracy counts labels or one-hot rows")
 
     def __call__(self, prediction: Any, target: Any) -> float:
-        p, t = _pair(prediction, target)
+        p, t = _pair(prediction, target, self.ignore_nan)
+        known = ~np.isnan(t).any(axis=1)
+        p, t = p[known], t[known]
         kind = "each" if p.shape[1] == 1 or (_two_sided(t) and not _of_classes(t)) else "class"
         metric = Accuracy(self.kind or kind, self.from_logits)
         metric.check(t, "target")
@@ -288,7 +298,7 @@ def _refuse_logits(p: np.ndarray, t: np.ndarray, from_logits: bool, of: str) -> 
         )
 
 
-def _pair(prediction: Any, target: Any) -> tuple[np.ndarray, np.ndarray]:
+def _pair(prediction: Any, target: Any, missing: bool = False) -> tuple[np.ndarray, np.ndarray]:
     p = gate.numeric(prediction, HOST, "prediction")
     p = gate.samples(p.reshape(len(p), -1) if p.ndim == 1 else p, HOST, np.float64, name="prediction")
-    return p, gate.targets(target, p.shape, HOST, np.float64, name="target")
+    return p, gate.targets(target, p.shape, HOST, np.float64, name="target", missing=missing)

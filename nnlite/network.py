@@ -9,17 +9,17 @@ from __future__ import annotations
 import copy
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from . import files, gate
-from .activations import activation
-from .architecture import check_layers, columns_in, described, from_config, widths
+from .architecture import check_layers, columns_in, described, families, from_config
+from .attaching import Attached, own, within
+from .blocks import Chain, widths
 from .devices import Device, Ops, get_device, view
-from .initializers import Initializer
-from .layers import Dense, Layer
+from .layers import Layer, back_through
 from .predicting import Predictor
 from .summary import summary_of
 
@@ -45,14 +45,14 @@ class Sequential:
 
     def __init__(
         self,
-        *layers: Layer,
+        *layers: Layer | Sequential,
         device: str | Device = "cpu",
         dtype: Any = "float32",
         seed: Seed = 0,
         threads: int | None = None,
     ) -> None:
-        check_layers(layers)
-        self._layers = layers
+        self._layers = tuple(layer.as_layer() if isinstance(layer, Sequential) else layer for layer in layers)
+        check_layers(self.layers)
         self.notes: dict[str, Any] = {}  # the notes that `load` found in the file
         self.columns: tuple[str, ...] | None = None  # of the DataFrame on which the network was first trained
         self.recorded: tuple[int, int] | None = None  # rows of the last recorded step, and the bytes reserved for it
@@ -60,7 +60,7 @@ class Sequential:
         self.seed = seed if seed is None else gate.integer(seed, "seed", least=0)
         rng = np.random.Generator(np.random.PCG64(self.seed))
         first = []
-        for layer in layers:
+        for _, layer in families(self.layers):
             values = {**layer.initial(rng), **layer.assigned()}
             first += [np.ravel(values[name]) for name in layer.shapes]
         flat = np.concatenate(first) if first else np.zeros(0)
@@ -115,11 +115,11 @@ class Sequential:
         return x
 
     def backpropagate(self, dy: Any, depth: int | None = None, input_gradient: bool = False) -> Any:
-        """`backward` through the first `depth` layers; dx (N, inputs) only if `input_gradient`, or else None."""
-        first, *rest = self.layers[:depth]
-        for layer in reversed(rest):
-            dy = layer.backward(dy)
-        return first.backward(dy) if input_gradient else first.backward_parameters(dy)
+        """`backward` through the first `depth` layers; dx (N, inputs) only if `input_gradient`, or else None.
+
+        Frozen layers get no gradients of their parameters.
+        """
+        return back_through(self.layers[:depth], dy, input_gradient)
 
     # ---- predictions ------------------------------------------------------------------------------------------
 
@@ -244,6 +244,8 @@ class Sequential:
         """
         layers = described(self.layers)
         named = {"columns": list(self.columns)} if self.columns else {}
+        frozen = [path for path, layer in families(self.layers) if not layer.trainable]
+        named |= {"frozen": frozen} if frozen else {}
         files.write(path, self.state_dict(), {"layers": layers, "dtype": str(self.dtype), **named}, notes)
 
     def __len__(self) -> int:
@@ -268,8 +270,17 @@ class Sequential:
 
     def segments(self) -> Iterator[tuple[str, int, int, tuple[int, ...]]]:
         """(name, start, size, shape) of each parameter in the flat arrays."""
-        for i, name, start, shape in self._places():
-            yield f"{i}.{name}", start, math.prod(shape), shape
+        for path, name, start, shape, _ in self._places():
+            yield f"{path}.{name}", start, math.prod(shape), shape
+
+    def trained(self) -> list[tuple[int, int]]:
+        """(start, size) of each stretch of the flat arrays that training moves: all but those of frozen layers."""
+        stretches: list[tuple[int, int]] = []
+        for _, _, start, shape, layer in self._places():
+            if layer.trainable:
+                before, size = stretches.pop() if stretches and sum(stretches[-1]) == start else (start, 0)
+                stretches.append((before, size + math.prod(shape)))
+        return stretches
 
     # ---- arrays, and the same network on others -------------------------------------------------------------------
 
@@ -283,7 +294,7 @@ class Sequential:
         own = {name: arrays[name] for name in self._arrays if name in arrays}
         vars(twin).update(vars(self), ops=ops, _arrays=own, _predictor=Predictor())
         views = self._views(arrays)
-        twin._layers = tuple(layer.on(ops, mine, training) for layer, mine in zip(self.layers, views))
+        twin._layers = tuple(layer.on(ops, within(views, str(i)), training) for i, layer in enumerate(self.layers))
         return twin
 
     def _attach(self, flat: np.ndarray, device: Device, dtype: np.dtype) -> None:
@@ -292,63 +303,44 @@ class Sequential:
         self.ops = device.ops
         self._arrays = {"parameters": device.zeros(len(flat), dtype), "gradients": device.zeros(len(flat), dtype)}
         self._arrays["parameters"][...] = device.asarray(flat, dtype)
-        for i, layer in enumerate(self.layers):
-            self._arrays |= {f"{i}.{name}": array for name, array in layer.state_on(device, dtype).items()}
+        for path, layer in families(self.layers):
+            self._arrays |= {f"{path}.{name}": array for name, array in layer.state_on(device, dtype).items()}
         self._shape, self._predictor = None, Predictor()
         self.inputs, self.outputs = widths(self.layers)
-        for layer, mine in zip(self.layers, self._views(self._arrays)):
-            vars(layer).update(device=device, taken=True)
-            layer.attach(device.ops, mine)
+        views = self._views(self._arrays)
+        for path, layer in families(self.layers):
+            vars(layer).update(own(views, path), ops=device.ops, device=device, taken=True)
 
-    def _views(self, arrays: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """For each layer, its part of these arrays: views of its parameters and gradients, and its state."""
-        own = [{name: arrays[f"{i}.{name}"] for name in layer.state} for i, layer in enumerate(self.layers)]
-        for i, name, start, shape in self._places():
-            own[i][name] = view(arrays["parameters"], f"{i}.{name}", start, shape)
+    def _views(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        """The layers' parts of these arrays, by path and name: "0.W" and "0.dW" are views, "1.draws" is state."""
+        views = {name: arrays[name] for name in self._state()}
+        for path, name, start, shape, _ in self._places():
+            views[f"{path}.{name}"] = view(arrays["parameters"], f"{path}.{name}", start, shape)
             if "gradients" in arrays:
-                own[i][f"d{name}"] = view(arrays["gradients"], f"{i}.d{name}", start, shape)
-        return own
+                views[f"{path}.d{name}"] = view(arrays["gradients"], f"{path}.d{name}", start, shape)
+        return views
 
-    def _places(self) -> Iterator[tuple[int, str, int, tuple[int, ...]]]:
-        """(layer, parameter, start, shape) of each parameter in the flat arrays."""
+    def _places(self) -> Iterator[tuple[str, str, int, tuple[int, ...], Attached]]:
+        """(path of the layer, parameter, start, shape, layer) of each parameter in the flat arrays."""
         start = 0
-        for i, layer in enumerate(self.layers):
+        for path, layer in families(self.layers):
             for name, shape in layer.shapes.items():
-                yield i, name, start, shape
+                yield path, name, start, shape, layer
                 start += math.prod(shape)
 
+    def as_layer(self) -> Chain:
+        """A copy of this network as one layer, for a network of which it becomes a part.
 
-def mlp(
-    sizes: Sequence[int],
-    hidden: str | Sequence[str] = "relu",
-    output: str = "identity",
-    init: str | Initializer = "glorot_uniform",
-    device: str = "cpu",
-    dtype: Any = "float32",
-    seed: Seed = 0,
-    threads: int | None = None,
-) -> Sequential:
-    """A multilayer perceptron in one call: sizes [inputs, hidden …, outputs], with a Dense between neighbours.
-
-    `hidden` is the name of the activation after all hidden layers, or a list with one name for each; `output` is the
-    name of the activation after the last layer. ValueError for an unknown name or a list of the wrong length.
-
-    >>> nl.mlp([784, 128, 10], output="softmax", device="numpy").layers
-    (Dense(784, 128), ReLU(), Dense(128, 10), Softmax())
-    """
-    if not isinstance(sizes, Sequence) or isinstance(sizes, str) or len(sizes) < 2:
-        raise ValueError(
-            f"sizes={sizes!r} must list at least the number of inputs and of outputs, such as [784, 128, 10]"
-        )
-    names = [hidden] * (len(sizes) - 2) if isinstance(hidden, str) else list(hidden)
-    if len(names) != len(sizes) - 2:
-        raise ValueError(f"hidden={hidden!r} names {len(names)} activations for {len(sizes) - 2} hidden layers")
-    layers: list[Layer] = []
-    for inputs, outputs, name in zip(sizes, sizes[1:], [*names, output]):
-        layers += [Dense(inputs, outputs, init), activation(name)]
-    if isinstance(output, str) and output == "identity":
-        layers.pop()
-    return Sequential(*layers, device=device, dtype=dtype, seed=seed, threads=threads)
+        Parameters that have been changed since the seed drew them keep their values; else they are drawn anew there.
+        """
+        parts = [copy.copy(layer) for layer in self.layers]  # without their arrays
+        rng = np.random.Generator(np.random.PCG64(self.seed))
+        drawn = {f"{path}.{name}": a for path, part in families(parts) for name, a in part.initial(rng).items()}
+        state, family = self.state_dict(), dict(families(parts))
+        if any(not np.array_equal(drawn[name].astype(self.dtype), state[name]) for name, *_ in self.segments()):
+            for path, name, *_ in self._places():
+                setattr(family[path], name, state[f"{path}.{name}"])
+        return Chain(*parts)
 
 
 def load(path: str | os.PathLike[str], device: str = "cpu") -> Sequential:
@@ -356,8 +348,9 @@ def load(path: str | os.PathLike[str], device: str = "cpu") -> Sequential:
     backend = get_device(device)  # before the file is read, so that an error of the device comes first
     with files.read(path) as file:
         layers, dtype = from_config(file)
-        shapes = {f"{i}.{name}": shape for i, layer in enumerate(layers) for name, shape in layer.shapes.items()}
-        kept = {f"{i}.{name}": (layer, name) for i, layer in enumerate(layers) for name in layer.state}
+        named = dict(families(layers))
+        shapes = {f"{path}.{name}": shape for path, layer in named.items() for name, shape in layer.shapes.items()}
+        kept = {f"{path}.{name}": (layer, name) for path, layer in named.items() for name in layer.state}
         state = {name: layer.first(own, dtype) for name, (layer, own) in kept.items()}
         flat, notes = file.numbers(shapes, dtype, state), file.config.get("notes", {})
         for name, (layer, own) in kept.items():

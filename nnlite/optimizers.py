@@ -1,118 +1,52 @@
 """Optimizers move the parameters by their gradients. A subclass writes only its rule.
 
 The rule works on flat arrays: w holds all parameters (P,), dw their gradients (P,), and each name in `slots` has an
-array (P,). Learning rate and step counter are one-element arrays, so that a step changes no Python state.
+array (P,). Learning rate and step counter are one-element arrays, so that a step changes no Python state. What all
+optimizers share beside their rule is in moving.py, and more rules are in rules.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from . import gate
-from .devices import Ops, view
-from .network import Sequential
-from .twins import twin_of
+from .devices import Ops
+from .moving import Moving, Options, part
+from .schedules import Schedule
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
-class Optimizer:
-    """The base class of all optimizers: learning rate, weight decay, and the arrays in which a rule keeps values."""
+class Optimizer(Moving):
+    """The base class of all optimizers. The keyword arguments of all are those of `nl.optimizers.Moving`."""
 
-    slots: tuple[str, ...] = ()  # names of the arrays (P,) that the rule keeps, zero at first
-    rate: Any  # (1,), the learning rate on the device
-    steps: Any  # (1,), how many steps were made, for the rules that count them
-
-    def __init__(self, lr: float, weight_decay: float = 0.0, decay_biases: bool = True) -> None:
-        self._lr = gate.number(lr, "lr", above=0)
-        self.weight_decay = gate.number(weight_decay, "weight_decay", least=0)
-        self.decay_biases = bool(decay_biases)
-        self.network: Sequential | None = None
+    counts = False  # whether the rule reads `steps`, with the present step counted
 
     def rule(self, ops: Ops, w: Any, dw: Any) -> None:
-        """Move w (P,) in place by the gradient dw (P,)."""
+        """Move w (P,) in place by the gradient dw (P,).
+
+        If layers are frozen, it is called once for each stretch of parameters between them, and P is its size.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no rule")
+
+    def once(self, ops: Ops) -> None:
+        """Called before the rule, once a step: here it works out the numbers that are the same for all parameters."""
 
     def step(self) -> None:
         """Make one step: w moves, and dw may be changed."""
         if self.network is None:
             raise RuntimeError("the optimizer has no network yet: hand it to a Trainer, or call bind(network)")
         ops, w, dw = self.network.ops, self.network.parameters, self.network.gradients
-        if self.weight_decay:
-            for dw_part, w_part in [(dw, w)] if self.decay_biases else self._without_biases(self.network):
-                ops.add_decay(dw_part, w_part, self.weight_decay)
-        self.rule(ops, w, dw)
-
-    @staticmethod
-    def _without_biases(network: Sequential) -> list[tuple[Any, Any]]:
-        """(gradient, parameter) of each parameter that is a matrix, both as flat views (size,)."""
-        w, dw = network.parameters, network.gradients
-        return [
-            (view(dw, name.replace(".", ".d"), start, (size,)), view(w, name, start, (size,)))
-            for name, start, size, shape in network.segments()
-            if len(shape) > 1
-        ]
-
-    def bind(self, network: Sequential) -> None:
-        """Work on this network's parameters. Call it again after the network has moved to another device or dtype."""
-        if self.network is not None and self.network is not network:
-            raise ValueError(f"this {type(self).__name__} already trains another network; make a new one")
-        self._refuse_lr(self._lr, network)
-        self.network = network
-        device, dtype = network.backend, network.dtype
-        for name in self.names:
-            size = len(network.parameters) if name in self.slots else 1
-            old = vars(self).get(name)  # stays the same object if nothing has moved: programs know it by its id
-            vars(self)[name] = device.zeros(size, dtype) if old is None else device.asarray(old, dtype)
-        self.rate[...] = self._lr
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of all arrays that a step reads or changes besides parameters and gradients."""
-        return ("rate", "steps", *self.slots)
-
-    def arrays(self) -> dict[str, Any]:
-        """These arrays, by name."""
-        return {name: vars(self)[name] for name in self.names}
-
-    def on(self, network: Sequential, arrays: Mapping[str, Any]) -> Optimizer:
-        """The twin of this optimizer for this network on these arrays. This optimizer is not changed."""
-        twin = twin_of(self)
-        vars(twin).update({name: arrays[name] for name in self.names}, network=network)
-        return twin
-
-    def reset(self) -> None:
-        """Forget what the rule remembers."""
-        if self.network is not None:
-            for name in ("steps", *self.slots):
-                getattr(self, name)[...] = 0
-
-    @property
-    def lr(self) -> float:
-        """The learning rate; may be set between steps."""
-        return self._lr
-
-    @lr.setter
-    def lr(self, value: float) -> None:
-        value = gate.number(value, "lr", above=0)
-        if self.network is not None:
-            self._refuse_lr(value, self.network)
-            self.rate[...] = value
-        self._lr = value
-
-    @staticmethod
-    def _refuse_lr(lr: float, network: Sequential) -> None:
-        """ValueError for a learning rate that the network's dtype would make 0 or infinite or round to fewer digits."""
-        limits = np.finfo(network.dtype)
-        if not float(limits.smallest_normal) <= lr <= float(limits.max):
-            raise ValueError(
-                f"lr={lr} is too {'small' if lr < 1 else 'large'} for {network.dtype}, the network's dtype, which goes "
-                f"from {limits.smallest_normal:.2g} to {limits.max:.2g}"
-            )
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(lr={self.lr})"
+        stretches = self.network.trained()  # all parameters in one, unless layers are frozen
+        self.follow()
+        self.prepare(ops, w, dw, stretches)
+        if self.counts or self.average is not None:
+            ops.count_step(self.steps)
+        self.once(ops)
+        for start, size in stretches:
+            self.within(start, size).rule(ops, part(w, start, size), part(dw, start, size))
+        self.finish(ops, w, stretches)
 
 
 class SGD(Optimizer):
@@ -126,14 +60,9 @@ class SGD(Optimizer):
     velocity: Any  # (P,)
 
     def __init__(
-        self,
-        lr: float = 0.01,
-        momentum: float = 0.0,
-        nesterov: bool = False,
-        weight_decay: float = 0.0,
-        decay_biases: bool = True,
+        self, lr: float | Schedule = 0.01, momentum: float = 0.0, nesterov: bool = False, **options: Unpack[Options]
     ) -> None:
-        super().__init__(lr, weight_decay, decay_biases)
+        super().__init__(lr, **options)
         self._nesterov = bool(nesterov)
         self.momentum = momentum
 
@@ -178,36 +107,41 @@ def _refuse_nesterov(nesterov: bool, momentum: float) -> None:
 class Adam(Optimizer):
     """Steps scaled by running means of dw and dw²: w ← w − lr m̂ / (√v̂ + ε) (Kingma and Ba 2015, algorithm 1).
 
-    weight_decay λ adds λ w to dw before that, also for biases; decay_biases=False leaves biases out.
+    amsgrad=True divides by the largest v so far (Reddi et al. 2018). weight_decay λ adds λ w to dw before that.
     """
 
-    slots = ("m", "v")
+    slots: tuple[str, ...] = ("m", "v")
     in_arrays = ("_lr",)
+    counts = True
+    amsgrad = False
     m: Any  # (P,), running mean of dw
     v: Any  # (P,), running mean of dw²
+    highest: Any  # (P,), the largest v
+    scales: Any  # (2,)
 
     def __init__(
         self,
-        lr: float = 0.001,
+        lr: float | Schedule = 0.001,
         beta1: float = 0.9,
         beta2: float = 0.999,
         epsilon: float = 1e-8,
-        weight_decay: float = 0.0,
-        decay_biases: bool = True,
+        amsgrad: bool = False,
+        **options: Unpack[Options],
     ) -> None:
-        super().__init__(lr, weight_decay, decay_biases)
+        super().__init__(lr, **options)
         self.beta1 = gate.number(beta1, "beta1", least=0, below=1)
         self.beta2 = gate.number(beta2, "beta2", least=0, below=1)
         self.epsilon = gate.number(epsilon, "epsilon", above=0)
+        if amsgrad:
+            self.amsgrad, self.slots, self.numbers = True, ("m", "v", "highest"), {"scales": 2}
+
+    def once(self, ops: Ops) -> None:
+        if self.amsgrad:
+            ops.adam_scales(self.steps, self.rate, self.scales, self.beta1, self.beta2)
 
     def rule(self, ops: Ops, w: Any, dw: Any) -> None:
-        ops.count_step(self.steps)
-        ops.adam_step(w, dw, self.m, self.v, self.steps, self.rate, self.beta1, self.beta2, self.epsilon)
-
-
-OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam}
-
-
-def optimizer(name: str) -> Optimizer:
-    """A new optimizer by its lower-case name, with its own default learning rate."""
-    return gate.choose(OPTIMIZERS, name, "optimizer")()  # type: ignore[call-arg]
+        betas = self.beta1, self.beta2
+        if self.amsgrad:
+            ops.amsgrad_step(w, dw, self.m, self.v, self.highest, self.scales, *betas, self.epsilon)
+        else:
+            ops.adam_step(w, dw, self.m, self.v, self.steps, self.rate, *betas, self.epsilon)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .devices import Ops, view
-from .losses import Loss
+from .loss import Loss
 from .metrics import Metric
 from .network import Sequential
 from .optimizers import Optimizer
@@ -38,6 +38,8 @@ class Step:
         ops = self.network.ops
         x = ops.take_rows(data["x"], data["order"], data["position"], n)  # (n, inputs)
         target = ops.take_rows(data["target"], data["order"], data["position"], n)  # (n, outputs)
+        if "rates" in data:  # of a schedule
+            ops.take_rate(data["rates"], self.optimizer.clock, self.optimizer.rate)
         outputs, losses = self.learn(x, target)
         self.count(outputs, losses, target, data["sums"])
         ops.advance(data["position"], n)
@@ -67,7 +69,9 @@ class Step:
     def count(self, outputs: Any, losses: Any, target: Any, sums: Any) -> None:
         """Add a batch to the sums (S,): first the loss, then each metric."""
         loss, *others = self.parts(sums, target.shape[1])
-        self.network.ops.add_losses(losses, loss)
+        self.network.ops.add_losses(losses, view(loss, "loss", 0, (1,)))
+        if self.loss.ignore_nan:
+            self.network.ops.add_losses(self.loss.known, view(loss, "known", 1, (1,)))
         if self.metrics:
             prediction = self.loss.predictions(outputs)  # (n, outputs)
             for metric, part in zip(self.metrics, others):
@@ -108,7 +112,7 @@ class Step:
 
     def shapes(self, outputs: int) -> list[tuple[int, ...]]:
         """The shapes of these sums, for so many outputs."""
-        return [(1,), *(metric.shape(outputs) for metric in self.metrics)]
+        return [(2 if self.loss.ignore_nan else 1,), *(metric.shape(outputs) for metric in self.metrics)]
 
     def size(self, outputs: int) -> int:
         """The number S of all sums together."""
@@ -134,5 +138,5 @@ class Step:
     def values(self, sums: np.ndarray, rows: int, outputs: int) -> dict[str, float]:
         """The sums (S,) over so many rows -> the loss and the metrics, by name."""
         loss, *others = self.parts(sums, outputs)
-        found = {"loss": float(loss[0]) * self.loss.per_sample(outputs) / rows}
+        found = {"loss": float(loss[0]) * self.loss.per_sample(outputs) / (loss[1] if self.loss.ignore_nan else rows)}
         return found | {metric.name: metric.value(part) for metric, part in zip(self.metrics, others)}

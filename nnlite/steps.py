@@ -49,6 +49,9 @@ class Steps:
         if not self.device.in_main_memory:
             order = self.device.zeros(order.size, np.int64)
         self.data = {"x": x, "target": target, "order": order}
+        self.optimizer = step.optimizer
+        if self.optimizer.schedule is not None:
+            self.data["rates"] = self.device.zeros(self.window * self.per_epoch, np.float64)
         self.kept = KeptPrograms() if kept is None else kept
         self.key = (how, self.device.name, self.batch, self.rest, x.shape[1], target.shape[1])
         # An id names an array for as long as the array exists, and the arena of a kept program holds its arrays.
@@ -90,6 +93,10 @@ class Steps:
             shuffles.permuted(order, axis=1, out=order)
         if not self.device.in_main_memory:
             self.data["order"][: order.size] = self.device.asarray(order.ravel())
+        if "rates" in self.data:
+            self.data["rates"][: epochs * self.per_epoch] = self.device.asarray(
+                self.optimizer.upcoming(epochs, self.per_epoch), np.float64
+            )
         self.program.start(self.data)
 
     def runs(self, epochs: int) -> Iterator[tuple[int, int, int]]:

@@ -8,23 +8,25 @@ from typing import Any
 
 import numpy as np
 
-from . import gate
+from . import elsewhere, gate
+from .attaching import learns
 from .chunks import Chunks
-from .devices import Device, Tape
+from .devices import Device, Kernel, Tape
 from .divergence import DivergedError as DivergedError
-from .divergence import diverged
+from .divergence import all_finite, diverged, snapshot
 from .estimate import device_for, seconds
 from .fitting import Fit
 from .history import History
 from .logits import from_logits
-from .losses import Loss
+from .loss import Loss
 from .losses import loss as loss_named
 from .metrics import Metric, chosen
+from .minimizing import METHODS, Objective
 from .network import Sequential
 from .optimizers import SGD, Optimizer
-from .optimizers import optimizer as optimizer_named
 from .programs import KeptPrograms
 from .progress import Bar
+from .rules import optimizer as optimizer_named
 from .step import Step
 from .sweeps import Sweep
 
@@ -32,7 +34,8 @@ from .sweeps import Sweep
 class Trainer:
     """Trains a network on arrays by gradient descent on batches.
 
-    `loss`, `optimizer` and `metrics` are objects or lower-case names; the default optimizer is SGD(lr=0.01). If the
+    `loss`, `optimizer` and `metrics` are objects or lower-case names; the default optimizer is SGD(lr=0.01). A loss may
+    also be a kernel of your own, prediction (N, K), target (N, K) -> losses (N), dprediction (N, K). If the
     network ends in Softmax and the loss is categorical cross-entropy, or in Sigmoid and binary cross-entropy, it is
     trained from the logits: the same function, but numerically stable. Shuffles come from the network's seed. A step is
     recorded once, and the device replays it. replay="eager" makes every step in Python; on cupy, "graph" and
@@ -49,7 +52,7 @@ class Trainer:
     def __init__(
         self,
         network: Sequential,
-        loss: str | Loss = "mse",
+        loss: str | Loss | Kernel = "mse",
         optimizer: str | Optimizer | None = None,
         metrics: Sequence[str | Metric] = (),
         replay: str = "auto",
@@ -81,7 +84,7 @@ class Trainer:
         return self._loss
 
     @loss.setter
-    def loss(self, loss: str | Loss) -> None:
+    def loss(self, loss: str | Loss | Kernel) -> None:
         found, depth = from_logits(self.network, loss if isinstance(loss, Loss) else loss_named(loss))
         metrics = chosen(self._asked, found, self.network)
         self._loss, self.depth, self._metrics = found, depth, tuple(metrics)
@@ -121,13 +124,16 @@ class Trainer:
 
         DivergedError if the loss or a parameter is no longer finite.
         """
+        self._refuse_frozen()
         with _quiet(), self.network.backend.explained():
             x, target = self.checked(x, y)
-            before = self.network.parameters.copy()
+            before = snapshot(self.network)
             step = self.new_step()
-            _, losses = step.on(self.network.ops, step.arrays()).learn(x, target)
-        loss = self.loss.reduce(losses, target.shape[1])
-        if not math.isfinite(loss) or not np.isfinite(self.network.parameters).all():
+            self.optimizer.follow()
+            twin = step.on(self.network.ops, step.arrays())
+            _, losses = twin.learn(x, target)
+        loss = twin.loss.reduce(losses, target.shape[1])
+        if not math.isfinite(loss) or not all_finite(self.network):
             raise diverged(step, loss, before, 1, 1)
         return loss
 
@@ -136,8 +142,20 @@ class Trainer:
         self.optimizer.bind(self.network)
         return Step(self.network, self.loss.on(self.network.ops), self.optimizer, self.metrics, self.depth)
 
+    def _refuse_frozen(self) -> None:
+        """ValueError for a network in which no layer learns."""
+        if not any(map(learns, self.network.layers)):
+            raise ValueError(
+                "no layer has parameters that may be trained: set layer.trainable = True for one that is frozen"
+            )
+
+    def averaged(self) -> Sequential:
+        """A copy of the network with the running mean of its parameters, for an optimizer with average=…"""
+        return self.optimizer.averaged(self.network)
+
     # ---- many steps -----------------------------------------------------------------------------------------------
 
+    @elsewhere.answered(elsewhere.FIT)
     def fit(
         self,
         x: Any,
@@ -162,6 +180,7 @@ class Trainer:
         in each.
         """
         epochs, batch_size = gate.integer(epochs, "epochs", least=0), gate.integer(batch_size, "batch_size")
+        self._refuse_frozen()
         backend = self.network.backend
         with backend.explained():
             chunks = Chunks.of(x, y, self.network.dtype.itemsize, epochs, backend.room())
@@ -198,6 +217,35 @@ class Trainer:
 
     def _seconds_for_evaluation(self, rows: int) -> float:
         return seconds(self.network, rows, self.network.backend.rows_at_once, training=False)
+
+    def minimize(
+        self,
+        x: Any,
+        y: Any,
+        method: str = "lbfgs",
+        iterations: int = 2000,
+        tolerance: float = 1e-12,
+        goal: float = 0.0,
+    ) -> History:
+        """Minimise the loss over all rows at once, without the optimizer -> the history, one loss an iteration.
+
+        method "lbfgs" is for any loss and needs SciPy. "lm" (Levenberg and Marquardt) is for the loss "mse" and up to
+        some thousand parameters, and far more exact. It ends when the loss is at most `goal`, falls by less than
+        `tolerance` times itself, or after so many iterations. dtype="float64" of the network gives exact results.
+        DivergedError if the loss is not finite.
+        """
+        chosen = gate.choose(METHODS, method, "method")
+        limits = gate.number(tolerance, "tolerance", least=0), gate.number(goal, "goal", least=0)
+        iterations = gate.integer(iterations, "iterations")
+        self._refuse_frozen()
+        with _quiet(), self.network.backend.explained():
+            self.history = history = History(loss=[])
+            objective, before = Objective(self.new_step(), *self.checked(x, y), self.replay), snapshot(self.network)
+            for loss in chosen(objective, iterations, *limits):
+                history.extend({"loss": [loss]})
+            if not math.isfinite(loss := objective.value_and_gradient(objective.parameters)[0]):
+                raise diverged(objective.step, loss, before, len(history["loss"]) + 1, 1)
+        return history
 
     def evaluate(self, x: Any, y: Any, batch_size: int | None = None) -> dict[str, float]:
         """The loss and the metrics over x (N, inputs) and y, without training: {"loss": …, "accuracy": …}.
@@ -242,7 +290,8 @@ class Trainer:
         net = self.network
         names_of_columns = net.columns or gate.columns_of(x)
         x = net.samples(x, names[0])
-        target = gate.targets(y, (len(x), net.outputs or 0), net.backend, net.dtype, self.loss.target, names[1])
+        kind, missing = self.loss.target, self.loss.ignore_nan
+        target = gate.targets(y, (len(x), net.outputs or 0), net.backend, net.dtype, kind, names[1], missing)
         for metric in self.metrics:
             metric.check(target, names[1])
         net.columns = names_of_columns  # at the end, so that refused data do not set them

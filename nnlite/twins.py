@@ -6,34 +6,55 @@ A recorded program contains the plain numbers among a part's attributes. It is o
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
 
 T = TypeVar("T")
 PLAIN = {bool, int, float, complex, str, bytes, type(None)}
-INSIDE = (list, tuple, dict, set)  # their contents may change
+NOTHING: Mapping[int, Any] = MappingProxyType({})
 
 
-def twin_of(part: T, layer: type | tuple[()] = (), without: Iterable[str] = ()) -> T:
+class Part:
+    """A layer, for this file: it may lie in the attributes of another one, which then holds it."""
+
+    kept: tuple[str, ...] = ()  # names of the attributes that a forward keeps for its backward
+
+
+HOLDERS = (Part, list, tuple, dict)  # types of attributes in which layers are looked for
+
+
+def twin_of(part: T, held: Mapping[int, Any] = NOTHING, without: Iterable[str] = ()) -> T:
     """A copy of a layer, a loss or a metric that can work without changing the original.
 
-    Lists, dicts, sets and layers in its attributes are copied; arrays and other objects are shared.
+    Lists, dicts and sets in its attributes are copied, and layers replaced by those in `held`, by their ids; arrays and
+    other objects are shared.
     """
     twin = object.__new__(type(part))
-    vars(twin).update({name: _unshared(value, layer) for name, value in vars(part).items() if name not in without})
+    vars(twin).update({name: unshared(value, held) for name, value in vars(part).items() if name not in without})
     return twin
 
 
-def _unshared(value: Any, layer: type | tuple[()]) -> Any:
-    if isinstance(value, layer):
-        return twin_of(value, layer)
+def unshared(value: Any, held: Mapping[int, Any]) -> Any:
+    """A value of an attribute as a twin has it."""
+    if isinstance(value, Part):
+        return held.get(id(value), value)
     if type(value) in (list, tuple):
-        return type(value)(_unshared(each, layer) for each in value)
+        return type(value)(unshared(each, held) for each in value)
     if type(value) is dict:
-        return {name: _unshared(each, layer) for name, each in value.items()}
+        return {name: unshared(each, held) for name, each in value.items()}
     return copy.copy(value) if isinstance(value, (list, dict, set)) else value
+
+
+def parts_in(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """The layers in the value of an attribute of this name, each with a name such as "first" or "blocks.0"."""
+    if isinstance(value, Part):
+        yield name, value
+    elif type(value) in (list, tuple, dict):
+        for key, each in value.items() if type(value) is dict else enumerate(value):
+            yield from parts_in(each, f"{name}.{key}" if name else str(key))
 
 
 def settings(*parts: Any) -> tuple[Any, ...]:
@@ -58,7 +79,13 @@ def settings(*parts: Any) -> tuple[Any, ...]:
 
 def changeable(part: Any) -> bool:
     """Whether an attribute is a list, dict or the like, whose contents may change without the attribute being set."""
-    return any(isinstance(value, INSIDE) for name, value in vars(part).items() if name not in ("shapes", "state"))
+    return any(_changeable(value) for name, value in vars(part).items() if name not in ("shapes", "state"))
+
+
+def _changeable(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return any(map(_changeable, value))
+    return changeable(value) if isinstance(value, Part) else isinstance(value, (list, dict, set))
 
 
 def _frozen(value: Any) -> Any:
@@ -73,11 +100,12 @@ def _frozen(value: Any) -> Any:
         return type(value), tuple(map(_frozen, value))
     if isinstance(value, (set, frozenset)):
         return type(value), frozenset(value)
-    return Itself(value)
+    return settings(value) if isinstance(value, Part) else Itself(value)
 
 
 def _is_array(value: Any) -> bool:
-    return hasattr(value, "dtype") and not isinstance(value, np.generic)
+    # The class is asked, since an object that makes attributes as they are asked for, such as Kernels, takes long.
+    return hasattr(type(value), "dtype") and not isinstance(value, np.generic)
 
 
 class Itself:

@@ -13,7 +13,7 @@ def data(rng):
 
 
 @pytest.mark.parametrize("output", ACTIVATIONS)
-@pytest.mark.parametrize("loss", ["mse", "half_mse", "mae"])
+@pytest.mark.parametrize("loss", ["mse", "half_mse", "mae", "huber", "log_cosh", "quantile"])
 def test_every_activation_and_loss(output, loss, device, data):
     net = nl.mlp([3, 7, 4], hidden="tanh", output=output, device=device)
     report = nl.check_gradients(net, loss, *data)
@@ -28,6 +28,20 @@ def test_cross_entropies(reduction, device, data):
         (nl.BinaryCrossEntropy(reduction=reduction), "tanh_offset", y),
         (nl.CategoricalCrossEntropy(reduction=reduction), "softmax", [0, 3, 1, 1, 2]),
         (nl.CategoricalCrossEntropy(from_logits=True, reduction=reduction), "identity", [0, 3, 1, 1, 2]),
+        (nl.CategoricalCrossEntropy(reduction=reduction), "log_softmax", [0, 3, 1, 1, 2]),
+        (nl.CategoricalCrossEntropy(reduction=reduction, label_smoothing=0.1), "softmax", [0, 3, 1, 1, 2]),
+        (nl.CategoricalCrossEntropy(reduction=reduction, ignore_nan=True), "softmax", [0, 3, np.nan, 1, 2]),
+        (nl.BinaryCrossEntropy(reduction=reduction, ignore_nan=True), "sigmoid", np.where(y > 0.6, np.nan, y)),
+        (nl.KLDivergence(reduction=reduction), "softmax", y / y.sum(axis=1, keepdims=True)),
+        (nl.BinaryFocal(alpha=0.3, reduction=reduction), "sigmoid", y),
+        (nl.BinaryFocal(reduction=reduction), "tanh_offset", y),
+        (nl.CategoricalFocal(reduction=reduction), "softmax", [0, 3, 1, 1, 2]),
+        (nl.CategoricalFocal(reduction=reduction), "log_softmax", [0, 3, 1, 1, 2]),
+        (nl.Hinge(reduction=reduction), "identity", np.sign(y - 0.5)),
+        (nl.SquaredHinge(reduction=reduction), "tanh", [0, 3, 1, 1, 2]),
+        (nl.Poisson(reduction=reduction), "identity", [0, 3, 1, 1, 2]),
+        (nl.Poisson(log_input=False, reduction=reduction), "exponential", np.round(5 * y)),
+        (nl.Poisson(log_input=False, reduction=reduction), "softplus", np.round(5 * y)),
     ):
         report = nl.check_gradients(nl.mlp([3, 4], output=output, device=device), loss, x, target)
         assert report.ok, str(report)

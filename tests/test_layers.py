@@ -1,7 +1,9 @@
 """Layers and activations by themselves: formulas, laws, shapes, and what happens to what does not fit."""
 
 import copy
+import math
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -29,13 +31,224 @@ def test_backward_is_the_derivative(name, device):
 
 def test_known_values(device):
     value = {name: to_numpy(kind(device=device).forward(Z)) for name, kind in ACTIVATIONS.items()}
-    np.testing.assert_allclose(value["sigmoid"], 1 / (1 + np.exp(-Z)), rtol=1e-14)
-    np.testing.assert_allclose(value["tanh"], np.tanh(Z), rtol=1e-14)
-    np.testing.assert_allclose(value["tanh_offset"], (1 + np.tanh(Z)) / 2, rtol=1e-13)
-    np.testing.assert_allclose(value["relu"], np.where(Z > 0, Z, 0))
-    np.testing.assert_allclose(value["softplus"], np.log(1 + np.exp(Z)), rtol=1e-14)
-    np.testing.assert_allclose(value["softmax"], np.exp(Z) / np.exp(Z).sum(axis=1, keepdims=True), rtol=1e-14)
-    np.testing.assert_allclose(value["identity"], Z)
+    sigmoid, softplus = 1 / (1 + np.exp(-Z)), np.log(1 + np.exp(Z))
+    distribution = np.array([math.erfc(-z / math.sqrt(2)) / 2 for z in Z.ravel()]).reshape(Z.shape)
+    softmax = np.exp(Z) / np.exp(Z).sum(axis=1, keepdims=True)
+    expected = {
+        "identity": Z,
+        "sigmoid": sigmoid,
+        "tanh": np.tanh(Z),
+        "tanh_offset": (1 + np.tanh(Z)) / 2,
+        "hard_sigmoid": np.clip((Z + 3) / 6, 0, 1),
+        "hard_tanh": np.clip(Z, -1, 1),
+        "softsign": Z / (1 + np.abs(Z)),
+        "relu": np.where(Z > 0, Z, 0),
+        "leaky_relu": np.where(Z > 0, Z, 0.01 * Z),
+        "prelu": np.where(Z > 0, Z, 0.25 * Z),
+        "elu": np.where(Z > 0, Z, np.exp(Z) - 1),
+        "selu": 1.0507009873554805 * np.where(Z > 0, Z, 1.6732632423543772 * (np.exp(Z) - 1)),
+        "softplus": softplus,
+        "gelu": Z * distribution,
+        "gelu_tanh": Z / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (Z + 0.044715 * Z**3))),
+        "silu": Z * sigmoid,
+        "mish": Z * np.tanh(softplus),
+        "sine": np.sin(30 * Z),
+        "exponential": np.exp(Z),
+        "softmax": softmax,
+        "log_softmax": np.log(softmax),
+    }
+    assert list(value) == list(expected)
+    for name, numbers in expected.items():
+        np.testing.assert_allclose(value[name], numbers, rtol=1e-12, atol=1e-15, err_msg=name)
+
+
+GIVEN = {  # with arguments that are not the defaults
+    "leaky_relu": nl.LeakyReLU(0.3),
+    "prelu": nl.PReLU(-0.4),
+    "elu": nl.ELU(0.7),
+    "hard_tanh": nl.HardTanh(-0.5, 2.0),
+    "sine": nl.Sine(3.0),
+}
+
+
+def oracles(torch):
+    """The same activations in PyTorch, with the same arguments."""
+    functional = torch.nn.functional
+    return {
+        "sigmoid": torch.sigmoid,
+        "tanh": torch.tanh,
+        "hard_sigmoid": lambda x: functional.relu6(x + 3) / 6,  # the 1/6 in hardsigmoid's backward is a float32
+        "hard_tanh": lambda x: functional.hardtanh(x, -0.5, 2.0),
+        "softsign": functional.softsign,
+        "relu": torch.relu,
+        "leaky_relu": lambda x: functional.leaky_relu(x, 0.3),
+        "prelu": lambda x: functional.prelu(x, torch.tensor([-0.4], dtype=x.dtype)),
+        "elu": lambda x: functional.elu(x, 0.7),
+        "selu": functional.selu,
+        "softplus": functional.softplus,
+        "gelu": functional.gelu,
+        "gelu_tanh": lambda x: functional.gelu(x, approximate="tanh"),
+        "silu": functional.silu,
+        "mish": functional.mish,
+        "sine": lambda x: torch.sin(3.0 * x),
+        "exponential": torch.exp,
+        "softmax": lambda x: functional.softmax(x, 1),
+        "log_softmax": lambda x: functional.log_softmax(x, 1),
+    }
+
+
+@pytest.mark.parametrize("name", [name for name in ACTIVATIONS if name not in ("identity", "tanh_offset")])
+def test_equal_to_pytorch(name, device):
+    torch = pytest.importorskip("torch")
+    x = torch.tensor(2 * Z, requires_grad=True)
+    y = oracles(torch)[name](x)
+    y.backward(torch.tensor(np.cos(Z)))
+    config = GIVEN[name].config() if name in GIVEN else {}
+    layer = ACTIVATIONS[name](**config, device=device)
+    np.testing.assert_allclose(to_numpy(layer.forward(2 * Z)), y.detach().numpy(), rtol=1e-10, atol=1e-14)
+    np.testing.assert_allclose(to_numpy(layer.backward(np.cos(Z))), x.grad.numpy(), rtol=1e-10, atol=1e-14)
+
+
+def test_the_slope_of_a_prelu_learns_as_pytorchs(device, rng):
+    torch = pytest.importorskip("torch")
+    x, y = rng.standard_normal((24, 3)), rng.standard_normal((24, 2))
+    net = nl.Sequential(nl.Dense(3, 5), nl.PReLU(), nl.Dense(5, 2), device=device, dtype="float64")
+    state = net.state_dict()
+    twin = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.PReLU(), torch.nn.Linear(5, 2)).double()
+    with torch.no_grad():
+        for i in (0, 2):
+            twin[i].weight.copy_(torch.tensor(state[f"{i}.W"].T))
+            twin[i].bias.copy_(torch.tensor(state[f"{i}.b"]))
+    optimizer = torch.optim.SGD(twin.parameters(), lr=0.1)
+    for i in range(15):
+        rows = slice(8 * (i % 3), 8 * (i % 3) + 8)
+        optimizer.zero_grad()
+        torch.nn.functional.mse_loss(twin(torch.tensor(x[rows])), torch.tensor(y[rows])).backward()
+        optimizer.step()
+    trainer = nl.Trainer(net, "mse", nl.SGD(lr=0.1))
+    trainer.fit(x, y, epochs=5, batch_size=8, shuffle=False, progress=False)
+    assert trainer.tape is not None
+    state = net.state_dict()
+    assert state["1.slope"].shape == (1,) and abs(state["1.slope"][0] - 0.25) > 1e-3
+    np.testing.assert_allclose(state["1.slope"], twin[1].weight.detach().numpy(), rtol=1e-10)
+    np.testing.assert_allclose(state["0.W"], twin[0].weight.detach().numpy().T, rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_arguments_are_saved_with_the_network(name, device, tmp_path, rng):
+    layer = copy.copy(GIVEN[name])
+    net = nl.Sequential(nl.Dense(3, 4), layer, nl.Dense(4, 2), device=device)
+    x = rng.standard_normal((6, 3))
+    assert nl.check_gradients(net, "mse", x, rng.standard_normal((6, 2))).ok
+    net.save(tmp_path / "net")
+    loaded = nl.load(tmp_path / "net", device="numpy")
+    assert repr(loaded.layers[1]) == repr(GIVEN[name]) and loaded.layers[1].config() == GIVEN[name].config() != {}
+    np.testing.assert_allclose(loaded.predict(x), net.predict(x), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: nl.LeakyReLU(-0.1), "slope must be finite and at least 0, not -0.1"),
+        (lambda: nl.ELU(0), "alpha must be finite and above 0"),
+        (lambda: nl.HardTanh(1, 1), "high must be finite and above 1"),
+        (lambda: nl.Sine(float("nan")), "frequency must be finite"),
+        (lambda: nl.PReLU(float("inf")), "slope must be finite"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused(make, told):
+    with pytest.raises(ValueError, match=told):
+        make()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_functions_of_large_and_small_numbers(dtype, device):
+    """Nothing overflows, and what is small keeps its digits."""
+    x = dtype([-1e4, -90, -20, -1e-6, 1e-6, 20, 90, 1e4])
+    value = {
+        name: to_numpy(ACTIVATIONS[name](device=device).forward(x)) for name in ACTIVATIONS if name != "exponential"
+    }
+    near = {"rtol": 2e-6 if dtype is np.float32 else 1e-13, "atol": 1e-37}
+    exact = x.astype(np.float64)
+    np.testing.assert_allclose(value["silu"], exact * np.exp(-np.logaddexp(0, -exact)), **near)
+    np.testing.assert_allclose(value["elu"], np.where(x > 0, exact, np.expm1(np.minimum(exact, 0))), **near)
+    np.testing.assert_allclose(value["mish"], exact * np.tanh(np.logaddexp(0, exact)), **near)
+    np.testing.assert_allclose(value["gelu"][3:], exact[3:] * [0.5, 0.5, 1, 1, 1], rtol=1e-5)
+    assert (np.abs(value["gelu"][:3]) <= 1e-5).all()
+    np.testing.assert_allclose(value["log_softmax"], exact - 1e4, rtol=1e-6)
+    for name, y in value.items():
+        assert not np.isnan(y).any(), name
+
+
+@pytest.mark.parametrize(("dtype", "most"), [(np.float32, 3e-6), (np.float64, 1e-12)])
+def test_sines_of_many_turns(dtype, most):
+    """Small numbers by vectors, and large ones in the slow way, where those would lose all digits."""
+    for size in (1.0, 30.0, 3e3, 1e9, 1e15):
+        x = (size * np.linspace(-1, 1, 1001)).astype(dtype)
+        layer = nl.Sine(1, device="numba")
+        np.testing.assert_allclose(layer.forward(x), np.sin(x.astype(np.float64)), atol=most)
+        np.testing.assert_allclose(layer.backward(np.ones_like(x)), np.cos(x.astype(np.float64)), atol=most)
+
+
+@nl.kernel("x (N,K), power -> y (N,K), s (N,K)")
+def powered(x, power):
+    """y = s² power with s = x², so that dy/dx is 4 power x s."""
+    s = x * x
+    return s * s * power, s
+
+
+@nl.kernel("dy (N,K), s (N,K), x (N,K), power -> dx (N,K)")
+def powered_backward(dy, s, x, power):
+    """dx = 4 power dy x s."""
+    return 4 * power * dy * x * s
+
+
+class Powered(nl.Activation):
+    """An activation of one's own: two kernels, and a number."""
+
+    formula, formula_backward = powered, powered_backward
+
+    def __init__(self, power=0.5):
+        super().__init__()
+        self.power = power
+
+
+def test_an_activation_of_ones_own_is_two_kernels(device, rng):
+    x, y = rng.standard_normal((9, 3)), rng.standard_normal((9, 2))
+    assert Powered.kept == ("s", "x") and Powered().config() == {"power": 0.5}
+    np.testing.assert_allclose(to_numpy(Powered().forward(x)), x**4 / 2, rtol=1e-12)
+    net = nl.Sequential(nl.Dense(3, 4), Powered(), nl.Dense(4, 2), device=device, dtype="float64")
+    assert nl.check_gradients(net, "mse", x, y).ok
+    trainer = nl.Trainer(net)
+    trainer.fit(x, y, progress=False)
+    assert trainer.tape is not None
+    with pytest.raises(AttributeError, match=r"there is no kernel 'taanh'; known are .*tanh"):
+        type("Misspelt", (nl.Activation,), {"formula": "taanh"})
+
+
+@pytest.mark.parametrize("name", nl.elsewhere.ACTIVATIONS)
+def test_names_from_elsewhere_are_understood_or_answered(name):
+    meant = nl.elsewhere.ACTIVATIONS[name]
+    assert name not in ACTIVATIONS and name.isalnum() and name.islower()
+    if meant in ACTIVATIONS:
+        assert type(nl.activations.activation(name)) is ACTIVATIONS[meant]
+    else:
+        with pytest.raises(ValueError, match=r"is not known: (it is|the nearest is) .*choose one of 'identity'"):
+            nl.activations.activation(name)
+
+
+def test_names_are_understood_however_they_are_written():
+    for name, kind in (("LeakyReLU", nl.LeakyReLU), ("leaky-relu", nl.LeakyReLU), ("logistic", nl.Sigmoid)):
+        assert type(nl.activations.activation(name)) is kind
+    assert type(nl.mlp([2, 3, 1], hidden="swish", device="numpy").layers[1]) is nl.SiLU
+    with pytest.raises(AttributeError, match=r"has no attribute 'Hardtanh'; it is nl.HardTanh\(low, high\) here"):
+        _ = nl.Hardtanh
+    assert nl.Linear is nl.Dense
+    with pytest.raises(AttributeError, match=r"has no attribute 'Nothing'$"):
+        _ = nl.Nothing
+    for name, meant in nl.elsewhere.NAMES.items():
+        assert not hasattr(nl, name)
+        assert all(hasattr(nl, word) for word in re.findall(r"\b[A-Z]\w+(?=\()", meant)), name
 
 
 def test_numbers_that_must_come_out(device):
@@ -119,6 +332,10 @@ def test_own_layer_needs_only_forward_and_backward(rng):
         ("he_uniform", 2 / 400),
         ("he_normal", 2 / 400),
         ("lecun_normal", 1 / 400),
+        ("truncated_normal", 1 / 400),
+        ("orthogonal", 1 / 400),
+        ("siren", 2 / (400 * 30**2)),
+        ("siren_first", 1 / (3 * 400**2)),
         ("zeros", 0),
     ],
 )
@@ -127,6 +344,62 @@ def test_initializers_have_their_variance(name, mean_square, rng):
     assert W.shape == (400, 200)
     assert abs(W.mean()) < 5 * np.sqrt(mean_square / W.size) + 1e-12
     np.testing.assert_allclose((W * W).mean(), mean_square, rtol=0.02)
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (9, 4), (4, 9), (1, 5), (5, 1)])
+def test_orthogonal_keeps_lengths(shape, rng):
+    W = INITIALIZERS["orthogonal"](rng, shape)
+    assert W.shape == shape and W.flags.c_contiguous
+    np.testing.assert_allclose(W.T @ W if shape[0] >= shape[1] else W @ W.T, np.eye(min(shape)), atol=1e-14)
+
+
+def test_orthogonal_prefers_no_direction(rng):
+    """Without the choice of signs, the first number of Q would always be negative."""
+    firsts = [INITIALIZERS["orthogonal"](rng, (3, 3))[0, 0] for _ in range(400)]
+    assert 0.4 < (np.array(firsts) > 0).mean() < 0.6
+
+
+def test_truncated_normal_has_no_large_weights(rng):
+    W = INITIALIZERS["truncated_normal"](rng, (100, 500))
+    assert np.abs(W).max() <= 2 / 0.8796 / np.sqrt(100) and np.abs(W).max() > 1.99 / 0.8797 / np.sqrt(100)
+
+
+def test_siren_keeps_sines_apart(rng):
+    """The values before the sines keep a deviation of about 1 from layer to layer, as the paper shows."""
+    net = nl.Sequential(
+        nl.Dense(2, 256, "siren_first"), nl.Sine(), *(nl.Dense(256, 256, "siren"), nl.Sine()) * 1, device="numpy"
+    )
+    x = net.layers[1].forward(net.layers[0].forward(rng.uniform(-1, 1, (500, 2)).astype(np.float32)))
+    assert 0.9 < np.std(30 * net.layers[2].forward(x)) < 1.1
+    with pytest.raises(ValueError, match="frequency must be finite and above 0"):
+        nl.initializers.siren(0)
+
+
+@pytest.mark.parametrize(
+    ("bias_init", "expected"),
+    [(0.0, [0, 0]), (1, [1, 1]), (np.float32(0.5), [0.5, 0.5]), ("zeros", [0, 0]), (lambda rng, shape: [3, 4], [3, 4])],
+)
+def test_biases_begin_as_told(bias_init, expected, device, tmp_path):
+    layer = nl.Dense(3, 2, bias_init=bias_init)
+    net = nl.Sequential(layer, device=device)
+    np.testing.assert_array_equal(net.state_dict()["0.b"], expected)
+    np.testing.assert_array_equal(net.state_dict()["0.W"], nl.mlp([3, 2], device=device).state_dict()["0.W"])
+    net.save(tmp_path / "net")
+    np.testing.assert_array_equal(nl.load(tmp_path / "net", device="numpy").state_dict()["0.b"], expected)
+    assert nl.Dense(3, 2, bias_init="xavier_uniform").b.shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("bias_init", "told"),
+    [
+        ("nothing", "bias_init='nothing' is not known; choose one of 'uniform'"),
+        (float("nan"), "bias_init must be finite"),
+        (lambda rng, shape: np.ones(3), r"bias_init=.* gave an array of shape \(3,\), expected finite \(2,\)"),
+    ],
+)
+def test_biases_that_cannot_be(bias_init, told):
+    with pytest.raises(ValueError, match=told):
+        nl.Sequential(nl.Dense(3, 2, bias_init=bias_init), device="numpy")
 
 
 def test_uniform_takes_a_range(rng):

@@ -16,42 +16,95 @@ T = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]
 def make(name, device="numpy", **options):
     """A loss by name, where "cce from logits" stands for CategoricalCrossEntropy(from_logits=True)."""
     kind, *rest = name.split()
-    return LOSSES[kind](device=device, **({"from_logits": True} if rest else {}), **options)
+    given = {"from logits": {"from_logits": True}, "of rates": {"log_input": False}}.get(" ".join(rest), {})
+    return LOSSES[kind](device=device, **given, **options)
 
 
-NAMES = [*LOSSES, "bce from logits", "cce from logits"]
+LOGITS = [f"{name} from logits" for name in ("bce", "cce", "kl", "binary_focal", "categorical_focal")]
+NAMES = [*LOSSES, *LOGITS, "poisson of rates"]
+SMOOTHED = [*LOGITS, *(name.split()[0] for name in LOGITS)]
+OF_CLASSES = [name for name in NAMES if LOSSES[name.split()[0]].target == "class"]
 
 
+def target_of(name, soft=False):
+    """T, or −1 and +1; or else probabilities that are neither 0 nor 1."""
+    sides = LOSSES[name.split()[0]].target == "side"
+    return 2 * T - 1 if sides else (T * 0.73 + 0.09) if soft else T
+
+
+@pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("name", NAMES)
-def test_gradient_is_the_values_derivative(name, reduction, device, rng):
+def test_gradient_is_the_values_derivative(name, reduction, soft, device, rng):
     loss = make(name, device, reduction=reduction)
     u = rng.standard_normal(P.shape)
-    h = 1e-7
-    plus, minus = (np.sum(to_numpy(loss.forward(P + s * h * u, T))) for s in (1, -1))
-    loss.forward(P, T)
-    np.testing.assert_allclose((plus - minus) / (2 * h), (to_numpy(loss.backward()) * u).sum(), rtol=1e-6)
+    h, t = 1e-7, target_of(name, soft)
+    plus, minus = (np.sum(to_numpy(loss.forward(P + s * h * u, t))) for s in (1, -1))
+    loss.forward(P, t)
+    slope = (to_numpy(loss.backward()) * u).sum()
+    np.testing.assert_allclose((plus - minus) / (2 * h), slope, rtol=1e-6, atol=1e-8)
 
 
 def test_values_by_their_formulas(device):
-    value = {name: make(name, device).forward(P, T) for name in NAMES}
-    log_softmax = P - np.log(np.exp(P).sum(axis=1, keepdims=True))
-    assert value["mse"] == pytest.approx(((P - T) ** 2).mean(), rel=1e-14)
-    assert value["half_mse"] == pytest.approx(((P - T) ** 2).mean() / 2, rel=1e-14)
-    assert value["mae"] == pytest.approx(np.abs(P - T).mean(), rel=1e-14)
-    assert value["bce"] == pytest.approx(-(T * np.log(P) + (1 - T) * np.log(1 - P)).mean(), rel=1e-14)
-    assert value["cce"] == pytest.approx(-(T * np.log(P)).sum(axis=1).mean(), rel=1e-14)
-    assert value["cce from logits"] == pytest.approx(-(T * log_softmax).sum(axis=1).mean(), rel=1e-14)
-    assert value["bce from logits"] == pytest.approx((np.log(1 + np.exp(P)) - T * P).mean(), rel=1e-14)
+    value = {name: make(name, device).forward(P, target_of(name)) for name in NAMES}
+    error, log_softmax = P - T, P - np.log(np.exp(P).sum(axis=1, keepdims=True))
+    sigmoid, margin = 1 / (1 + np.exp(-P)), np.maximum(0, 1 - (2 * T - 1) * P)
+    wrong = np.where(T == 1, 1 - P, P)
+    entropies = -(T * np.log(P) + (1 - T) * np.log(1 - P))
+    expected = {
+        "mse": (error**2).mean(),
+        "half_mse": (error**2).mean() / 2,
+        "mae": np.abs(error).mean(),
+        "huber": (error**2 / 2).mean(),
+        "log_cosh": np.log(np.cosh(error)).mean(),
+        "quantile": np.abs(error).mean() / 2,
+        "hinge": margin.mean(),
+        "squared_hinge": (margin**2).mean(),
+        "poisson": (np.exp(P) - T * P).mean(),
+        "poisson of rates": (P - T * np.log(P + 1e-8)).mean(),
+        "bce": entropies.mean(),
+        "cce": -(T * np.log(P)).sum(axis=1).mean(),
+        "kl": -(T * np.log(P)).sum(axis=1).mean(),
+        "binary_focal": (wrong**2 * entropies).mean(),
+        "categorical_focal": -(T * (1 - P) ** 2 * np.log(P)).sum(axis=1).mean(),
+        "bce from logits": (np.log(1 + np.exp(P)) - T * P).mean(),
+        "cce from logits": -(T * log_softmax).sum(axis=1).mean(),
+        "kl from logits": -(T * log_softmax).sum(axis=1).mean(),
+        "binary_focal from logits": (np.abs(sigmoid - T) ** 2 * (np.log(1 + np.exp(P)) - T * P)).mean(),
+        "categorical_focal from logits": -(T * (1 - np.exp(log_softmax)) ** 2 * log_softmax).sum(axis=1).mean(),
+    }
+    assert value == pytest.approx(expected, rel=1e-13)
+
+
+def test_arguments_of_losses(device):
+    t, p, far = np.zeros((1, 3)), np.array([[0.5, 1.5, -4.0]]), np.array([[-1.0, 1.0, 3.0]])
+    assert nl.Huber(0.7, device=device).forward(p, t) == pytest.approx((0.125 + 0.7 * 1.15 + 0.7 * 3.65) / 3)
+    assert nl.Quantile(0.9, device=device).forward(p, t) == pytest.approx((0.05 + 0.15 + 3.6) / 3)
+    assert nl.LogCosh(device=device).forward(1e4 * p, t) == pytest.approx(1e4 * 2 - math.log(2))
+    sure = nl.BinaryFocal(gamma=0, alpha=0.75, from_logits=True, device=device).forward(far, [[1, 1, 0]])
+    each = np.log(1 + np.exp([1, -1, 3])) * [0.75, 0.75, 0.25]
+    assert sure == pytest.approx(each.mean(), rel=1e-13)
+    for focal, plain in ((nl.BinaryFocal, nl.BinaryCrossEntropy), (nl.CategoricalFocal, nl.CategoricalCrossEntropy)):
+        assert focal(gamma=0, device=device).forward(P, T) == pytest.approx(plain(device=device).forward(P, T))
+    assert "delta=0.7" in repr(nl.Huber(0.7)) and "q=0.9" in repr(nl.Quantile(0.9))
+    for wrong in (
+        lambda: nl.Huber(0),
+        lambda: nl.Quantile(1),
+        lambda: nl.BinaryFocal(-1),
+        lambda: nl.BinaryFocal(2, 1),
+    ):
+        with pytest.raises(ValueError, match="must be finite and"):
+            wrong()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_reductions(name, device):
-    each = to_numpy(make(name, device, reduction="none").forward(P, T))  # (4,)
+    t = target_of(name)
+    each = to_numpy(make(name, device, reduction="none").forward(P, t))  # (4,)
     assert each.shape == (4,)
-    assert make(name, device).forward(P, T) == pytest.approx(each.mean(), rel=1e-13)
-    outputs = 1 if name.startswith("cce") else 3
-    assert make(name, device, reduction="sum").forward(P, T) == pytest.approx(each.sum() * outputs, rel=1e-13)
+    assert make(name, device).forward(P, t) == pytest.approx(each.mean(), rel=1e-13)
+    outputs = 1 if name in OF_CLASSES else 3
+    assert make(name, device, reduction="sum").forward(P, t) == pytest.approx(each.sum() * outputs, rel=1e-13)
 
 
 def test_mse_of_the_seed_article(device):
@@ -60,7 +113,7 @@ def test_mse_of_the_seed_article(device):
 
 
 def test_labels_equal_one_hot(device):
-    for name in ("cce", "cce from logits"):
+    for name in OF_CLASSES:
         assert make(name, device).forward(P, [1, 0, 2, 0]) == make(name, device).forward(P, T)
         assert make(name, device).forward(P, np.array([1.0, 0.0, 2.0, 0.0])) == make(name, device).forward(P, T)
 
@@ -148,26 +201,194 @@ def test_what_does_not_fit_is_refused(device):
         nl.MSE("average")
 
 
-@pytest.mark.parametrize("reduction", ["mean", "sum"])
-@pytest.mark.parametrize("name", NAMES)
-def test_equal_to_pytorch(name, reduction, device):
-    torch = pytest.importorskip("torch")
-    functional = torch.nn.functional
-    oracle = {
+def oracles(functional):
+    """PyTorch's losses, and formulas for its automatic differentiation where it has none."""
+
+    def reduced(values, reduction):
+        return values.mean() if reduction == "mean" else values.sum()
+
+    def by_row(values, reduction):
+        return reduced(values.sum(1), reduction)
+
+    def focal(p, t, reduction):
+        c = functional.binary_cross_entropy(p, t, reduction="none")
+        return reduced((p + t - 2 * p * t) ** 2 * c, reduction)
+
+    def categorical_focal(p, t, reduction):
+        return by_row(-t * (1 - p) ** 2 * p.log(), reduction)
+
+    def kl(log_p, t, reduction):
+        return functional.kl_div(log_p, t, reduction={"mean": "batchmean"}.get(reduction, reduction))
+
+    def log_cosh(p, t, reduction):
+        return reduced((p - t).cosh().log(), reduction)
+
+    def log_softmax(z):
+        return functional.log_softmax(z, 1)
+
+    return {
         "mse": functional.mse_loss,
         "half_mse": lambda p, t, reduction: functional.mse_loss(p, t, reduction=reduction) / 2,
         "mae": functional.l1_loss,
+        "huber": functional.huber_loss,
+        "log_cosh": log_cosh,
+        "quantile": lambda p, t, reduction: functional.l1_loss(p, t, reduction=reduction) / 2,
+        "hinge": lambda p, t, reduction: reduced((1 - t * p).clamp(min=0), reduction),
+        "squared_hinge": lambda p, t, reduction: reduced((1 - t * p).clamp(min=0) ** 2, reduction),
+        "poisson": functional.poisson_nll_loss,
+        "poisson of rates": lambda p, t, reduction: functional.poisson_nll_loss(p, t, False, reduction=reduction),
         "bce": functional.binary_cross_entropy,
         "bce from logits": functional.binary_cross_entropy_with_logits,
         "cce": lambda p, t, reduction: functional.nll_loss(p.log(), t.argmax(1), reduction=reduction),
         "cce from logits": functional.cross_entropy,
-    }[name]
+        "kl": lambda p, t, reduction: kl(p.log(), t, reduction),
+        "kl from logits": lambda z, t, reduction: kl(log_softmax(z), t, reduction),
+        "binary_focal": focal,
+        "binary_focal from logits": lambda z, t, reduction: focal(z.sigmoid(), t, reduction),
+        "categorical_focal": categorical_focal,
+        "categorical_focal from logits": lambda z, t, reduction: categorical_focal(z.softmax(1), t, reduction),
+    }
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("name", NAMES)
+def test_equal_to_pytorch(name, reduction, device):
+    torch = pytest.importorskip("torch")
+    oracle, t = oracles(torch.nn.functional)[name], target_of(name)
     p = torch.tensor(P, requires_grad=True)
-    value = oracle(p, torch.tensor(T), reduction=reduction)
+    value = oracle(p, torch.tensor(t), reduction=reduction)
     value.backward()
     loss = make(name, device, reduction=reduction)
-    assert loss.forward(P, T) == pytest.approx(value.item(), rel=1e-13)
+    assert loss.forward(P, t) == pytest.approx(value.item(), rel=1e-13)
     np.testing.assert_allclose(to_numpy(loss.backward()), p.grad.numpy(), rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_label_smoothing_equals_pytorch(smoothing, device):
+    torch = pytest.importorskip("torch")
+    z = torch.tensor(P, requires_grad=True)
+    value = torch.nn.functional.cross_entropy(z, torch.tensor(T), label_smoothing=smoothing)
+    value.backward()
+    loss = nl.CategoricalCrossEntropy(from_logits=True, label_smoothing=smoothing, device=device)
+    assert loss.forward(P, [1, 0, 2, 0]) == pytest.approx(value.item(), rel=1e-13)
+    np.testing.assert_allclose(to_numpy(loss.backward()), z.grad.numpy(), rtol=1e-12)
+
+
+def test_label_smoothing_moves_the_targets(device):
+    for name in SMOOTHED:
+        middle = 1 / 3 if name in OF_CLASSES else 1 / 2
+        smooth, plain = make(name, device, label_smoothing=0.2), make(name, device)
+        assert smooth.forward(P, T) == pytest.approx(plain.forward(P, 0.8 * T + 0.2 * middle), rel=1e-12), name
+    with pytest.raises(ValueError, match="label_smoothing must be finite and at least 0 and below 1, not 1"):
+        nl.BinaryCrossEntropy(label_smoothing=1)
+
+
+# ---- targets that were not measured --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize(("name", "smoothing"), [*((name, 0.0) for name in NAMES), *((name, 0.1) for name in SMOOTHED)])
+def test_what_was_not_measured_adds_nothing(name, smoothing, reduction, device):
+    """The loss and its gradient are those of the measured targets alone."""
+    options = {"reduction": reduction} | ({"label_smoothing": smoothing} if smoothing else {})
+    target = target_of(name).copy()
+    target[1] = np.nan
+    if name not in OF_CLASSES:
+        target[2, 1:] = target[3, 0] = np.nan
+    known = ~np.isnan(target)  # (4, 3)
+    loss = make(name, device, ignore_nan=True, **options)
+    value, gradient = loss.forward(P, target), to_numpy(loss.backward())
+    alone = make(name, device, **options)
+    if name in OF_CLASSES:
+        expected = alone.forward(P[known.all(axis=1)], target[known.all(axis=1)])
+        where = known.all(axis=1)
+    else:
+        expected = alone.forward(P[known][:, None], target[known][:, None])  # each output a row of its own
+        where = known
+    slope = to_numpy(alone.backward()).reshape(gradient[where].shape)
+    if reduction == "none":
+        value, expected = to_numpy(value).sum(), np.sum(to_numpy(expected)) / (1 if name in OF_CLASSES else 3)
+        slope = slope if name in OF_CLASSES else slope / 3
+    assert value == pytest.approx(expected, rel=1e-12, abs=1e-15)
+    np.testing.assert_allclose(gradient[where], slope, rtol=1e-12, atol=1e-16)
+    np.testing.assert_array_equal(gradient[~known], 0)
+
+
+def test_targets_of_nan_are_refused_unless_asked_for(device):
+    for target in ([[0.0, np.nan]], [[np.nan, np.nan]]):
+        with pytest.raises(ValueError, match="target contains NaN at row 0"):
+            nl.MSE(device=device).forward([[0.0, 0.0]], target)
+    loss = nl.MSE(ignore_nan=True, device=device)
+    with pytest.raises(ValueError, match="target has no number that was measured"):
+        loss.forward([[0.0, 0.0]], [[np.nan, np.nan]])
+    with pytest.raises(ValueError, match="target contains infinity at row 0, column 1"):
+        loss.forward([[0.0, 0.0]], [[np.nan, np.inf]])
+    with pytest.raises(ValueError, match="of which only a part is NaN"):
+        nl.CategoricalCrossEntropy(ignore_nan=True, device=device).forward(P[:1], [[np.nan, 1.0, 0.0]])
+    value = nl.CategoricalCrossEntropy(ignore_nan=True, device=device).forward(P, [1, np.nan, 2, 0])
+    assert value == pytest.approx(-np.log([0.5, 0.8, 0.3]).mean())
+
+
+# ---- a loss from one formula ---------------------------------------------------------------------------------------
+
+
+@nl.kernel("p (N,K), t (N,K) -> losses (N), dp (N,K)")
+def fourth_power(p, t):
+    """ℓₙ = Σₖ (p − t)⁴."""
+    e = p - t
+    return (e * e * e * e).sum(axis=1), 4 * e * e * e
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_a_kernel_is_a_loss(reduction, device):
+    loss = nl.losses.OwnLoss(fourth_power, reduction=reduction, device=device)
+    each = ((P - T) ** 4).sum(axis=1)
+    expected = {"mean": each.mean(), "sum": each.sum(), "none": each}[reduction]
+    np.testing.assert_allclose(to_numpy(loss.forward(P, T)), expected, rtol=1e-13)
+    np.testing.assert_allclose(
+        to_numpy(loss.backward()), 4 * (P - T) ** 3 / (4 if reduction == "mean" else 1), rtol=1e-13
+    )
+
+
+def test_a_kernel_of_another_form_is_no_loss():
+    @nl.kernel("p (N,K), t (N,K) -> losses (N)")
+    def without_gradient(p, t):
+        return ((p - t) ** 2).sum(axis=1)
+
+    with pytest.raises(ValueError, match=r"a loss is .prediction \(N,K\), target \(N,K\) -> losses \(N\), dprediction"):
+        nl.losses.loss(without_gradient)
+
+
+# ---- names from elsewhere ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("mean_squared_error", nl.MSE),
+        ("MSELoss", nl.MSE),
+        ("crossentropy", nl.CategoricalCrossEntropy),
+        ("categorical_crossentropy", nl.CategoricalCrossEntropy),
+        ("sparse_categorical_crossentropy", nl.CategoricalCrossEntropy),
+        ("binary_crossentropy", nl.BinaryCrossEntropy),
+        ("smooth_l1", nl.Huber),
+        ("LogCosh", nl.LogCosh),
+        ("kullback_leibler_divergence", nl.KLDivergence),
+    ],
+)
+def test_names_from_elsewhere_are_understood(name, ours):
+    assert type(nl.losses.loss(name)) is ours
+
+
+@pytest.mark.parametrize("name", nl.elsewhere.LOSSES)
+def test_names_from_elsewhere_are_understood_or_answered(name):
+    meant = nl.elsewhere.LOSSES[name]
+    assert name not in LOSSES and name.isalnum() and name.islower()
+    if meant in LOSSES:
+        assert type(nl.losses.loss(name)) is LOSSES[meant]
+    else:
+        with pytest.raises(ValueError, match=r"^loss='.*' is not known: it is .*choose one of 'mse'"):
+            nl.losses.loss(name)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

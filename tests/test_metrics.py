@@ -259,3 +259,19 @@ def test_a_new_metric_is_add_and_value(rng):
     x, y = rng.standard_normal((10, 2)), rng.standard_normal((10, 1))
     trainer = nl.Trainer(nl.mlp([2, 1], device="numpy"), metrics=[WorstError()])
     assert trainer.evaluate(x, y)["bias"] == pytest.approx((trainer.network.predict(x) - y).mean(), rel=1e-5)
+
+
+def test_targets_that_were_not_measured_do_not_count(rng):
+    p, t = rng.standard_normal((30, 2)), rng.standard_normal((30, 2))
+    t[5:12, 0] = t[3, 1] = np.nan
+    known = ~np.isnan(t)
+    for kind in (nl.metrics.MeanAbsoluteError, nl.metrics.RootMeanSquaredError):
+        expected = kind()(p[known], t[known])
+        assert kind(ignore_nan=True)(p, t) == pytest.approx(expected, rel=1e-13)
+    expected = np.mean([nl.metrics.R2()(p[known[:, k], k], t[known[:, k], k]) for k in (0, 1)])
+    assert nl.metrics.R2(ignore_nan=True)(p, t) == pytest.approx(expected, rel=1e-12)
+    labels = np.array([0, np.nan, 1])
+    assert nl.metrics.Accuracy(ignore_nan=True)([[0.9, 0.1], [0.2, 0.8], [0.8, 0.2]], labels) == 0.5
+    assert nl.metrics.Accuracy(ignore_nan=True)([0.9, 0.2, 0.8], labels) == 0.5
+    with pytest.raises(ValueError, match="target contains NaN at row 3, column 1"):
+        nl.metrics.MeanAbsoluteError()(p, t)

@@ -195,8 +195,8 @@ def test_layers_that_do_not_fit():
         nl.mlp([3, 4, 5, 2], hidden=["relu"])
     with pytest.raises(ValueError, match="activation='swoosh' is not known; choose one of 'identity', 'sigmoid'"):
         nl.mlp([3, 4, 2], hidden="swoosh")
-    with pytest.raises(ValueError, match="init='ones' is not known; choose one of 'uniform'"):
-        nl.Dense(3, 4, init="ones")
+    with pytest.raises(ValueError, match="init='twos' is not known; choose one of 'uniform'"):
+        nl.Dense(3, 4, init="twos")
 
 
 def test_importing_nnlite_is_light():

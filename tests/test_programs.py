@@ -358,6 +358,7 @@ CHANGES = {
     "attribute of a layer": lambda t: setattr(t.network.layers[3], "factor", -1.0),
     "list in a dict of a layer": lambda t: t.network.layers[3].inside["factor"].__setitem__(0, 0.5),
     "dict of a layer": lambda t: t.network.layers[3].inside.update(factor=[3.0]),
+    "a frozen layer": lambda t: setattr(t.network.layers[4], "trainable", False),
     "kernel of a layer": lambda t: setattr(t.network.layers[3], "kernel", shifted),
     "lr": lambda t: setattr(t.optimizer, "lr", 0.02),
     "momentum": lambda t: setattr(t.optimizer, "momentum", 0.5),
@@ -429,8 +430,8 @@ def test_another_loss_is_trained_as_a_new_trainer_trains_it(device):
     assert trainer.evaluate(x, y) == new.evaluate(x, y)
     trainer.loss = "cce"
     assert trainer.depth == 3 and trainer.loss.from_logits
-    with pytest.raises(ValueError, match="loss='hinge' is not known"):
-        trainer.loss = "hinge"
+    with pytest.raises(ValueError, match="loss='hinged' is not known"):
+        trainer.loss = "hinged"
     with pytest.raises(ValueError, match="already trains another network"):
         trainer.optimizer = new.optimizer
     assert trainer.depth == 3 and trainer.optimizer is not new.optimizer

@@ -74,6 +74,17 @@ def test_every_layer_and_loss_is_in_the_tables():
         assert f"| `{name}" in README or f"| {name}" in README, name
 
 
+def test_every_optimizer_and_schedule_is_there():
+    from nnlite import schedules
+    from nnlite.rules import OPTIMIZERS
+
+    for name, kind in OPTIMIZERS.items():
+        assert re.search(rf'\| `{kind.__name__}[`(].*`"{name}"`', README), name
+    for kind in vars(schedules).values():
+        if isinstance(kind, type) and issubclass(kind, schedules.Schedule) and kind is not schedules.Schedule:
+            assert re.search(rf"`(nl\.schedules\.)?{kind.__name__}`", README), kind
+
+
 def test_the_afternoons_reading_is_no_longer_than_an_afternoon():
     part = README[README.index("### An afternoon's reading") : README.index("## Benchmarks")]
     table = [line for line in part.splitlines() if line.startswith("|")]  # what stands below it is not counted

@@ -229,7 +229,7 @@ def test_names_for_everything_and_combinations_that_make_no_sense():
     assert type(make(optimizer="adam").optimizer) is nl.Adam
     net = nl.mlp([3, 2], device="numpy")
     for arguments, error, message in (
-        ({"loss": "hinge"}, ValueError, "loss='hinge' is not known; choose one of 'mse'"),
+        ({"loss": "hinged"}, ValueError, "loss='hinged' is not known; choose one of 'mse'"),
         ({"optimizer": "sgdd"}, ValueError, "optimizer='sgdd' is not known; choose one of 'sgd', 'adam'"),
         ({"metrics": ["f1"]}, ValueError, "metric='f1' is not known; choose one of 'accuracy'"),
         ({"metrics": "accuracy"}, TypeError, r'metrics must be a list such as \["accuracy"\]'),
@@ -322,3 +322,198 @@ def test_a_terminal_that_is_gone_does_not_stop_training(data, monkeypatch):
     monkeypatch.setattr("sys.stderr", Gone())
     history = make().fit(*data, epochs=3, progress=True)
     assert len(history["loss"]) == 3
+
+
+# ---- which loss follows which activation --------------------------------------------------------------------------
+
+
+def ends_in(output, loss, outputs=3, device="numpy"):
+    return nl.Trainer(nl.mlp([2, outputs], output=output, device=device), loss)
+
+
+@pytest.mark.parametrize("loss", ["cce", "kl", "categorical_focal"])
+@pytest.mark.parametrize("output", ["softmax", "log_softmax"])
+def test_losses_on_classes_are_computed_from_logits(loss, output):
+    trainer = ends_in(output, loss)
+    assert trainer.depth == 1 and trainer.loss.from_logits
+    x = np.random.default_rng(0).standard_normal((5, 2)).astype(np.float32)
+    predicted = trainer.loss.on(trainer.network.ops).predictions(trainer.network.propagate(x, 1))
+    np.testing.assert_allclose(predicted, trainer.network.predict(x), rtol=1e-6)  # metrics get what predict gives
+
+
+@pytest.mark.parametrize(
+    ("loss", "output"), [("binary_focal", "sigmoid"), (nl.Poisson(log_input=False), "exponential")]
+)
+def test_other_losses_are_computed_from_logits(loss, output):
+    trainer = ends_in(output, loss)
+    assert trainer.depth == 1 and trainer.loss.from_logits
+
+
+def test_logarithms_of_probabilities_are_trained_as_pytorch_trains_them(device, rng):
+    """LogSoftmax and NLLLoss there, LogSoftmax and cce here; and CrossEntropyLoss, which makes no difference."""
+    torch = pytest.importorskip("torch")
+    x, y = rng.standard_normal((12, 3)), rng.integers(0, 4, 12)
+    for loss in ("cce", nl.CategoricalCrossEntropy(from_logits=True)):
+        net = nl.mlp([3, 4], output="log_softmax", device=device, dtype="float64")
+        twin = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.LogSoftmax(1)).double()
+        with torch.no_grad():
+            twin[0].weight.copy_(torch.tensor(net.state_dict()["0.W"].T))
+            twin[0].bias.zero_()
+        optimizer = torch.optim.SGD(twin.parameters(), lr=0.5)
+        for _ in range(5):
+            optimizer.zero_grad()
+            torch.nn.functional.nll_loss(twin(torch.tensor(x)), torch.tensor(y)).backward()
+            optimizer.step()
+        trainer = nl.Trainer(net, loss, nl.SGD(lr=0.5))
+        trainer.fit(x, y, epochs=5, batch_size=12, progress=False)
+        np.testing.assert_allclose(net.state_dict()["0.W"], twin[0].weight.detach().numpy().T, rtol=1e-10)
+        np.testing.assert_allclose(net.predict(x), twin(torch.tensor(x)).detach().numpy(), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("output", "loss", "told"),
+    [
+        ("sigmoid", "hinge", r"Hinge expects values around 0, but the network ends in Sigmoid\(\)"),
+        ("relu", "squared_hinge", r"SquaredHinge expects values around 0, but the network ends in ReLU\(\)"),
+        ("softplus", "poisson", r"Poisson\(log_input=True\) expects values before the Exponential: take Softplus\(\)"),
+        ("exponential", "poisson", r"Poisson\(log_input=True\) has Exponential inside: take it from the network's end"),
+        (
+            "gelu",
+            nl.Poisson(log_input=False),
+            r"expects rates.*ends in GELU\(\): end it in Exponential\(\), or take log_in",
+        ),
+        (
+            "leaky_relu",
+            "bce",
+            r"expects probabilities, but the network ends in LeakyReLU\(0.01\): end it in Sigmoid\(\)",
+        ),
+        ("hard_sigmoid", "cce", r"expects probabilities that sum to 1, but the network ends in HardSigmoid\(\)"),
+        ("log_softmax", "bce", r"expects probabilities, but the network ends in LogSoftmax\(\)"),
+        ("hard_sigmoid", nl.BinaryCrossEntropy(True), r"expects values before the Sigmoid: take HardSigmoid\(\)"),
+        ("identity", "kl", r"KLDivergence expects probabilities, but the network ends in Dense"),
+    ],
+)
+def test_a_loss_that_does_not_fit_the_end_is_refused(output, loss, told):
+    with pytest.raises(ValueError, match=told):
+        ends_in(output, loss)
+
+
+def test_losses_that_fit_the_end():
+    for output, loss in (
+        ("hard_sigmoid", "bce"),
+        ("tanh_offset", "binary_focal"),
+        ("softplus", nl.Poisson(log_input=False)),
+        ("relu", nl.Poisson(log_input=False)),
+        ("identity", "poisson"),
+        ("tanh", "hinge"),
+        ("hard_tanh", "squared_hinge"),
+        ("sine", "huber"),
+    ):
+        assert ends_in(output, loss).depth == (1 if output == "identity" else 2)
+
+
+def test_sides_and_counts_are_checked_as_targets(device, rng):
+    x = rng.standard_normal((6, 2))
+    hinge, poisson = ends_in("identity", "hinge", 1, device), ends_in("identity", "poisson", 1, device)
+    with pytest.raises(
+        ValueError, match=r"y has \[0\] in row 1, where −1 or \+1 is expected; from 0 and 1, 2 \* y - 1"
+    ):
+        hinge.fit(x, np.array([1, 0, 1, 1, 0, 1]), progress=False)
+    with pytest.raises(ValueError, match=r"y has \[-1\] in row 2, below 0, which a count is not"):
+        poisson.fit(x, np.array([0, 3, -1, 2, 1, 0]), progress=False)
+
+
+def test_sides_are_learnt_and_counted(device):
+    x, y = nl.datasets.blobs(n=90, classes=3, seed=1)
+    trainer = nl.Trainer(nl.mlp([2, 3], device=device), "hinge", nl.SGD(lr=0.1), ["accuracy"])
+    trainer.fit(x, y, epochs=40, progress=False)  # labels: one class against all others
+    outputs = trainer.network.predict(x)
+    right = (outputs > 0) == (np.eye(3)[y] > 0)
+    assert trainer.evaluate(x, y)["accuracy"] == pytest.approx(right.mean()) and right.mean() > 0.8
+
+
+def test_metrics_of_the_logarithms_of_rates_are_of_rates(device, rng):
+    x, y = rng.standard_normal((30, 2)), rng.poisson(3, (30, 1))
+    trainer = nl.Trainer(nl.mlp([2, 1], device=device, dtype="float64"), "poisson", metrics=["mae"])
+    expected = np.abs(np.exp(trainer.network.predict(x)) - y).mean()
+    assert trainer.evaluate(x, y)["mae"] == pytest.approx(expected, rel=1e-12)
+
+
+# ---- targets that were not measured --------------------------------------------------------------------------------
+
+
+def some_unknown(rng, rows=24):
+    """x (rows, 3), y (rows, 2), some of which were not measured."""
+    x, y = rng.standard_normal((rows, 3)), rng.standard_normal((rows, 2))
+    y[rng.uniform(size=y.shape) < 0.4] = np.nan
+    return x, y
+
+
+def test_a_step_with_unknown_targets_equals_pytorchs(device, rng):
+    """The mean of each batch is over what was measured in it."""
+    torch = pytest.importorskip("torch")
+    x, y = some_unknown(rng)
+    y[8:16] = np.nan  # a batch of which nothing is known moves nothing
+    net = nl.mlp([3, 2], device=device, dtype="float64")
+    twin = torch.nn.Linear(3, 2).double()
+    with torch.no_grad():
+        twin.weight.copy_(torch.tensor(net.state_dict()["0.W"].T))
+        twin.bias.zero_()
+    optimizer = torch.optim.SGD(twin.parameters(), lr=0.1)
+    for i in range(6):
+        rows = slice(8 * (i % 3), 8 * (i % 3) + 8)
+        known = torch.tensor(~np.isnan(y[rows]))
+        optimizer.zero_grad()
+        if known.any():
+            torch.nn.functional.huber_loss(twin(torch.tensor(x[rows]))[known], torch.tensor(y[rows])[known]).backward()
+            optimizer.step()
+    trainer = nl.Trainer(net, nl.Huber(ignore_nan=True), nl.SGD(lr=0.1))
+    trainer.fit(x, y, epochs=2, batch_size=8, shuffle=False, progress=False)
+    assert trainer.tape is not None
+    np.testing.assert_allclose(net.state_dict()["0.W"], twin.weight.detach().numpy().T, rtol=1e-10)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_evaluations_are_means_over_what_is_known(reduction, device, rng):
+    x, y = some_unknown(rng, 70)
+    loss, metrics = nl.MSE(reduction, ignore_nan=True), ["mae", "rmse", "r2"]
+    trainer = nl.Trainer(nl.mlp([3, 2], device=device, dtype="float64"), loss, metrics=metrics)
+    known, p = ~np.isnan(y), trainer.network.predict(x)
+    e = (p - y)[known]
+    spread = np.nanmean((y - np.nanmean(y, axis=0)) ** 2, axis=0)
+    expected = {"loss": (e**2).mean() * (2 if reduction == "sum" else 1), "mae": np.abs(e).mean()}
+    expected |= {"rmse": np.sqrt((e**2).mean()), "r2": 1 - (np.nanmean((p - y) ** 2, axis=0) / spread).mean()}
+    for size in (None, 9):
+        assert trainer.evaluate(x, y, batch_size=size) == pytest.approx(expected, rel=1e-11)
+    history = trainer.fit(x, y, epochs=1, batch_size=7, validation_data=(x, y), progress=False)
+    assert np.isfinite(history["loss"] + history["val_r2"]).all()
+    before = trainer.evaluate(x, y)["loss"] * (known.sum() / 2 if reduction == "sum" else 1)
+    assert trainer.step(x, y) == pytest.approx(before, rel=1e-11)
+
+
+def test_labels_that_are_not_known(device, rng):
+    x, y = rng.standard_normal((20, 3)), rng.integers(0, 3, 20).astype(float)
+    y[::3] = np.nan
+    net = nl.mlp([3, 3], output="softmax", device=device, dtype="float64")
+    trainer = nl.Trainer(net, nl.CategoricalCrossEntropy(ignore_nan=True), metrics=["accuracy"])
+    known = ~np.isnan(y)
+    plain = nl.Trainer(net.copy(), "cce", metrics=["accuracy"])
+    assert trainer.evaluate(x, y) == pytest.approx(plain.evaluate(x[known], y[known].astype(int)), rel=1e-12)
+    with pytest.raises(ValueError, match="y has the label nan in row 0"):
+        plain.fit(x, y, progress=False)
+    with pytest.raises(ValueError, match="y has no number that was measured"):
+        trainer.fit(x, y * np.nan, progress=False)
+
+
+# ---- names from elsewhere ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", nl.elsewhere.FIT)
+def test_arguments_from_elsewhere_are_answered(name, data):
+    with pytest.raises(TypeError, match=f"^fit has no argument {name}: "):
+        make().fit(*data, **{name: 1})
+
+
+def test_other_arguments_are_refused_as_usual(data):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'epoch'"):
+        make().fit(*data, epoch=1)

@@ -18,7 +18,7 @@ from .. import startup
 from ..activations import ACTIVATIONS
 from ..datasets import LOADERS
 from ..losses import LOSSES
-from ..optimizers import OPTIMIZERS
+from ..rules import OPTIMIZERS
 from . import bench, info, output, predict, train
 from .output import complain, say
 

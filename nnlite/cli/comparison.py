@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..devices import ALIASES, DeviceError, devices, get_device
-from ..network import mlp
 from ..optimizers import SGD
+from ..perceptron import mlp
 from ..trainer import DivergedError, Trainer
 
 REPEATS = 3  # of every measurement; the devices take turns, so that a slow moment of the machine affects all of them

@@ -19,9 +19,11 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from ..losses import LOSSES
 from ..network import Sequential
 
 MOST_CLASSES = 20  # a target of whole numbers with more different values is a quantity, not a class
+FOR_CLASSES = {name for name, loss in LOSSES.items() if loss.target in ("probability", "class", "side")}
 MISSING = ("na", "n/a", "#n/a", "null", "nil", "none", "missing", "?", "-", "--", ".")  # cells that mean: no value
 
 
@@ -266,12 +268,12 @@ def target(table: Table, loss: str | None = None) -> tuple[np.ndarray, list[str]
         whole = bool((values == np.floor(values)).all())
         distinct = sorted({_whole(cell) for cell in table.y} if whole else set(values.tolist()))
         few = whole and len(distinct) <= max(2, min(MOST_CLASSES, len(values) // 2))
-        if loss in ("bce", "cce") and not whole:
+        if loss in FOR_CLASSES and not whole:
             first = table.lines[int(np.argmax(values != np.floor(values)))]
             _fail(
                 table.path, first, table.column + 1, f"loss {loss!r} is for classes: text or whole numbers; try 'mse'"
             )
-        if not few and loss not in ("bce", "cce"):
+        if not few and loss not in FOR_CLASSES:
             return values[:, None], None
         names = [str(value) for value in distinct]
         number_of = {value: i for i, value in enumerate(distinct)}

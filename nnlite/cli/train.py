@@ -22,7 +22,8 @@ import nnlite as nl
 
 from .. import gate
 from ..datasets import LOADERS, Split
-from ..optimizers import OPTIMIZERS
+from ..losses import LOSSES
+from ..rules import OPTIMIZERS
 from . import output, tables
 from .output import say
 
@@ -67,8 +68,10 @@ def train(options: argparse.Namespace) -> None:
     """Train a network, test it on rows held back, and write the model, its history and pictures into a folder."""
     tell: Callable[[str], None] = (lambda text: None) if options.quiet else say
     data = _data(options)
-    if data.classes is None and data.loss in ("bce", "cce"):
+    if data.classes is None and data.loss in tables.FOR_CLASSES:
         raise ValueError(f"--loss {data.loss} is for classes, but {data.name} has numbers to predict; try --loss mse")
+    if data.classes is None and LOSSES[data.loss].target == "count":
+        raise ValueError(f"--loss {data.loss} is for counts, but the numbers to predict are scaled; try --loss mse")
     given = {name: value for name in Recipe._fields if (value := getattr(options, name)) is not None}
     usual = {"lr": 0.1} if options.optimizer == "sgd" else {}  # the recipes' lr is for Adam
     recipe = Recipe(**(data.recipe._asdict() | usual | given))
@@ -180,8 +183,9 @@ def _data(options: argparse.Namespace) -> Data:
 def _network(data: Data, recipe: Recipe, options: argparse.Namespace) -> nl.Sequential:
     outputs, output = 1, "identity"
     if data.classes is not None:
-        outputs = 1 if data.loss == "bce" and len(data.classes) == 2 else len(data.classes)
-        output = "sigmoid" if data.loss == "bce" else "softmax"
+        kind = LOSSES[data.loss].target
+        outputs = 1 if kind == "probability" and len(data.classes) == 2 else len(data.classes)
+        output = {"probability": "sigmoid", "side": "identity", "count": "identity"}.get(kind, "softmax")
     init = "he_normal" if recipe.activation == "relu" else "glorot_uniform"
     dtype = "float64" if data.raw else "float32"  # raw columns may be 1e6 ± 1: float32 would lose their digits
     sizes = [data.split.x_train.shape[1], *recipe.layers, outputs]

@@ -322,7 +322,7 @@ def test_info_and_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("train xor --layers 8,0", "'8,0' must be whole numbers of at least 1"),
         ("train xor --layers 8;4", "'8;4' must be whole numbers of at least 1"),
         ("train xor --activation rellu", "invalid choice: 'rellu'"),
-        ("train xor --loss huber", "invalid choice: 'huber'"),
+        ("train xor --loss hubert", "invalid choice: 'hubert'"),
         ("train xor --optimizer adan", "invalid choice: 'adan'"),
         ("train xor --device tpu", "device='tpu' is not known"),
         ("train xor --target 1", "--target is for CSV files"),

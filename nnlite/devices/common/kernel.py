@@ -47,7 +47,7 @@ class Signature:
             if name in operands and letters != operands[name]:
                 raise ValueError(f"{name} is written in place, so it cannot have two shapes in {text!r}")
             for letter in letters:
-                if letter not in known:
+                if letter not in known and not letter.isdigit():
                     raise ValueError(f"the result {name} of {text!r} has the size {letter}, which no operand has")
         return cls(text, operands, results)
 
@@ -70,6 +70,7 @@ class Signature:
         """Letter -> size for these operands; ValueError where their shapes do not fit together."""
         pairs = list(zip(self.operands.items(), operands, strict=True))
         sizes: dict[str, int] = {name: value for (name, letters), value in pairs if letters is None}
+        sizes |= {letter: int(letter) for letters in self.results.values() for letter in letters if letter.isdigit()}
         for (name, letters), operand in pairs:
             if letters is None:
                 continue

@@ -31,25 +31,32 @@ class Planned:
 def fuse(calls: Sequence[Call]) -> list[Call]:
     """Fuse gradients with plain gradient descent: one product makes W ← W − lr xᵀ dy, without an array of gradients.
 
-    This is done if only `sgd_step` reads the gradients, and each of them is made by a call that has a fused form.
+    This is done if only `sgd_step` reads the gradients, and each of them is made by a call that has a fused form. There
+    is one such step, or one for each stretch of parameters between frozen layers.
     """
     steps = [call for call in calls if call.name == "sgd_step"]
     makers = [call for call in calls if call.kernel.with_sgd]
     others = [call for call in calls if call.name != "sgd_step" and not call.kernel.with_sgd]
-    if len(steps) != 1 or any(_touches(call, "gradients") for call in others):
+    size = sum(call.operands[1].size for call in steps)
+    if not steps or any(_touches(call, "gradients") for call in others):
         return list(calls)
-    parameters, gradients, rate = steps[0].operands
-    if sum(call.operands[-1].size for call in makers) != gradients.size:
+    if sum(call.operands[-1].size for call in makers) != size:
         return list(calls)
     fused = []
     for call in makers:
         *operands, gradient = call.operands
-        moved = parameters.part(gradient.name.replace(".d", "."), gradient.offset, gradient.shape)
-        name = call.kernel.with_sgd
-        fused.append(Call(name, KERNELS[name], (*operands, moved, rate), ()))
+        step = next((step for step in steps if _overlap([_place(gradient)], [_place(step.operands[1])])), None)
+        if step is None:
+            return list(calls)
+        parameters, gradients, rate = step.operands
+        layer, _, name = gradient.name.rpartition(".")
+        moved = parameters.part(f"{layer}.{name[1:]}", gradient.offset - gradients.offset, gradient.shape)
+        fused.append(Call(call.kernel.with_sgd, KERNELS[call.kernel.with_sgd], (*operands, moved, rate), ()))
     # At the place of the optimizer's step, since until then other calls read the old parameters.
     end = next(i for i, call in enumerate(calls) if call is steps[0])
-    return [call for call in calls[:end] if not call.kernel.with_sgd] + fused + list(calls[end + 1 :])
+    gone = {id(call) for call in (*steps, *makers)}
+    before, after = ([call for call in some if id(call) not in gone] for some in (calls[:end], calls[end:]))
+    return [*before, *fused, *after]
 
 
 def without_copies(calls: Sequence[Call]) -> tuple[list[Call], list[Symbol]]:
@@ -130,7 +137,7 @@ def part_of(call: Call, name: str, operand: Any, letter: str, start: int, stop: 
 
 def is_product(call: Call) -> bool:
     """Whether the call is a matrix product."""
-    return {"N", "K", "M"} <= set("".join(map(str, call.kernel.signature.operands.values())))
+    return {"N", "K", "M"} <= {a for letters in call.kernel.signature.operands.values() for a in letters or ()}
 
 
 def work(call: Call) -> float:

@@ -93,6 +93,16 @@ inside = partial(compiled, inside=True)
 exactly = partial(compiled, fastmath=EXACT, inside=True)
 
 
+def allocating(loop: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a kernel's loop that makes arrays."""
+    vars(loop)["allocates"] = True
+    return loop
+
+
+def allocates(loop: Callable[..., Any]) -> bool:
+    return bool(vars(loop).get("allocates"))
+
+
 @contextlib.contextmanager
 def garbage_later() -> Iterator[None]:
     """Collect no garbage in this block: the compiler makes many objects, which are not garbage until it is done."""

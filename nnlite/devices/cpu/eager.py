@@ -10,13 +10,15 @@ import numpy as np
 from ..common.kernel import Kernel
 from ..common.reference import KERNELS
 from . import loops
-from .compiling import compiled
+from .compiling import allocates, compiled
 from .products import ready
 
 # Kernel -> letter of the size that threads may divide. Its loop gets the start and end of the columns to compute.
 COLUMNS = {name: kernel.columns for name, kernel in KERNELS.items() if kernel.columns}
 LOOPS: dict[str, Any] = {  # what Numba makes of a loop; `.py_func` is the loop itself
-    name: compiled(getattr(loops, name), inlined=True) for name in KERNELS if hasattr(loops, name)
+    name: compiled(loop, inlined=True, allocates=allocates(loop))
+    for name, loop in vars(loops).items()
+    if name in KERNELS
 }
 
 # These loops are only for the replay: called one at a time from Python, NumPy's own loops are as fast.
@@ -79,7 +81,8 @@ def eager(kernel: Kernel) -> Callable[..., Any]:
         checks.append(f"({reals[0]}.dtype == F4 or {reals[0]}.dtype == F8)")
     operands = ", ".join(signature.operands)
     given = [*signature.fresh, *signature.in_place, *signature.inputs]
-    given = [f"{each}.reshape(-1)" for each in given] if kernel.elementwise else given
+    flat = {*signature.fresh, *arrays} if kernel.elementwise else set()
+    given = [f"{each}.reshape(-1)" if each in flat else each for each in given]
     given += ["0", kernel.columns] if kernel.columns else ["0"] if kernel.numbered else []  # one thread computes all
     made = [
         f"{result} = empty(({', '.join(signature.results[result] or ())},), {reals[0]}.dtype)"

@@ -1,7 +1,7 @@
-"""Functions of one number: exp, tanh, ln x and ln(1 + e), written so that a loop over them becomes vector instructions.
+"""Functions of one number, such as exp and tanh, written so that a loop over them becomes vector instructions.
 
-Numba has had no vector functions of its own since 0.62. The ranges and coefficients of exp are from Moshier's Cephes
-(expf and exp). Each function has a version for float32 and one for float64. Compiled code calls both by one name, and
+Numba has had no vector functions of its own since 0.62. The ranges and coefficients of exp, sin, cos and erf are from
+Moshier's Cephes. Each function has a version for float32 and one for float64. Compiled code calls both by one name, and
 the type of the argument chooses the version.
 """
 
@@ -11,6 +11,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
+from ..common.activations import ERF_P, ERF_Q, ERF_R, ERF_S
 from .compiling import exactly
 
 
@@ -35,6 +36,11 @@ def log_one_plus(e):
 
 def log_of(x):
     """ln x = n ln 2 + ln(1 + e) for x = 2ⁿ (1 + e), where 1 + e lies between √½ and √2. ln 0 = −∞; ln −1 is NaN."""
+    raise NotImplementedError
+
+
+def sine_of(x, quarters):
+    """sin(x + quarters · π/2), for |x| up to the `most` of `accurate_sine`: with quarters = 1, cos x."""
     raise NotImplementedError
 
 
@@ -141,6 +147,36 @@ def _tanh64(x):
     return near if abs(x) < 0.625 else (-far if x < 0 else far)
 
 
+@exactly
+def _sine32(x, quarters):
+    n = np.floor(x * np.float32(0.636619772367581343) + np.float32(0.5))
+    r = x - n * np.float32(1.5703125) - n * np.float32(4.837512969970703125e-4) - n * np.float32(7.54978995489188216e-8)
+    z = r * r
+    s = np.float32(-1.9515295891e-4) * z + np.float32(8.3321608736e-3)
+    s = (s * z - np.float32(1.6666654611e-1)) * z * r + r
+    c = (np.float32(2.443315711809948e-5) * z - np.float32(1.388731625493765e-3)) * z + np.float32(4.166664568298827e-2)
+    c = c * z * z - np.float32(0.5) * z + np.float32(1)
+    quadrant = np.int32(n) + np.int32(quarters)
+    y = c if quadrant & np.int32(1) else s
+    return -y if quadrant & np.int32(2) else y
+
+
+@exactly
+def _sine64(x, quarters):
+    n = np.floor(x * 0.636619772367581343 + 0.5)
+    r = x - n * 1.57079625129699707031 - n * 7.54978941586159635335e-8 - n * 5.39030285815811905290e-15
+    z = r * r
+    s = (1.58962301576546568060e-10 * z - 2.50507477628578072866e-8) * z + 2.75573136213857245213e-6
+    s = ((s * z - 1.98412698295895385996e-4) * z + 8.33333333332211858878e-3) * z - 1.66666666666666307295e-1
+    s = s * z * r + r
+    c = (-1.13585365213876817300e-11 * z + 2.08757008419747316778e-9) * z - 2.75573141792967388112e-7
+    c = ((c * z + 2.48015872888517045348e-5) * z - 1.38888888888730564116e-3) * z + 4.16666666666665929218e-2
+    c = c * z * z - 0.5 * z + 1.0
+    quadrant = np.int64(n) + np.int64(quarters)
+    y = c if quadrant & np.int64(1) else s
+    return -y if quadrant & np.int64(2) else y
+
+
 @overload(exp_negative)
 def _(x):
     return (lambda x: _exp32(x)) if x == types.float32 else (lambda x: _exp64(x))
@@ -161,6 +197,13 @@ def _(x):
     return (lambda x: _tanh32(x)) if x == types.float32 else (lambda x: _tanh64(x))
 
 
+@overload(sine_of)
+def _(x, quarters):
+    return (
+        (lambda x, quarters: _sine32(x, quarters)) if x == types.float32 else (lambda x, quarters: _sine64(x, quarters))
+    )
+
+
 @exactly
 def sigmoid_of(x):
     one = type(x)(1)
@@ -179,3 +222,45 @@ def cross_entropy_of(z, t):
     """max(z, 0) − z t + ln(1 + e^−|z|), added in this order."""
     zero = type(z)(0)
     return (zero if z < zero else z) - z * t + log_one_plus(exp_negative(-abs(z)))
+
+
+@exactly
+def exp_of(x):
+    """eˣ for any x."""
+    e = exp_negative(-abs(x))
+    return e if x < 0 else type(x)(1) / e
+
+
+@exactly
+def exp_minus_one(x):
+    """eˣ − 1 = tanh(x/2) (eˣ + 1) for x ≤ 0, without cancellation."""
+    return tanh_of(type(x)(0.5) * x) * (exp_negative(x) + type(x)(1))
+
+
+@exactly
+def polynomial(coefficients, x):
+    """The highest power's coefficient comes first."""
+    y = type(x)(0)
+    for c in coefficients:
+        y = y * x + type(x)(c)
+    return y
+
+
+@exactly
+def normal_distribution(x):
+    """Φ(x) = ½ (1 + erf(x / √2)), the distribution function of the standard normal distribution."""
+    one, six = type(x)(1), type(x)(6)
+    z = x * type(x)(0.70710678118654752)
+    square, size = min(z * z, one), min(max(abs(z), one), six)  # from 6 on, erf x rounds to 1
+    near = z * polynomial(ERF_P, square) / polynomial(ERF_Q, square)
+    far = one - exp_negative(-size * size) * polynomial(ERF_R, size) / polynomial(ERF_S, size)
+    return type(x)(0.5) * (one + (near if abs(z) < one else (-far if z < 0 else far)))
+
+
+@exactly
+def mish_factor(x):
+    """tanh(ln(1 + eˣ)), as a rational function of e^−|x|."""
+    one, two = type(x)(1), type(x)(2)
+    e = exp_negative(-abs(x))
+    n = one + two * e if x > 0 else e * (e + two)
+    return n / (n + (two * e * e if x > 0 else two))

@@ -12,8 +12,22 @@ from functools import partial
 
 import numpy as np
 
-from .compiling import ZERO, compiled, exactly, inside
-from .functions import cross_entropy_of, difference, exp_negative, log_of, log_one_plus, sigmoid_of, tanh_of
+from ..common.activations import GELU_SLOPE
+from .compiling import ZERO, allocating, compiled, exactly, inside
+from .functions import (
+    cross_entropy_of,
+    difference,
+    exp_minus_one,
+    exp_negative,
+    exp_of,
+    log_of,
+    log_one_plus,
+    mish_factor,
+    normal_distribution,
+    sigmoid_of,
+    sine_of,
+    tanh_of,
+)
 from .memory import address, flat, place
 from .products import product
 
@@ -218,6 +232,184 @@ def softplus_backward(dx, dy, y):
         dx[i] = dy[i] * tanh_of(half * y[i]) * (one + exp_negative(-y[i]))
 
 
+def leaky_relu(y, x, slope):
+    zero, factor = x.dtype.type(0), x.dtype.type(slope)
+    for i in range(x.size):
+        y[i] = x[i] if x[i] > zero else factor * x[i]
+
+
+def leaky_relu_backward(dx, dy, y, slope):
+    zero, factor = y.dtype.type(0), y.dtype.type(slope)
+    for i in range(y.size):
+        dx[i] = dy[i] if y[i] > zero else factor * dy[i]
+
+
+def prelu(y, x, slope):
+    zero, factor = x.dtype.type(0), slope[0]
+    to, of = flat(y), flat(x)
+    for i in range(of.size):
+        to[i] = of[i] if of[i] > zero else factor * of[i]
+
+
+def prelu_backward(dx, dy, x, slope):
+    zero, factor = x.dtype.type(0), slope[0]
+    to, of_dy, of_x = flat(dx), flat(dy), flat(x)
+    for i in range(of_x.size):
+        to[i] = of_dy[i] if of_x[i] > zero else factor * of_dy[i]
+
+
+def prelu_backward_slope(dslope, dy, x):
+    zero, total = x.dtype.type(0), 0.0
+    of_dy, of_x = flat(dy), flat(x)
+    for i in range(of_x.size):
+        total += np.float64(of_dy[i] * (zero if of_x[i] > zero else of_x[i]))
+    dslope[0] = total
+
+
+def elu(y, x, alpha, scale):
+    zero, kept, factor = x.dtype.type(0), x.dtype.type(scale), x.dtype.type(scale * alpha)
+    for i in range(x.size):
+        y[i] = kept * x[i] if x[i] > zero else factor * exp_minus_one(zero if x[i] > zero else x[i])
+
+
+def elu_backward(dx, dy, y, alpha, scale):
+    zero, kept, factor = y.dtype.type(0), y.dtype.type(scale), y.dtype.type(scale * alpha)
+    for i in range(y.size):
+        dx[i] = dy[i] * (kept if y[i] > zero else y[i] + factor)
+
+
+def gelu(y, x):
+    for i in range(x.size):
+        y[i] = x[i] * normal_distribution(x[i])
+
+
+def gelu_backward(dx, dy, x):
+    half, density = x.dtype.type(0.5), x.dtype.type(0.39894228040143267794)  # 1 / √(2π)
+    for i in range(x.size):
+        dx[i] = dy[i] * (normal_distribution(x[i]) + x[i] * density * exp_negative(-half * x[i] * x[i]))
+
+
+def gelu_tanh(y, x):
+    half, one, inside, cubic = x.dtype.type(0.5), x.dtype.type(1), x.dtype.type(GELU_SLOPE), x.dtype.type(0.044715)
+    for i in range(x.size):
+        y[i] = half * x[i] * (one + tanh_of(inside * x[i] * (one + cubic * x[i] * x[i])))
+
+
+def gelu_tanh_backward(dx, dy, x):
+    half, one, inside, cubic = x.dtype.type(0.5), x.dtype.type(1), x.dtype.type(GELU_SLOPE), x.dtype.type(0.044715)
+    three = x.dtype.type(3)
+    for i in range(x.size):
+        square = cubic * x[i] * x[i]
+        t = tanh_of(inside * x[i] * (one + square))
+        dx[i] = half * dy[i] * (one + t + x[i] * (one - t * t) * inside * (one + three * square))
+
+
+def silu(y, x):
+    for i in range(x.size):
+        y[i] = x[i] * sigmoid_of(x[i])
+
+
+def silu_backward(dx, dy, x):
+    one = x.dtype.type(1)
+    for i in range(x.size):
+        s = sigmoid_of(x[i])
+        dx[i] = dy[i] * s * (one + x[i] * (one - s))
+
+
+def mish(y, x):
+    for i in range(x.size):
+        y[i] = x[i] * mish_factor(x[i])
+
+
+def mish_backward(dx, dy, x):
+    one = x.dtype.type(1)
+    for i in range(x.size):
+        t = mish_factor(x[i])
+        dx[i] = dy[i] * (t + x[i] * (one - t * t) * sigmoid_of(x[i]))
+
+
+def softsign(y, x):
+    one = x.dtype.type(1)
+    for i in range(x.size):
+        y[i] = x[i] / (one + abs(x[i]))
+
+
+def softsign_backward(dx, dy, y):
+    one = y.dtype.type(1)
+    for i in range(y.size):
+        dx[i] = dy[i] * (one - abs(y[i])) * (one - abs(y[i]))
+
+
+def hard_sigmoid(y, x):
+    zero, half, one, sixth = x.dtype.type(0), x.dtype.type(0.5), x.dtype.type(1), x.dtype.type(1 / 6)
+    for i in range(x.size):
+        z = sixth * x[i] + half
+        y[i] = zero if z < zero else (one if z > one else z)
+
+
+def hard_sigmoid_backward(dx, dy, y):
+    zero, one, sixth = y.dtype.type(0), y.dtype.type(1), y.dtype.type(1 / 6)
+    for i in range(y.size):
+        dx[i] = sixth * dy[i] if (y[i] > zero) & (y[i] < one) else zero
+
+
+def hard_tanh(y, x, low, high):
+    least, most = x.dtype.type(low), x.dtype.type(high)
+    for i in range(x.size):
+        y[i] = least if x[i] < least else (most if x[i] > most else x[i])
+
+
+def hard_tanh_backward(dx, dy, y, low, high):
+    zero, least, most = y.dtype.type(0), y.dtype.type(low), y.dtype.type(high)
+    for i in range(y.size):
+        dx[i] = dy[i] if (y[i] > least) & (y[i] < most) else zero
+
+
+def exponential(y, x):
+    for i in range(x.size):
+        y[i] = exp_of(x[i])
+
+
+def exponential_backward(dx, dy, y):
+    for i in range(y.size):
+        dx[i] = dy[i] * y[i]
+
+
+@partial(compiled, inlined=True)
+def accurate_sine(y, x, frequency, quarters):
+    """y ← sin(frequency · x + quarters · π/2).
+
+    Vectors have digits enough as long as the number of turns is exact; the rare larger numbers take the slow way.
+    """
+    most = x.dtype.type(8e3 if x.itemsize == 4 else 1e8)
+    largest = x.dtype.type(0)
+    for i in range(x.size):
+        z = frequency * x[i]
+        largest = max(largest, abs(z))
+        y[i] = sine_of(z, quarters)
+    if not largest <= most:
+        for i in range(x.size):
+            z = frequency * x[i]
+            y[i] = math.cos(z) if quarters == 1 else math.sin(z)
+
+
+def sine(y, x, frequency):
+    accurate_sine(y, x, x.dtype.type(frequency), 0)
+
+
+def sine_backward(dx, dy, x, frequency):
+    factor = x.dtype.type(frequency)
+    accurate_sine(dx, x, factor, 1)
+    for i in range(x.size):
+        dx[i] *= factor * dy[i]
+
+
+def scaled(y, x, factor, offset):
+    a, b = x.dtype.type(factor), x.dtype.type(offset)
+    for i in range(x.size):
+        y[i] = a * x[i] + b
+
+
 @inside
 def exponentials(x):
     """x ← eˣ for all numbers of x, each ≤ 0."""
@@ -253,6 +445,39 @@ def softmax_backward(dx, dy, y):
             dx[i, j] = y[i, j] * (dy[i, j] - total)
 
 
+def log_softmax(y, x):
+    rows, columns = x.shape
+    for i in range(rows):
+        highest = x[i, 0]
+        for j in range(1, columns):
+            highest = max(highest, x[i, j])
+        for j in range(columns):
+            y[i, j] = difference(x[i, j], highest)
+    exponentials(y)
+    for i in range(rows):
+        highest, total = x[i, 0], x.dtype.type(0)
+        for j in range(columns):
+            highest = max(highest, x[i, j])
+            total += y[i, j]
+        log = math.log(total)
+        for j in range(columns):
+            y[i, j] = difference(difference(x[i, j], highest), log)
+
+
+def log_softmax_backward(dx, dy, y):
+    rows, columns = y.shape
+    for i in range(rows):
+        for j in range(columns):
+            dx[i, j] = y[i, j]
+    exponentials(dx)
+    for i in range(rows):
+        total = y.dtype.type(0)
+        for j in range(columns):
+            total += dy[i, j]
+        for j in range(columns):
+            dx[i, j] = dy[i, j] - dx[i, j] * total
+
+
 # ---- dropout: it gets the number of its first row, since the mask depends on the place in the batch ------------------
 
 
@@ -278,6 +503,28 @@ def dropout(y, mask, x, draws, key, rate, first):
 def dropout_backward(dx, dy, mask):
     for i in range(dy.size):
         dx[i] = dy[i] * mask[i]
+
+
+def gaussian_noise(y, x, draws, key, deviation, first):
+    rows, columns = x.shape
+    seed = hash32(np.uint32(hash32(np.uint32(draws[0])) + np.uint32(key)))
+    middle, scale = x.dtype.type(6 * 65535), x.dtype.type(deviation / 65536)
+    for i in range(rows):
+        start = np.uint32(seed + np.uint32(6 * (first + i) * columns))
+        for j in range(columns):
+            total = np.uint32(0)
+            for k in range(6):
+                bits = hash32(np.uint32(start + np.uint32(6 * j + k)))
+                total = np.uint32(total + np.uint32(bits >> np.uint32(16)) + np.uint32(bits & np.uint32(0xFFFF)))
+            y[i, j] = x[i, j] + (x.dtype.type(np.int32(total)) - middle) * scale
+
+
+# ---- a connection around layers -----------------------------------------------------------------------------------
+
+
+def add(y, a, b):
+    for i in range(y.size):
+        y[i] = a[i] + b[i]
 
 
 # ---- losses -----------------------------------------------------------------------------------------------------
@@ -394,6 +641,221 @@ def softmax_cross_entropy(losses, dlogits, logits, target, scale):
         losses[i] += targets * math.log(total)
 
 
+# The mean of a formula over the outputs: `value` is a function of p, t and further numbers, which returns the loss of
+# one output and its slope. It is compiled into the loop, so that it costs no call.
+
+
+@partial(compiled, inlined=True)
+def mean_of_each(losses, gradient, prediction, target, scale, value, numbers):
+    """ℓₙ ← 1/K Σₖ of the values, and the gradient scale / K times their slopes."""
+    rows, columns = prediction.shape
+    factor = prediction.dtype.type(scale / columns)
+    for i in range(rows):
+        total = prediction.dtype.type(0)
+        for j in range(columns):
+            loss, slope = value(prediction[i, j], target[i, j], numbers)
+            total += loss
+            gradient[i, j] = factor * slope
+        losses[i] = total / prediction.dtype.type(columns)
+
+
+@exactly
+def huber_of(p, t, numbers):
+    error, delta = p - t, type(p)(numbers[0])
+    cut = delta if error > delta else (-delta if error < -delta else error)
+    return cut * (error - type(p)(0.5) * cut), cut
+
+
+def huber(losses, dprediction, prediction, target, scale, delta):
+    mean_of_each(losses, dprediction, prediction, target, scale, huber_of, (delta,))
+
+
+@exactly
+def log_cosh_of(p, t, numbers):
+    size = abs(p - t)
+    return size + log_one_plus(exp_negative(-size - size)) - type(p)(0.69314718055994530942), tanh_of(p - t)
+
+
+def log_cosh(losses, dprediction, prediction, target, scale):
+    mean_of_each(losses, dprediction, prediction, target, scale, log_cosh_of, ())
+
+
+@exactly
+def quantile_of(p, t, numbers):
+    error, q = p - t, type(p)(numbers[0])
+    slope = type(p)(1) - q if error > 0 else (-q if error < 0 else error)
+    return slope * error, slope
+
+
+def quantile(losses, dprediction, prediction, target, scale, q):
+    mean_of_each(losses, dprediction, prediction, target, scale, quantile_of, (q,))
+
+
+@exactly
+def hinge_of(p, t, numbers):
+    zero = type(p)(0)
+    margin = type(p)(1) - t * p
+    return zero if margin < zero else margin, -t if margin > zero else zero
+
+
+def hinge(losses, dprediction, prediction, target, scale):
+    mean_of_each(losses, dprediction, prediction, target, scale, hinge_of, ())
+
+
+@exactly
+def squared_hinge_of(p, t, numbers):
+    zero = type(p)(0)
+    margin = type(p)(1) - t * p
+    margin = zero if margin < zero else margin
+    return margin * margin, -(t + t) * margin
+
+
+def squared_hinge(losses, dprediction, prediction, target, scale):
+    mean_of_each(losses, dprediction, prediction, target, scale, squared_hinge_of, ())
+
+
+@exactly
+def poisson_of(p, t, numbers):
+    p += type(p)(1e-8)
+    return p - type(p)(1e-8) - t * math.log(p), type(p)(1) - t / p
+
+
+def poisson(losses, dprediction, prediction, target, scale):
+    mean_of_each(losses, dprediction, prediction, target, scale, poisson_of, ())
+
+
+@exactly
+def exponential_poisson_of(z, t, numbers):
+    rate = exp_of(z)
+    return rate - t * z, rate - t
+
+
+def exponential_poisson(losses, dlogits, logits, target, scale):
+    mean_of_each(losses, dlogits, logits, target, scale, exponential_poisson_of, ())
+
+
+@exactly
+def focal_of(p, t, c, dc, numbers):
+    """The focal loss and its slope, from the cross-entropy c and its derivative dc, both by what p is made of."""
+    gamma, one, two = type(p)(numbers[0]), type(p)(1), type(p)(2)
+    weight = type(p)(numbers[1]) * t + type(p)(numbers[2]) * (one - t)
+    missed = max(p + t - two * p * t, type(p)(1e-12))
+    return weight * missed**gamma * c, weight * missed**gamma, gamma * c * (one - two * t) / missed
+
+
+@exactly
+def binary_focal_of(p, t, numbers):
+    one, cut = type(p)(1), type(p)(-100)
+    c = -(t * max(math.log(p), cut) + (one - t) * max(math.log(one - p), cut))
+    dc = (p - t) / max(p * (one - p), type(p)(1e-12))
+    loss, power, slope = focal_of(p, t, c, dc, numbers)
+    return loss, power * (dc + slope)
+
+
+def binary_focal(losses, dprediction, prediction, target, scale, gamma, of_ones, of_zeros):
+    mean_of_each(losses, dprediction, prediction, target, scale, binary_focal_of, (gamma, of_ones, of_zeros))
+
+
+@exactly
+def sigmoid_binary_focal_of(z, t, numbers):
+    p, c = sigmoid_of(z), cross_entropy_of(z, t)
+    loss, power, slope = focal_of(p, t, c, p - t, numbers)
+    return loss, power * (p - t + slope * p * sigmoid_of(-z))
+
+
+def sigmoid_binary_focal(losses, dlogits, logits, target, scale, gamma, of_ones, of_zeros):
+    mean_of_each(losses, dlogits, logits, target, scale, sigmoid_binary_focal_of, (gamma, of_ones, of_zeros))
+
+
+cross_entropy = inside(categorical_cross_entropy)
+cross_entropy_of_logits = inside(softmax_cross_entropy)
+
+
+@inside
+def add_negative_entropy(losses, target):
+    """ℓₙ ← ℓₙ + Σₖ t ln t."""
+    for i in range(target.shape[0]):
+        for t in target[i]:
+            if t != 0:
+                losses[i] += t * math.log(max(t, np.finfo(target.dtype).tiny))
+
+
+def kl_divergence(losses, dprediction, prediction, target, scale):
+    cross_entropy(losses, dprediction, prediction, target, scale)
+    add_negative_entropy(losses, target)
+
+
+def softmax_kl_divergence(losses, dlogits, logits, target, scale):
+    cross_entropy_of_logits(losses, dlogits, logits, target, scale)
+    add_negative_entropy(losses, target)
+
+
+def categorical_focal(losses, dprediction, prediction, target, scale, gamma):
+    rows, columns = prediction.shape
+    factor, power, one = prediction.dtype.type(scale), prediction.dtype.type(gamma), prediction.dtype.type(1)
+    for i in range(rows):
+        total = prediction.dtype.type(0)
+        for j in range(columns):
+            p = max(prediction[i, j], np.finfo(prediction.dtype).tiny)
+            q, log = max(one - p, prediction.dtype.type(1e-12)), math.log(p)
+            weight = q**power * target[i, j]
+            total -= weight * log
+            dprediction[i, j] = factor * weight * (power * log / q - one / p)
+        losses[i] = total
+
+
+def softmax_categorical_focal(losses, dlogits, logits, target, scale, gamma):
+    rows, columns = logits.shape
+    factor, power, one = logits.dtype.type(scale), logits.dtype.type(gamma), logits.dtype.type(1)
+    for i in range(rows):
+        highest, sum_of_g = logits[i, 0], logits.dtype.type(0)
+        for j in range(1, columns):
+            highest = max(highest, logits[i, j])
+        total, loss = logits.dtype.type(0), logits.dtype.type(0)
+        for j in range(columns):
+            total += exp_negative(difference(logits[i, j], highest))
+        for j in range(columns):
+            log = difference(difference(logits[i, j], highest), math.log(total))
+            p = exp_negative(log)
+            q = max(one - p, logits.dtype.type(1e-12))
+            weight = q**power * target[i, j]
+            loss -= weight * log
+            dlogits[i, j] = weight * (power * p * log / q - one)
+            sum_of_g += dlogits[i, j]
+        for j in range(columns):
+            p = exp_negative(difference(difference(logits[i, j], highest), math.log(total)))
+            dlogits[i, j] = factor * (dlogits[i, j] - p * sum_of_g)
+        losses[i] = loss
+
+
+def leave_out(known_prediction, known_target, known, prediction, target, no_prediction, no_target):
+    rows, columns = target.shape
+    other_p, other_t = target.dtype.type(no_prediction), target.dtype.type(no_target)
+    for i in range(rows):
+        count = target.dtype.type(0)
+        for j in range(columns):
+            there = target[i, j] == target[i, j]
+            count += there
+            known_prediction[i, j] = prediction[i, j] if there else other_p
+            known_target[i, j] = target[i, j] if there else other_t
+        known[i] = count / target.dtype.type(columns)
+
+
+def count_known(count, known, mean):
+    found = 0.0
+    for share in known:
+        found += np.float64(share)
+    count[0] = found if mean and found > 0 else 1.0
+
+
+def leave_out_backward(dprediction, dknown, target, count):
+    rows, columns = target.shape
+    factor, zero = target.dtype.type(1) / count[0], target.dtype.type(0)
+    for i in range(rows):
+        for j in range(columns):
+            dprediction[i, j] = factor * dknown[i, j] if target[i, j] == target[i, j] else zero
+
+
 # ---- sums over an epoch -----------------------------------------------------------------------------------------
 
 
@@ -406,68 +868,79 @@ def add_losses(total, losses):
 
 def add_hits(sums, prediction, target):
     rows, columns = prediction.shape
-    hits = 0
+    hits, known = 0, 0
     for i in range(rows):
         found, expected, highest, largest = 0, 0, prediction[i, 0], target[i, 0]
+        there = target[i, 0] == target[i, 0]  # a target of NaN was not measured
         for j in range(1, columns):
             if prediction[i, j] > highest:
                 found, highest = j, prediction[i, j]
             if target[i, j] > largest:
                 expected, largest = j, target[i, j]
-        hits += found == expected
+        hits += there & (found == expected)
+        known += there
     sums[0] += hits
-    sums[1] += rows
+    sums[1] += known
 
 
 def add_sides(sums, prediction, target):
     rows, columns = prediction.shape
     half, zero = prediction.dtype.type(0.5), prediction.dtype.type(0)
-    of_half, of_zero, below = 0, 0, 0
+    of_half, of_zero, below, known = 0, 0, 0, 0
     for i in range(rows):
         for j in range(columns):
             p, t = prediction[i, j], target[i, j]
-            of_half += (p > half) == (t > half)
-            of_zero += (p > zero) == (t > zero)
+            there = t == t
+            of_half += there & ((p > half) == (t > half))
+            of_zero += there & ((p > zero) == (t > zero))
             below += t < zero
+            known += there
     sums[0] += of_half
     sums[1] += of_zero
     sums[2] += below
-    sums[3] += rows * columns
+    sums[3] += known
 
 
 def add_absolute_errors(sums, prediction, target):
     rows, columns = prediction.shape
     for i in range(rows):
         for j in range(columns):
-            sums[0] += abs(prediction[i, j] - target[i, j])
-    sums[1] += rows * columns
+            there = target[i, j] == target[i, j]
+            sums[0] += abs(prediction[i, j] - target[i, j]) if there else target.dtype.type(0)
+            sums[1] += there
 
 
 def add_squared_errors(sums, prediction, target):
     rows, columns = prediction.shape
     for i in range(rows):
         for j in range(columns):
-            error = np.float64(prediction[i, j] - target[i, j])
+            there = target[i, j] == target[i, j]
+            error = np.float64(prediction[i, j] - target[i, j]) if there else 0.0
             sums[0] += error * error
-    sums[1] += rows * columns
+            sums[1] += there
 
 
 def add_spreads(sums, prediction, target):
     rows, columns = prediction.shape
     for j in range(columns):
-        if sums[4, j] == 0:
-            sums[1, j] = target[0, j]
-        first, mean, count = sums[1, j], sums[2, j], sums[4, j] + rows
+        known = 0
+        for i in range(rows - 1, -1, -1):
+            if target[i, j] == target[i, j]:
+                known += 1
+                if sums[4, j] == 0:
+                    sums[1, j] = target[i, j]
+        first, mean, count = sums[1, j], sums[2, j], sums[4, j] + known
         errors, total, squares = 0.0, 0.0, 0.0
         for i in range(rows):
-            error = np.float64(target[i, j] - prediction[i, j])
-            d = difference(difference(np.float64(target[i, j]), first), mean)
+            there = target[i, j] == target[i, j]
+            error = np.float64(target[i, j] - prediction[i, j]) if there else 0.0
+            d = difference(difference(np.float64(target[i, j]), first), mean) if there else 0.0
             errors += error * error
             total += d
             squares += d * d
         sums[0, j] += errors
-        sums[2, j] = mean + total / count
-        sums[3, j] += squares - total * total / count
+        sums[2, j] = mean + total / max(count, 1.0)
+        sums[3, j] += squares - total * total / max(count, 1.0)
         sums[4, j] = count
 
 
@@ -506,3 +979,299 @@ def adam_step(w, m, v, dw, steps, lr, beta1, beta2, epsilon):
         m[i] += new1 * (dw[i] - m[i])
         v[i] += new2 * (dw[i] * dw[i] - v[i])
         w[i] -= rate * m[i] / (math.sqrt(v[i] * spread) + least)
+
+
+# ---- normalization: threads divide sums over a batch by columns ----------------------------------------------------
+
+
+def scale_shift(y, x, gamma, beta):
+    rows, columns = x.shape
+    for i in range(rows):
+        for j in range(columns):
+            y[i, j] = x[i, j] * gamma[j] + beta[j]
+
+
+def scale_shift_backward(dx, products, dy, x, gamma):
+    rows, columns = x.shape
+    for i in range(rows):
+        for j in range(columns):
+            dx[i, j] = dy[i, j] * gamma[j]
+            products[i, j] = dy[i, j] * x[i, j]
+
+
+@allocating
+def batch_moments(mean, variance, inverse, x, epsilon, first, stop):
+    rows = x.shape[0]
+    total = np.empty(stop - first, np.float64)
+    for j in range(first, stop):
+        total[j - first] = 0
+    for i in range(rows):
+        for j in range(first, stop):
+            total[j - first] += x[i, j]
+    for j in range(first, stop):
+        mean[j] = total[j - first] / rows
+        total[j - first] = 0
+    for i in range(rows):
+        for j in range(first, stop):
+            d = difference(x[i, j], mean[j])
+            total[j - first] += d * d
+    for j in range(first, stop):
+        variance[j] = total[j - first] / rows
+        inverse[j] = 1 / math.sqrt(total[j - first] / rows + epsilon)
+
+
+def inverse_deviation(inverse, running_variance, epsilon):
+    for i in range(inverse.size):
+        inverse[i] = 1 / math.sqrt(running_variance[i] + inverse.dtype.type(epsilon))
+
+
+def follow_moments(running_mean, running_variance, mean, variance, momentum, unbiased):
+    for i in range(mean.size):
+        running_mean[i] += momentum * (mean[i] - running_mean[i])
+        running_variance[i] += momentum * (unbiased * variance[i] - running_variance[i])
+
+
+def batch_norm(y, x, mean, inverse):
+    rows, columns = x.shape
+    for i in range(rows):
+        for j in range(columns):
+            y[i, j] = difference(x[i, j], mean[j]) * inverse[j]
+
+
+@allocating
+def batch_norm_means(mean_dy, mean_product, dy, y, share, first, stop):
+    rows, apart = y.shape[0], stop - first
+    sums = np.empty((2, apart), np.float64)
+    for j in range(apart):
+        sums[0, j] = sums[1, j] = 0
+    for i in range(rows):
+        for j in range(apart):
+            sums[0, j] += dy[i, first + j]
+            sums[1, j] += dy[i, first + j] * y[i, first + j]
+    for j in range(apart):
+        mean_dy[first + j], mean_product[first + j] = share * sums[0, j], share * sums[1, j]
+
+
+def batch_norm_backward(dx, dy, y, inverse, mean_dy, mean_product):
+    rows, columns = y.shape
+    for i in range(rows):
+        for j in range(columns):
+            dx[i, j] = inverse[j] * (dy[i, j] - mean_dy[j] - y[i, j] * mean_product[j])
+
+
+def layer_norm(y, inverse, x, epsilon):
+    rows, columns = x.shape
+    for i in range(rows):
+        total, squares = x.dtype.type(0), x.dtype.type(0)
+        for j in range(columns):
+            total += x[i, j]
+        mean = total / x.dtype.type(columns)
+        for j in range(columns):
+            d = difference(x[i, j], mean)
+            y[i, j] = d
+            squares += d * d
+        scale = x.dtype.type(1) / math.sqrt(squares / x.dtype.type(columns) + x.dtype.type(epsilon))
+        inverse[i] = scale
+        for j in range(columns):
+            y[i, j] *= scale
+
+
+def layer_norm_backward(dx, dy, y, inverse):
+    rows, columns = y.shape
+    share = y.dtype.type(1 / columns)
+    for i in range(rows):
+        total, along = y.dtype.type(0), y.dtype.type(0)
+        for j in range(columns):
+            total += dy[i, j]
+            along += dy[i, j] * y[i, j]
+        total, along = total * share, along * share
+        for j in range(columns):
+            dx[i, j] = inverse[i] * (dy[i, j] - total - y[i, j] * along)
+
+
+# ---- what all optimizers share: limits, decay, averages, and rates of a schedule -------------------------------------
+
+
+def clip_values(dw, most):
+    limit = dw.dtype.type(most)
+    for i in range(dw.size):
+        dw[i] = -limit if dw[i] < -limit else limit if dw[i] > limit else dw[i]
+
+
+def clip_norm(dw, most):
+    total = 0.0
+    for i in range(dw.size):
+        number = np.float64(dw[i])
+        total += number * number
+    factor = most / (math.sqrt(total) + 1e-6)
+    if not factor >= 1:  # written so that NaN goes on
+        for i in range(dw.size):
+            dw[i] *= dw.dtype.type(factor)
+
+
+def add_l1(dw, w, decay):
+    rate = w.dtype.type(decay)
+    for i in range(w.size):
+        dw[i] += rate * np.sign(w[i])
+
+
+def shrink(w, lr, decay):
+    rest = w.dtype.type(1 - lr[0] * decay)
+    for i in range(w.size):
+        w[i] *= rest
+
+
+def remember(before, w):
+    for i in range(w.size):
+        before[i] = w[i]
+
+
+def scale_move(w, before, factors):
+    for i in range(w.size):
+        w[i] = before[i] + factors[i] * difference(w[i], before[i])
+
+
+@allocating
+def limit_norms(W, most, first, stop):
+    rows = W.shape[0]
+    lengths = np.zeros(stop - first, np.float64)
+    for i in range(rows):
+        for j in range(first, stop):
+            number = np.float64(W[i, j])
+            lengths[j - first] += number * number
+    for j in range(first, stop):
+        length = math.sqrt(lengths[j - first])
+        lengths[j - first] = most / length if length > most else 1.0
+    for i in range(rows):
+        for j in range(first, stop):
+            W[i, j] *= W.dtype.type(lengths[j - first])
+
+
+def average_weights(averages, w, steps, decay):
+    new = w.dtype.type(1 - decay if steps[0] > 1 else 1.0)
+    for i in range(w.size):
+        averages[i] += new * difference(w[i], averages[i])
+
+
+def take_rate(clock, rate, rates):
+    rate[0] = rates[clock[0] - clock[1]]
+    clock[0] += 1
+
+
+# ---- the rules of other optimizers -----------------------------------------------------------------------------------
+
+
+@inside
+def unbias(beta, t):
+    return -math.expm1(t * math.log(beta)) if beta > 0 else 1.0
+
+
+def amsgrad_step(w, m, v, highest, dw, scales, beta1, beta2, epsilon):
+    new1, new2, least = w.dtype.type(1 - beta1), w.dtype.type(1 - beta2), w.dtype.type(epsilon)
+    for i in range(w.size):
+        m[i] += new1 * (dw[i] - m[i])
+        v[i] += new2 * (dw[i] * dw[i] - v[i])
+        highest[i] = v[i] if not v[i] <= highest[i] else highest[i]  # NaN goes on
+        w[i] -= scales[0] * m[i] / (math.sqrt(highest[i]) * scales[1] + least)
+
+
+def adam_scales(scales, steps, lr, beta1, beta2):
+    t = np.float64(steps[0])
+    scales[0] = lr[0] / unbias(beta1, t)
+    scales[1] = 1 / math.sqrt(unbias(beta2, t))
+
+
+def nadam_step(w, m, v, dw, scales, beta1, beta2, epsilon):
+    new1, new2, least = w.dtype.type(1 - beta1), w.dtype.type(1 - beta2), w.dtype.type(epsilon)
+    for i in range(w.size):
+        m[i] += new1 * (dw[i] - m[i])
+        v[i] += new2 * (dw[i] * dw[i] - v[i])
+        w[i] -= (scales[0] * dw[i] + scales[1] * m[i]) / (math.sqrt(v[i]) * scales[2] + least)
+
+
+def nadam_scales(scales, product, steps, lr, beta1, beta2, growth):
+    t = np.float64(steps[0])
+    now = beta1 * (1 - 0.5 * math.exp(t * growth * math.log(0.96)))
+    soon = beta1 * (1 - 0.5 * math.exp((t + 1) * growth * math.log(0.96)))
+    total = (1 + np.float64(product[0])) * now
+    product[0] = total - 1
+    scales[0] = lr[0] * (1 - now) / (1 - total)
+    scales[1] = lr[0] * soon / (1 - total * soon)
+    scales[2] = 1 / math.sqrt(unbias(beta2, t))
+
+
+def radam_step(w, m, v, dw, steps, lr, beta1, beta2, epsilon):
+    new1, new2, least = w.dtype.type(1 - beta1), w.dtype.type(1 - beta2), w.dtype.type(epsilon)
+    t = np.float64(steps[0])
+    rest, longest = unbias(beta2, t), 2 / (1 - beta2) - 1
+    length = longest - 2 * t * (1 - rest) / rest
+    rate, scale = w.dtype.type(lr[0] / unbias(beta1, t)), w.dtype.type(0)
+    if length > 5:
+        q = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
+        scale = w.dtype.type(math.sqrt(q * rest))
+    for i in range(w.size):
+        m[i] += new1 * (dw[i] - m[i])
+        v[i] += new2 * (dw[i] * dw[i] - v[i])
+        w[i] -= rate * m[i] * (scale / (math.sqrt(v[i]) + least)) if length > 5 else rate * m[i]
+
+
+def adamax_step(w, m, u, dw, steps, lr, beta1, beta2, epsilon):
+    new, keep, least = w.dtype.type(1 - beta1), w.dtype.type(beta2), w.dtype.type(epsilon)
+    rate = w.dtype.type(lr[0] / unbias(beta1, np.float64(steps[0])))
+    for i in range(w.size):
+        m[i] += new * (dw[i] - m[i])
+        now, before = abs(dw[i]) + least, keep * u[i]
+        u[i] = before if now <= before else now
+        w[i] -= rate * m[i] / u[i]
+
+
+def adagrad_step(w, v, dw, lr, epsilon):
+    rate, least = lr[0], w.dtype.type(epsilon)
+    for i in range(w.size):
+        v[i] += dw[i] * dw[i]
+        w[i] -= rate * dw[i] / (math.sqrt(v[i]) + least)
+
+
+def adadelta_step(w, v, u, dw, lr, rho, epsilon):
+    rate, new, least = lr[0], w.dtype.type(1 - rho), w.dtype.type(epsilon)
+    for i in range(w.size):
+        v[i] += new * (dw[i] * dw[i] - v[i])
+        move = dw[i] * math.sqrt(u[i] + least) / math.sqrt(v[i] + least)
+        u[i] += new * (move * move - u[i])
+        w[i] -= rate * move
+
+
+def rmsprop_scale(dw, v, rho, epsilon):
+    new, least = dw.dtype.type(1 - rho), dw.dtype.type(epsilon)
+    for i in range(dw.size):
+        v[i] += new * (dw[i] * dw[i] - v[i])
+        dw[i] /= math.sqrt(v[i]) + least
+
+
+def rmsprop_center(dw, v, m, rho, epsilon):
+    new, least, zero = dw.dtype.type(1 - rho), dw.dtype.type(epsilon), dw.dtype.type(0)
+    for i in range(dw.size):
+        v[i] += new * (dw[i] * dw[i] - v[i])
+        m[i] += new * (dw[i] - m[i])
+        spread = v[i] - m[i] * m[i]
+        dw[i] /= math.sqrt(zero if spread < zero else spread) + least
+
+
+def lion_step(w, m, dw, lr, beta1, beta2):
+    keep, part, new = w.dtype.type(beta1), w.dtype.type(1 - beta1), w.dtype.type(1 - beta2)
+    for i in range(w.size):
+        w[i] -= lr[0] * np.sign(keep * m[i] + part * dw[i])
+        m[i] += new * (dw[i] - m[i])
+
+
+def rprop_step(w, last, size, dw, lr, shorter, longer, least, most):
+    less, more = w.dtype.type(shorter), w.dtype.type(longer)
+    low, high, zero, one = w.dtype.type(least), w.dtype.type(most), w.dtype.type(0), w.dtype.type(1)
+    for i in range(w.size):
+        both = dw[i] * last[i]
+        length = size[i] if size[i] > zero else lr[0]
+        length *= less if both < zero else more if both > zero else one
+        length = low if length < low else high if length > high else length
+        g = zero if both < zero else dw[i]
+        size[i], last[i] = length, g
+        w[i] -= length * np.sign(g)

@@ -28,7 +28,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from ..common.reference import KERNELS
-from .compiling import ZERO, MachineCode, compiled, inside
+from .compiling import ZERO, MachineCode, allocates, compiled, inside
 from .memory import address, operand, pause
 from .products import ready
 
@@ -98,7 +98,7 @@ def function_for(loop: Callable[..., Any], name: str, kinds: tuple[str, ...], ke
     if name in KERNELS and KERNELS[name].columns:  # these loops call matrix products
         ready(np.dtype(kinds[0].split("_")[0]))
     own = key is not None
-    MADE.append(Trampoline(loop, kinds, key="line" if key is None else key or None, allocates=own))
+    MADE.append(Trampoline(loop, kinds, key="line" if key is None else key or None, allocates=own or allocates(loop)))
     return MADE[-1].address
 
 

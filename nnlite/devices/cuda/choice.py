@@ -20,12 +20,12 @@ STATIC_BYTES = 24 * 1024  # at most, of shared memory that the persistent kernel
 def choose(machine: Machine, tapes: Sequence[Tape], arena: Arena, how: str, limits: CudaLimits) -> Replay:
     """The replay of these tapes that is probably the fastest, or the one that `how` names.
 
-    A second tape is for a short batch. `how` is "auto", "graph" or "persistent". ValueError if the named replay cannot
-    run these tapes on this GPU.
+    A second tape is for a short batch. `how` is "auto", "graph" or "persistent", or "sweep": a graph unless a kernel is
+    the user's own. ValueError if the named replay cannot run these tapes on this GPU.
     """
     own = [call.name for tape in tapes for call in tape.calls if call.kernel.own]
     if own:
-        if how != "auto":
+        if how not in ("auto", "sweep"):
             raise ValueError(
                 f'replay="{how}" needs CUDA kernels, but {own[0]} is a kernel of your own; use replay="auto"'
             )
@@ -33,8 +33,8 @@ def choose(machine: Machine, tapes: Sequence[Tape], arena: Arena, how: str, limi
     amount = sum(map(work, tapes[0].calls))
     batch = max(result.shape[0] for call in tapes[0].calls for result in call.results)
     size = f"a step's work is {amount:,.0f}"
-    if how == "graph" or (how == "auto" and amount > limits.persistent):
-        why = "as asked" if how == "graph" else f"{size}, more than {limits.persistent:,}"
+    if how in ("graph", "sweep") or (how == "auto" and amount > limits.persistent):
+        why = "as asked" if how in ("graph", "sweep") else f"{size}, more than {limits.persistent:,}"
         return GraphReplay(machine, tapes, arena, why, limits.steps)
     why = "as asked" if how == "persistent" else f"{size}, at most {limits.persistent:,}"
     if amount <= limits.one_block:

@@ -77,7 +77,7 @@ class CupyDevice(Device):
 
     name = "cupy"
     in_main_memory = False
-    sweeps_by = "graph"  # a persistent kernel would have to be compiled for each network
+    sweeps_by = "sweep"  # a graph: a persistent kernel would have to be compiled for each network
 
     def __init__(self, precision: str = "float32", limits: CudaLimits | None = None) -> None:
         import cupy

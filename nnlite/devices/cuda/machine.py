@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..common.lines import is_array, line, operands
 from ..common.recording import Call
 from ..common.reference import KERNELS
@@ -20,7 +22,7 @@ from . import cublas
 OPTIONS = ("-std=c++17", "-diag-suppress=177")  # 177: the sources contain functions that are not used
 BLOCK = 256  # threads of a block, for a kernel that is launched alone or in a graph
 WARP, TILE = 32, 64
-LONGEST = 15  # the most words of a launch
+LONGEST = 16  # the most words of a launch
 TYPES = {"f4": "float", "f8": "double", "i8": "Word"}
 
 # Kernel -> letter of the size that blocks can divide. Weights are divided by rows, so that a block reads few columns of
@@ -30,9 +32,7 @@ PARTS = {name: "K" if k.product == "xᵀ dy" else k.columns for name, k in KERNE
 BY_CUBLAS = {name: k.product.split() for name, k in KERNELS.items() if k.product and "lr" not in k.signature.operands}
 # Activation -> the kernel that also adds a bias, and backward -> the kernel that also sums the bias's gradient. The
 # reference does not have these kernels.
-WITH_BIAS = {
-    name: f"bias_{name}" for name, k in KERNELS.items() if k.elementwise and list(k.signature.operands) == ["x"]
-}
+WITH_BIAS = {name: f"bias_{name}" for name, k in KERNELS.items() if k.elementwise and f"{name}_backward" in KERNELS}
 BACK_WITH_BIAS = {f"{name}_backward": f"{name}_backward_bias" for name in WITH_BIAS}
 EXTRA = ("add_bias", *WITH_BIAS.values(), *BACK_WITH_BIAS.values())
 COUNTERS = [name for name, k in KERNELS.items() if k.counts]  # these also work on integers
@@ -129,17 +129,21 @@ class Machine:
         """Run a linear call and the activation that alone reads its result; the activation's kernel adds the bias."""
         self._product(Call("matmul", linear.kernel, linear.operands, linear.results))
         y, x, b = activation.results[0], linear.results[0], operands(linear)["b"]
-        self._launch(WITH_BIAS[activation.name], real_of(linear), self._enough(y.size), self._words(y, x, b))
+        words = self._words(y, x, b, *activation.operands[1:])
+        self._launch(WITH_BIAS[activation.name], real_of(linear), self._enough(y.size), words)
 
     def backward_and_bias(self, activation: Call, bias: Call) -> None:
         """Run the backward of an activation and compute the bias's gradient in the same pass."""
-        dx, db, (dy, y) = activation.results[0], operands(bias)["db"], activation.operands
-        blocks = math.ceil(dx.shape[1] / WARP)
-        self._launch(BACK_WITH_BIAS[activation.name], real_of(activation), blocks, self._words(dx, db, dy, y))
+        dx, db = activation.results[0], operands(bias)["db"]
+        words = self._words(dx, db, *activation.operands)
+        self._launch(BACK_WITH_BIAS[activation.name], real_of(activation), math.ceil(dx.shape[1] / WARP), words)
 
-    def _words(self, *arrays: Any) -> list[int]:
-        """A line that has only arrays."""
-        return [word for array in arrays for word in (self.address(array), *array.shape)]
+    def _words(self, *operands: Any) -> list[int]:
+        """A line of arrays and of numbers, which are the bits of a float64."""
+        words: list[int] = []
+        for each in operands:
+            words += (self.address(each), *each.shape) if is_array(each) else [int(np.float64(each).view(np.int64))]
+        return words
 
     def _launch(self, name: str, real: str, blocks: int, words: Sequence[int]) -> None:
         self.kernel(name, real)((blocks,), (BLOCK,), (*words, *[0] * (LONGEST - len(words))))

@@ -22,7 +22,12 @@ from .replay import CudaReplay
 
 BARRIER, SYNC = 0, 1  # the same numbers as in replay.cu
 LINE = 18  # words
-SPLIT = {name: letter for name, letter in PARTS.items() if KERNELS[name].signature.in_place}
+# Kernel -> letter of the size that blocks divide if they cannot divide the rows.
+SPLIT = {
+    name: letter
+    for name, letter in PARTS.items()
+    if all(letters[0] != "N" for letters in KERNELS[name].signature.results.values())
+}
 
 
 class _Placed(NamedTuple):

@@ -22,15 +22,39 @@ NUMBERS = {
     "beta2": 0.999,
     "epsilon": 1e-8,
     "decay": 0.1,
+    "rho": 0.8,
+    "growth": 0.004,
+    "least": 1e-6,
+    "most": 0.9,
+    "shorter": 0.5,
+    "longer": 1.2,
     "key": 12345,
     "rate": 0.3,
+    "deviation": 0.7,
+    "unbiased": 1.25,
+    "share": 0.2,
+    "slope": 0.2,
+    "alpha": 1.3,
+    "low": -0.6,
+    "high": 0.7,
+    "frequency": 3.0,
+    "delta": 0.5,
+    "q": 0.3,
+    "gamma": 2.0,
+    "of_ones": 0.25,
+    "of_zeros": 0.75,
+    "factor": 0.9,
+    "offset": 0.05,
+    "no_prediction": 2.0,
+    "no_target": 1.0,
+    "mean": True,
 }
 SHAPES = [  # N, K, M: one row, one column, sizes that are no multiple of a vector
-    {"N": 1, "K": 1, "M": 1, "P": 1, "A": 1, "E": 3},
-    {"N": 1, "K": 9, "M": 2, "P": 17, "A": 3, "E": 3},
-    {"N": 7, "K": 1, "M": 3, "P": 64, "A": 7, "E": 9},
-    {"N": 5, "K": 19, "M": 1, "P": 65, "A": 9, "E": 7},
-    {"N": 130, "K": 33, "M": 5, "P": 1001, "A": 200, "E": 132},
+    {"N": 1, "K": 1, "M": 1, "P": 1, "G": 1, "A": 1, "E": 3},
+    {"N": 1, "K": 9, "M": 2, "P": 17, "G": 17, "A": 3, "E": 3},
+    {"N": 7, "K": 1, "M": 3, "P": 64, "G": 64, "A": 7, "E": 9},
+    {"N": 5, "K": 19, "M": 1, "P": 65, "G": 65, "A": 9, "E": 7},
+    {"N": 130, "K": 33, "M": 5, "P": 1001, "G": 1001, "A": 200, "E": 132},
 ]
 
 
@@ -48,13 +72,19 @@ def make_operands(signature, sizes, dtype, rng):
             operands.append(np.array([2 if "order" in signature.operands else sizes["A"] - sizes["N"]]))
         elif name == "draws":
             operands.append(np.array([2]))
-        elif name in ("sums", "total"):
+        elif name == "clock":
+            operands.append(np.array([7, 5, 1]))
+        elif name in ("sums", "total", "rates"):
             operands.append(rng.uniform(0, 9, shape))  # float64, whatever the rest is
         elif name == "target":
             operands.append(np.eye(sizes["K"], dtype=dtype)[rng.integers(0, sizes["K"], sizes["N"])])
+            if "known" in signature.text:  # some were not measured
+                operands[-1][rng.uniform(size=shape) < 0.5] = np.nan
+            elif "sums" in signature.operands:  # whole rows, except for the last
+                operands[-1][:-1][rng.uniform(size=shape[0] - 1) < 0.5] = np.nan
         elif name == "steps":
             operands.append(np.full(shape, 3, dtype))
-        elif name in ("prediction", "y", "v", "lr"):
+        elif name in ("prediction", "y", "v", "u", "highest", "size", "product", "lr", "running_variance"):
             operands.append(rng.uniform(0.05, 0.95, shape).astype(dtype))
         else:
             operands.append(rng.standard_normal(shape).astype(dtype))
@@ -121,7 +151,7 @@ def test_compiled_loops_have_the_references_parameters():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_loops_that_only_the_replay_calls_equal_the_reference(dtype, rng):
     numpy, tolerance = get_device("numpy"), 2e-5 if dtype is np.float32 else 1e-12
-    large = {"N": 70, "K": 40, "M": 50, "P": 9, "A": 80, "E": 90}
+    large = {"N": 70, "K": 40, "M": 50, "P": 9, "G": 9, "A": 80, "E": 90}
     for name in REPLAY_ONLY:
         for sizes in [*SHAPES, large]:
             operands = make_operands(KERNELS[name].signature, sizes, dtype, rng)
@@ -139,14 +169,17 @@ def test_shares_of_the_columns_make_the_whole(name, large, rng):
     signature, sizes = KERNELS[name].signature, SHAPES[-1] | ({"M": 60} if large else {})
     operands = make_operands(signature, sizes, np.float64, rng)
     named = dict(zip(signature.operands, operands))
-    (written,) = signature.results
-    shape = tuple(sizes[letter] for letter in signature.results[written])
-    result = named[written].copy() if written in named else np.zeros(shape)
+    results = [
+        named[written].copy() if written in named else np.zeros([sizes[letter] for letter in letters])
+        for written, letters in signature.results.items()
+    ]
     whole = KERNELS[name](*operands)
+    wholes = whole if isinstance(whole, tuple) else [named[n] if whole is None else whole for n in signature.results]
     size = sizes[COLUMNS[name]]
     for first, stop in ((0, 2), (2, 3), (3, size)):
-        LOOPS[name](result, *[named[n] for n in signature.inputs], first, stop)
-    np.testing.assert_allclose(result, named[written] if whole is None else whole, rtol=1e-11, atol=1e-13)
+        LOOPS[name](*results, *[named[n] for n in signature.inputs], first, stop)
+    for result, expected in zip(results, wholes, strict=True):
+        np.testing.assert_allclose(result, expected, rtol=1e-11, atol=1e-13)
 
 
 def test_every_device_has_every_kernel(device):
@@ -159,7 +192,7 @@ def test_every_device_has_every_kernel(device):
 )
 def test_any_shape_on_numba(n, k, seed, name):
     rng = np.random.default_rng(seed)
-    sizes = {"N": n, "K": k, "M": 3, "P": n * k, "A": n, "E": n + 2}
+    sizes = {"N": n, "K": k, "M": 3, "P": n * k, "G": n * k, "A": n, "E": n + 2}
     operands = make_operands(KERNELS[name].signature, sizes, np.float64, rng)
     numba = get_device("numba")
     for e, f in zip(run(KERNELS[name], operands, numba), run(getattr(numba.ops, name), operands, numba), strict=True):
@@ -183,8 +216,8 @@ def test_a_nan_in_a_row_makes_its_loss_nan(device, dtype):
     where = get_device(device)
     p, t = np.array([[0.5, np.nan], [0.5, 0.5]], dtype), np.array([[0.0, 1.0], [0.0, 1.0]], dtype)
     for name, signature in ((n, f.signature) for n, f in KERNELS.items() if "losses" in f.signature.results):
-        assert len(signature.operands) == 3
-        losses, _ = getattr(where.ops, name)(where.asarray(p), where.asarray(t), 1.0)
+        numbers = [NUMBERS[n] for n in list(signature.operands)[2:]]
+        losses, _ = getattr(where.ops, name)(where.asarray(p), where.asarray(t), *numbers)
         assert np.isnan(where.to_numpy(losses)).tolist() == [True, False], name
 
 

@@ -39,7 +39,7 @@ def decaying(lr):
     return nl.SGD(lr, weight_decay=0.5, decay_biases=False)
 
 
-@pytest.mark.parametrize("optimizer", [nl.SGD, nl.Adam, lambda lr: nl.SGD(lr, 0.9, False, 0.01), decaying])
+@pytest.mark.parametrize("optimizer", [nl.SGD, nl.Adam, lambda lr: nl.SGD(lr, 0.9, weight_decay=0.01), decaying])
 @pytest.mark.parametrize("threads", [2, 3, 5])
 def test_threads_change_nothing_but_the_order_of_sums(threads, optimizer, data):
     alone, history, _ = train(data, 1, optimizer=optimizer)

@@ -149,6 +149,23 @@ class Net:
             self.optimizer = "plain"
         self.at_the_end, self.padded = bool(rng.integers(4)), bool(rng.integers(2))
         self.seed = seed
+        # One that no other follows: a gradient through several, which may cancel out, is mostly rounding.
+        kinds = ["", "", "", "layer norm", "residual", "noise", "frozen"] + ["batch norm"] * (self.batch > 1)
+        self.block = str(rng.choice(kinds)) if self.hidden else ""
+
+    def blocks(self, columns):
+        """A block for the last hidden layer."""
+        made = {
+            "layer norm": lambda: nl.LayerNorm(columns, epsilon=0.1),
+            "batch norm": lambda: nl.BatchNorm(columns, epsilon=0.1),
+            "residual": lambda: nl.Residual(nl.Dense(columns, 7), nl.Tanh(), nl.Dense(7, columns)),
+            "noise": lambda: nl.GaussianNoise(0.1),
+            "frozen": lambda: nl.Dense(columns, columns),
+        }
+        layers = [made[self.block]()] if self.block else []
+        if self.block == "frozen":
+            layers[0].trainable = False
+        return layers
 
     def widths(self):
         """Inputs, hidden layers, outputs."""
@@ -180,7 +197,8 @@ class Net:
         """
         layers = []
         for i, (inputs, outputs) in enumerate(itertools.pairwise(self.sizes)):
-            layers += [nl.Dense(inputs, outputs), nl.activations.activation([*self.hidden, self.output][i])]
+            blocks = self.blocks(outputs) if i == len(self.hidden) - 1 else []
+            layers += [nl.Dense(inputs, outputs), *blocks, nl.activations.activation([*self.hidden, self.output][i])]
             if self.dropout and i < len(self.hidden):
                 layers.append(nl.Dropout(self.dropout))
         net = nl.Sequential(*layers, device=device, dtype=self.dtype, seed=self.seed)

@@ -122,7 +122,7 @@ def test_a_replay_refuses_products_of_several_dtypes():
         ("x (N) -> y (N)", functools.partial(lambda a, x: x, 1), "a kernel is a function written with"),
         ("x (N) -> y (N)", np.exp, "a kernel is a function written with def"),
         ("x (N) -> y (M)", None, "the result y of .* has the size M, which no operand has"),
-        ("x (N) -> y (N,2)", None, "the result y of .* has the size 2, which no operand has"),
+        ("x (N) -> y (N,M)", None, "the result y of .* has the size M, which no operand has"),
         ("x (N) -> y", None, "the result y of .* needs a shape"),
         ("x (N) y (N) -> z (N)", None, "is not understood"),
         ("x (N -> z (N)", None, "is not understood"),

@@ -168,6 +168,7 @@ def train(
     replay="auto",
     optimizer=None,
     dropout=0.0,
+    layers=lambda columns: [],
     rows=23,
     batch=8,
     epochs=3,
@@ -179,10 +180,12 @@ def train(
     rng = np.random.default_rng(3)
     x = rng.standard_normal((rows, sizes[0]))
     y = rng.integers(0, sizes[-1], rows) if loss == "cce" else rng.uniform(0, 1, (rows, sizes[-1]))
-    layers = [nl.Dense(*sizes[:2], bias=bias), nl.Tanh() if loss == "mse" else nl.ReLU()]
-    layers += [nl.Dropout(dropout)] if dropout else []
-    layers += [nl.Dense(*sizes[1:], bias=bias), nl.Softmax() if loss == "cce" else nl.Sigmoid()]
-    net = nl.Sequential(*layers, device=device, dtype=dtype, seed=1)
+    before, after = nl.Tanh() if loss == "mse" else nl.ReLU(), nl.Softmax() if loss == "cce" else nl.Sigmoid()
+    parts = [nl.Dense(*sizes[:2], bias=bias), *layers(sizes[1]), before]
+    parts += [nl.Dropout(dropout)] if dropout else []
+    parts += [nl.Dense(*sizes[1:], bias=bias), after]
+    net = nl.Sequential(*parts, device=device, dtype=dtype, seed=1)
+    optimizer = optimizer() if callable(optimizer) else optimizer
     trainer = nl.Trainer(
         net, loss, optimizer or nl.SGD(lr=0.3), ["accuracy"] if loss == "cce" else metrics, replay=replay
     )
@@ -215,6 +218,26 @@ def test_trains_as_numpy_does_in_every_order_of_threads(net, replay, order, stan
     assert_alike(found, train("numpy", *NETS[net]), 2e-6)
 
 
+BLOCKS = {
+    "batch norm": lambda columns: [nl.BatchNorm(columns)],
+    "layer norm and noise": lambda columns: [nl.LayerNorm(columns), nl.GaussianNoise(0.1)],
+    "residual": lambda columns: [nl.Residual(nl.BatchNorm(columns), nl.Dense(columns, columns), nl.Tanh())],
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("one_block", [10**9, 0])
+@pytest.mark.parametrize("layers", BLOCKS)
+def test_sums_over_a_batch_in_every_order_of_threads(layers, one_block, order, stand_in):
+    """In the persistent replay by one block and by three, and in the graph, whose blocks divide the columns."""
+    device = CupyDevice(limits=CudaLimits(one_block=one_block))
+    stand_in_module.settings.order = ORDERS[order]
+    setting = {"sizes": (7, 70, 5), "loss": "cce", "layers": BLOCKS[layers], "dtype": "float64"}
+    expected = train("numpy", **setting)
+    for replay in ("persistent", "graph") if one_block else ("persistent",):
+        assert_alike(train(device, **setting, replay=replay), expected, 1e-10)
+
+
 @pytest.mark.parametrize("replay", ["persistent", "graph"])
 def test_a_single_epoch_with_a_short_batch(replay, stand_in):
     found = train(stand_in, (7, 19, 5), "cce", replay, epochs=1)  # the stand-in finds what is written past an array
@@ -226,6 +249,22 @@ def test_adam_and_dropout_in_float64(replay, stand_in):
     setting = {"optimizer": "adam", "dropout": 0.4, "dtype": "float64"}
     found = train(stand_in, (7, 19, 5), "cce", replay, **setting)
     assert_alike(found, train("numpy", (7, 19, 5), "cce", **setting), 1e-12)
+
+
+ALL = {"l1": 0.01, "clip_value": 0.3, "clip_norm": 0.4, "max_norm": 0.9, "lr_factors": {0: 0.5}, "average": 0.7}
+
+
+@pytest.mark.parametrize(("replay", "one_block"), [("persistent", 10**9), ("persistent", 0), ("graph", 0)])
+@pytest.mark.parametrize("kind", [nl.SGD, nl.NAdam, nl.AdamW])
+def test_all_that_optimizers_share_and_a_schedule(kind, replay, one_block, stand_in):
+    def optimizer():
+        rates = nl.schedules.Exponential(0.05, 0.9, by="step", warmup=3)
+        return kind(lr=rates, weight_decay=0.1, decoupled=True, decay_biases=kind is nl.SGD, **ALL)
+
+    device, setting = CupyDevice(limits=CudaLimits(one_block=one_block)), {"optimizer": optimizer, "dtype": "float64"}
+    found = train(device, (7, 19, 5), "cce", replay, **setting)
+    assert ("blocks of" in found[2]) == (replay == "persistent" and not one_block)
+    assert_alike(found, train("numpy", (7, 19, 5), "cce", **setting), 1e-11)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -344,6 +383,7 @@ BROKEN = (
     {"sizes": (9, 20, 5), "loss": "cce"},
     {"sizes": (70, 66, 40), "loss": "cce", "bias": False, "rows": 150, "batch": 70, "epochs": 2},
     {"sizes": (2, 3, 1), "loss": "mse", "rows": 4, "batch": 4, "epochs": 12, "bias": False, "metrics": ["r2"]},
+    {"sizes": (9, 40, 5), "loss": "cce", "layers": BLOCKS["batch norm"]},
 )
 
 

@@ -86,6 +86,14 @@ __device__ inline float expm1_of(float x) { return expm1f(x); }
 __device__ inline double expm1_of(double x) { return expm1(x); }
 __device__ inline float tanh_of(float x) { return tanhf(x); }
 __device__ inline double tanh_of(double x) { return tanh(x); }
+__device__ inline float erf_of(float x) { return erff(x); }
+__device__ inline double erf_of(double x) { return erf(x); }
+__device__ inline float sin_of(float x) { return sinf(x); }
+__device__ inline double sin_of(double x) { return sin(x); }
+__device__ inline float cos_of(float x) { return cosf(x); }
+__device__ inline double cos_of(double x) { return cos(x); }
+__device__ inline float power_of(float x, float y) { return powf(x, y); }
+__device__ inline double power_of(double x, double y) { return pow(x, y); }
 __device__ inline float root_of(float x) { return sqrtf(x); }
 __device__ inline double root_of(double x) { return sqrt(x); }
 
@@ -96,6 +104,11 @@ template <class T> __device__ T no_less_than_zero(T x) { return x < 0 ? T(0) : x
 template <class T> __device__ T sigmoid_of(T x) {
   T e = exp_of(-size_of(x));
   return (x < 0 ? e : T(1)) / (T(1) + e);
+}
+template <class T> __device__ T limited(T x, T low, T high) { return x < low ? low : x > high ? high : x; }
+template <class T> __device__ T normal_distribution(T x) { return T(0.5) * (T(1) + erf_of(x * T(0.70710678118654752))); }
+template <class T> __device__ T gelu_tanh_of(T x) {
+  return tanh_of(T(0.79788456080286536) * x * (T(1) + T(0.044715) * x * x));
 }
 template <class T> __device__ T softplus_of(T x) { return no_less_than_zero(x) + log1p_of(exp_of(-size_of(x))); }
 
@@ -202,10 +215,11 @@ template <class T> __device__ void add_bias(Line line, const Team& team) {
 
 // ---- activations ----------------------------------------------------------------------------------------------------
 
-// Makes two kernels: `name` for x, and `bias_name` for x + b, after a product by cuBLAS.
-#define FORWARD(name, formula)                                                                \
+// Makes two kernels: `name` for x, and `bias_name` for x + b, after a product by cuBLAS. `numbers` reads plain numbers.
+#define FORWARD_WITH(name, numbers, formula)                                                  \
   template <class T> __device__ void name(Line line, const Team& team) {                      \
     Matrix<T> to = line.matrix<T>(), from = line.matrix<T>();                                 \
+    numbers;                                                                                  \
     FOR_EACH(i, to.size()) {                                                                  \
       const T x = from.data[i];                                                               \
       to.data[i] = formula;                                                                   \
@@ -213,6 +227,7 @@ template <class T> __device__ void add_bias(Line line, const Team& team) {
   }                                                                                           \
   template <class T> __device__ void bias_##name(Line line, const Team& team) {               \
     Matrix<T> to = line.matrix<T>(), from = line.matrix<T>(), b = line.vector<T>();           \
+    numbers;                                                                                  \
     FOR_EACH(i, to.size()) {                                                                  \
       const T x = from.data[i] + b.data[i % b.columns];                                       \
       to.data[i] = formula;                                                                   \
@@ -220,23 +235,30 @@ template <class T> __device__ void add_bias(Line line, const Team& team) {
   }
 
 // Makes two kernels: `name`, and `name_bias`, which also sums dx over the rows in the same pass: a bias's gradient.
-#define BACKWARD(name, formula)                                                               \
+// The array beside dy is `y` or `x`, whatever `kept` says.
+#define BACKWARD_WITH(name, kept, numbers, formula)                                           \
   template <class T> __device__ void name(Line line, const Team& team) {                      \
-    Matrix<T> dx = line.matrix<T>(), of_dy = line.matrix<T>(), of_y = line.matrix<T>();       \
+    Matrix<T> dx = line.matrix<T>(), of_dy = line.matrix<T>(), of_##kept = line.matrix<T>();  \
+    numbers;                                                                                  \
     FOR_EACH(i, dx.size()) {                                                                  \
-      const T dy = of_dy.data[i], y = of_y.data[i];                                           \
+      const T dy = of_dy.data[i], kept = of_##kept.data[i];                                   \
       dx.data[i] = formula;                                                                   \
     }                                                                                         \
   }                                                                                           \
   template <class T> __device__ void name##_bias(Line line, const Team& team) {               \
     Matrix<T> dx = line.matrix<T>(), db = line.vector<T>();                                   \
-    Matrix<T> of_dy = line.matrix<T>(), of_y = line.matrix<T>();                              \
+    Matrix<T> of_dy = line.matrix<T>(), of_##kept = line.matrix<T>();                         \
+    numbers;                                                                                  \
     auto made = [=](Word i, Word j) {                                                         \
-      const T dy = of_dy.row(i)[j], y = of_y.row(i)[j];                                       \
+      const T dy = of_dy.row(i)[j], kept = of_##kept.row(i)[j];                               \
       return dx.row(i)[j] = formula;                                                          \
     };                                                                                        \
     column_sums(db.data, false, dx.rows, 0, dx.columns, T(1), made, team);                    \
   }
+
+#define FORWARD(name, formula) FORWARD_WITH(name, , formula)
+#define BACKWARD(name, formula) BACKWARD_WITH(name, y, , formula)
+#define NUMBER(name) const T name = (T)line.number()
 
 FORWARD(sigmoid, sigmoid_of(x))
 BACKWARD(sigmoid_backward, dy * y * (T(1) - y))
@@ -253,7 +275,60 @@ BACKWARD(relu_backward, y > 0 ? dy : T(0))
 FORWARD(softplus, softplus_of(x))
 BACKWARD(softplus_backward, dy * -expm1_of(-y))
 
+FORWARD_WITH(leaky_relu, NUMBER(slope), x > 0 ? x : slope * x)
+BACKWARD_WITH(leaky_relu_backward, y, NUMBER(slope), y > 0 ? dy : slope * dy)
+
+FORWARD_WITH(prelu, const T slope = line.vector<T>().data[0], x > 0 ? x : slope * x)
+BACKWARD_WITH(prelu_backward, x, const T slope = line.vector<T>().data[0], x > 0 ? dy : slope * dy)
+
+FORWARD_WITH(elu, NUMBER(alpha); NUMBER(scale), scale * (x > 0 ? x : alpha * expm1_of(x)))
+BACKWARD_WITH(elu_backward, y, NUMBER(alpha); NUMBER(scale), dy * (y > 0 ? scale : y + scale * alpha))
+
+FORWARD(gelu, x * normal_distribution(x))
+BACKWARD_WITH(gelu_backward, x, ,
+              dy * (normal_distribution(x) + x * T(0.39894228040143267794) * exp_of(T(-0.5) * x * x)))
+
+FORWARD(gelu_tanh, T(0.5) * x * (T(1) + gelu_tanh_of(x)))
+BACKWARD_WITH(gelu_tanh_backward, x, const T inside = T(0.79788456080286536); const T cubic = T(0.044715),
+              T(0.5) * dy *
+                  (T(1) + gelu_tanh_of(x) +
+                   x * (T(1) - gelu_tanh_of(x) * gelu_tanh_of(x)) * inside * (T(1) + T(3) * cubic * x * x)))
+
+FORWARD(silu, x * sigmoid_of(x))
+BACKWARD_WITH(silu_backward, x, , dy * sigmoid_of(x) * (T(1) + x * (T(1) - sigmoid_of(x))))
+
+FORWARD(mish, x * tanh_of(softplus_of(x)))
+BACKWARD_WITH(mish_backward, x, ,
+              dy * (tanh_of(softplus_of(x)) +
+                    x * (T(1) - tanh_of(softplus_of(x)) * tanh_of(softplus_of(x))) * sigmoid_of(x)))
+
+FORWARD(softsign, x / (T(1) + size_of(x)))
+BACKWARD(softsign_backward, dy * (T(1) - size_of(y)) * (T(1) - size_of(y)))
+
+FORWARD(hard_sigmoid, limited(x * T(1.0 / 6) + T(0.5), T(0), T(1)))
+BACKWARD(hard_sigmoid_backward, (y > 0 && y < 1 ? dy * T(1.0 / 6) : T(0)))
+
+FORWARD_WITH(hard_tanh, NUMBER(low); NUMBER(high), limited(x, low, high))
+BACKWARD_WITH(hard_tanh_backward, y, NUMBER(low); NUMBER(high), (y > low && y < high ? dy : T(0)))
+
+FORWARD(exponential, exp_of(x))
+BACKWARD(exponential_backward, dy * y)
+
+FORWARD_WITH(sine, NUMBER(frequency), sin_of(frequency * x))
+BACKWARD_WITH(sine_backward, x, NUMBER(frequency), dy * frequency * cos_of(frequency * x))
+
+FORWARD_WITH(scaled, NUMBER(factor); NUMBER(offset), factor * x + offset)
+
 BACKWARD(dropout_backward, dy * y)  // y is the mask here
+
+template <class T> __device__ void prelu_backward_slope(Line line, const Team& team) {
+  Matrix<T> dslope = line.vector<T>(), dy = line.matrix<T>(), x = line.matrix<T>();
+  if (team.block > 0) return;
+  double sum = 0;
+  for (Word i = team.thread; i < x.size(); i += team.threads) sum += dy.data[i] * (x.data[i] > 0 ? T(0) : x.data[i]);
+  sum = block_sum(sum, team);
+  if (team.thread == 0) dslope.data[0] = (T)sum;
+}
 
 template <class T> __device__ void softmax(Line line, const Team& team) {
   Matrix<T> y = line.matrix<T>(), x = line.matrix<T>();
@@ -281,6 +356,32 @@ template <class T> __device__ void softmax_backward(Line line, const Team& team)
   }
 }
 
+template <class T> __device__ void log_softmax(Line line, const Team& team) {
+  Matrix<T> y = line.matrix<T>(), x = line.matrix<T>();
+  for (Rows r(team, y.rows, y.columns); r.some(); r.next()) {
+    const T* from = x.row(r.inside());
+    T* to = y.row(r.row);
+    T highest = from[0], total = 0;
+    for (Word j = r.lane; j < y.columns; j += r.lanes) highest = larger(highest, from[j]);
+    highest = warp_largest(highest, r.lanes);
+    for (Word j = r.lane; j < y.columns; j += r.lanes) total += exp_of(from[j] - highest);
+    total = log_of(warp_sum(total, r.lanes));
+    for (Word j = r.lane; r.there() && j < y.columns; j += r.lanes) to[j] = from[j] - highest - total;
+  }
+}
+
+template <class T> __device__ void log_softmax_backward(Line line, const Team& team) {
+  Matrix<T> dx = line.matrix<T>(), dy = line.matrix<T>(), y = line.matrix<T>();
+  for (Rows r(team, y.rows, y.columns); r.some(); r.next()) {
+    const T *of_dy = dy.row(r.inside()), *of_y = y.row(r.inside());
+    T* to = dx.row(r.row);
+    T total = 0;
+    for (Word j = r.lane; j < y.columns; j += r.lanes) total += of_dy[j];
+    total = warp_sum(total, r.lanes);
+    for (Word j = r.lane; r.there() && j < y.columns; j += r.lanes) to[j] = of_dy[j] - exp_of(of_y[j]) * total;
+  }
+}
+
 // ---- dropout: a hash of its place decides whether a number is dropped, so all devices drop the same -----------------
 
 __device__ inline Bits hash32(Bits x) {
@@ -305,22 +406,49 @@ template <class T> __device__ void dropout(Line line, const Team& team) {
   }
 }
 
+template <class T> __device__ void gaussian_noise(Line line, const Team& team) {
+  Matrix<T> y = line.matrix<T>(), x = line.matrix<T>();
+  Matrix<Word> draws = line.vector<Word>();
+  const Word key = line.size();
+  const T scale = (T)(line.number() / 65536);
+  const Word first = line.size();
+  const Bits seed = hash32(hash32((Bits)draws.data[0]) + (Bits)key) + (Bits)(6 * first * x.columns);
+  FOR_EACH(i, x.size()) {
+    Bits total = 0;  // of twelve numbers of 16 bits
+    for (int k = 0; k < 6; ++k) {
+      const Bits bits = hash32(seed + (Bits)(6 * i + k));
+      total += (bits >> 16) + (bits & 0xFFFFu);
+    }
+    y.data[i] = x.data[i] + ((T)total - T(6 * 65535)) * scale;
+  }
+}
+
+// ---- a connection around layers -------------------------------------------------------------------------------------
+
+template <class T> __device__ void add(Line line, const Team& team) {
+  Matrix<T> y = line.matrix<T>(), a = line.matrix<T>(), b = line.matrix<T>();
+  FOR_EACH(i, y.size()) y.data[i] = a.data[i] + b.data[i];
+}
+
 // ---- losses: the lanes of a warp share a row ------------------------------------------------------------------------
 
 // A loss is the mean of `value` over a row; its gradient is `slope` for every number. Both are formulas in p, t and
-// `scale`, which here is already divided by K.
-#define LOSS(name, value, slope)                                                           \
+// `scale`, which here is already divided by K. `numbers` reads the plain numbers after the scale, and `before` computes
+// what both formulas need.
+#define LOSS_WITH(name, numbers, before, value, slope)                                     \
   template <class T> __device__ void name(Line line, const Team& team) {                   \
     Matrix<T> losses = line.vector<T>(), gradient = line.matrix<T>();                      \
     Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();                    \
     const Word K = prediction.columns;                                                     \
     const T scale = (T)(line.number() / K);                                                \
+    numbers;                                                                               \
     for (Rows r(team, prediction.rows, K); r.some(); r.next()) {                           \
       const T *of_p = prediction.row(r.inside()), *of_t = target.row(r.inside());          \
       T* to = gradient.row(r.inside());                                                    \
       T total = 0;                                                                         \
       for (Word j = r.lane; r.there() && j < K; j += r.lanes) {                            \
         const T p = of_p[j], t = of_t[j];                                                  \
+        before;                                                                            \
         total += value;                                                                    \
         to[j] = slope;                                                                     \
       }                                                                                    \
@@ -328,6 +456,7 @@ template <class T> __device__ void dropout(Line line, const Team& team) {
       if (r.there() && r.lane == 0) losses.data[r.row] = total / K;                        \
     }                                                                                      \
   }
+#define LOSS(name, value, slope) LOSS_WITH(name, , , value, slope)
 
 template <class T> __device__ T log_from_minus_100(T x) { return larger(log_of(x), T(-100)); }
 
@@ -339,11 +468,42 @@ LOSS(binary_cross_entropy, -(t * log_from_minus_100(p) + (1 - t) * log_from_minu
 LOSS(sigmoid_binary_cross_entropy, no_less_than_zero(p) - p * t + log1p_of(exp_of(-size_of(p))),
      scale * (sigmoid_of(p) - t))
 
+LOSS_WITH(huber, NUMBER(delta), const T cut = limited(p - t, -delta, delta), cut * (p - t - T(0.5) * cut), scale * cut)
+LOSS_WITH(log_cosh, , const T size = size_of(p - t),
+          size + log1p_of(exp_of(-size - size)) - T(0.69314718055994530942), scale * tanh_of(p - t))
+LOSS_WITH(quantile, NUMBER(q), const T side = p > t ? T(1) - q : p < t ? -q : p - t, side * (p - t), scale * side)
+LOSS_WITH(hinge, , const T margin = T(1) - t * p, no_less_than_zero(margin), margin > 0 ? -scale * t : T(0))
+LOSS_WITH(squared_hinge, , const T margin = no_less_than_zero(T(1) - t * p), margin * margin,
+          -(scale + scale) * t * margin)
+LOSS_WITH(poisson, , const T rate = p + T(1e-8), p - t * log_of(rate), scale * (T(1) - t / rate))
+LOSS_WITH(exponential_poisson, , const T rate = exp_of(p), rate - t * p, scale * (rate - t))
+
+// The factor of a focal loss, of p between 0 and 1; `missed` gets how far p is from t.
+template <class T> __device__ T focal_of(T p, T t, T gamma, T of_ones, T of_zeros, T* missed) {
+  *missed = larger(p + t - 2 * p * t, T(1e-12));
+  return (of_ones * t + of_zeros * (T(1) - t)) * power_of(*missed, gamma);
+}
+
+LOSS_WITH(binary_focal, NUMBER(gamma); NUMBER(of_ones); NUMBER(of_zeros),
+          T missed; const T power = focal_of(p, t, gamma, of_ones, of_zeros, &missed);
+          const T c = -(t * log_from_minus_100(p) + (1 - t) * log_from_minus_100(1 - p)), power * c,
+          scale * power *
+              ((p - t) / larger(p * (1 - p), T(1e-12)) + gamma * c * (T(1) - t - t) / missed))
+LOSS_WITH(sigmoid_binary_focal, NUMBER(gamma); NUMBER(of_ones); NUMBER(of_zeros),
+          const T s = sigmoid_of(p); T missed; const T power = focal_of(s, t, gamma, of_ones, of_zeros, &missed);
+          const T c = no_less_than_zero(p) - p * t + log1p_of(exp_of(-size_of(p))), power * c,
+          scale * power * (s - t + gamma * c * (T(1) - t - t) * s * sigmoid_of(-p) / missed))
+
 template <class T> __device__ T smallest_normal();
 template <> __device__ inline float smallest_normal<float>() { return 1.17549435e-38f; }
 template <> __device__ inline double smallest_normal<double>() { return 2.2250738585072014e-308; }
 
-template <class T> __device__ void categorical_cross_entropy(Line line, const Team& team) {
+// t ln t, or 0 where the loss is not relative to the entropy of the targets.
+template <bool RELATIVE, class T> __device__ T entropy_of(T t) {
+  return RELATIVE && t != 0 ? t * log_of(larger(t, smallest_normal<T>())) : T(0);
+}
+
+template <bool RELATIVE, class T> __device__ void cross_entropy(Line line, const Team& team) {
   Matrix<T> losses = line.vector<T>(), gradient = line.matrix<T>();
   Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();
   const T scale = (T)line.number();
@@ -353,7 +513,7 @@ template <class T> __device__ void categorical_cross_entropy(Line line, const Te
     T total = 0;
     for (Word j = r.lane; r.there() && j < prediction.columns; j += r.lanes) {
       const T t = of_t[j], p = of_p[j] < smallest_normal<T>() ? smallest_normal<T>() : of_p[j];
-      if (t != 0) total -= t * log_of(p);
+      if (t != 0) total -= t * log_of(p) - entropy_of<RELATIVE>(t);
       to[j] = -scale * t / p;
     }
     total = warp_sum(total, r.lanes);
@@ -361,7 +521,7 @@ template <class T> __device__ void categorical_cross_entropy(Line line, const Te
   }
 }
 
-template <class T> __device__ void softmax_cross_entropy(Line line, const Team& team) {
+template <bool RELATIVE, class T> __device__ void cross_entropy_of_logits(Line line, const Team& team) {
   Matrix<T> losses = line.vector<T>(), gradient = line.matrix<T>();
   Matrix<T> logits = line.matrix<T>(), target = line.matrix<T>();
   const T scale = (T)line.number();
@@ -374,12 +534,108 @@ template <class T> __device__ void softmax_cross_entropy(Line line, const Team& 
     for (Word j = r.lane; r.there() && j < logits.columns; j += r.lanes) {
       const T shifted = z[j] - highest;
       total += to[j] = exp_of(shifted);
-      loss -= t[j] * shifted;
+      loss -= t[j] * shifted - entropy_of<RELATIVE>(t[j]);
       targets += t[j];
     }
     total = warp_sum(total, r.lanes), loss = warp_sum(loss, r.lanes), targets = warp_sum(targets, r.lanes);
     for (Word j = r.lane; r.there() && j < logits.columns; j += r.lanes) to[j] = scale * (to[j] / total - t[j]);
     if (r.there() && r.lane == 0) losses.data[r.row] = loss + targets * log_of(total);
+  }
+}
+
+template <class T> __device__ void categorical_cross_entropy(Line line, const Team& team) {
+  cross_entropy<false, T>(line, team);
+}
+template <class T> __device__ void kl_divergence(Line line, const Team& team) { cross_entropy<true, T>(line, team); }
+template <class T> __device__ void softmax_cross_entropy(Line line, const Team& team) {
+  cross_entropy_of_logits<false, T>(line, team);
+}
+template <class T> __device__ void softmax_kl_divergence(Line line, const Team& team) {
+  cross_entropy_of_logits<true, T>(line, team);
+}
+
+template <class T> __device__ void categorical_focal(Line line, const Team& team) {
+  Matrix<T> losses = line.vector<T>(), gradient = line.matrix<T>();
+  Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();
+  const T scale = (T)line.number();
+  NUMBER(gamma);
+  for (Rows r(team, prediction.rows, prediction.columns); r.some(); r.next()) {
+    const T *of_p = prediction.row(r.inside()), *of_t = target.row(r.inside());
+    T* to = gradient.row(r.inside());
+    T total = 0;
+    for (Word j = r.lane; r.there() && j < prediction.columns; j += r.lanes) {
+      const T p = of_p[j] < smallest_normal<T>() ? smallest_normal<T>() : of_p[j];
+      const T q = larger(T(1) - p, T(1e-12)), power = of_t[j] * power_of(q, gamma);
+      total -= power * log_of(p);
+      to[j] = scale * power * (gamma * log_of(p) / q - T(1) / p);
+    }
+    total = warp_sum(total, r.lanes);
+    if (r.there() && r.lane == 0) losses.data[r.row] = total;
+  }
+}
+
+template <class T> __device__ void softmax_categorical_focal(Line line, const Team& team) {
+  Matrix<T> losses = line.vector<T>(), gradient = line.matrix<T>();
+  Matrix<T> logits = line.matrix<T>(), target = line.matrix<T>();
+  const T scale = (T)line.number();
+  NUMBER(gamma);
+  for (Rows r(team, logits.rows, logits.columns); r.some(); r.next()) {
+    const T *z = logits.row(r.inside()), *t = target.row(r.inside());
+    T* to = gradient.row(r.inside());
+    T highest = z[0], total = 0, loss = 0, sum = 0;
+    for (Word j = r.lane; j < logits.columns; j += r.lanes) highest = larger(highest, z[j]);
+    highest = warp_largest(highest, r.lanes);
+    for (Word j = r.lane; j < logits.columns; j += r.lanes) total += exp_of(z[j] - highest);
+    total = log_of(warp_sum(total, r.lanes));
+    for (Word j = r.lane; r.there() && j < logits.columns; j += r.lanes) {
+      const T log = z[j] - highest - total, p = exp_of(log), q = larger(T(1) - p, T(1e-12));
+      const T power = t[j] * power_of(q, gamma);
+      loss -= power * log;
+      sum += to[j] = power * (gamma * p * log / q - T(1));
+    }
+    loss = warp_sum(loss, r.lanes), sum = warp_sum(sum, r.lanes);
+    for (Word j = r.lane; r.there() && j < logits.columns; j += r.lanes) {
+      to[j] = scale * (to[j] - exp_of(z[j] - highest - total) * sum);
+    }
+    if (r.there() && r.lane == 0) losses.data[r.row] = loss;
+  }
+}
+
+// ---- targets that are NaN were not measured -------------------------------------------------------------------------
+
+template <class T> __device__ void leave_out(Line line, const Team& team) {
+  Matrix<T> known_prediction = line.matrix<T>(), known_target = line.matrix<T>(), known = line.vector<T>();
+  Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();
+  NUMBER(no_prediction);
+  NUMBER(no_target);
+  for (Rows r(team, target.rows, target.columns); r.some(); r.next()) {
+    const T *p = prediction.row(r.inside()), *t = target.row(r.inside());
+    T *to_p = known_prediction.row(r.inside()), *to_t = known_target.row(r.inside()), count = 0;
+    for (Word j = r.lane; r.there() && j < target.columns; j += r.lanes) {
+      const bool there = t[j] == t[j];
+      count += there;
+      to_p[j] = there ? p[j] : no_prediction, to_t[j] = there ? t[j] : no_target;
+    }
+    count = warp_sum(count, r.lanes);
+    if (r.there() && r.lane == 0) known.data[r.row] = count / target.columns;
+  }
+}
+
+template <class T> __device__ void count_known(Line line, const Team& team) {
+  Matrix<T> count = line.vector<T>(), known = line.vector<T>();
+  const bool mean = line.number() != 0;
+  if (team.block > 0) return;
+  double sum = 0;
+  for (Word i = team.thread; i < known.columns; i += team.threads) sum += known.data[i];
+  sum = block_sum(sum, team);
+  if (team.thread == 0) count.data[0] = mean && sum > 0 ? (T)sum : T(1);
+}
+
+template <class T> __device__ void leave_out_backward(Line line, const Team& team) {
+  Matrix<T> dprediction = line.matrix<T>(), dknown = line.matrix<T>(), target = line.matrix<T>();
+  const T count = line.vector<T>().data[0];
+  FOR_EACH(i, target.size()) {
+    dprediction.data[i] = target.data[i] == target.data[i] ? dknown.data[i] / count : T(0);
   }
 }
 
@@ -395,19 +651,21 @@ template <class T> __device__ void add_losses(Line line, const Team& team) {
   if (team.thread == 0) total.data[0] += sum;
 }
 
+// Metrics leave out targets that are NaN. Only NaN is not equal to itself.
+
 // sums[0] += the sum of `value` over all numbers of prediction and target, sums[1] += the count of these numbers.
 #define ERRORS(name, value)                                                                  \
   template <class T> __device__ void name(Line line, const Team& team) {                     \
     Matrix<double> sums = line.vector<double>();                                             \
     Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();                      \
     if (team.block > 0) return;                                                              \
-    double sum = 0;                                                                          \
+    double sum = 0, known = 0;                                                               \
     for (Word i = team.thread; i < prediction.size(); i += team.threads) {                   \
       const double error = prediction.data[i] - target.data[i];                              \
-      sum += value;                                                                          \
+      if (target.data[i] == target.data[i]) sum += value, known += 1;                        \
     }                                                                                        \
-    sum = block_sum(sum, team);                                                              \
-    if (team.thread == 0) sums.data[0] += sum, sums.data[1] += prediction.size();            \
+    sum = block_sum(sum, team), known = block_sum(known, team);                              \
+    if (team.thread == 0) sums.data[0] += sum, sums.data[1] += known;                        \
   }
 
 ERRORS(add_absolute_errors, size_of(error))
@@ -417,7 +675,7 @@ template <class T> __device__ void add_hits(Line line, const Team& team) {
   Matrix<double> sums = line.vector<double>();
   Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();
   if (team.block > 0) return;
-  double hits = 0;
+  double hits = 0, known = 0;
   for (Word i = team.thread; i < prediction.rows; i += team.threads) {
     const T *p = prediction.row(i), *t = target.row(i);
     Word found = 0, expected = 0;
@@ -425,25 +683,25 @@ template <class T> __device__ void add_hits(Line line, const Team& team) {
       if (p[j] > p[found]) found = j;
       if (t[j] > t[expected]) expected = j;
     }
-    hits += found == expected;
+    if (t[0] == t[0]) hits += found == expected, known += 1;
   }
-  hits = block_sum(hits, team);
-  if (team.thread == 0) sums.data[0] += hits, sums.data[1] += prediction.rows;
+  hits = block_sum(hits, team), known = block_sum(known, team);
+  if (team.thread == 0) sums.data[0] += hits, sums.data[1] += known;
 }
 
 template <class T> __device__ void add_sides(Line line, const Team& team) {
   Matrix<double> sums = line.vector<double>();
   Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();
   if (team.block > 0) return;
-  double of_half = 0, of_zero = 0, below = 0;
+  double of_half = 0, of_zero = 0, below = 0, known = 0;
   for (Word i = team.thread; i < prediction.size(); i += team.threads) {
     const T p = prediction.data[i], t = target.data[i];
-    of_half += (p > T(0.5)) == (t > T(0.5)), of_zero += (p > 0) == (t > 0), below += t < 0;
+    if (t != t) continue;
+    of_half += (p > T(0.5)) == (t > T(0.5)), of_zero += (p > 0) == (t > 0), below += t < 0, known += 1;
   }
-  of_half = block_sum(of_half, team), of_zero = block_sum(of_zero, team), below = block_sum(below, team);
-  if (team.thread == 0) {
-    sums.data[0] += of_half, sums.data[1] += of_zero, sums.data[2] += below, sums.data[3] += prediction.size();
-  }
+  of_half = block_sum(of_half, team), of_zero = block_sum(of_zero, team);
+  below = block_sum(below, team), known = block_sum(known, team);
+  if (team.thread == 0) sums.data[0] += of_half, sums.data[1] += of_zero, sums.data[2] += below, sums.data[3] += known;
 }
 
 template <class T> __device__ void add_spreads(Line line, const Team& team) {
@@ -451,17 +709,21 @@ template <class T> __device__ void add_spreads(Line line, const Team& team) {
   Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();
   if (team.block > 0) return;
   for (Word j = 0; j < prediction.columns; ++j) {
-    const double before = sums.row(4)[j], mean = sums.row(2)[j], count = before + prediction.rows;
-    const double first = before > 0 ? sums.row(1)[j] : (double)target.row(0)[j];
-    double errors = 0, total = 0, squares = 0;
+    const double before = sums.row(4)[j], mean = sums.row(2)[j];
+    double first = sums.row(1)[j];
+    for (Word i = 0; before == 0 && i < target.rows; ++i) {
+      first = target.row(i)[j];
+      if (first == first) break;
+    }
+    double errors = 0, total = 0, squares = 0, known = 0;
     for (Word i = team.thread; i < prediction.rows; i += team.threads) {
-      const double error = target.row(i)[j] - prediction.row(i)[j];
-      const double d = (double)target.row(i)[j] - first - mean;
-      errors += error * error, total += d, squares += d * d;
+      const double t = target.row(i)[j], error = t - prediction.row(i)[j], d = t - first - mean;
+      if (t == t) errors += error * error, total += d, squares += d * d, known += 1;
     }
     // When the first block_sum returns, all threads have read the sums, so thread 0 may write them.
     errors = block_sum(errors, team), total = block_sum(total, team), squares = block_sum(squares, team);
-    if (team.thread == 0) {
+    const double count = before + block_sum(known, team);
+    if (team.thread == 0 && count > 0) {
       sums.row(0)[j] += errors, sums.row(1)[j] = first, sums.row(2)[j] = mean + total / count;
       sums.row(3)[j] += squares - total * total / count, sums.row(4)[j] = count;
     }
@@ -511,6 +773,335 @@ template <class T> __device__ void adam_step(Line line, const Team& team) {
     m.data[i] += new1 * (g - m.data[i]);
     v.data[i] += new2 * (g * g - v.data[i]);
     w.data[i] -= rate * m.data[i] / (root_of(v.data[i] * spread) + epsilon);
+  }
+}
+
+// ---- normalization --------------------------------------------------------------------------------------------------
+
+template <class T> __device__ void scale_shift(Line line, const Team& team) {
+  Matrix<T> y = line.matrix<T>(), x = line.matrix<T>(), gamma = line.vector<T>(), beta = line.vector<T>();
+  FOR_EACH(i, y.size()) y.data[i] = x.data[i] * gamma.data[i % y.columns] + beta.data[i % y.columns];
+}
+
+template <class T> __device__ void scale_shift_backward(Line line, const Team& team) {
+  Matrix<T> dx = line.matrix<T>(), products = line.matrix<T>();
+  Matrix<T> dy = line.matrix<T>(), x = line.matrix<T>(), gamma = line.vector<T>();
+  FOR_EACH(i, dx.size()) {
+    dx.data[i] = dy.data[i] * gamma.data[i % dx.columns];
+    products.data[i] = dy.data[i] * x.data[i];
+  }
+}
+
+template <class T> __device__ void batch_moments(Line line, const Team& team) {
+  Matrix<T> mean = line.vector<T>(), variance = line.vector<T>(), inverse = line.vector<T>(), x = line.matrix<T>();
+  const double epsilon = line.number();
+  const Word first = line.size(), stop = line.size();
+  const T share = (T)(1.0 / x.rows);
+  column_sums(mean.data, false, x.rows, first, stop, share, [=](Word i, Word j) { return x.row(i)[j]; }, team);
+  __syncthreads();  // the other warps of the block read the means that its first warp has written
+  auto square = [=](Word i, Word j) {
+    const T d = x.row(i)[j] - mean.data[j];
+    return d * d;
+  };
+  column_sums(variance.data, false, x.rows, first, stop, share, square, team);
+  if (team.thread >= WARP) return;
+  for (Word j = first + (Word)team.block * WARP + team.lane(); j < stop; j += (Word)team.blocks * WARP)
+    inverse.data[j] = (T)(1 / sqrt(variance.data[j] + epsilon));  // this thread has also written variance.data[j]
+}
+
+template <class T> __device__ void inverse_deviation(Line line, const Team& team) {
+  Matrix<T> inverse = line.vector<T>(), variance = line.vector<T>();
+  const T epsilon = (T)line.number();
+  FOR_EACH(i, inverse.columns) inverse.data[i] = T(1) / root_of(variance.data[i] + epsilon);
+}
+
+template <class T> __device__ void follow_moments(Line line, const Team& team) {
+  Matrix<T> running_mean = line.vector<T>(), running_variance = line.vector<T>();
+  Matrix<T> mean = line.vector<T>(), variance = line.vector<T>();
+  const T momentum = (T)line.number(), unbiased = (T)line.number();
+  FOR_EACH(i, mean.columns) {
+    running_mean.data[i] += momentum * (mean.data[i] - running_mean.data[i]);
+    running_variance.data[i] += momentum * (unbiased * variance.data[i] - running_variance.data[i]);
+  }
+}
+
+template <class T> __device__ void batch_norm(Line line, const Team& team) {
+  Matrix<T> y = line.matrix<T>(), x = line.matrix<T>(), mean = line.vector<T>(), inverse = line.vector<T>();
+  FOR_EACH(i, y.size()) y.data[i] = (x.data[i] - mean.data[i % y.columns]) * inverse.data[i % y.columns];
+}
+
+template <class T> __device__ void batch_norm_means(Line line, const Team& team) {
+  Matrix<T> mean_dy = line.vector<T>(), mean_product = line.vector<T>(), dy = line.matrix<T>(), y = line.matrix<T>();
+  const T share = (T)line.number();
+  const Word first = line.size(), stop = line.size();
+  auto product = [=](Word i, Word j) { return dy.row(i)[j] * y.row(i)[j]; };
+  column_sums(mean_dy.data, false, y.rows, first, stop, share, [=](Word i, Word j) { return dy.row(i)[j]; }, team);
+  column_sums(mean_product.data, false, y.rows, first, stop, share, product, team);
+}
+
+template <class T> __device__ void batch_norm_backward(Line line, const Team& team) {
+  Matrix<T> dx = line.matrix<T>(), dy = line.matrix<T>(), y = line.matrix<T>();
+  Matrix<T> inverse = line.vector<T>(), mean_dy = line.vector<T>(), mean_product = line.vector<T>();
+  FOR_EACH(i, dx.size()) {
+    const Word j = i % dx.columns;
+    dx.data[i] = inverse.data[j] * (dy.data[i] - mean_dy.data[j] - y.data[i] * mean_product.data[j]);
+  }
+}
+
+template <class T> __device__ void layer_norm(Line line, const Team& team) {
+  Matrix<T> y = line.matrix<T>(), inverse = line.vector<T>(), x = line.matrix<T>();
+  const T epsilon = (T)line.number();
+  for (Rows r(team, y.rows, y.columns); r.some(); r.next()) {
+    const T* from = x.row(r.inside());
+    T total = 0, squares = 0;
+    for (Word j = r.lane; j < y.columns; j += r.lanes) total += from[j];
+    const T mean = warp_sum(total, r.lanes) / y.columns;
+    for (Word j = r.lane; j < y.columns; j += r.lanes) squares += (from[j] - mean) * (from[j] - mean);
+    const T scale = T(1) / root_of(warp_sum(squares, r.lanes) / y.columns + epsilon);
+    for (Word j = r.lane; r.there() && j < y.columns; j += r.lanes) y.row(r.row)[j] = (from[j] - mean) * scale;
+    if (r.there() && r.lane == 0) inverse.data[r.row] = scale;
+  }
+}
+
+template <class T> __device__ void layer_norm_backward(Line line, const Team& team) {
+  Matrix<T> dx = line.matrix<T>(), dy = line.matrix<T>(), y = line.matrix<T>(), inverse = line.vector<T>();
+  for (Rows r(team, y.rows, y.columns); r.some(); r.next()) {
+    const T *of_dy = dy.row(r.inside()), *of_y = y.row(r.inside());
+    T total = 0, products = 0;
+    for (Word j = r.lane; j < y.columns; j += r.lanes) total += of_dy[j], products += of_dy[j] * of_y[j];
+    total = warp_sum(total, r.lanes) / y.columns, products = warp_sum(products, r.lanes) / y.columns;
+    for (Word j = r.lane; r.there() && j < y.columns; j += r.lanes)
+      dx.row(r.row)[j] = inverse.data[r.row] * (of_dy[j] - total - of_y[j] * products);
+  }
+}
+
+// ---- what all optimizers share: limits, decay, averages, and rates of a schedule --------------------------------------
+
+template <class T> __device__ void clip_values(Line line, const Team& team) {
+  Matrix<T> dw = line.vector<T>();
+  const T most = (T)line.number();
+  FOR_EACH(i, dw.columns) dw.data[i] = dw.data[i] < -most ? -most : dw.data[i] > most ? most : dw.data[i];
+}
+
+// By one block, since its threads must know the sum over all numbers.
+template <class T> __device__ void clip_norm(Line line, const Team& team) {
+  Matrix<T> dw = line.vector<T>();
+  const double most = line.number();
+  if (team.block > 0) return;
+  double sum = 0;
+  for (Word i = team.thread; i < dw.columns; i += team.threads) sum += (double)dw.data[i] * (double)dw.data[i];
+  const double factor = most / (sqrt(block_sum(sum, team)) + 1e-6);
+  if (factor >= 1) return;
+  for (Word i = team.thread; i < dw.columns; i += team.threads) dw.data[i] *= (T)factor;
+}
+
+template <class T> __device__ T sign_of(T x) { return x > 0 ? T(1) : x < 0 ? T(-1) : x; }  // NaN stays NaN
+
+template <class T> __device__ void add_l1(Line line, const Team& team) {
+  Matrix<T> dw = line.vector<T>(), w = line.vector<T>();
+  const T decay = (T)line.number();
+  FOR_EACH(i, w.columns) dw.data[i] += decay * sign_of(w.data[i]);
+}
+
+template <class T> __device__ void shrink(Line line, const Team& team) {
+  Matrix<T> w = line.vector<T>(), lr = line.vector<T>();
+  const T rest = (T)(1 - (double)lr.data[0] * line.number());
+  FOR_EACH(i, w.columns) w.data[i] *= rest;
+}
+
+template <class T> __device__ void remember(Line line, const Team& team) {
+  Matrix<T> before = line.vector<T>(), w = line.vector<T>();
+  FOR_EACH(i, w.columns) before.data[i] = w.data[i];
+}
+
+template <class T> __device__ void scale_move(Line line, const Team& team) {
+  Matrix<T> w = line.vector<T>(), before = line.vector<T>(), factors = line.vector<T>();
+  FOR_EACH(i, w.columns) w.data[i] = before.data[i] + factors.data[i] * (w.data[i] - before.data[i]);
+}
+
+// A thread has a column, so that no thread waits for another.
+template <class T> __device__ void limit_norms(Line line, const Team& team) {
+  Matrix<T> W = line.matrix<T>();
+  const double most = line.number();
+  const Word first = line.size(), stop = line.size();
+  for (Word j = first + team.rank(); j < stop; j += team.size()) {
+    double sum = 0;
+    for (Word i = 0; i < W.rows; ++i) sum += (double)W.row(i)[j] * (double)W.row(i)[j];
+    const double norm = sqrt(sum);
+    for (Word i = 0; norm > most && i < W.rows; ++i) W.row(i)[j] *= (T)(most / norm);
+  }
+}
+
+template <class T> __device__ void average_weights(Line line, const Team& team) {
+  Matrix<T> averages = line.vector<T>(), w = line.vector<T>(), steps = line.vector<T>();
+  const T fresh = (T)(steps.data[0] > 1 ? 1 - line.number() : 1.0);
+  FOR_EACH(i, w.columns) averages.data[i] += fresh * (w.data[i] - averages.data[i]);
+}
+
+template <class T> __device__ void take_rate(Line line, const Team& team) {
+  Matrix<Word> clock = line.vector<Word>();
+  Matrix<T> rate = line.vector<T>();
+  Matrix<double> rates = line.vector<double>();
+  if (team.rank() > 0) return;
+  rate.data[0] = (T)rates.data[clock.data[0] - clock.data[1]];
+  clock.data[0] += 1;
+}
+
+// ---- the rules of other optimizers ----------------------------------------------------------------------------------
+
+__device__ inline double unbias(double beta, double t) { return beta > 0 ? -expm1(t * log(beta)) : 1; }
+
+// m <- a running mean of g, v <- a running mean of g squared.
+template <class T> struct Means {
+  T new1, new2;
+
+  __device__ Means(double beta1, double beta2) : new1((T)(1 - beta1)), new2((T)(1 - beta2)) {}
+  __device__ void add(T g, T* m, T* v) const { *m += new1 * (g - *m), *v += new2 * (g * g - *v); }
+};
+
+template <class T> __device__ void amsgrad_step(Line line, const Team& team) {
+  Matrix<T> w = line.vector<T>(), m = line.vector<T>(), v = line.vector<T>(), highest = line.vector<T>();
+  Matrix<T> dw = line.vector<T>(), scales = line.vector<T>();
+  const double beta1 = line.number(), beta2 = line.number();
+  const Means<T> means(beta1, beta2);
+  const T epsilon = (T)line.number(), rate = scales.data[0], scale = scales.data[1];
+  FOR_EACH(i, w.columns) {
+    means.add(dw.data[i], m.data + i, v.data + i);
+    const T top = highest.data[i] = v.data[i] <= highest.data[i] ? highest.data[i] : v.data[i];
+    w.data[i] -= rate * m.data[i] / (root_of(top) * scale + epsilon);
+  }
+}
+
+template <class T> __device__ void adam_scales(Line line, const Team& team) {
+  Matrix<T> scales = line.vector<T>(), steps = line.vector<T>(), lr = line.vector<T>();
+  const double beta1 = line.number(), beta2 = line.number(), t = steps.data[0];
+  if (team.rank() > 0) return;
+  scales.data[0] = (T)(lr.data[0] / unbias(beta1, t));
+  scales.data[1] = (T)(1 / sqrt(unbias(beta2, t)));
+}
+
+template <class T> __device__ void nadam_step(Line line, const Team& team) {
+  Matrix<T> w = line.vector<T>(), m = line.vector<T>(), v = line.vector<T>();
+  Matrix<T> dw = line.vector<T>(), scales = line.vector<T>();
+  const double beta1 = line.number(), beta2 = line.number();
+  const Means<T> means(beta1, beta2);
+  const T epsilon = (T)line.number(), of_dw = scales.data[0], of_m = scales.data[1], scale = scales.data[2];
+  FOR_EACH(i, w.columns) {
+    const T g = dw.data[i];
+    means.add(g, m.data + i, v.data + i);
+    w.data[i] -= (of_dw * g + of_m * m.data[i]) / (root_of(v.data[i]) * scale + epsilon);
+  }
+}
+
+template <class T> __device__ void nadam_scales(Line line, const Team& team) {
+  Matrix<T> scales = line.vector<T>(), product = line.vector<T>(), steps = line.vector<T>(), lr = line.vector<T>();
+  const double beta1 = line.number(), beta2 = line.number(), growth = line.number() * log(0.96), t = steps.data[0];
+  if (team.rank() > 0) return;
+  const double now = beta1 * (1 - 0.5 * exp(t * growth)), soon = beta1 * (1 - 0.5 * exp((t + 1) * growth));
+  const double total = (1 + (double)product.data[0]) * now;
+  product.data[0] = (T)(total - 1);
+  scales.data[0] = (T)(lr.data[0] * (1 - now) / (1 - total));
+  scales.data[1] = (T)(lr.data[0] * soon / (1 - total * soon));
+  scales.data[2] = (T)(1 / sqrt(unbias(beta2, t)));
+}
+
+template <class T> __device__ void radam_step(Line line, const Team& team) {
+  Matrix<T> w = line.vector<T>(), m = line.vector<T>(), v = line.vector<T>();
+  Matrix<T> dw = line.vector<T>(), steps = line.vector<T>(), lr = line.vector<T>();
+  const double beta1 = line.number(), beta2 = line.number(), t = steps.data[0];
+  const Means<T> means(beta1, beta2);
+  const double rest = unbias(beta2, t), longest = 2 / (1 - beta2) - 1, length = longest - 2 * t * (1 - rest) / rest;
+  const double q = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length);
+  const bool adapts = length > 5;
+  const T epsilon = (T)line.number(), rate = (T)(lr.data[0] / unbias(beta1, t));
+  const T scale = (T)(adapts ? sqrt(q * rest) : 0);
+  FOR_EACH(i, w.columns) {
+    means.add(dw.data[i], m.data + i, v.data + i);
+    w.data[i] -= rate * m.data[i] * (adapts ? scale / (root_of(v.data[i]) + epsilon) : T(1));
+  }
+}
+
+template <class T> __device__ void adamax_step(Line line, const Team& team) {
+  Matrix<T> w = line.vector<T>(), m = line.vector<T>(), u = line.vector<T>();
+  Matrix<T> dw = line.vector<T>(), steps = line.vector<T>(), lr = line.vector<T>();
+  const double beta1 = line.number();
+  const T beta2 = (T)line.number(), epsilon = (T)line.number(), fresh = (T)(1 - beta1);
+  const T rate = (T)(lr.data[0] / unbias(beta1, steps.data[0]));
+  FOR_EACH(i, w.columns) {
+    const T g = dw.data[i], now = size_of(g) + epsilon, before = beta2 * u.data[i];
+    m.data[i] += fresh * (g - m.data[i]);
+    u.data[i] = now <= before ? before : now;
+    w.data[i] -= rate * m.data[i] / u.data[i];
+  }
+}
+
+template <class T> __device__ void adagrad_step(Line line, const Team& team) {
+  Matrix<T> w = line.vector<T>(), v = line.vector<T>(), dw = line.vector<T>(), lr = line.vector<T>();
+  const T rate = lr.data[0], epsilon = (T)line.number();
+  FOR_EACH(i, w.columns) {
+    const T g = dw.data[i];
+    v.data[i] += g * g;
+    w.data[i] -= rate * g / (root_of(v.data[i]) + epsilon);
+  }
+}
+
+template <class T> __device__ void adadelta_step(Line line, const Team& team) {
+  Matrix<T> w = line.vector<T>(), v = line.vector<T>(), u = line.vector<T>();
+  Matrix<T> dw = line.vector<T>(), lr = line.vector<T>();
+  const T rate = lr.data[0], fresh = (T)(1 - line.number()), epsilon = (T)line.number();
+  FOR_EACH(i, w.columns) {
+    const T g = dw.data[i];
+    v.data[i] += fresh * (g * g - v.data[i]);
+    const T move = g * root_of(u.data[i] + epsilon) / root_of(v.data[i] + epsilon);
+    u.data[i] += fresh * (move * move - u.data[i]);
+    w.data[i] -= rate * move;
+  }
+}
+
+template <class T> __device__ void rmsprop_scale(Line line, const Team& team) {
+  Matrix<T> dw = line.vector<T>(), v = line.vector<T>();
+  const T fresh = (T)(1 - line.number()), epsilon = (T)line.number();
+  FOR_EACH(i, dw.columns) {
+    const T g = dw.data[i];
+    v.data[i] += fresh * (g * g - v.data[i]);
+    dw.data[i] = g / (root_of(v.data[i]) + epsilon);
+  }
+}
+
+template <class T> __device__ void rmsprop_center(Line line, const Team& team) {
+  Matrix<T> dw = line.vector<T>(), v = line.vector<T>(), m = line.vector<T>();
+  const double rho = line.number();
+  const Means<T> means(rho, rho);
+  const T epsilon = (T)line.number();
+  FOR_EACH(i, dw.columns) {
+    const T g = dw.data[i];
+    means.add(g, m.data + i, v.data + i);
+    dw.data[i] = g / (root_of(no_less_than_zero(v.data[i] - m.data[i] * m.data[i])) + epsilon);
+  }
+}
+
+template <class T> __device__ void lion_step(Line line, const Team& team) {
+  Matrix<T> w = line.vector<T>(), m = line.vector<T>(), dw = line.vector<T>(), lr = line.vector<T>();
+  const double beta1 = line.number(), beta2 = line.number();
+  const T rate = lr.data[0], keep = (T)beta1, part = (T)(1 - beta1), fresh = (T)(1 - beta2);
+  FOR_EACH(i, w.columns) {
+    const T g = dw.data[i];
+    w.data[i] -= rate * sign_of(keep * m.data[i] + part * g);
+    m.data[i] += fresh * (g - m.data[i]);
+  }
+}
+
+template <class T> __device__ void rprop_step(Line line, const Team& team) {
+  Matrix<T> w = line.vector<T>(), last = line.vector<T>(), size = line.vector<T>();
+  Matrix<T> dw = line.vector<T>(), lr = line.vector<T>();
+  const T shorter = (T)line.number(), longer = (T)line.number(), least = (T)line.number(), most = (T)line.number();
+  FOR_EACH(i, w.columns) {
+    const T both = dw.data[i] * last.data[i], g = both < 0 ? T(0) : dw.data[i];
+    T length = size.data[i] > 0 ? size.data[i] : lr.data[0];
+    length *= both < 0 ? shorter : both > 0 ? longer : T(1);
+    length = length < least ? least : length > most ? most : length;
+    size.data[i] = length, last.data[i] = g;
+    w.data[i] -= length * sign_of(g);
   }
 }
 

@@ -2,11 +2,11 @@
 // NNLITE_LAUNCHES lists the kernels and their types: LAUNCH(relu, float) LAUNCH(tanh, float) ...
 
 #define WORDS Word w0, Word w1, Word w2, Word w3, Word w4, Word w5, Word w6, Word w7, Word w8, Word w9, Word w10, \
-              Word w11, Word w12, Word w13, Word w14
+              Word w11, Word w12, Word w13, Word w14, Word w15
 
 #define LAUNCH(name, type)                                                                                \
   extern "C" __global__ void __launch_bounds__(256) launch_##name##_##type(WORDS) {                       \
-    const Word words[] = {w0, w1, w2, w3, w4, w5, w6, w7, w8, w9, w10, w11, w12, w13, w14};               \
+    const Word words[] = {w0, w1, w2, w3, w4, w5, w6, w7, w8, w9, w10, w11, w12, w13, w14, w15};          \
     const Team team = {(int)threadIdx.x, (int)blockDim.x, (int)blockIdx.x, (int)gridDim.x};               \
     const Line line = {words};                                                                            \
     kernels::name<type>(line, team);                                                                      \

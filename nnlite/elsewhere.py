@@ -1,0 +1,138 @@
+"""Names that people bring from other libraries: what means the same here, or what is ours instead.
+
+Case, hyphens and underscores do not count in these names. A value that is one of our own names is understood; any other
+is what an error says.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+ACTIVATIONS = {
+    "linear": "identity",
+    "logistic": "sigmoid",
+    "exp": "exponential",
+    "swish": "silu",
+    "lrelu": "leaky_relu",
+    "gelunew": "gelu_tanh",
+    "sin": "it is nl.Sine(frequency=1)",
+    "relu6": "it is nl.HardTanh(0, 6)",
+    "celu": "the nearest is nl.ELU",
+    "maxout": "the nearest is nl.ReLU",
+    "hardswish": "the nearest is nl.SiLU",
+    "dropout": "it is a layer: put nl.Dropout(rate) into nl.Sequential",
+}
+
+LOSSES = {
+    "meansquarederror": "mse",
+    "squarederror": "mse",
+    "mseloss": "mse",
+    "meanabsoluteerror": "mae",
+    "absoluteerror": "mae",
+    "l1loss": "mae",
+    "l1": "mae",
+    "smoothl1loss": "huber",
+    "smoothl1": "huber",
+    "huberloss": "huber",
+    "pinball": "quantile",
+    "pinballloss": "quantile",
+    "binarycrossentropy": "bce",
+    "bceloss": "bce",
+    "crossentropy": "cce",
+    "crossentropyloss": "cce",
+    "categoricalcrossentropy": "cce",
+    "sparsecategoricalcrossentropy": "cce",
+    "kldivergence": "kl",
+    "kullbackleiblerdivergence": "kl",
+    "kld": "kl",
+    "poissonnllloss": "poisson",
+    "binaryfocalcrossentropy": "binary_focal",
+    "bcewithlogitsloss": "it is nl.BinaryCrossEntropy(from_logits=True)",
+    "bcewithlogits": "it is nl.BinaryCrossEntropy(from_logits=True)",
+    "softmaxcrossentropy": "it is nl.CategoricalCrossEntropy(from_logits=True)",
+    "nllloss": 'it is "cce" for a network that ends in nl.LogSoftmax()',
+    "nll": 'it is "cce" for a network that ends in nl.LogSoftmax()',
+    "kldivloss": 'it is "kl" for a network that ends in nl.LogSoftmax()',
+    "logloss": 'it is "bce" for yes-or-no outputs and "cce" for classes',
+    "focal": 'it is "binary_focal" for yes-or-no outputs and "categorical_focal" for classes',
+    "categoricalfocalcrossentropy": 'it is four times "categorical_focal", which has no alpha',
+    "rmse": 'it is a metric; the loss with the same minimum is "mse"',
+    "r2": 'it is a metric; the loss with the same optimum is "mse"',
+    "accuracy": 'it is a metric; a loss for classes is "cce"',
+}
+
+INITIALIZERS = {
+    "xavier": "it is 'glorot_uniform' or 'glorot_normal'",
+    "xaviernormal": "glorot_normal",
+    "kaiminguniform": "he_uniform",
+    "kaimingnormal": "he_normal",
+    "randomuniform": "uniform",
+    "truncnormal": "truncated_normal",
+    "normal": "the nearest is 'lecun_normal'",
+    "randomnormal": "the nearest is 'lecun_normal'",
+    "lecununiform": "the nearest is 'lecun_normal'",
+    "ones": "it is nl.initializers.constant(1)",
+    "constant": "it is nl.initializers.constant(value)",
+}
+
+FIT = {
+    "verbose": "progress=False trains in silence",
+    "callbacks": "fit trains on from where the last one ended, so call it for a few epochs at a time and look between",
+    "validation_split": "split beforehand, by nl.datasets.split(x, y, test=0.1), and pass validation_data=(x, y)",
+    "class_weight": "there are no weights yet; repeat the rows of a rare class, or take a loss such as BinaryFocal",
+    "sample_weight": "there are no weights yet; repeat the rows that are to count more",
+    "steps_per_epoch": "an epoch uses every row once; epochs= and batch_size= say how many steps that makes",
+    "initial_epoch": "fit trains on from where the last one ended",
+    "n_epochs": "it is epochs=",
+    "max_iter": "it is epochs=",
+    "lr": "it is an argument of the optimizer: Trainer(net, optimizer=nl.SGD(lr=0.1))",
+    "learning_rate": "it is an argument of the optimizer: Trainer(net, optimizer=nl.SGD(lr=0.1))",
+    "loss": "it is an argument of the Trainer, or trainer.loss = …",
+    "optimizer": "it is an argument of the Trainer, or trainer.optimizer = …",
+    "metrics": "it is an argument of the Trainer, or trainer.metrics = …",
+}
+
+NAMES = {  # of the package
+    "Swish": "SiLU()",
+    "Hardtanh": "HardTanh(low, high)",
+    "Hardsigmoid": "HardSigmoid()",
+    "ReLU6": "HardTanh(0, 6)",
+    "MSELoss": "MSE()",
+    "L1Loss": "MAE()",
+    "SmoothL1Loss": "Huber()",
+    "HuberLoss": "Huber()",
+    "BCELoss": "BinaryCrossEntropy()",
+    "BCEWithLogitsLoss": "BinaryCrossEntropy(from_logits=True)",
+    "CrossEntropyLoss": "CategoricalCrossEntropy(from_logits=True)",
+    "NLLLoss": "CategoricalCrossEntropy() after LogSoftmax()",
+    "KLDivLoss": "KLDivergence() after LogSoftmax()",
+    "PoissonNLLLoss": "Poisson()",
+    "MeanSquaredError": "MSE()",
+    "MeanAbsoluteError": "MAE()",
+    "BinaryCrossentropy": "BinaryCrossEntropy()",
+    "CategoricalCrossentropy": "CategoricalCrossEntropy()",
+    "SparseCategoricalCrossentropy": "CategoricalCrossEntropy()",
+    "Model": "Sequential(…) with a Trainer",
+    "Module": "Sequential(…), or Layer for one of your own",
+}
+
+
+def answered(arguments: Mapping[str, str]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator: a function that gets one of these arguments raises a TypeError that says what is there instead."""
+
+    def wrap(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def call(*given: P.args, **named: P.kwargs) -> R:
+            for name in named:
+                if name in arguments:
+                    raise TypeError(f"{function.__name__} has no argument {name}: {arguments[name]}")
+            return function(*given, **named)
+
+        return call
+
+    return wrap
