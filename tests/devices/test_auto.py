@@ -12,7 +12,7 @@ from nnlite import estimate
 from nnlite.devices import auto
 
 pytest.importorskip("numba")
-UNCOMPILED = 'called from Python: device "auto" compiles only what takes NumPy longer than about 1 s'
+UNCOMPILED = 'made from Python: device "auto" compiles only what takes NumPy longer than about 1 s'
 X = np.random.default_rng(0).standard_normal((40, 3)).astype(np.float32)
 Y = X[:, :1] * X[:, 1:2]
 
