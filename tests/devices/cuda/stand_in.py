@@ -72,6 +72,10 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
         return method
 
     @property
+    def dtype(self):
+        return self._host.dtype
+
+    @property
     def data(self):
         return SimpleNamespace(ptr=self._host.ctypes.data)
 
