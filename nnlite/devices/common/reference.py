@@ -199,8 +199,8 @@ def gaussian_noise(x, draws, key, deviation):
     """
     seed = hash32(hash32((draws % 2**32).astype(np.uint32)) + np.uint32(key))  # (1,)
     bits = hash32(np.arange(6 * x.size, dtype=np.uint32) + seed).reshape(*x.shape, 6)
-    total = ((bits >> 16) + (bits & 0xFFFF)).sum(axis=-1, dtype=np.uint32).astype(x.dtype)  # of twelve, below 2²⁰
-    return x + (total - x.dtype.type(6 * 65535)) * x.dtype.type(deviation / 65536)
+    total = ((bits >> 16) + (bits & 0xFFFF)).sum(axis=-1, dtype=np.int64)  # of twelve, below 2²⁰
+    return x + ((total - 6 * 65535) / 65536).astype(x.dtype) * x.dtype.type(deviation)
 
 
 def hash32(x):

@@ -13,7 +13,7 @@ from nnlite.devices.common.reference import KERNELS
 pytest.importorskip("numba")
 from nnlite.devices.cpu.eager import APART, LOOPS, eager
 
-SIZES = {"N": 6, "K": 19, "M": 5, "P": 40, "A": 8, "E": 9, "1": 1, "2": 2, "4": 4}
+SIZES = {"N": 6, "K": 19, "M": 5, "P": 40, "G": 40, "A": 8, "E": 9, "1": 1, "2": 2, "4": 4}
 CALLED = [name for name in LOOPS if not name.endswith("_sgd")]  # these are made by planning, for arrays of the net
 NUMBERS = {"key": 3, "nesterov": True}
 
@@ -107,7 +107,7 @@ def test_a_compiled_loop_takes_any_form_of_its_operands(name, form, dtype, rng):
             digits = (
                 3e-3 if form == "float16" else 1e-5 if np.float32 in (dtype, f.dtype) or form == "float32" else 1e-11
             )
-            largest = np.abs(e[~np.isnan(e)]).max(initial=0)
+            largest = np.abs(e[~np.isnan(e)]).max(initial=digits)  # a variance of equal numbers may be rounding alone
             np.testing.assert_allclose(f, np.float64(e), rtol=digits, atol=digits * largest, err_msg=changed)
         for n, a in zip(given, before):
             if n not in signature.in_place:
