@@ -25,9 +25,9 @@ from processes import answer, child, seconds_each
 from report import facts, number, save, table
 
 SIZES = {
-    "small": {"N": 32, "K": 32, "M": 32, "P": 1056},
-    "medium": {"N": 64, "K": 784, "M": 128, "P": 100_480},
-    "large": {"N": 512, "K": 2048, "M": 2048, "P": 4_196_352},
+    "small": {"N": 32, "K": 32, "M": 32, "P": 1056, "G": 1056},
+    "medium": {"N": 64, "K": 784, "M": 128, "P": 100_480, "G": 100_480},
+    "large": {"N": 512, "K": 2048, "M": 2048, "P": 4_196_352, "G": 4_196_352},
 }
 HEAD = ["kernel", "numba, µs", "limit, µs", "of the limit", "NumPy, µs", "NumPy ÷ numba", "rate"]
 REMARK = """What is written in place may be above 100 %: a copy first has to fetch the memory that it writes to. So may
