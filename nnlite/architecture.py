@@ -66,7 +66,7 @@ def from_config(file: files.File) -> tuple[list[Layer], np.dtype]:
         return layers, gate.float_type(file.config["dtype"])
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         why = str(error)
-        why = why if len(why) < 500 else f"{why[:100]} … {why[-300:]}"  # it may quote a megabyte of the file
+        why = why if len(why) < 800 else f"{why[:100]} … {why[-300:]}"  # it may quote a megabyte of the file
         what = "the description of the network is damaged"
         raise files.CorruptFileError(f"{file.path}: {what}: {why}") from error
 

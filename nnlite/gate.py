@@ -45,7 +45,8 @@ def choose(table: Mapping[str, T], name: str, argument: str, elsewhere: Mapping[
         hint = known.get(_plain(name), "")
         if hint in table:
             return table[hint]
-    hint = f"{argument}={name!r} is not known: {hint}. Or" if hint else f"{argument}={name!r} is not known;"
+    shown = f"{name[:60]}…" if isinstance(name, str) and len(name) > 60 else name  # a file's may have a megabyte
+    hint = f"{argument}={shown!r} is not known: {hint}. Or" if hint else f"{argument}={shown!r} is not known;"
     raise ValueError(f"{hint} choose one of {', '.join(map(repr, table))}")
 
 
