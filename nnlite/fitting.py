@@ -119,8 +119,7 @@ class Fit:
         """Add epochs of so many rows, with sums (epochs, S), to the history, and validate after the last of them."""
         step = self.new_step()
         step.optimizer.count_epochs(len(sums))
-        epochs = [step.values(each, rows, step.network.outputs or 0) for each in sums]
-        found = {name: [values[name] for values in epochs] for name in step.names}
+        found = step.values_of_epochs(sums, rows, step.network.outputs or 0)
         seen: dict[str, float] = {}
         if self.validation:
             with contextlib.nullcontext() if self.history["loss"] else self._compiling():  # compiled in the first epoch

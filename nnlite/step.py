@@ -137,6 +137,15 @@ class Step:
 
     def values(self, sums: np.ndarray, rows: int, outputs: int) -> dict[str, float]:
         """The sums (S,) over so many rows -> the loss and the metrics, by name."""
-        loss, *others = self.parts(sums, outputs)
-        found = {"loss": float(loss[0]) * self.loss.per_sample(outputs) / (loss[1] if self.loss.ignore_nan else rows)}
-        return found | {metric.name: metric.value(part) for metric, part in zip(self.metrics, others)}
+        return {name: values[0] for name, values in self.values_of_epochs(sums[None], rows, outputs).items()}
+
+    def values_of_epochs(self, sums: np.ndarray, rows: int, outputs: int) -> dict[str, list[float]]:
+        """The same for many epochs, from sums (epochs, S): a small net makes millions of them in a second."""
+        count = sums[:, 1] if self.loss.ignore_nan else rows
+        found = {"loss": (sums[:, 0] * self.loss.per_sample(outputs) / count).tolist()}
+        start, *sizes = map(math.prod, self.shapes(outputs))
+        for metric, size in zip(self.metrics, sizes):
+            shape = metric.shape(outputs)
+            found[metric.name] = [metric.value(each.reshape(shape)) for each in sums[:, start : start + size]]
+            start += size
+        return found
