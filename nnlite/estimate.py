@@ -10,7 +10,6 @@ import math
 from typing import Any
 
 from .attaching import family
-from .devices import Device
 
 CALL = 10e-6  # seconds for each layer in a step, forward and backward, and for each of three more such
 PRODUCT = 0.1e-9  # seconds for each weight and row: a multiplication and an addition forward, and two of both backward
@@ -25,9 +24,3 @@ def seconds(network: Any, rows: int, batch: int, training: bool) -> float:
     calls = -(-rows // batch) * CALL * (3 + len(layers))
     numbers = rows * sum(PRODUCT * math.prod(shape) + OUTPUT * shape[-1] for shape in shapes)
     return (calls + numbers) * (1 if training else FORWARD)
-
-
-def device_for(network: Any, seconds: float) -> Device:
-    """The device that runs work of so many seconds: the network's own, or what its device "auto" chooses."""
-    device: Device = network.backend
-    return device.for_work(seconds)

@@ -107,9 +107,7 @@ def slope(step: Step, data: Mapping[str, Any], n: int) -> None:
     x = ops.read_rows(data["x"], data["position"], n)  # (n, inputs)
     target = ops.read_rows(data["target"], data["position"], n)  # (n, outputs)
     _, losses, _ = step.slope(x, target)
-    ops.add_losses(losses, view(data["sums"], "loss", 0, (1,)))
-    if step.loss.ignore_nan:
-        ops.add_losses(step.loss.known, view(data["sums"], "known", 1, (1,)))
+    step.count_losses(losses, data["sums"])
     ops.advance(data["position"], n)
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from .devices import Device, Ops
-from .estimate import device_for, seconds
+from .estimate import seconds
 from .layers import Layer
 from .sweeps import Sweep
 from .twins import changeable, settings
@@ -36,7 +36,7 @@ class Predictor:
             return None
         device = network.backend
         if device.chooses:
-            device = device_for(network, seconds(network, len(rows), most or device.rows_at_once, training=False))
+            device = device.for_work(seconds(network, len(rows), most or device.rows_at_once, training=False))
         answer = device.empty((len(rows), network.outputs), network.dtype)
         return answer if self._sweep(network, device)({"x": rows, "answer": answer}, len(rows), most) else None
 
@@ -53,9 +53,8 @@ class Predictor:
             del arrays["gradients"]
             sweep = Sweep(partial(answering, frozen), device, network.dtype, arrays, 1, network.threads)
         checked = None if any(map(changeable, frozen.layers)) else now
-        self.recorded[device.name] = Recorded(
-            sweep, made_of, checked
-        )  # in one assignment, since other threads may be predicting
+        # In one assignment, since other threads may be predicting.
+        self.recorded[device.name] = Recorded(sweep, made_of, checked)
         return sweep
 
 

@@ -69,13 +69,18 @@ class Step:
     def count(self, outputs: Any, losses: Any, target: Any, sums: Any) -> None:
         """Add a batch to the sums (S,): first the loss, then each metric."""
         loss, *others = self.parts(sums, target.shape[1])
-        self.network.ops.add_losses(losses, view(loss, "loss", 0, (1,)))
-        if self.loss.ignore_nan:
-            self.network.ops.add_losses(self.loss.known, view(loss, "known", 1, (1,)))
+        self.count_losses(losses, loss)
         if self.metrics:
             prediction = self.loss.predictions(outputs)  # (n, outputs)
             for metric, part in zip(self.metrics, others):
                 metric.add(self.network.ops, prediction, target, part)
+
+    def count_losses(self, losses: Any, sums: Any) -> None:
+        """Add the losses (n,) of a batch to the first of these sums; with ignore_nan, known shares to the second."""
+        ops = self.network.ops
+        ops.add_losses(losses, view(sums, "loss", 0, (1,)))
+        if self.loss.ignore_nan:
+            ops.add_losses(self.loss.known, view(sums, "known", 1, (1,)))
 
     # ---- the same step elsewhere -------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from .chunks import Chunks
 from .devices import Device, Kernel, Tape
 from .divergence import DivergedError as DivergedError
 from .divergence import all_finite, diverged, snapshot
-from .estimate import device_for, seconds
+from .estimate import seconds
 from .fitting import Fit
 from .history import History
 from .logits import from_logits
@@ -209,11 +209,11 @@ class Trainer:
     def _device_for_fit(self, rows: int | None, batch: int, epochs: int, validation: Any) -> Device:
         """The device for these epochs. The fits before count too: many short ones may be worth compiling."""
         if rows is None:
-            return device_for(self.network, math.inf)
+            return self.network.backend.for_work(math.inf)
         self._seconds += epochs * seconds(self.network, rows, batch, training=True)
         if validation:
             self._seconds += epochs * self._seconds_for_evaluation(len(validation[0]))
-        return device_for(self.network, self._seconds)
+        return self.network.backend.for_work(self._seconds)
 
     def _seconds_for_evaluation(self, rows: int) -> float:
         return seconds(self.network, rows, self.network.backend.rows_at_once, training=False)
@@ -260,7 +260,9 @@ class Trainer:
         """`evaluate` for x (N, inputs), target (N, outputs) that have passed the gate, at most `most` rows at once."""
         step, columns = self.new_step(), target.shape[1]
         sums: list[np.ndarray] = []  # of each group of rows
-        device = device_for(self.network, self._seconds + self._seconds_for_evaluation(len(x)))
+        device = self.network.backend
+        if device.chooses:
+            device = device.for_work(self._seconds + self._seconds_for_evaluation(len(x)))
         if not self._evaluation(step, columns, device)({"x": x, "target": target}, len(x), most, sums):
             # A program stops when the loss is not finite, but the metrics must cover all rows.
             zeros, arrays = self.network.backend.zeros, {"x": x, "target": target} | step.arrays()
