@@ -8,7 +8,7 @@ Two curves are drawn at the end. The training loss keeps falling. The loss on th
 from there on the net only learns its own examples by heart. The picture shows what it read in some of the images held
 back, the ones it misread first.
 
-    python examples/08_digits.py --out out
+    python examples/10_digits.py --out out
 """
 
 import argparse
@@ -40,7 +40,7 @@ def main():
         row = (history[name][epoch - 1] for name in ("loss", "accuracy", "val_loss", "val_accuracy"))
         print(f"{epoch:5d}  " + "{:6.4f}   {:8.3f}   {:15.4f}   {:8.3f}".format(*row))
 
-    draw(net, data, history).savefig(arguments.out / "08_digits.png")
+    draw(net, data, history).savefig(arguments.out / "10_digits.png")
     assert history["val_accuracy"][-1] >= 0.96
 
 

@@ -10,7 +10,7 @@ what the net answers at each point of the plane.
 
 The points that it is judged by come from the same arms but were never trained on.
 
-    python examples/06_spirals.py --out out
+    python examples/08_spirals.py --out out
 """
 
 import argparse
@@ -48,7 +48,7 @@ def main():
         ax.get_legend().remove()
     figure.supxlabel("x₁")
     figure.supylabel("x₂")
-    figure.savefig(arguments.out / "06_spirals.png")
+    figure.savefig(arguments.out / "08_spirals.png")
 
     assert accuracy > (0.85 if arguments.quick else 0.95)
 

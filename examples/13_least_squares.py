@@ -10,7 +10,7 @@ is kept short by a damping λ, which falls as long as the steps do what is expec
 A step costs more than one of Adam's, and P³ in the number P of parameters, but here some hundred of them do what
 Adam's thousands cannot. It is for few parameters, all points at once, and targets without much noise: physics, fits.
 
-    python examples/11_least_squares.py --out out
+    python examples/13_least_squares.py --out out
 """
 
 import argparse
@@ -73,7 +73,7 @@ def main():
     right.plot(x, 1e6 * (trainer.network.predict(x) - y))
     right.set(xlabel="x", ylabel="error in millionths", title="Levenberg and Marquardt's fit of sin 2x")
     figure.tight_layout()
-    figure.savefig(options.out / "11_least_squares.png", dpi=150)
+    figure.savefig(options.out / "13_least_squares.png", dpi=150)
 
     assert exact[-1] <= GOAL, f"a mean squared error of {exact[-1]:.1e} is more than {GOAL}"
     assert min(adam) < adam[0] / 10, "Adam has not learned"

@@ -9,7 +9,7 @@ four rows. XOR's curve first shows a plateau: until the hidden neurons differ, t
 its loss is ¼. No seed was picked here: with these first weights XOR is learned from each of the seeds 0 … 59 that we
 tried; some stay on the plateau twice as long (pass --seed 32 and see).
 
-    python examples/05_logic_gates.py --out out
+    python examples/07_logic_gates.py --out out
 """
 
 import argparse
@@ -48,7 +48,7 @@ def main():
         answers = "  ".join(f"{answer:.3f}" for answer in net.predict(x).ravel())
         print(f"{gate.upper():>5}  {answers}   loss {losses[0]:.3f} → {losses[-1]:.5f}")
 
-    draw(results).savefig(arguments.out / "05_logic_gates.png")
+    draw(results).savefig(arguments.out / "07_logic_gates.png")
 
     for gate, (net, _) in results.items():
         x, y = nl.datasets.logic_gate(gate)

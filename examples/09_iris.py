@@ -8,7 +8,7 @@ it, and so the curves are smooth.
 30 of the 150 flowers are held back. Only these show whether the net has learned species or memorised flowers. The
 confusion matrix shows which species the net confuses: setosa is easy, the other two overlap.
 
-    python examples/07_iris.py --out out
+    python examples/09_iris.py --out out
 """
 
 import argparse
@@ -53,7 +53,7 @@ def main():
     nl.plots.history(history, ax=axes[0])
     nl.plots.confusion_matrix(matrix, labels=SPECIES, ax=axes[1]).set_title("Held-back flowers")
     nl.plots.network(net, ax=axes[2])
-    figure.savefig(arguments.out / "07_iris.png")
+    figure.savefig(arguments.out / "09_iris.png")
 
     assert history["val_accuracy"][-1] >= 0.9
     assert abs(matrix.trace() / matrix.sum() - history["val_accuracy"][-1]) < 1e-9  # two ways to count
