@@ -11,7 +11,7 @@ the chain rule, and each factor is a slope that the lessons before have shown:
     dL/dw₁ = dL/dp · dp/dz · dz/dw₁ = 2 (p − t) · p (1 − p) · x₁
 
 The first two factors are the same for w₁, w₂ and b; only the last one differs: x₁, x₂ or 1. Their product dL/dz is the
-error of the neuron, and what a weight gets of it is the error times its own input.
+error signal of the neuron (its "delta" in many books), and a weight's slope is this signal times the weight's input.
 
 A product is small as soon as one factor is. A neuron that is sure of the wrong answer has a large loss, but its sigmoid
 is flat there, and so it hardly learns. The second descent starts at such a place.
@@ -175,14 +175,14 @@ def draw_chain(ax):
         ax.scatter(across, up, s=2300, color="white", edgecolors=nl.plots.INK, linewidths=1.3, zorder=2)
         ax.text(across, up, f"{name}\n{text}", ha="center", va="center", zorder=3)
 
-    error = f"{loss_by_p * p_by_z:.4f}"
-    ax.text(6.7, 2.5, f"dL/dz = {loss_by_p:.4f} · {p_by_z:.4f} = {error}", color=RED)
-    ax.text(6.7, 2.15, "is the error of the neuron.", color=RED)
+    signal = f"{loss_by_p * p_by_z:.4f}"
+    ax.text(6.7, 2.5, f"dL/dz = {loss_by_p:.4f} · {p_by_z:.4f} = {signal}", color=RED)
+    ax.text(6.7, 2.15, "is the error signal of the neuron.", color=RED)
     for name, factor, slope, up in zip(NAMES, last, gradient(START), (1.55, 1.2, 0.85)):
         ax.text(6.7, up, f"dL/d{name}", color=RED)
-        ax.text(7.45, up, f"= {error} · {f'({factor})' if slope < 0 else factor}", color=RED)
+        ax.text(7.45, up, f"= {signal} · {f'({factor})' if slope < 0 else factor}", color=RED)
         ax.text(9, up, f"= {slope:.4f}".replace("-", "−"), color=RED)
-    ax.text(6.7, 0.4, "The error times its own input:\nthat is what each parameter gets.", va="top", color=RED)
+    ax.text(6.7, 0.4, "The signal times its own input:\nthat is the slope of each parameter.", va="top", color=RED)
     ax.set(xlim=(-0.5, 10.8), ylim=(-0.6, 3.1))
     ax.set_title("Forward the values (blue), backward the slopes (red): along the chain they multiply")
     ax.set_axis_off()

@@ -13,8 +13,8 @@ then their products add up. Three questions, and this is the answer to all of th
   1. Why is the dx of one layer the dy of the layer before it? What one layer puts out is what the next one reads: one
      array h, and so one array of slopes dh. So a layer needs to know nothing of the others. It is given dy and hands on
      dx = dy Wᵀ: an input reaches the loss through every neuron that reads it, each times the weight on the way.
-  2. Why is dW = xᵀ dy? The weight W[i, j] takes input i to neuron j, so its slope is the error of neuron j times input
-     i, as for one neuron. For one row, dW is the multiplication table of x and dy.
+  2. Why is dW = xᵀ dy? The weight W[i, j] takes input i to neuron j, so its slope is the error signal of neuron j
+     times input i, as for one neuron. For one row, dW is the multiplication table of x and dy.
   3. Why do gradients add up over rows? All rows go through the same weights, and the loss is a sum over rows. The
      product xᵀ dy adds up the tables of all rows. A bias has the input 1 in every row, so its slope is Σₙ dy.
 
@@ -150,7 +150,7 @@ def main():
     for n in range(4):
         print(f"{n + 1:3d}  " + "   ".join(numbers(slopes[name][n]) for name in ("dz1", "dh", "dz2", "dp")))
 
-    print("\nThe slope of the weight from x₁ to the first hidden neuron: the error times its own input, for every row")
+    print("\nThe slope of the weight from x₁ to the first hidden neuron: error signal times input, for every row")
     parts = X[:, 0] * slopes["dz1"][:, 0]  # (4,)
     sum_of_products = " + ".join(f"{x:.0f} · {dz:.4f}" for x, dz in zip(X[:, 0], slopes["dz1"][:, 0]))
     print(f"  {sum_of_products} = {parts.sum():.4f}")
@@ -256,7 +256,7 @@ def draw(h, p, slopes, losses, losses_of_nnlite, net):
     below = [*(f"dh = {signed(dh)}" for dh in slopes["dh"][0]), f"dp = {signed(slopes['dp'][0, 0])}"]
     for (across, up), text in zip([*HIDDEN, *OUTPUT], below):
         ax.text(across, up - 0.54, text, ha="center", va="center", fontsize=9, bbox=UNDER)
-    ax.set_title("Backward, row 1: errors in the circles, dW on the lines")
+    ax.set_title("Backward, row 1: error signals in the circles, dW on the lines")
 
     draw_tables(axes["tables"], slopes)
 

@@ -1,9 +1,8 @@
 """Iris: three species told apart by four measurements, the oldest data set of its kind (Anderson 1935, Fisher 1936).
 
-With three classes the net has three outputs. Softmax turns them into probabilities, and the loss for such answers is
-the cross-entropy, −ln of the probability that the net gave to the right class: 0 when it was sure and right, large when
-it was sure and wrong. Answering ⅓ for each class costs ln 3 = 1.10. The set is so small that every step can use all of
-it, and so the curves are smooth.
+Three classes again, so three outputs, softmax and cross-entropy: answering ⅓ for each class costs ln 3 = 1.10. The set
+is so small that every step can use all of it, and so the curves are smooth. The steps have momentum: each of them goes
+on with 0.9 of the one before it, like a ball that rolls downhill.
 
 30 of the 150 flowers are held back. Only these show whether the net has learned species or memorised flowers. The
 confusion matrix shows which species the net confuses: setosa is easy, the other two overlap.
