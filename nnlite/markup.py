@@ -28,7 +28,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "",
 
     parts = ['<table style="border-collapse:collapse;color:inherit;background:none">']
     if caption:
-        parts.append(f'<caption style="text-align:left;color:inherit">{html.escape(caption)}</caption>')
+        parts.append(
+            f'<caption style="text-align:left;white-space:nowrap;color:inherit">{html.escape(caption)}</caption>'
+        )
     heads = line(cell("th", column, text, ' scope="col"') for column, text in enumerate(head))
     parts.append(f'<thead style="border-bottom:1px solid currentColor">{heads}</thead>' if head else "")
     parts.append(f"<tbody>{''.join(line(cell('td', c, text) for c, text in enumerate(row)) for row in rows)}</tbody>")
@@ -43,6 +45,12 @@ def paragraph(text: str) -> str:
 def heading(text: str) -> str:
     """Text as a heading, escaped."""
     return f"<h4>{html.escape(text)}</h4>"
+
+
+def beside(parts: Iterable[str]) -> str:
+    """Parts beside each other, as far as there is room."""
+    style = "display:flex;flex-wrap:wrap;align-items:flex-start;gap:.5em 1.5em"
+    return f'<div style="{style}">{"".join(parts)}</div>'
 
 
 def curves(columns: Mapping[str, Sequence[float]]) -> str:

@@ -15,6 +15,8 @@ from .devices import Device, Kernel, Tape
 from .divergence import DivergedError as DivergedError
 from .divergence import all_finite, diverged, snapshot
 from .estimate import seconds
+from .explaining import explain
+from .explanation import Explanation
 from .fitting import Fit
 from .history import History
 from .logits import from_logits
@@ -136,6 +138,15 @@ class Trainer:
         if not math.isfinite(loss) or not all_finite(self.network):
             raise diverged(step, loss, before, 1, 1)
         return loss
+
+    def explain_step(self, x: Any, y: Any, digits: int = 4) -> Explanation:
+        """One step on x (N, inputs) and y, written out with every number; the network is not changed.
+
+        Print it, let a notebook show it, or draw it with `.plot(path)`. Every number is rounded to so many significant
+        digits (2 to 10) before it is used again. ValueError for a step of more than 4,000 numbers.
+        """
+        self._refuse_frozen()
+        return explain(self.new_step(), *self.checked(x, y), gate.integer(digits, "digits", least=2))
 
     def new_step(self) -> Step:
         """A step of the present parts: since the last one, the network may have moved, or attributes have changed."""
