@@ -15,6 +15,7 @@ from operator import ge, gt, le, lt
 
 Numbers = Mapping[str, float]
 TOKEN = re.compile(r"beta[12]|\d+(?:\.\d+)?|½|Σ[ₖₙⱼ]?|√|[^\W\d_ₖₙⱼ]+(?:_[a-z]+)*[ₖₙⱼ]?|[()|,+−·/^<>≤≥]")
+MEANING = r"(?:,| with) ([a-z]) = ([^,.;=]+)"  # such as ", e = p − t"
 # fmt: off
 PLAIN = {
     "⁻ˣ": "^−x", "ˣ": "^x", "²": "^2", "³": "^3", "⁻⁸": "^−8", "\n": " ", "β₁": "beta1 ", "β₂": "beta2 ", "ρ": "rho ",
@@ -25,7 +26,7 @@ SHORT = {  # names in formulas, and the operands that they stand for
     "β": "beta", "δ": "delta", "ε": "epsilon", "a": "averages",
 }
 FUNCTIONS: dict[str, Callable[..., float]] = {
-    "tanh": math.tanh, "ln": math.log, "sin": math.sin, "cos": math.cos, "max": max, "min": min,
+    "tanh": math.tanh, "ln": math.log, "sin": math.sin, "cos": math.cos, "cosh": math.cosh, "max": max, "min": min,
     "sigmoid": lambda x: 1 / (1 + math.exp(-x)), "sign": lambda x: float(x > 0) - float(x < 0),
 }
 COMPARISONS: dict[str, Callable[[float, float], bool]] = {">": gt, "<": lt, "≥": ge, "≤": le}
@@ -80,7 +81,8 @@ def formula_of(docstring: str, result: str) -> str:
             return found[1]
     gradient = re.search(r"; gradient (.*)", text, re.DOTALL)
     if gradient and result.startswith("d"):
-        return gradient[1]
+        meanings = re.findall(MEANING, text[: gradient.start()])
+        return "".join([gradient[1], *(f", {name} = {meaning}" for name, meaning in meanings)])
     raise NotUnderstoodError(f"{docstring!r} has no formula of {result}")
 
 
@@ -96,9 +98,9 @@ def computed(formula: str, numbers: Numbers, along: Callable[[str], Sequence[Num
     """
     for written, plain in PLAIN.items():
         formula = formula.replace(written, plain)
-    for name, meaning in re.findall(r"(?:,| with) ([a-z]) = ([^,.;=]+)", formula):
+    for name, meaning in re.findall(MEANING, formula):
         if name not in numbers:
-            formula = re.sub(rf"(?<!\w){name}(?!\w|\^[^\d]| =)", f"({meaning.strip()})", formula)
+            formula = re.sub(rf"(?<!\w){name}(?!\w|\^[^\d])", f"({meaning.strip()})", formula)
     try:
         return Reader(formula, numbers, along, digits).choice()
     except (ArithmeticError, IndexError, TypeError, ValueError) as error:
@@ -274,7 +276,7 @@ class Reader:
         self.sums += 1
         for numbers in self.along(letter):
             self.numbers, self.place = numbers, start
-            parts.append(self.sum() if self.sums == 1 else self.product())
+            parts.append(self.choice() if self.sums == 1 else self.product())
         self.numbers = outside
         self.sums -= 1
         if len(parts) < 2:

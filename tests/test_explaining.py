@@ -3,6 +3,7 @@
 import decimal
 import re
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -125,6 +126,13 @@ def test_a_student_gets_the_same_digits(rows):
     assert len(moved) == 13
 
 
+def test_readme_shows_what_is_printed():
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```text\n(layer 0, Dense\(2, 3\).*?)```", readme, re.DOTALL)
+    printed = str(trainer().explain_step(X[:1], Y[:1])).splitlines()
+    assert [printed.index(line) for line in shown.splitlines()] == sorted(map(printed.index, shown.splitlines()))
+
+
 # ---- any layer, loss and optimizer -----------------------------------------------------------------------------------
 
 LAYERS = {
@@ -210,6 +218,18 @@ def test_with_all_digits_it_is_the_trainers_step(any_step):
     assert float(value(explanation.loss.value)) == pytest.approx(loss, rel=1e-8)
     moved = [float(value(text)) for matrix in explanation.moved for row in matrix.rows for text in row]
     np.testing.assert_allclose(moved, trainer.network.parameters, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", sorted(nl.activations.ACTIVATIONS))
+def test_activations_are_written_out(name):
+    """A docstring whose formula cannot be read any more would show as arrays."""
+    layers = nl.Dense(2, 3), nl.activations.activation(name), nl.Dense(3, 1)
+    explanation = nl.Trainer(nl.Sequential(*layers, device="numpy")).explain_step([[0.3, -0.9]], [[1.0]])
+    own = [call for call in explanation.calls if call.author.startswith("layer 1, ")]
+    arrays = [call.kernel.name for call in own if call.matrices]
+    expected = {"gelu": ["gelu", "gelu_backward"], "gelu_tanh": ["gelu_tanh", "gelu_tanh_backward"]}
+    expected["prelu"] = ["prelu_backward_slope"]
+    assert arrays == expected.get(name, []) and (own or name == "identity")
 
 
 def test_nothing_is_changed(any_step):
