@@ -40,7 +40,6 @@ from .activations import (
 )
 from .blocks import Chain, Residual
 from .descent import Descent, gradient_descent
-from .explanation import Explanation
 from .files import CorruptFileError
 from .gate import PrecisionWarning
 from .gradcheck import GradientReport, check_gradients
@@ -111,7 +110,7 @@ __all__ = [  # noqa: RUF022  (in the order in which a user meets them)
     "Loss", "MSE", "HalfMSE", "MAE", "Huber", "LogCosh", "Quantile", "Hinge", "SquaredHinge", "Poisson",
     "BinaryCrossEntropy", "CategoricalCrossEntropy", "KLDivergence", "BinaryFocal", "CategoricalFocal",
     "Optimizer", "SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "RMSprop", "Lion", "Rprop",
-    "Schedule", "Trainer", "History", "Metric", "Explanation",
+    "Schedule", "Trainer", "History", "Metric",
     "check_gradients", "GradientReport", "devices", "get_device", "kernel",
     "DeviceError", "DivergedError", "CorruptFileError", "OutOfGPUMemoryError", "EagerWarning", "PrecisionWarning",
     "activations", "datasets", "gate", "initializers", "losses", "metrics", "optimizers", "plots", "rules", "schedules",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,8 +15,6 @@ from .devices import Device, Kernel, Tape
 from .divergence import DivergedError as DivergedError
 from .divergence import all_finite, diverged, snapshot
 from .estimate import seconds
-from .explaining import explain
-from .explanation import Explanation
 from .fitting import Fit
 from .history import History
 from .logits import from_logits
@@ -31,6 +29,9 @@ from .progress import Bar
 from .rules import optimizer as optimizer_named
 from .step import Step
 from .sweeps import Sweep
+
+if TYPE_CHECKING:
+    from .explanation import Explanation
 
 
 class Trainer:
@@ -145,6 +146,8 @@ class Trainer:
         Print it, let a notebook show it, or draw it with `.plot(path)`. Every number is rounded to so many significant
         digits (2 to 10) before it is used again. ValueError for a step of more than 4,000 numbers.
         """
+        from .explaining import explain
+
         self._refuse_frozen()
         return explain(self.new_step(), *self.checked(x, y), gate.integer(digits, "digits", least=2))
 

@@ -89,7 +89,7 @@ def network(net: Any, ax: Axes | None = None) -> Axes:
     ax.set(xlim=(-0.45, len(sizes) - 0.55), ylim=(lowest, -bottom + 0.6))
     ax.set_axis_off()
     ax.set_title("Network: " + "-".join(str(size) for size in sizes))
-    colour_bar(ax, ScalarMappable(scale, SIGNED), "weight of a line, bias of a circle")
+    colour_bar(ax, ScalarMappable(scale, SIGNED), "weight, bias")
     return ax
 
 
