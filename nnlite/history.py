@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from . import markup
+
+LAST = 5  # epochs in the table of a notebook
+
 
 class History(dict[str, list[float]]):
     """The values that fit measured: name -> one float an epoch, such as history["loss"] and history["val_accuracy"].
@@ -30,6 +34,17 @@ class History(dict[str, list[float]]):
             figure: Any = axes.figure
             figure.savefig(path, dpi=150)
         return axes
+
+    def _repr_html_(self) -> str:
+        """The curves of the losses and the last epochs, for notebooks."""
+        epochs = len(next(iter(self.values()), []))
+        losses = {name: values for name, values in self.items() if name.endswith("loss")}
+        rows = [
+            [f"{epoch + 1:,}", *(f"{values[epoch]:.6g}" if epoch < len(values) else "" for values in self.values())]
+            for epoch in range(max(0, epochs - LAST), epochs)
+        ]
+        caption = f"The last {LAST} of {epochs:,} epochs" if epochs > LAST else f"{epochs} epochs"
+        return markup.curves(losses) + markup.table(["epoch", *self], rows, caption, range(1 + len(self)))
 
     def __missing__(self, name: str) -> NoReturn:
         there = f"it has {', '.join(map(repr, self))}" if self else "no epoch has ended yet"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,6 +29,9 @@ from .progress import Bar
 from .rules import optimizer as optimizer_named
 from .step import Step
 from .sweeps import Sweep
+
+if TYPE_CHECKING:
+    from .explanation import Explanation
 
 
 class Trainer:
@@ -136,6 +139,17 @@ class Trainer:
         if not math.isfinite(loss) or not all_finite(self.network):
             raise diverged(step, loss, before, 1, 1)
         return loss
+
+    def explain_step(self, x: Any, y: Any, digits: int = 4) -> Explanation:
+        """One step on x (N, inputs) and y, written out with every number; the network is not changed.
+
+        Print it, let a notebook show it, or draw it with `.plot(path)`. Every number is rounded to so many significant
+        digits (2 to 10) before it is used again. ValueError for a step of more than 4,000 numbers.
+        """
+        from .explaining import explain
+
+        self._refuse_frozen()
+        return explain(self.new_step(), *self.checked(x, y), gate.integer(digits, "digits", least=2))
 
     def new_step(self) -> Step:
         """A step of the present parts: since the last one, the network may have moved, or attributes have changed."""
