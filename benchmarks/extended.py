@@ -10,8 +10,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from peers import Train, activations_of, layers_of, torch_batches
-from workloads import Problem
+from workloads import Problem, Train, activations_of, layers_of
 
 DECAY = 0.01  # of AdamW
 EPSILON, MOMENTUM = 1e-5, 0.1  # of batch norm
@@ -219,3 +218,13 @@ def keras(problem: Problem) -> Train:
         return [float(value) for value in history["loss"] + history.get("accuracy", [])]
 
     return train
+
+
+def torch_batches(problem: Problem, shuffle: bool) -> Any:
+    """The row numbers of each batch of an epoch; None for one that is all rows."""
+    import torch
+
+    if problem.full_batch:
+        return [None]
+    rows = len(problem.x)
+    return (torch.randperm(rows) if shuffle else torch.arange(rows)).split(problem.batch_size)

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import extended
 import numpy as np
-from workloads import PLAIN, Problem
-
-Train = Callable[[int, bool], list[float]]  # (epochs, shuffle) -> mean loss of each epoch
+from extended import torch_batches
+from workloads import PLAIN, Problem, Train, activations_of, layers_of
 
 
 @dataclass(frozen=True)
@@ -91,18 +91,10 @@ def nnlite(problem: Problem, device: str, replay: str = "auto") -> Train:
     return train
 
 
-def extended(name: str, problem: Problem) -> Train:
-    """The peer of this name in extended.py, which imports what is here."""
-    import extended as more
-
-    build: Callable[[Problem], Train] = getattr(more, name)
-    return build(problem)
-
-
 def pytorch(problem: Problem) -> Train:
     """Eager, without DataLoader: tensors in memory, index_select for the batch, the fused optimizer."""
     if problem.extras != PLAIN:
-        return extended("pytorch", problem)
+        return extended.pytorch(problem)
     import torch
 
     net, loss_of = torch_net(problem)
@@ -178,26 +170,6 @@ def torch_net(problem: Problem) -> tuple[Any, Any]:
     return nn.Sequential(*layers), nn.functional.cross_entropy if problem.loss == "cce" else nn.functional.mse_loss
 
 
-def activations_of(problem: Problem) -> list[str]:
-    """The name of each layer's activation."""
-    return [problem.hidden] * (len(problem.sizes) - 2) + [problem.output]
-
-
-def layers_of(problem: Problem) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The first W (inputs, outputs) and b (outputs,) of each layer."""
-    return [(problem.weights[f"{2 * i}.W"], problem.weights[f"{2 * i}.b"]) for i in range(len(problem.sizes) - 1)]
-
-
-def torch_batches(problem: Problem, shuffle: bool) -> Any:
-    """The row numbers of each batch of an epoch; None for one that is all rows."""
-    import torch
-
-    if problem.full_batch:
-        return [None]
-    rows = len(problem.x)
-    return (torch.randperm(rows) if shuffle else torch.arange(rows)).split(problem.batch_size)
-
-
 def _torch_sgd(net: Any, lr: float) -> Any:
     import torch
 
@@ -210,7 +182,7 @@ def _torch_sgd(net: Any, lr: float) -> Any:
 def jax(problem: Problem) -> Train:
     """An epoch in one jit, its steps by lax.scan; where one batch is all rows, all epochs in one."""
     if problem.extras != PLAIN:
-        return extended("jax", problem)
+        return extended.jax(problem)
     import jax
     import jax.numpy as jnp
     from jax import lax
@@ -400,7 +372,7 @@ PEERS: dict[str, Peer] = {
     "torch": Peer("PyTorch eager", pytorch, ("torch",)),
     "compile": Peer("torch.compile", compiled_pytorch, ("torch",), program="c++", cannot=_plain_only),
     "jax": Peer("JAX scan", jax, ("jax",)),
-    "keras": Peer("Keras", partial(extended, "keras"), ("keras", "jax"), exact=False, note="runs on JAX"),
+    "keras": Peer("Keras", extended.keras, ("keras", "jax"), exact=False, note="runs on JAX"),
     "sklearn": Peer("scikit-learn", scikit_learn, ("sklearn",), cannot=_scikit_learn_cannot),
     "sklearn-partial": Peer(
         "scikit-learn partial_fit", scikit_learn_partial, ("sklearn",), cannot=_scikit_learn_cannot

@@ -32,6 +32,8 @@ class Extras:
 
 PLAIN = Extras()
 
+Train = Callable[[int, bool], list[float]]  # (epochs, shuffle) -> mean loss of each epoch
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -82,6 +84,16 @@ class Problem:
         weights = {name: array.astype(dtype) for name, array in self.weights.items()}
         weight = None if self.weight is None else self.weight.astype(dtype, copy=False)
         return replace(self, x=self.x.astype(dtype, copy=False), y=y, weights=weights, weight=weight)
+
+
+def activations_of(problem: Problem) -> list[str]:
+    """The name of each layer's activation."""
+    return [problem.hidden] * (len(problem.sizes) - 2) + [problem.output]
+
+
+def layers_of(problem: Problem) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The first W (inputs, outputs) and b (outputs,) of each layer."""
+    return [(problem.weights[f"{2 * i}.W"], problem.weights[f"{2 * i}.b"]) for i in range(len(problem.sizes) - 1)]
 
 
 @dataclass(frozen=True)
