@@ -30,7 +30,7 @@ import numpy as np
 import peers as on_cpu
 from options import parser
 from processes import seconds_each
-from workloads import WORKLOADS, Problem, Workload, mnist
+from workloads import WORKLOADS, Problem, Train, Workload, mnist
 
 NETS = {name: load for name, load in WORKLOADS.items() if name != "chain"}
 NETS["large"] = Workload(
