@@ -89,6 +89,7 @@ class Steps:
         self.epochs, self.done, self.before = epochs, 0, before
         order = self.order[:epochs]
         order[...] = np.arange(self.rows)
+        self.shuffles = None if shuffles is None else (shuffles, shuffles.bit_generator.state)
         if shuffles is not None:
             shuffles.permuted(order, axis=1, out=order)
         if not self.device.in_main_memory:
@@ -113,6 +114,13 @@ class Steps:
             self.pace = min(8 * (goal - first), (goal - first) * LONGEST_RUN / max(seconds, 1e-9))
             self.done = goal
             yield first, came, goal
+
+    def cut(self) -> None:
+        """End the window after the epochs made: the generator is where they alone would have left it."""
+        if self.shuffles is not None:
+            generator, state = self.shuffles
+            generator.bit_generator.state = state
+            generator.permuted(self.order[: self.done // self.per_epoch], axis=1)
 
     def finished(self) -> np.ndarray:
         """The sums (epochs, S) of the window's epochs that have been finished."""
