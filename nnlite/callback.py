@@ -81,10 +81,11 @@ class Callbacks:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        with contextlib.ExitStack() as ends:  # each is called, even if one before raises
-            ends.callback(setattr, self.trainer, "callbacks", ())
-            for each in reversed(self.all[: self.begun]):
-                ends.callback(each.end, self.trainer)
+        if self.all:
+            with contextlib.ExitStack() as ends:  # each is called, even if one before raises
+                ends.callback(setattr, self.trainer, "callbacks", ())
+                for each in reversed(self.all[: self.begun]):
+                    ends.callback(each.end, self.trainer)
 
     def until_look(self, done: int) -> int:
         """After so many epochs: the number of epochs until the next look."""

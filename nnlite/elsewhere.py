@@ -137,9 +137,11 @@ def answered(
             for name in named:
                 if name in arguments:
                     raise TypeError(f"{function.__name__} has no argument {name}: {arguments[name]}")
-            known: Any = {aliases.get(name, name): value for name, value in named.items()}
-            if len(known) < len(named):
-                raise TypeError(f"{function.__name__} got an argument twice, by two of its names: {', '.join(named)}")
+            known: Any = named
+            for name in aliases.keys() & known.keys():
+                if aliases[name] in known:
+                    raise TypeError(f"{function.__name__} got both {name} and {aliases[name]}, which are the same")
+                known[aliases[name]] = known.pop(name)
             return function(*given, **known)
 
         return call

@@ -43,11 +43,11 @@ class Fit:
 
     def whole(self, x: Any, target: Any) -> Iterator[None]:
         """Epochs over all data: one at a time if there is validation, or else up to a look or the end of a window."""
-        steps, safe = self._steps(x, target, self.epochs - self.before), Safe(self.new_step().network)
-        done = end = self.before
+        steps = self._steps(x, target, self.epochs - self.before)
+        safe, done, end = Safe(steps.network), self.before, self.before  # end: of a window
         try:
             while done < self.epochs:
-                if done == end:  # of a window
+                if done == end:
                     end = min(self.epochs, done + steps.window)
                     steps.start(end - done, self.shuffles, done)
                 some = min(end - done, 1 if self.validation else self.callbacks.until_look(done))

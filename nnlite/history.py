@@ -19,11 +19,12 @@ class History(dict[str, list[float]]):
 
         A column that lacks values, of new epochs or of earlier ones, has NaN there.
         """
-        unknown = [math.nan] * max(map(len, columns.values()), default=0)
+        unknown = [math.nan] * len(next(iter(columns.values()), ()))
         lists: list[list[float]] = []
         added: list[list[float]] = []
         for history in (self, *others):
-            history.update({name: [math.nan] * history.epochs for name in columns if name not in history})
+            if new := [name for name in columns if name not in history]:
+                history.update({name: [math.nan] * history.epochs for name in new})
             lists += history.values()
             added += [columns.get(name, unknown) for name in history]
         # In one call that runs no Python, so that an interrupt leaves columns of one length, here and in the others.

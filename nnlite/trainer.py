@@ -199,12 +199,14 @@ class Trainer:
             if chunks is None:
                 x, target = self.checked(x, y)
         validation = None if validation_data is None else self._validation(validation_data)
-        history = History()  # this fit's own, in case another thread begins a fit
         if epochs <= before:
-            return history
+            return History()
         names = self.new_step().names
         names += [f"val_{name}" for name in names] if validation else []
-        history.extend({name: [] for name in names}, self.history)  # all columns are there even if no epoch ends
+        # This fit's own, in case another thread begins a fit, with all columns even if no epoch ends.
+        history = History({name: [] for name in names})
+        if not self.history.keys() >= history.keys():
+            self.history.extend(history)
         self.measured = tuple(names)
         shuffles, rows = self._shuffles if shuffle else None, chunks.rows if chunks else len(x)
         with _quiet(), backend.explained(), Bar(epochs, rows, progress, before) as bar, watch:
@@ -214,7 +216,8 @@ class Trainer:
             try:
                 for _ in fit.parts(chunks) if chunks else fit.whole(x, target):
                     bar.show(history)
-                bar.stopped(history)
+                if self.stopped:
+                    bar.stopped(history)
             finally:
                 if fit.program:
                     self.tape, self._plan = fit.program.tape, fit.program.replay.plan
