@@ -82,6 +82,7 @@ from .noise import Dropout, GaussianNoise
 from .normalization import BatchNorm, LayerNorm
 from .optimizers import SGD, Adam, Optimizer
 from .perceptron import mlp
+from .range_test import RangeTest, lr_range_test
 from .rules import Adadelta, Adagrad, Adamax, AdamW, Lion, NAdam, RAdam, RMSprop, Rprop
 from .schedules import Schedule
 from .steps import EagerWarning
@@ -126,6 +127,7 @@ __all__ = [  # noqa: RUF022  (in the order in which a user meets them)
     "Optimizer", "SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "RMSprop", "Lion", "Rprop",
     "Schedule", "Trainer", "History", "Metric",
     "Callback", "EarlyStopping", "ReduceLROnPlateau", "CSVLogger", "TensorBoard", "LivePlot",
+    "lr_range_test", "RangeTest",
     "check_gradients", "GradientReport", "devices", "get_device", "kernel",
     "DeviceError", "DivergedError", "CorruptFileError", "OutOfGPUMemoryError", "EagerWarning", "PrecisionWarning",
     "activations", "callbacks", "datasets", "gate", "initializers", "losses", "metrics", "optimizers", "plots", "rules",

@@ -30,6 +30,7 @@ __all__ = [
     "descent",
     "history",
     "network",
+    "range_test",
     "weights",
 ]
 
@@ -41,6 +42,26 @@ SIGNED = "RdBu_r"  # red above zero, white at zero, blue below
 MOST_CIRCLES = 8  # a layer with more units is drawn with a gap
 MOST_PICTURES = 100  # weights() draws no more units than this
 TOO_FAR = 1e100  # matplotlib multiplies coordinates; beyond this its arithmetic overflows
+
+
+class Tested(Protocol):
+    """What `range_test` draws, such as nl.lr_range_test returns it."""
+
+    @property
+    def rates(self) -> npt.NDArray[np.float64]:
+        """(steps,)."""
+
+    @property
+    def losses(self) -> npt.NDArray[np.float64]:
+        """(steps,)."""
+
+    @property
+    def smooth(self) -> npt.NDArray[np.float64]:
+        """(steps,)."""
+
+    @property
+    def suggestion(self) -> float:
+        """A learning rate."""
 
 
 class Walk(Protocol):
@@ -112,6 +133,23 @@ def history(history: Mapping[str, Sequence[float]], ax: Axes | None = None) -> A
     columns = min(4, len(lines))
     ax.legend(handles=lines, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, frameon=False)
     ax.set_title("Training history", pad=12 + 16 * math.ceil(len(lines) / columns))
+    return ax
+
+
+def range_test(found: Tested, ax: Axes | None = None) -> Axes:
+    """The loss over the learning rate, of each batch and smoothed, with the rate that is suggested.
+
+    The loss is cut off where it is far above the one at the lowest rates.
+    """
+    ax = _axes(ax)
+    ax.plot(found.rates, found.losses, ".", color=COLOURS[5], markersize=4, label="of each batch")
+    ax.plot(found.rates, found.smooth, color=COLOURS[0], linewidth=1.8, label="smoothed")
+    ax.axvline(found.suggestion, color=COLOURS[3], linestyle="--", label=f"suggestion {found.suggestion:.2g}")
+    ax.set_xscale("log")
+    low, start = found.losses.min(), found.smooth[: found.smooth.argmin() + 1].max()
+    ax.set_ylim(low - 0.15 * (start - low or 1.0), start + 0.5 * (start - low or 1.0))
+    _label(ax, "Learning-rate range test", "learning rate", "loss")
+    ax.legend(frameon=False)
     return ax
 
 
