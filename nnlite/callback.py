@@ -13,6 +13,8 @@ from typing import Any
 
 from . import gate
 
+# A trainer is Any here: its file imports this one, and a subclass may well write nl.Trainer.
+
 
 class Callback:
     """The base class of all callbacks: a subclass writes those of the methods that it needs.

@@ -467,9 +467,7 @@ def test_lines_are_appended(data, empty_folder):
     assert [line[0] for line in lines_of("log.csv")] == ["epoch", "1", "2", "3"]
     assert float(lines_of("log.csv")[-1][1]) == trainer.history["loss"][-1]
     trainer.metrics = ["r2"]
-    with pytest.raises(
-        ValueError, match=r"log\.csv has the columns epoch, loss, but this fit measures epoch, loss, r2"
-    ):
+    with pytest.raises(ValueError, match=r"log\.csv has the columns epoch, loss, but this fit measures epoch, loss, r"):
         trainer.fit(*data, callbacks=[nl.CSVLogger("log.csv", append=True)], **QUIET)
 
 
