@@ -1,7 +1,9 @@
-"""The history of a fit: the measured values of every epoch."""
+"""The history of one fit, or of all fits of a trainer: the measured values of every epoch."""
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -16,10 +18,26 @@ class History(dict[str, list[float]]):
     It is a dict, so that other libraries take it as columns: `pandas.DataFrame(history)` has a row for each epoch.
     """
 
-    def extend(self, columns: Mapping[str, list[float]]) -> None:
-        """Add epochs: name -> one value for each new epoch."""
-        # All at once, so that an interrupt leaves columns of one length.
-        self.update({name: [*self.get(name, ()), *values] for name, values in columns.items()})
+    def extend(self, columns: Mapping[str, list[float]], *others: History) -> None:
+        """Add epochs, to other histories too: name -> one value for each new epoch.
+
+        A column that lacks values, of new epochs or of earlier ones, has NaN there.
+        """
+        unknown = [math.nan] * len(next(iter(columns.values()), ()))
+        lists: list[list[float]] = []
+        added: list[list[float]] = []
+        for history in (self, *others):
+            if new := [name for name in columns if name not in history]:
+                history.update({name: [math.nan] * history.epochs for name in new})
+            lists += history.values()
+            added += [columns.get(name, unknown) for name in history]
+        # In one call that runs no Python, so that an interrupt leaves columns of one length, here and in the others.
+        deque(map(list.extend, lists, added), maxlen=0)
+
+    @property
+    def epochs(self) -> int:
+        """The number of epochs that were measured."""
+        return len(next(iter(self.values()), ()))
 
     def last(self) -> dict[str, float]:
         """The values of the last epoch."""
@@ -52,5 +70,4 @@ class History(dict[str, list[float]]):
 
     def __repr__(self) -> str:
         last = ", ".join(f"{name}={value:.4g}" for name, value in self.last().items())
-        epochs = len(next(iter(self.values()), []))
-        return f"<History of {epochs} epochs{': ' if last else ''}{last}>"
+        return f"<History of {self.epochs} epochs{': ' if last else ''}{last}>"

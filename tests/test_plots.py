@@ -14,6 +14,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.colors import to_rgba
 
+import nnlite as nl
 from nnlite import plots
 
 pytestmark = pytest.mark.usefixtures("no_figures_left")
@@ -71,6 +72,7 @@ def all_functions():
         "weights": lambda **ax: plots.weights(net, **ax),
         "confusion_matrix": lambda **ax: plots.confusion_matrix([[2, 1], [0, 3]], **ax),
         "activations": lambda **ax: plots.activations({"identity": (z, z, np.ones(5))}, **ax),
+        "range_test": lambda **ax: plots.range_test(nl.RangeTest(10.0 ** np.arange(-5, 0), (z - 0.5) ** 2), **ax),
     }
 
 
@@ -88,9 +90,8 @@ def test_every_picture_draws_where_it_is_told_and_can_be_saved(name, tmp_path):
 
 
 def test_every_picture_fits_into_a_part_of_a_figure():
-    for part, draw in zip(
-        plt.figure(layout="constrained").subfigures(2, 3).flat, all_functions().values(), strict=True
-    ):
+    figure = plt.figure(figsize=(8.6, 4.8), layout="constrained")
+    for part, draw in zip(figure.subfigures(2, 4).flat[: len(all_functions())], all_functions().values(), strict=True):
         draw(ax=part.subplots())
     plt.gcf().canvas.draw()
 

@@ -13,6 +13,7 @@ from .common import COLOURS, INK, SIGNED
 from .drawing import network
 from .functions import activations
 from .matrix import confusion_matrix
+from .rates import range_test
 from .step import step
 from .training import history
 from .units import weights
@@ -29,6 +30,7 @@ __all__ = [
     "descent",
     "history",
     "network",
+    "range_test",
     "step",
     "weights",
 ]
