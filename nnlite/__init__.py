@@ -13,7 +13,8 @@ from .devices import DeviceError, OutOfGPUMemoryError, get_device, kernel
 # isort: split
 from typing import TYPE_CHECKING
 
-from . import activations, datasets, elsewhere, gate, initializers, losses, metrics, optimizers, plots, rules, schedules
+from . import activations, datasets, elsewhere, gate, initializers, losses, metrics, optimizers, plots, registry
+from . import rules, schedules
 from .activations import (
     ELU,
     GELU,
@@ -68,6 +69,7 @@ from .noise import Dropout, GaussianNoise
 from .normalization import BatchNorm, LayerNorm
 from .optimizers import SGD, Adam, Optimizer
 from .perceptron import mlp
+from .registry import register
 from .rules import Adadelta, Adagrad, Adamax, AdamW, Lion, NAdam, RAdam, RMSprop, Rprop
 from .schedules import Schedule
 from .steps import EagerWarning
@@ -111,8 +113,8 @@ __all__ = [  # noqa: RUF022  (in the order in which a user meets them)
     "BinaryCrossEntropy", "CategoricalCrossEntropy", "KLDivergence", "BinaryFocal", "CategoricalFocal",
     "Optimizer", "SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "RMSprop", "Lion", "Rprop",
     "Schedule", "Trainer", "History", "Metric",
-    "check_gradients", "GradientReport", "devices", "get_device", "kernel",
+    "check_gradients", "GradientReport", "devices", "get_device", "kernel", "register",
     "DeviceError", "DivergedError", "CorruptFileError", "OutOfGPUMemoryError", "EagerWarning", "PrecisionWarning",
-    "activations", "datasets", "gate", "initializers", "losses", "metrics", "optimizers", "plots", "rules", "schedules",
+    "activations", "datasets", "gate", "initializers", "losses", "metrics", "optimizers", "plots", "registry", "rules", "schedules",
 ]
 # fmt: on

@@ -82,7 +82,6 @@ INITIALIZERS = {
 
 FIT = {
     "verbose": "progress=False trains in silence",
-    "callbacks": "fit trains on from where the last one ended, so call it for a few epochs at a time and look between",
     "validation_split": "split beforehand, by nl.datasets.split(x, y, test=0.1), and pass validation_data=(x, y)",
     "class_weight": "there are no weights yet; repeat the rows of a rare class, or take a loss such as BinaryFocal",
     "sample_weight": "there are no weights yet; repeat the rows that are to count more",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from .divergence import Safe, all_finite, diverged
 from .history import History
 from .programs import KeptPrograms, Program
 from .progress import Bar
+from .resuming import Place, Unfinished, set_state, state_of
 from .step import Step
 from .steps import Steps
 
@@ -35,20 +37,36 @@ class Fit:
     replay: str
     kept: KeptPrograms
     device: Device
+    before: int  # epochs that a schedule has counted before this fit
+    settings: Callable[[], dict[str, Any]]
+    seconds: float  # of the fits before, as NumPy calls
+    callbacks: Sequence[Any]
+    going_on: Unfinished | None  # a fit that was stopped, with which this one goes on
     program: Program | None = None  # the last one that ran
+    place: Place = Place()  # where it stands
+    looked: int = 0  # the number of epochs that the callbacks have seen
+
+    def __post_init__(self) -> None:
+        if self.going_on:
+            self.looked = self.going_on.looked
+            self.bar.begin(self.going_on.rows, self.written)
 
     def whole(self, x: Any, target: Any) -> Iterator[None]:
-        """Epochs over all data, one at a time if there is validation, or else a window at a time."""
+        """Epochs over all data, a window at a time, with a pause after each epoch that is validated or looked at."""
         steps, safe, done = self._steps(x, target, self.epochs), Safe(self.new_step().network), 0
+        if self.going_on:
+            yield  # it may have been stopped before somebody looked
+            done = self.going_on.place.done
         try:
             while done < self.epochs:
                 window = min(self.epochs - done, steps.window)
-                steps.start(window, self.shuffles, done)
-                for some in [1] * window if self.validation else [window]:
-                    for _ in self._run(steps, some, done, self.bar.rows, safe):
+                pause = 1 if self.validation else math.gcd(*(callback.every for callback in self.callbacks))
+                self._start(steps, window, Place(done))
+                for last in [*(range(pause - done % pause, window, pause) if pause else ()), window]:
+                    for _ in self._run(steps, last, done * len(x), safe):
                         self._remember(steps)
                         yield
-                    done += some
+                done += window
         finally:
             if not self.validation:  # an epoch that has not been validated is not complete
                 self._remember(steps)  # after an interrupt, the epochs that were finished
@@ -56,21 +74,27 @@ class Fit:
 
     def parts(self, chunks: Chunks) -> Iterator[None]:
         """Epochs over all chunks."""
-        safe = Safe(self.new_step().network)
-        for done in range(self.epochs):
-            sums: list[np.ndarray] = []  # of each chunk
-            rows, before = 0, self.bar.rows
+        safe, stopped = Safe(self.new_step().network), Place()
+        if self.going_on:
+            yield
+            stopped = self.going_on.place
+        for done in range(stopped.done, self.epochs):
+            sums, rows, before = [*stopped.sums], stopped.rows, self.bar.rows - stopped.rows - stopped.position
+            set_state(self.shuffles, stopped.order)
+            self.place = Place(done, order=state_of(self.shuffles))
             for i, chunk in enumerate(chunks.epoch(self.shuffles)):
+                if i < stopped.chunk:
+                    continue
                 x, target = self.checked(*chunk, names=(f"x of chunk {i}", f"y of chunk {i}"))
                 steps = self._steps(x, target, 1)
                 try:
-                    steps.start(1, self.shuffles, done)
-                    yield from self._run(steps, 1, done, before + rows, safe)
+                    self._start(steps, 1, replace(self.place, chunk=i, sums=tuple(sums), rows=rows, steps=None))
+                    yield from self._run(steps, 1, before + rows, safe)
                     sums.append(steps.finished()[0].copy())
                 finally:
                     steps.close()
                 rows += len(x)
-            step = self.new_step()
+            step, stopped = self.new_step(), Place()
             self._write(step.merged(sums, step.network.outputs or 0)[None], rows)
             yield
 
@@ -79,6 +103,51 @@ class Fit:
             steps = Steps(self.new_step(), x, target, self.batch_size, epochs, self.replay, self.kept, self.device)
         self.program = steps.program
         return steps
+
+    def _start(self, steps: Steps, epochs: int, place: Place) -> None:
+        """Draw the order of a window at this place, or go on within the window in which the fit was stopped."""
+        stopped = self.going_on.place if self.going_on else None
+        if stopped:
+            set_state(self.shuffles, stopped.generator)
+        self.place = place = replace(place, generator=state_of(self.shuffles))
+        if stopped and stopped.current is not None and stopped.finished is not None:
+            with steps.optimizer.at_window(self.before + place.done):
+                steps.start(epochs, self.shuffles, place.done)
+            known = np.zeros((max(0, self.written - place.done), len(stopped.current)))
+            steps.go_on(stopped.position, stopped.current, np.concatenate([known, stopped.finished]))
+        else:
+            steps.start(epochs, self.shuffles, place.done)
+        self.place = replace(place, steps=steps)
+        self.going_on = None
+        if stopped and place.chunk < 0:
+            self._remember(steps)  # an epoch that was finished, and not yet validated
+
+    @property
+    def written(self) -> int:
+        """The number of epochs in the history."""
+        return len(self.history.get("loss", ()))
+
+    def unfinished(self) -> Unfinished | None:
+        """Where the fit stands, to go on with it later; None if there is no way back to whole steps."""
+        if self.going_on:
+            return self.going_on
+        place: Place | None = Place(self.written)
+        if self.place.order is None or self.written == self.place.done:  # not between two epochs of chunks
+            place = self.place.stopped(self.written)
+        if place is None:
+            return None
+        memories = [(type(each).__name__, dict(each.state())) for each in self.callbacks if hasattr(each, "state")]
+        numbers = self.bar.rows, self.looked, self.before, self.seconds
+        return Unfinished(place, self.epochs, self.settings(), History(self.history), *numbers, memories)
+
+    def look(self, trainer: Any) -> None:
+        """Call those callbacks that look after this number of epochs, once."""
+        epoch = self.written
+        if epoch > self.looked:
+            self.looked = epoch
+            for callback in self.callbacks:
+                if epoch % callback.every == 0 or epoch == self.epochs:
+                    callback.after_epoch(trainer, epoch)
 
     def _compiling(self) -> contextlib.AbstractContextManager[None]:
         """A context in which the bar says that, and how much, is compiled."""
@@ -90,35 +159,32 @@ class Fit:
 
         return self.bar.waiting(text)
 
-    def _run(self, steps: Steps, epochs: int, done: int, before: int, safe: Safe) -> Iterator[None]:
-        """Run epochs of a window, after `done` epochs and `before` rows; pauses after each run of the device.
+    def _run(self, steps: Steps, epochs: int, before: int, safe: Safe) -> Iterator[None]:
+        """Run to the end of so many epochs of a window, before which were `before` rows; pauses after each run.
 
         DivergedError if the loss or a parameter is no longer finite.
         """
-        window = done - steps.done // steps.per_epoch  # the number of epochs before the window
-        start = int(steps.program.position[0])
         for first, came, goal in steps.runs(epochs):
             if came < goal or not all_finite(safe.network):
                 stop = min(came, goal - 1)  # the last step, if it left a parameter that is not finite
                 loss = float(steps.program.sums[0])
-                kept = safe.proven(came > first)
-                raise diverged(
-                    self.new_step(), loss, kept, window + stop // steps.per_epoch + 1, stop % steps.per_epoch + 1
-                )
+                kept, steps.program.replay.whole = safe.proven(came > first), False
+                epoch, batch = divmod(stop, steps.per_epoch)
+                raise diverged(self.new_step(), loss, kept, steps.before + epoch + 1, batch + 1)
             safe.keep()
-            self.bar.advance(before + int(steps.program.position[0]) - start)
+            self.bar.advance(before + int(steps.program.position[0]))
             yield
 
     def _remember(self, steps: Steps) -> None:
         """Write those finished epochs into the history that it does not have yet."""
-        sums = steps.finished()[len(self.history.get("loss", ())) - steps.before :]
+        sums = steps.finished()[self.written - steps.before :]
         if len(sums):
             self._write(sums, steps.rows)
 
     def _write(self, sums: np.ndarray, rows: int) -> None:
         """Add epochs of so many rows, with sums (epochs, S), to the history, and validate after the last of them."""
         step = self.new_step()
-        step.optimizer.count_epochs(len(sums))
+        step.optimizer.count_epochs(self.before + self.written + len(sums))
         found = step.values_of_epochs(sums, rows, step.network.outputs or 0)
         seen: dict[str, float] = {}
         if self.validation:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from . import files, gate
-from .architecture import check_layers, columns_in, described, families, from_config
+from .architecture import check_layers, columns_in, description, families, from_config
 from .attaching import Attached, own, within
 from .blocks import Chain, widths
 from .devices import Device, Ops, get_device, view
@@ -240,13 +240,10 @@ class Sequential:
         """Write architecture and parameters to one safetensors file. An old file stays until the new one is complete.
 
         `notes` is a dict that JSON can hold; `load` puts it into `net.notes`, with lists in place of NumPy's arrays.
-        TypeError for layers that are not nnlite's, ValueError for weights that are NaN or infinite.
+        TypeError for layers of your own that are not registered (`nl.register`), ValueError for weights that are NaN or
+        infinite.
         """
-        layers = described(self.layers)
-        named = {"columns": list(self.columns)} if self.columns else {}
-        frozen = [path for path, layer in families(self.layers) if not layer.trainable]
-        named |= {"frozen": frozen} if frozen else {}
-        files.write(path, self.state_dict(), {"layers": layers, "dtype": str(self.dtype), **named}, notes)
+        files.write(path, self.state_dict(), description(self), notes)
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -344,7 +341,7 @@ class Sequential:
 
 
 def load(path: str | os.PathLike[str], device: str = "cpu") -> Sequential:
-    """The network that `net.save(path)` wrote; CorruptFileError if the file is not one."""
+    """The network that `net.save(path)` or `trainer.save(path)` wrote; CorruptFileError if the file is not one."""
     backend = get_device(device)  # before the file is read, so that an error of the device comes first
     with files.read(path) as file:
         layers, dtype = from_config(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import warnings
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import numpy as np
 
 from . import gate
 from .devices import Arena, Device, Recorder, Symbol
+from .interrupts import Held
 from .programs import NOT_RECORDED, KeptPrograms, Program
 from .step import Step
 
@@ -99,16 +101,27 @@ class Steps:
             )
         self.program.start(self.data)
 
+    def go_on(self, position: int, sums: np.ndarray, finished: np.ndarray) -> None:
+        """Stand where a window stood before: `position` rows are done, and so many epochs finished, with their sums.
+
+        `sums` (S,) are those of the epoch that is under way.
+        """
+        epochs, rows = divmod(position, self.rows)
+        self.done = epochs * self.per_epoch + rows // self.batch
+        self.program.position[0], self.program.sums[...] = position, self.device.asarray(sums)
+        self.history[: len(finished)] = finished
+
     def runs(self, epochs: int) -> Iterator[tuple[int, int, int]]:
-        """Make so many of the window's epochs, in runs of the replay that take about LONGEST_RUN seconds each.
+        """Make the steps up to the end of so many of the window's epochs, in runs of about LONGEST_RUN seconds each.
 
         Yields for each run its first step, the step at which it stopped, and the step at which it should stop.
         """
-        last = self.done + epochs * self.per_epoch
+        last, replay = epochs * self.per_epoch, self.program.replay
         while self.done < last:
             first, goal = self.done, min(last, self.done + max(1, int(self.pace)))
             start = time.perf_counter()
-            came = self.program.replay.run(first, goal, self.per_epoch, self.history)
+            with Held() if replay.holds_signals else contextlib.nullcontext():
+                came = replay.run(first, goal, self.per_epoch, self.history)
             seconds = time.perf_counter() - start
             self.pace = min(8 * (goal - first), (goal - first) * LONGEST_RUN / max(seconds, 1e-9))
             self.done = goal

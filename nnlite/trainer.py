@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from . import elsewhere, gate
+from . import elsewhere, gate, resuming
 from .attaching import learns
 from .chunks import Chunks
 from .devices import Device, Kernel, Tape
@@ -26,6 +28,7 @@ from .network import Sequential
 from .optimizers import SGD, Optimizer
 from .programs import KeptPrograms
 from .progress import Bar
+from .resuming import Unfinished, settings_of
 from .rules import optimizer as optimizer_named
 from .step import Step
 from .sweeps import Sweep
@@ -75,6 +78,8 @@ class Trainer:
         self._kept = KeptPrograms()  # programs of earlier fits
         self._seconds = 0.0  # what all fits until now would have taken as NumPy calls, as estimated
         self._shuffles = np.random.Generator(np.random.PCG64(network.seed))
+        self._fit: Callable[[], Unfinished | None] | None = None  # tells where the fit stands that is under way
+        self._unfinished: Unfinished | None = None  # the fit that was stopped last
 
     # Loss, optimizer and metrics may be replaced between fits. The effect is that of a new Trainer.
 
@@ -115,7 +120,8 @@ class Trainer:
         return self._plan
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_kept": KeptPrograms(), "tape": None}  # programs are made for this process
+        made_for_this_process = {"_kept": KeptPrograms(), "tape": None, "_fit": None}
+        return vars(self) | made_for_this_process
 
     # ---- one step -----------------------------------------------------------------------------------------------
 
@@ -125,6 +131,7 @@ class Trainer:
         DivergedError if the loss or a parameter is no longer finite.
         """
         self._refuse_frozen()
+        self._unfinished = None  # it would go on from other parameters
         with _quiet(), self.network.backend.explained():
             x, target = self.checked(x, y)
             before = snapshot(self.network)
@@ -165,6 +172,7 @@ class Trainer:
         shuffle: bool = True,
         validation_data: tuple[Any, Any] | None = None,
         progress: bool = True,
+        callbacks: Sequence[Any] = (),
     ) -> History:
         """Train on x (N, inputs) and y: (N, outputs), numbers (N,) for one output, or integer labels (N,) for several.
 
@@ -181,30 +189,94 @@ class Trainer:
         """
         epochs, batch_size = gate.integer(epochs, "epochs", least=0), gate.integer(batch_size, "batch_size")
         self._refuse_frozen()
+        going_on = self._unfinished if self._unfinished and self._unfinished.loaded else None
         backend = self.network.backend
         with backend.explained():
-            chunks = Chunks.of(x, y, self.network.dtype.itemsize, epochs, backend.room())
+            cut = going_on and going_on.settings["rows of data"] == "in chunks"
+            chunks = Chunks.of(x, y, self.network.dtype.itemsize, epochs, backend.room(), cut)
             if chunks is None:
                 x, target = self.checked(x, y)
         validation = None if validation_data is None else self._validation(validation_data)
-        self.history = history = History()  # this fit's own, in case another thread begins a fit
-        if epochs == 0:
-            return history
         names = self.new_step().names
         names += [f"val_{name}" for name in names] if validation else []
+        settings = partial(settings_of, batch_size, shuffle, None if chunks else (x, target), validation)
+        history = History()  # this fit's own, in case another thread begins a fit
+        if going_on:
+            going_on.check(epochs, settings(), names)
+            going_on.restore(callbacks)
+            history = going_on.history
+        self.history, self._unfinished = history, None
+        if epochs == 0:
+            return history
         history.extend({name: [] for name in names})  # the history has all columns even if no epoch ends
         shuffles = self._shuffles if shuffle else None
         with _quiet(), backend.explained(), Bar(epochs, chunks.rows if chunks else len(x), progress) as bar:
+            before = going_on.epochs_before if going_on else self.optimizer.epochs_made
+            told = before, settings, self._seconds, callbacks, going_on
             device = self._device_for_fit(chunks.rows if chunks else len(x), batch_size, epochs, validation)
             run = (epochs, batch_size, shuffles, validation, history, bar, self.replay, self._kept, device)
-            fit = Fit(self.new_step, self.checked, self._evaluate, *run)
+            fit = Fit(self.new_step, self.checked, self._evaluate, *run, *told)
+            self._fit = fit.unfinished
             try:
+                for callback in callbacks:
+                    callback.begin(self)
                 for _ in fit.parts(chunks) if chunks else fit.whole(x, target):
                     bar.show(history)
+                    fit.look(self)
+            except BaseException:
+                self._unfinished = fit.unfinished()
+                raise
             finally:
                 if fit.program:
                     self.tape, self._plan = fit.program.tape, fit.program.replay.plan
+                for callback in callbacks:
+                    callback.end(self)
+                self._fit = None
         return history
+
+    # ---- save and go on -------------------------------------------------------------------------------------------
+
+    @property
+    def unfinished(self) -> Unfinished | None:
+        """Where the fit stands that is under way, or that was stopped last; None if there is none to go on with."""
+        return self._fit() if self._fit else self._unfinished
+
+    def save(self, path: str | os.PathLike[str], notes: Mapping[str, Any] | None = None) -> None:
+        """Write the trainer to one safetensors file, from which `resume` goes on, and `nl.load` takes the network.
+
+        It holds all that training needs, also of a fit that was interrupted, at whichever batch. An old file stays
+        until the new one is complete. `notes` are those of `net.save`. TypeError for layers of your own that are not
+        registered (`nl.register`), ValueError for weights that are NaN or infinite.
+        """
+        resuming.write(self, path, notes)
+
+    def resume(self, path: str | os.PathLike[str]) -> None:
+        """Bring this trainer, made as the one before was, to where `save` or an `nl.Checkpoint` has stored that.
+
+        If a fit was under way, the next call of `fit`, with the same data and arguments, goes on with it. It ends where
+        that fit would have ended, to the bit, on the same kind of device with as many threads. `epochs` is then their
+        number in all, and may be larger than before. A learning rate is that of the file. ValueError if this trainer,
+        or then the data, are other ones; CorruptFileError for a damaged file. Nothing is changed then.
+        """
+        resuming.read(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], device: str | None = None) -> Trainer:
+        """The trainer that `save` wrote, with its network, by default on the same device; goes on as with `resume`.
+
+        What is your own must have been registered (`nl.register`), or else LookupError: classes of layers, losses,
+        optimizers, metrics and schedules, and kernels and functions that they take.
+        """
+        network, parts = resuming.parts_of(path, device)
+        trainer = cls(network, **parts)
+        trainer.resume(path)
+        return trainer
+
+    def restored(self, history: History, seconds: float, unfinished: Unfinished | None) -> None:
+        """Set what a file says of the fits before."""
+        self.history, self._seconds, self._unfinished = history, seconds, unfinished
+
+    # ---- other ways to train ------------------------------------------------------------------------------------
 
     def _device_for_fit(self, rows: int | None, batch: int, epochs: int, validation: Any) -> Device:
         """The device for these epochs. The fits before count too: many short ones may be worth compiling."""
@@ -239,7 +311,7 @@ class Trainer:
         iterations = gate.integer(iterations, "iterations")
         self._refuse_frozen()
         with _quiet(), self.network.backend.explained():
-            self.history = history = History(loss=[])
+            self.history, self._unfinished = (history := History(loss=[])), None
             objective, before = Objective(self.new_step(), *self.checked(x, y), self.replay), snapshot(self.network)
             for loss in chosen(objective, iterations, *limits):
                 history.extend({"loss": [loss]})
