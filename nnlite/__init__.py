@@ -40,6 +40,7 @@ from .activations import (
     TanhOffset,
 )
 from .blocks import Chain, Residual
+from .checkpoint import Checkpoint
 from .descent import Descent, gradient_descent
 from .files import CorruptFileError
 from .gate import PrecisionWarning
@@ -112,7 +113,7 @@ __all__ = [  # noqa: RUF022  (in the order in which a user meets them)
     "Loss", "MSE", "HalfMSE", "MAE", "Huber", "LogCosh", "Quantile", "Hinge", "SquaredHinge", "Poisson",
     "BinaryCrossEntropy", "CategoricalCrossEntropy", "KLDivergence", "BinaryFocal", "CategoricalFocal",
     "Optimizer", "SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "RMSprop", "Lion", "Rprop",
-    "Schedule", "Trainer", "History", "Metric",
+    "Schedule", "Trainer", "History", "Metric", "Checkpoint",
     "check_gradients", "GradientReport", "devices", "get_device", "kernel", "register",
     "DeviceError", "DivergedError", "CorruptFileError", "OutOfGPUMemoryError", "EagerWarning", "PrecisionWarning",
     "activations", "datasets", "gate", "initializers", "losses", "metrics", "optimizers", "plots", "registry", "rules", "schedules",

@@ -100,7 +100,9 @@ class Fit:
 
     def _steps(self, x: Any, target: Any, epochs: int) -> Steps:
         with self._compiling():
-            steps = Steps(self.new_step(), x, target, self.batch_size, epochs, self.replay, self.kept, self.device)
+            window = -(-self.going_on.place.position // len(x)) if self.going_on else 1  # at least
+            here = self.replay, self.kept, self.device, max(1, window)
+            steps = Steps(self.new_step(), x, target, self.batch_size, epochs, *here)
         self.program = steps.program
         return steps
 

@@ -101,6 +101,10 @@ class Unfinished:
                 "same data and arguments, or train the network anew: nl.Trainer(nl.load(path), …)"
             )
 
+    def stands(self) -> tuple[int, ...]:
+        """The number of finished epochs; and the window, the chunk and the row in it."""
+        return len(self.history.get("loss", ())), self.place.done, self.place.chunk, self.place.position
+
     def restore(self, callbacks: Sequence[Any]) -> None:
         """Give each callback the memory of the one of its class that had the same place among those of this class."""
         left = list(self.callbacks)
@@ -260,25 +264,23 @@ def read(trainer: Any, path: str | os.PathLike[str]) -> None:
     network, optimizer = trainer.network, trainer.optimizer
     optimizer.bind(network)
     with files.read(path) as file:
-        config = _config_of(file)
+        config, rest = _config_of(file), {}
+        own = {name: entry for name, entry in file.tensors.items() if not name.startswith(files.OTHERS)}
+        given = {name: np.empty(shape, dtype) for name, (dtype, shape, _) in own.items()}
+        file.numbers({}, network.dtype, given, rest)  # compares the checksum, before anything is said of what differs
         _refuse_other(file.path, _only(file.config), _only(description(network)), "network")
         for name, mine in _parts(trainer).items():
             _refuse_other(file.path, _without_lr(config.get(name)), _without_lr(mine), name)
-        if (config.get("lr") is None) != (optimizer.constant_lr is None):
-            raise ValueError(f"{file.path}: its learning rate is {'a schedule' if config['lr'] is None else 'none'}")
-        shapes = {name: shape for name, _, _, shape in network.segments()}
-        kept = {name: np.array(network.backend.to_numpy(array)) for name, array in network.arrays().items()}
-        state = {name: array for name, array in kept.items() if name not in ("parameters", "gradients")}
-        rest: dict[str, np.ndarray] = {}
-        flat = file.numbers(shapes, network.dtype, state, rest)
         arrays = {name.removeprefix(files.OTHERS): array for name, array in rest.items()}
         with _explained(file.path):
             slots = {name: np.array(network.backend.to_numpy(array)) for name, array in optimizer.arrays().items()}
             for name, array in slots.items():
-                given = arrays[f"optimizer/{name}"]
-                if (given.shape, given.dtype) != (array.shape, array.dtype):
-                    raise ValueError(f"optimizer/{name} is {given.dtype} {given.shape}, expected {array.shape}")
-                slots[name] = given
+                slots[name] = _as_large(arrays[f"optimizer/{name}"], array, f"optimizer/{name}")
+            expected = network.state_dict()
+            if set(expected) != set(given):
+                raise ValueError(f"its tensors are {', '.join(given)}, expected {', '.join(expected)}")
+            found = {name: _as_large(given[name], array, name) for name, array in expected.items()}
+            lr = None if optimizer.constant_lr is None else float(config["lr"])
             unfinished = _unfinished(config, arrays) if config["unfinished"] else None
             history = _history(config["history"], "history", arrays)
             shuffles, seconds, keys = _from_json(config["shuffles"]), float(config["seconds"]), dict(config["keys"])
@@ -288,22 +290,27 @@ def read(trainer: Any, path: str | os.PathLike[str]) -> None:
             test = np.random.Generator(np.random.PCG64(0))
             for each in (shuffles, unfinished and unfinished.place.generator, unfinished and unfinished.place.order):
                 set_state(test, each)
-    network.parameters[...] = network.backend.asarray(flat, network.dtype)
-    for name, array in state.items():
-        network.arrays()[name][...] = network.backend.asarray(array)
+    network.load_state_dict(found)
     for path_of_layer, layer in layers.items():
         if layer.trainable != (path_of_layer not in frozen):
             layer.trainable = path_of_layer not in frozen
     for noise, key in drawn.items():
         if noise.key != key:
             noise.key = key
-    if config["lr"] is not None:
-        optimizer.lr = float(config["lr"])
+    if lr is not None:
+        optimizer.lr = lr
     for name, array in slots.items():
         optimizer.arrays()[name][...] = network.backend.asarray(array)
     network.notes = notes
     set_state(trainer._shuffles, shuffles)
     trainer.restored(history, seconds, unfinished)
+
+
+def _as_large(given: np.ndarray, mine: np.ndarray, name: str) -> np.ndarray:
+    """The given array; ValueError if its shape or dtype is not that of mine."""
+    if (given.shape, given.dtype) != (mine.shape, mine.dtype):
+        raise ValueError(f"{name} is {given.dtype} {given.shape}, expected {mine.dtype} {mine.shape}")
+    return given
 
 
 def _config_of(file: files.File) -> dict[str, Any]:

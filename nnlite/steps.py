@@ -28,7 +28,7 @@ class Steps:
     """Runs a step over x (N, inputs), target (N, outputs) in batches, one epoch or many at a time.
 
     They run on `device`, by default the network's. The program comes from `kept` if there is one that fits; `close`
-    puts it back there.
+    puts it back there. A window has at least `window` epochs.
     """
 
     def __init__(
@@ -41,11 +41,12 @@ class Steps:
         how: str = "auto",
         kept: KeptPrograms | None = None,
         device: Device | None = None,
+        window: int = 1,
     ) -> None:
         self.rows, self.device = len(x), device or step.network.backend
         self.batch = min(batch_size, self.rows)
         self.per_epoch, self.rest = -(-self.rows // self.batch), self.rows % self.batch
-        self.window = max(1, min(epochs, MOST_INDICES // self.rows))  # number of epochs whose order is drawn at once
+        self.window = max(window, min(epochs, MOST_INDICES // self.rows))  # number of epochs whose order is drawn at once
         self.order = np.zeros((self.window, self.rows), np.int64)
         order = self.order.reshape(-1)  # flat, as the kernels read it
         if not self.device.in_main_memory:

@@ -205,7 +205,7 @@ class Trainer:
             going_on.check(epochs, settings(), names)
             going_on.restore(callbacks)
             history = going_on.history
-        self.history, self._unfinished = history, None
+        self.history = history
         if epochs == 0:
             return history
         history.extend({name: [] for name in names})  # the history has all columns even if no epoch ends
@@ -216,22 +216,25 @@ class Trainer:
             device = self._device_for_fit(chunks.rows if chunks else len(x), batch_size, epochs, validation)
             run = (epochs, batch_size, shuffles, validation, history, bar, self.replay, self._kept, device)
             fit = Fit(self.new_step, self.checked, self._evaluate, *run, *told)
-            self._fit = fit.unfinished
+            self._fit = fit.unfinished  # before that, an interrupt leaves what was unfinished before
             try:
                 for callback in callbacks:
                     callback.begin(self)
                 for _ in fit.parts(chunks) if chunks else fit.whole(x, target):
                     bar.show(history)
                     fit.look(self)
+                self._unfinished = None
             except BaseException:
                 self._unfinished = fit.unfinished()
                 raise
             finally:
                 if fit.program:
                     self.tape, self._plan = fit.program.tape, fit.program.replay.plan
-                for callback in callbacks:
-                    callback.end(self)
-                self._fit = None
+                try:
+                    for callback in callbacks:
+                        callback.end(self)
+                finally:
+                    self._fit = None
         return history
 
     # ---- save and go on -------------------------------------------------------------------------------------------
