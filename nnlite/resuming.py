@@ -105,6 +105,11 @@ class Unfinished:
         """The number of finished epochs; and the window, the chunk and the row in it."""
         return len(self.history.get("loss", ())), self.place.done, self.place.chunk, self.place.position
 
+    @property
+    def over(self) -> bool:
+        """Whether all epochs are done."""
+        return len(self.history.get("loss", ())) >= self.epochs
+
     def restore(self, callbacks: Sequence[Any]) -> None:
         """Give each callback the memory of the one of its class that had the same place among those of this class."""
         left = list(self.callbacks)
