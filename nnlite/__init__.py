@@ -13,8 +13,20 @@ from .devices import DeviceError, OutOfGPUMemoryError, get_device, kernel
 # isort: split
 from typing import TYPE_CHECKING
 
-from . import activations, datasets, elsewhere, gate, initializers, losses, metrics, optimizers, plots, registry
-from . import rules, schedules
+from . import (
+    activations,
+    datasets,
+    elsewhere,
+    gate,
+    initializers,
+    losses,
+    metrics,
+    optimizers,
+    plots,
+    registry,
+    rules,
+    schedules,
+)
 from .activations import (
     ELU,
     GELU,
@@ -116,6 +128,7 @@ __all__ = [  # noqa: RUF022  (in the order in which a user meets them)
     "Schedule", "Trainer", "History", "Metric", "Checkpoint",
     "check_gradients", "GradientReport", "devices", "get_device", "kernel", "register",
     "DeviceError", "DivergedError", "CorruptFileError", "OutOfGPUMemoryError", "EagerWarning", "PrecisionWarning",
-    "activations", "datasets", "gate", "initializers", "losses", "metrics", "optimizers", "plots", "registry", "rules", "schedules",
+    "activations", "datasets", "gate", "initializers", "losses", "metrics", "optimizers", "plots",
+    "registry", "rules", "schedules",
 ]
 # fmt: on

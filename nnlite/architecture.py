@@ -58,7 +58,9 @@ def _plain(value: Any, name: str) -> Any:
     try:
         return files.plain(value, name)
     except TypeError as error:
-        raise TypeError(f"{name} is a {type(value).__name__}, which a file cannot hold: let config() leave it out") from error
+        raise TypeError(
+            f"{name} is a {type(value).__name__}, which a file cannot hold: let config() leave it out"
+        ) from error
 
 
 def families(layers: Sequence[Layer]) -> Iterator[tuple[str, Attached]]:

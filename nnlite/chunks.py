@@ -44,8 +44,8 @@ class Chunks:
         """The chunks of the data given to fit, or None for arrays to be taken whole. ValueError, TypeError if neither.
 
         With y, a numpy.memmap is cut into chunks if it takes more than half of the free memory (more than CHUNK_BYTES
-        if that is not known), and any array if it takes more than half of `room`, the bytes that the device has left. `cut` says
-        whether a memmap was cut before, by a fit that was stopped.
+        if that is not known), and any array if it takes more than half of `room`, the bytes that the device has left.
+        `cut` says whether a memmap was cut before, by a fit that was stopped.
         """
         if y is not None:
             size = x.size * itemsize if isinstance(x, np.ndarray) and x.ndim == 2 else 0

@@ -16,7 +16,7 @@ from .divergence import Safe, all_finite, diverged
 from .history import History
 from .programs import KeptPrograms, Program
 from .progress import Bar
-from .resuming import Place, Unfinished, set_state, state_of
+from .resuming import START, Place, Unfinished, set_state, state_of
 from .step import Step
 from .steps import Steps
 
@@ -43,25 +43,19 @@ class Fit:
     callbacks: Sequence[Any]
     going_on: Unfinished | None  # a fit that was stopped, with which this one goes on
     program: Program | None = None  # the last one that ran
-    place: Place = Place()  # where it stands
+    place: Place = START  # where it stands
     looked: int = 0  # the number of epochs that the callbacks have seen
-
-    def __post_init__(self) -> None:
-        if self.going_on:
-            self.looked = self.going_on.looked
-            self.bar.begin(self.going_on.rows, self.written)
 
     def whole(self, x: Any, target: Any) -> Iterator[None]:
         """Epochs over all data, a window at a time, with a pause after each epoch that is validated or looked at."""
-        steps, safe, done = self._steps(x, target, self.epochs), Safe(self.new_step().network), 0
-        if self.going_on:
-            yield  # it may have been stopped before somebody looked
-            done = self.going_on.place.done
+        done, safe = self.going_on.place.done if self.going_on else 0, Safe(self.new_step().network)
+        steps = self._steps(x, target, self.epochs)
         try:
             while done < self.epochs:
                 window = min(self.epochs - done, steps.window)
                 pause = 1 if self.validation else math.gcd(*(callback.every for callback in self.callbacks))
-                self._start(steps, window, Place(done))
+                if self._start(steps, window, Place(done)):
+                    yield  # an epoch that was finished before the stop is looked at now
                 for last in [*(range(pause - done % pause, window, pause) if pause else ()), window]:
                     for _ in self._run(steps, last, done * len(x), safe):
                         self._remember(steps)
@@ -74,10 +68,7 @@ class Fit:
 
     def parts(self, chunks: Chunks) -> Iterator[None]:
         """Epochs over all chunks."""
-        safe, stopped = Safe(self.new_step().network), Place()
-        if self.going_on:
-            yield
-            stopped = self.going_on.place
+        safe, stopped = Safe(self.new_step().network), self.going_on.place if self.going_on else START
         for done in range(stopped.done, self.epochs):
             sums, rows, before = [*stopped.sums], stopped.rows, self.bar.rows - stopped.rows - stopped.position
             set_state(self.shuffles, stopped.order)
@@ -94,62 +85,34 @@ class Fit:
                 finally:
                     steps.close()
                 rows += len(x)
-            step, stopped = self.new_step(), Place()
+            step, stopped = self.new_step(), START
             self._write(step.merged(sums, step.network.outputs or 0)[None], rows)
             yield
 
     def _steps(self, x: Any, target: Any, epochs: int) -> Steps:
         with self._compiling():
-            window = -(-self.going_on.place.position // len(x)) if self.going_on else 1  # at least
-            here = self.replay, self.kept, self.device, max(1, window)
+            window = self.going_on.place.window(len(x)) if self.going_on else 1
+            here = self.replay, self.kept, self.device, window
             steps = Steps(self.new_step(), x, target, self.batch_size, epochs, *here)
         self.program = steps.program
         return steps
 
-    def _start(self, steps: Steps, epochs: int, place: Place) -> None:
-        """Draw the order of a window at this place, or go on within the window in which the fit was stopped."""
+    def _start(self, steps: Steps, epochs: int, place: Place) -> bool:
+        """Draw the order of a window at this place, or go on in the one in which the fit was stopped, and say so."""
         stopped = self.going_on.place if self.going_on else None
-        if stopped:
-            set_state(self.shuffles, stopped.generator)
+        set_state(self.shuffles, stopped.generator if stopped else None)
         self.place = place = replace(place, generator=state_of(self.shuffles))
-        if stopped and stopped.current is not None and stopped.finished is not None:
-            with steps.optimizer.at_window(self.before + place.done):
-                steps.start(epochs, self.shuffles, place.done)
-            known = np.zeros((max(0, self.written - place.done), len(stopped.current)))
-            steps.go_on(stopped.position, stopped.current, np.concatenate([known, stopped.finished]))
-        else:
+        with stopped.entered(steps, self.before, self.written) if stopped else contextlib.nullcontext():
             steps.start(epochs, self.shuffles, place.done)
-        self.place = replace(place, steps=steps)
-        self.going_on = None
+        self.place, self.going_on = replace(place, steps=steps), None
         if stopped and place.chunk < 0:
             self._remember(steps)  # an epoch that was finished, and not yet validated
+        return stopped is not None
 
     @property
     def written(self) -> int:
         """The number of epochs in the history."""
         return len(self.history.get("loss", ()))
-
-    def unfinished(self) -> Unfinished | None:
-        """Where the fit stands, to go on with it later; None if there is no way back to whole steps."""
-        if self.going_on:
-            return self.going_on
-        place: Place | None = Place(self.written)
-        if self.place.order is None or self.written == self.place.done:  # not between two epochs of chunks
-            place = self.place.stopped(self.written)
-        if place is None:
-            return None
-        memories = [(type(each).__name__, dict(each.state())) for each in self.callbacks if hasattr(each, "state")]
-        numbers = self.bar.rows, self.looked, self.before, self.seconds
-        return Unfinished(place, self.epochs, self.settings(), History(self.history), *numbers, memories)
-
-    def look(self, trainer: Any) -> None:
-        """Call those callbacks that look after this number of epochs, once."""
-        epoch = self.written
-        if epoch > self.looked:
-            self.looked = epoch
-            for callback in self.callbacks:
-                if epoch % callback.every == 0 or epoch == self.epochs:
-                    callback.after_epoch(trainer, epoch)
 
     def _compiling(self) -> contextlib.AbstractContextManager[None]:
         """A context in which the bar says that, and how much, is compiled."""

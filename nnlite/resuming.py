@@ -8,11 +8,13 @@ that `nl.load` reads the network from it; names that begin with "trainer/" are t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -36,6 +38,7 @@ KNOWN: dict[str, type] = {
 }
 SAMPLE = 64  # rows of the data that are compared
 State = dict[str, Any]  # of a generator
+R = TypeVar("R", bound="Resumable")
 
 # ---- where a fit stands ------------------------------------------------------------------------------------------
 
@@ -44,8 +47,8 @@ State = dict[str, Any]  # of a generator
 class Place:
     """Where a fit stands: after `done` epochs, at a row of a window, or of an epoch of chunks.
 
-    A fit makes a new one for each window and each chunk, before and after the order of its rows is drawn. So it is right
-    wherever the fit is interrupted.
+    A fit makes a new one for each window and each chunk, before and after the order of its rows is drawn. So it is
+    right wherever the fit is interrupted.
     """
 
     done: int = 0  # the number of epochs before the window
@@ -71,6 +74,30 @@ class Place:
         rest = finished[max(0, written - self.done) :].copy()
         return replace(self, steps=None, position=position, current=current, finished=rest)
 
+    def window(self, rows: int) -> int:
+        """The least number of epochs, of so many rows each, that the window has in which the fit was stopped."""
+        return max(1, -(-self.position // rows))
+
+    @contextlib.contextmanager
+    def entered(self, steps: Steps, before: int, written: int) -> Iterator[None]:
+        """Draw the window in this block as it was drawn before the stop; after it, `steps` stand where they stood.
+
+        A schedule has counted `before` epochs before the fit, and `written` are in the fit's history.
+        """
+        if self.current is None or self.finished is None:  # it was not drawn
+            yield
+            return
+        with steps.optimizer.at_window(before + self.done):
+            yield
+        epochs, rows = divmod(self.position, steps.rows)
+        steps.done = epochs * steps.per_epoch + rows // steps.batch
+        steps.program.position[0], steps.program.sums[...] = self.position, steps.device.asarray(self.current)
+        known = np.zeros((max(0, written - self.done), len(self.current)))  # which nobody reads any more
+        steps.history[:epochs] = np.concatenate([known, self.finished])
+
+
+START = Place()
+
 
 @dataclass
 class Unfinished:
@@ -90,7 +117,9 @@ class Unfinished:
     def check(self, epochs: int, settings: Mapping[str, Any], names: Sequence[str]) -> None:
         """ValueError if a fit of so many epochs with these settings and columns cannot go on with this one."""
         done = len(self.history.get("loss", ()))
-        wrong = [f"{name} {self.settings[name]}, now {new}" for name, new in settings.items() if self.settings[name] != new]
+        wrong = [
+            f"{name} {self.settings[name]}, now {new}" for name, new in settings.items() if self.settings[name] != new
+        ]
         if done > epochs:
             wrong.append(f"{done} epochs done, now epochs={epochs} in all")
         if not wrong and list(self.history) != list(names):
@@ -106,6 +135,10 @@ class Unfinished:
         return len(self.history.get("loss", ())), self.place.done, self.place.chunk, self.place.position
 
     @property
+    def in_chunks(self) -> bool:
+        return self.settings["rows of data"] == "in chunks"
+
+    @property
     def over(self) -> bool:
         """Whether all epochs are done."""
         return len(self.history.get("loss", ())) >= self.epochs
@@ -118,6 +151,21 @@ class Unfinished:
             if found and hasattr(callback, "restore"):
                 left.remove(found)
                 callback.restore(found[1])
+
+
+def unfinished_of(fit: Any) -> Unfinished | None:
+    """Where a fit stands, to go on with it later; None if there is no way back to whole steps."""
+    if fit.going_on:
+        found: Unfinished = fit.going_on
+        return found
+    written = fit.written
+    between = fit.place.chunk >= 0 and written > fit.place.done  # two epochs of chunks
+    place = Place(written) if between else fit.place.stopped(written)
+    if place is None:
+        return None
+    memories = [(type(each).__name__, dict(each.state())) for each in fit.callbacks if hasattr(each, "state")]
+    numbers = fit.bar.rows, fit.looked, fit.before, fit.seconds
+    return Unfinished(place, fit.epochs, fit.settings(), History(fit.history), *numbers, memories)
 
 
 def settings_of(
@@ -153,6 +201,96 @@ def set_state(generator: np.random.Generator | None, state: State | None) -> Non
     """Let a generator draw as it did in this state."""
     if generator is not None and state is not None:
         generator.bit_generator.state = state
+
+
+# ---- what a trainer can do with it ------------------------------------------------------------------------------
+
+
+class Resumable:
+    """The part of a trainer that saves it, and goes on where a fit was stopped."""
+
+    history: History
+    _seconds: float
+    _fit: Callable[[], Unfinished | None] | None = None  # tells where the fit stands that is under way
+    _unfinished: Unfinished | None = None  # the fit that was stopped last
+
+    @property
+    def unfinished(self) -> Unfinished | None:
+        """Where the fit stands that is under way, or that was stopped last; None if there is none to go on with."""
+        return self._fit() if self._fit else self._unfinished
+
+    def save(self, path: str | os.PathLike[str], notes: Mapping[str, Any] | None = None) -> None:
+        """Write the trainer to one safetensors file, from which `resume` goes on, and `nl.load` takes the network.
+
+        It holds all that training needs, also of a fit that was interrupted, at whichever batch. An old file stays
+        until the new one is complete. `notes` are those of `net.save`. TypeError for layers of your own that are not
+        registered (`nl.register`), ValueError for weights that are NaN or infinite.
+        """
+        write(self, path, notes)
+
+    def resume(self, path: str | os.PathLike[str]) -> None:
+        """Bring this trainer, made as the one before was, to where `save` or an `nl.Checkpoint` has stored that.
+
+        If a fit was under way, the next call of `fit`, with the same data and arguments, goes on with it. It ends where
+        that fit would have ended, to the bit, on the same kind of device with as many threads. `epochs` is then their
+        number in all, and may be larger than before. The learning rate, if it is a number, is that of the file.
+        ValueError if this trainer, or then the data, are other ones; CorruptFileError for a damaged file. In both
+        cases, nothing is changed.
+        """
+        read(self, path)
+
+    @classmethod
+    def load(cls: type[R], path: str | os.PathLike[str], device: str | None = None) -> R:
+        """The trainer that `save` wrote, with its network, by default on the same device; goes on as with `resume`.
+
+        What is your own must have been registered (`nl.register`), or else LookupError: classes of layers, losses,
+        optimizers, metrics and schedules, and kernels and functions that they take.
+        """
+        network, parts = parts_of(path, device)
+        make: Any = cls
+        trainer: R = make(network, **parts)
+        trainer.resume(path)
+        return trainer
+
+    def restored(self, history: History, seconds: float, unfinished: Unfinished | None) -> None:
+        """Set what a file says of the fits before."""
+        self.history, self._seconds, self._unfinished = history, seconds, unfinished
+
+    def _going_on(self) -> Unfinished | None:
+        """The stopped fit with which the next one goes on."""
+        return self._unfinished if self._unfinished and self._unfinished.loaded else None
+
+    @contextlib.contextmanager
+    def _under_way(self, fit: Any) -> Iterator[None]:
+        """In this block, a fit is under way. If it is stopped, what is left of it is kept."""
+        if fit.going_on:
+            fit.looked = fit.going_on.looked
+            fit.bar.begin(fit.going_on.rows, fit.written)
+        self._fit = partial(unfinished_of, fit)  # until here, an interrupt leaves what was unfinished before
+        try:
+            for callback in fit.callbacks:
+                callback.begin(self)
+            self._look(fit)  # it may have been stopped before that
+            yield
+            self._unfinished = None
+        except BaseException:
+            self._unfinished = self._fit()
+            raise
+        finally:
+            try:
+                for callback in fit.callbacks:
+                    callback.end(self)
+            finally:
+                self._fit = None
+
+    def _look(self, fit: Any) -> None:
+        """Call those callbacks that look after the present number of epochs, once."""
+        epoch = fit.written
+        if epoch > fit.looked:
+            fit.looked = epoch
+            for callback in fit.callbacks:
+                if epoch % callback.every == 0 or epoch == fit.epochs:
+                    callback.after_epoch(self, epoch)
 
 
 # ---- the file ------------------------------------------------------------------------------------------------------
@@ -269,7 +407,7 @@ def read(trainer: Any, path: str | os.PathLike[str]) -> None:
     network, optimizer = trainer.network, trainer.optimizer
     optimizer.bind(network)
     with files.read(path) as file:
-        config, rest = _config_of(file), {}
+        config, rest = _config_of(file), dict[str, np.ndarray]()
         own = {name: entry for name, entry in file.tensors.items() if not name.startswith(files.OTHERS)}
         given = {name: np.empty(shape, dtype) for name, (dtype, shape, _) in own.items()}
         file.numbers({}, network.dtype, given, rest)  # compares the checksum, before anything is said of what differs
@@ -290,10 +428,11 @@ def read(trainer: Any, path: str | os.PathLike[str]) -> None:
             history = _history(config["history"], "history", arrays)
             shuffles, seconds, keys = _from_json(config["shuffles"]), float(config["seconds"]), dict(config["keys"])
             layers = dict(families(network.layers))
-            drawn = {layers[path]: int(key) for path, key in keys.items()}
+            drawn: dict[Any, int] = {layers[path]: int(key) for path, key in keys.items()}
             frozen, notes = set(file.config.get("frozen", ())), file.config.get("notes", {})
             test = np.random.Generator(np.random.PCG64(0))
-            for each in (shuffles, unfinished and unfinished.place.generator, unfinished and unfinished.place.order):
+            place = unfinished.place if unfinished else START
+            for each in (shuffles, place.generator, place.order):
                 set_state(test, each)
     network.load_state_dict(found)
     for path_of_layer, layer in layers.items():
@@ -321,7 +460,9 @@ def _as_large(given: np.ndarray, mine: np.ndarray, name: str) -> np.ndarray:
 def _config_of(file: files.File) -> dict[str, Any]:
     config = file.config.get("trainer")
     if config is None:
-        raise ValueError(f"{file.path} holds a network without a trainer, as net.save writes it: nl.load(path) reads it")
+        raise ValueError(
+            f"{file.path} holds a network without a trainer, as net.save writes it: nl.load(path) reads it"
+        )
     if not isinstance(config, dict):
         raise files.CorruptFileError(f"{file.path}: what it says of the trainer is not a dict")
     return config
@@ -343,8 +484,8 @@ def _without_lr(part: Any) -> Any:
 def _refuse_other(path: str, theirs: Any, mine: Any, what: str) -> None:
     if theirs != mine:
         raise ValueError(
-            f"{path}: its {what} is {_short(theirs)}, but this trainer's is {_short(mine)}: make the trainer as it was, "
-            "or take nl.Trainer.load(path)"
+            f"{path}: its {what} is {_short(theirs)}, but this trainer's is {_short(mine)}: make the trainer as it "
+            "was, or take nl.Trainer.load(path)"
         )
 
 
@@ -352,20 +493,16 @@ def _short(value: Any) -> str:
     return text if len(text := str(value)) <= 300 else f"{text[:299]}…"
 
 
-class _explained:
-    """A context in which what is wrong with a description becomes a CorruptFileError."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        wrong = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, IndexError)
-        if isinstance(error, wrong) and not isinstance(error, files.CorruptFileError):
-            what = f"what it says of the trainer is damaged: {_short(error)}"
-            raise files.CorruptFileError(f"{self.path}: {what}") from error
+@contextlib.contextmanager
+def _explained(path: str) -> Iterator[None]:
+    """In this block, what is wrong with a description becomes a CorruptFileError."""
+    try:
+        yield
+    except files.CorruptFileError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, IndexError) as error:
+        what = f"what it says of the trainer is damaged: {_short(error)}"
+        raise files.CorruptFileError(f"{path}: {what}") from error
 
 
 def _history(names: Sequence[str], where: str, arrays: Mapping[str, np.ndarray]) -> History:
@@ -374,8 +511,12 @@ def _history(names: Sequence[str], where: str, arrays: Mapping[str, np.ndarray])
 
 def _unfinished(config: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Unfinished:
     given = config["unfinished"]
+    done, chunk, rows, position = (int(given["place"][name]) for name in ("done", "chunk", "rows", "position"))
     place = Place(
-        **{name: int(given["place"][name]) for name in ("done", "chunk", "rows", "position")},
+        done=done,
+        chunk=chunk,
+        rows=rows,
+        position=position,
         generator=_from_json(given["generator"]),
         order=_from_json(given["order"]),
         sums=tuple(arrays.get("unfinished/sums", ())),
@@ -413,7 +554,7 @@ def parts_of(path: str | os.PathLike[str], device: str | None) -> tuple[Sequenti
                 made[name] = registry.decoded(config[name], KNOWN)
             except registry.NotRegisteredError as error:
                 raise registry.NotRegisteredError(
-                    f"{where}: for its {name}, {error}: hand it to nl.register before, as when the file was written; or "
-                    "make the trainer as it was made then, and call trainer.resume(path)"
+                    f"{where}: for its {name}, {error}: hand it to nl.register before, as when the file was written; "
+                    "or make the trainer as it was made then, and call trainer.resume(path)"
                 ) from None
     return network, made

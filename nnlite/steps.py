@@ -46,7 +46,9 @@ class Steps:
         self.rows, self.device = len(x), device or step.network.backend
         self.batch = min(batch_size, self.rows)
         self.per_epoch, self.rest = -(-self.rows // self.batch), self.rows % self.batch
-        self.window = max(window, min(epochs, MOST_INDICES // self.rows))  # number of epochs whose order is drawn at once
+        self.window = max(
+            window, min(epochs, MOST_INDICES // self.rows)
+        )  # number of epochs whose order is drawn at once
         self.order = np.zeros((self.window, self.rows), np.int64)
         order = self.order.reshape(-1)  # flat, as the kernels read it
         if not self.device.in_main_memory:
@@ -101,16 +103,6 @@ class Steps:
                 self.optimizer.upcoming(epochs, self.per_epoch), np.float64
             )
         self.program.start(self.data)
-
-    def go_on(self, position: int, sums: np.ndarray, finished: np.ndarray) -> None:
-        """Stand where a window stood before: `position` rows are done, and so many epochs finished, with their sums.
-
-        `sums` (S,) are those of the epoch that is under way.
-        """
-        epochs, rows = divmod(position, self.rows)
-        self.done = epochs * self.per_epoch + rows // self.batch
-        self.program.position[0], self.program.sums[...] = position, self.device.asarray(sums)
-        self.history[: len(finished)] = finished
 
     def runs(self, epochs: int) -> Iterator[tuple[int, int, int]]:
         """Make the steps up to the end of so many of the window's epochs, in runs of about LONGEST_RUN seconds each.

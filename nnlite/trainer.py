@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from . import elsewhere, gate, resuming
+from . import elsewhere, gate
 from .attaching import learns
 from .chunks import Chunks
 from .devices import Device, Kernel, Tape
@@ -28,13 +27,13 @@ from .network import Sequential
 from .optimizers import SGD, Optimizer
 from .programs import KeptPrograms
 from .progress import Bar
-from .resuming import Unfinished, settings_of
+from .resuming import Resumable, settings_of
 from .rules import optimizer as optimizer_named
 from .step import Step
 from .sweeps import Sweep
 
 
-class Trainer:
+class Trainer(Resumable):
     """Trains a network on arrays by gradient descent on batches.
 
     `loss`, `optimizer` and `metrics` are objects or lower-case names; the default optimizer is SGD(lr=0.01). A loss may
@@ -78,8 +77,6 @@ class Trainer:
         self._kept = KeptPrograms()  # programs of earlier fits
         self._seconds = 0.0  # what all fits until now would have taken as NumPy calls, as estimated
         self._shuffles = np.random.Generator(np.random.PCG64(network.seed))
-        self._fit: Callable[[], Unfinished | None] | None = None  # tells where the fit stands that is under way
-        self._unfinished: Unfinished | None = None  # the fit that was stopped last
 
     # Loss, optimizer and metrics may be replaced between fits. The effect is that of a new Trainer.
 
@@ -120,8 +117,7 @@ class Trainer:
         return self._plan
 
     def __getstate__(self) -> dict[str, Any]:
-        made_for_this_process = {"_kept": KeptPrograms(), "tape": None, "_fit": None}
-        return vars(self) | made_for_this_process
+        return vars(self) | {"_kept": KeptPrograms(), "tape": None, "_fit": None}  # programs are made for this process
 
     # ---- one step -----------------------------------------------------------------------------------------------
 
@@ -189,10 +185,9 @@ class Trainer:
         """
         epochs, batch_size = gate.integer(epochs, "epochs", least=0), gate.integer(batch_size, "batch_size")
         self._refuse_frozen()
-        going_on = self._unfinished if self._unfinished and self._unfinished.loaded else None
-        backend = self.network.backend
+        going_on, backend = self._going_on(), self.network.backend
         with backend.explained():
-            cut = going_on and going_on.settings["rows of data"] == "in chunks"
+            cut = going_on.in_chunks if going_on else None
             chunks = Chunks.of(x, y, self.network.dtype.itemsize, epochs, backend.room(), cut)
             if chunks is None:
                 x, target = self.checked(x, y)
@@ -216,70 +211,15 @@ class Trainer:
             device = self._device_for_fit(chunks.rows if chunks else len(x), batch_size, epochs, validation)
             run = (epochs, batch_size, shuffles, validation, history, bar, self.replay, self._kept, device)
             fit = Fit(self.new_step, self.checked, self._evaluate, *run, *told)
-            self._fit = fit.unfinished  # before that, an interrupt leaves what was unfinished before
             try:
-                for callback in callbacks:
-                    callback.begin(self)
-                for _ in fit.parts(chunks) if chunks else fit.whole(x, target):
-                    bar.show(history)
-                    fit.look(self)
-                self._unfinished = None
-            except BaseException:
-                self._unfinished = fit.unfinished()
-                raise
+                with self._under_way(fit):
+                    for _ in fit.parts(chunks) if chunks else fit.whole(x, target):
+                        bar.show(history)
+                        self._look(fit)
             finally:
                 if fit.program:
                     self.tape, self._plan = fit.program.tape, fit.program.replay.plan
-                try:
-                    for callback in callbacks:
-                        callback.end(self)
-                finally:
-                    self._fit = None
         return history
-
-    # ---- save and go on -------------------------------------------------------------------------------------------
-
-    @property
-    def unfinished(self) -> Unfinished | None:
-        """Where the fit stands that is under way, or that was stopped last; None if there is none to go on with."""
-        return self._fit() if self._fit else self._unfinished
-
-    def save(self, path: str | os.PathLike[str], notes: Mapping[str, Any] | None = None) -> None:
-        """Write the trainer to one safetensors file, from which `resume` goes on, and `nl.load` takes the network.
-
-        It holds all that training needs, also of a fit that was interrupted, at whichever batch. An old file stays
-        until the new one is complete. `notes` are those of `net.save`. TypeError for layers of your own that are not
-        registered (`nl.register`), ValueError for weights that are NaN or infinite.
-        """
-        resuming.write(self, path, notes)
-
-    def resume(self, path: str | os.PathLike[str]) -> None:
-        """Bring this trainer, made as the one before was, to where `save` or an `nl.Checkpoint` has stored that.
-
-        If a fit was under way, the next call of `fit`, with the same data and arguments, goes on with it. It ends where
-        that fit would have ended, to the bit, on the same kind of device with as many threads. `epochs` is then their
-        number in all, and may be larger than before. A learning rate is that of the file. ValueError if this trainer,
-        or then the data, are other ones; CorruptFileError for a damaged file. Nothing is changed then.
-        """
-        resuming.read(self, path)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str], device: str | None = None) -> Trainer:
-        """The trainer that `save` wrote, with its network, by default on the same device; goes on as with `resume`.
-
-        What is your own must have been registered (`nl.register`), or else LookupError: classes of layers, losses,
-        optimizers, metrics and schedules, and kernels and functions that they take.
-        """
-        network, parts = resuming.parts_of(path, device)
-        trainer = cls(network, **parts)
-        trainer.resume(path)
-        return trainer
-
-    def restored(self, history: History, seconds: float, unfinished: Unfinished | None) -> None:
-        """Set what a file says of the fits before."""
-        self.history, self._seconds, self._unfinished = history, seconds, unfinished
-
-    # ---- other ways to train ------------------------------------------------------------------------------------
 
     def _device_for_fit(self, rows: int | None, batch: int, epochs: int, validation: Any) -> Device:
         """The device for these epochs. The fits before count too: many short ones may be worth compiling."""

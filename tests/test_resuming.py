@@ -51,7 +51,9 @@ def classifier(device):
 
 
 def momentum(device):
-    net = nl.Sequential(nl.Dense(6, 8), nl.Tanh(), nl.GaussianNoise(0.1), nl.Dense(8, 2), device=device, dtype="float64")
+    net = nl.Sequential(
+        nl.Dense(6, 8), nl.Tanh(), nl.GaussianNoise(0.1), nl.Dense(8, 2), device=device, dtype="float64"
+    )
     rate = nl.schedules.Exponential(0.05, 0.9)
     return nl.Trainer(net, nl.Huber(0.7), nl.SGD(lr=rate, momentum=0.9, lr_factors={0: 0.5, "3.b": 2}), metrics=["r2"])
 
@@ -76,6 +78,7 @@ CASES = {
     "windows": (momentum, (X, T), {"epochs": 5, "batch_size": 25}),
     "no shuffle": (momentum, (X, T), {"epochs": 3, "batch_size": 40, "shuffle": False}),
     "chunks": (own, (CHUNKS,), {"epochs": 4, "batch_size": 16}),
+    "chunks in their order": (momentum, (CHUNKS,), {"epochs": 3, "batch_size": 16, "shuffle": False}),
     "chunks, validated": (momentum, (CHUNKS,), {"epochs": 3, "batch_size": 16, "validation_data": (X[:9], T[:9])}),
     "a kernel": (own, (X, T), {"epochs": 3, "batch_size": 30}),
     "eager": (eager, (X, T), {"epochs": 3, "batch_size": 30}),
@@ -167,7 +170,7 @@ def test_the_case_of_tiles_has_tiles(monkeypatch):
     assert "2 threads, in tiles" in trainer.plan()
 
 
-@pytest.mark.parametrize("case", ["all that there is", "chunks, validated"])
+@pytest.mark.parametrize("case", ["all that there is", "chunks, validated", "chunks in their order"])
 def test_a_fit_that_is_stopped_again_and_again(case, host, tmp_path, monkeypatch):
     """Each time in a new trainer, which goes on from the file of the one before."""
     whole = CASES[case][0](host)
@@ -303,7 +306,11 @@ def test_every_optimizer(name, tmp_path):
     trainer = nl.Trainer(nl.mlp([2, 3], device="numpy"), "mse", kind(lr=0.123, **options))
     trainer.save(tmp_path / "file")
     other = nl.Trainer.load(tmp_path / "file").optimizer
-    assert type(other) is kind and other.lr == 0.123 and nl.registry.arguments(other) == nl.registry.arguments(trainer.optimizer)
+    assert (
+        type(other) is kind
+        and other.lr == 0.123
+        and nl.registry.arguments(other) == nl.registry.arguments(trainer.optimizer)
+    )
 
 
 def test_every_schedule_and_a_function(tmp_path):
@@ -677,6 +684,29 @@ def test_callbacks_remember(tmp_path, monkeypatch):
     other.resume(tmp_path / "file")
     fit(other, "all that there is", callbacks=[nl.Checkpoint(tmp_path / "file"), again])
     assert counting.calls == 2 and again.calls == 6 and again.values.tolist() == [21.0] * 3
+
+
+def test_an_epoch_that_was_not_validated_is_looked_at_once(host, tmp_path, monkeypatch):
+    """Ctrl-C comes while the third epoch is validated."""
+    trainer, counting, whole = classifier(host), Counting(), classifier(host)
+    evaluate, count = nl.Trainer._evaluate, [0]
+
+    def interrupted(*arguments):
+        count[0] += 1
+        if count[0] == 3:
+            raise KeyboardInterrupt
+        return evaluate(*arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(nl.Trainer, "_evaluate", interrupted)
+        fit(trainer, "all that there is", callbacks=[counting])
+    assert counting.calls == len(trainer.history["loss"]) == 2
+    trainer.save(tmp_path / "file")
+    other, again = classifier(host), Counting()
+    other.resume(tmp_path / "file")
+    fit(other, "all that there is", callbacks=[again])
+    fit(whole, "all that there is")
+    assert again.calls == 6 and everything(other) == everything(whole)
 
 
 def test_a_checkpoint_remembers_its_best(tmp_path, monkeypatch):

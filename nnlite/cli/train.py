@@ -28,7 +28,6 @@ from ..rules import OPTIMIZERS
 from . import output, tables
 from .output import say
 
-
 CHECKPOINT = "checkpoint.safetensors"  # its name in the folder of the results
 SECONDS = 5.0  # from one checkpoint to the next
 
@@ -86,7 +85,9 @@ def train(options: argparse.Namespace) -> None:
     optimizer = OPTIMIZERS[options.optimizer](lr=recipe.lr)
     trainer = nl.Trainer(net, data.loss, optimizer, metrics=[_metric(data)])
     if options.resume is not None and not os.path.isdir(options.resume):
-        raise NotADirectoryError(errno.ENOTDIR, "--resume needs the folder of a training that was stopped", options.resume)
+        raise NotADirectoryError(
+            errno.ENOTDIR, "--resume needs the folder of a training that was stopped", options.resume
+        )
     folder = output.folder(options.out or options.resume or "out")
     import matplotlib.figure  # noqa: F401  (if this import fails, it fails before the training)
 
@@ -186,7 +187,10 @@ def _notes_of_checkpoint(
     y_scale: tables.Scale | None,
 ) -> dict[str, Any]:
     """What is noted in a checkpoint: scales, which are not in the network's weights yet, and what was asked for."""
-    asked = {"layers": list(recipe.layers), **{name: getattr(recipe, name) for name in ("activation", "batch_size", "lr")}}
+    asked = {
+        "layers": list(recipe.layers),
+        **{name: getattr(recipe, name) for name in ("activation", "batch_size", "lr")},
+    }
     asked |= {"loss": data.loss, "optimizer": options.optimizer, "seed": options.seed, "data": data.name}
     return {"scales": [scale and [*scale] for scale in (x_scale, y_scale)], "asked": asked}
 
