@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -79,7 +79,7 @@ class Fit:
                 x, target = self.checked(*chunk, names=(f"x of chunk {i}", f"y of chunk {i}"))
                 steps = self._steps(x, target, 1)
                 try:
-                    self._start(steps, 1, replace(self.place, chunk=i, sums=tuple(sums), rows=rows, steps=None))
+                    self._start(steps, 1, self.place._replace(chunk=i, sums=tuple(sums), rows=rows, steps=None))
                     yield from self._run(steps, 1, before + rows, safe)
                     sums.append(steps.finished()[0].copy())
                 finally:
@@ -101,10 +101,10 @@ class Fit:
         """Draw the order of a window at this place, or go on in the one in which the fit was stopped, and say so."""
         stopped = self.going_on.place if self.going_on else None
         set_state(self.shuffles, stopped.generator if stopped else None)
-        self.place = place = replace(place, generator=state_of(self.shuffles))
+        self.place = place = place._replace(generator=state_of(self.shuffles))
         with stopped.entered(steps, self.before, self.written) if stopped else contextlib.nullcontext():
             steps.start(epochs, self.shuffles, place.done)
-        self.place, self.going_on = replace(place, steps=steps), None
+        self.place, self.going_on = place._replace(steps=steps), None
         if stopped and place.chunk < 0:
             self._remember(steps)  # an epoch that was finished, and not yet validated
         return stopped is not None

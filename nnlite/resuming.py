@@ -12,9 +12,9 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -43,8 +43,7 @@ R = TypeVar("R", bound="Resumable")
 # ---- where a fit stands ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Where a fit stands: after `done` epochs, at a row of a window, or of an epoch of chunks.
 
     A fit makes a new one for each window and each chunk, before and after the order of its rows is drawn. So it is
@@ -72,7 +71,7 @@ class Place:
             return None
         current = np.array(self.steps.device.to_numpy(program.sums))
         rest = finished[max(0, written - self.done) :].copy()
-        return replace(self, steps=None, position=position, current=current, finished=rest)
+        return self._replace(steps=None, position=position, current=current, finished=rest)
 
     def window(self, rows: int) -> int:
         """The least number of epochs, of so many rows each, that the window has in which the fit was stopped."""
@@ -194,7 +193,7 @@ def _sample(*arrays: Any) -> str:
 
 def state_of(generator: np.random.Generator | None) -> State | None:
     """The state of a generator, from which it draws the same numbers again."""
-    return None if generator is None else dict(generator.bit_generator.state)
+    return None if generator is None else generator.bit_generator.state  # type: ignore[return-value]
 
 
 def set_state(generator: np.random.Generator | None, state: State | None) -> None:
