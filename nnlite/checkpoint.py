@@ -77,6 +77,8 @@ class Checkpoint(Watcher):
             self._save(trainer)
 
     def end(self, trainer: Any) -> None:
+        if trainer.stopped:  # by a callback, which may have restored its best parameters since the last file
+            self._saved = None
         self._save(trainer)
 
     def state(self) -> dict[str, Any]:

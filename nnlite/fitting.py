@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from .chunks import Chunks
 from .devices import Device, functions_compiled
 from .divergence import Safe, all_finite, diverged
 from .history import History
+from .interrupts import Held
 from .programs import KeptPrograms, Program
 from .progress import Bar
 from .resuming import START, Place, Unfinished, set_state, state_of
@@ -46,6 +47,7 @@ class Fit:
     going_on: Unfinished | None  # a fit that was stopped, with which this one goes on
     program: Program | None = None  # the last one that ran
     place: Place = START  # where it stands
+    held: Held = field(default_factory=Held)  # interrupts wait, unless somebody else's code runs
 
     @property
     def done(self) -> int:
@@ -64,14 +66,14 @@ class Fit:
                     if self._start(steps, end - first, Place(first)):
                         done = self.done  # an epoch that was finished before the stop is looked at now
                         yield
-                        if self.callbacks.look(done):
+                        if self._look(done):
                             break
                 some = min(end - done, 1 if self.validation else self.callbacks.until_look(done))
                 for _ in self._run(steps, done + some - first, (first - self.before) * len(x), safe):
                     self._remember(steps)
                     yield
                 done += some
-                if self.callbacks.look(done):
+                if self._look(done):
                     steps.cut()
                     break
         finally:
@@ -86,7 +88,7 @@ class Fit:
             sums, rows, before = [*stopped.sums], stopped.rows, self.bar.rows - stopped.rows - stopped.position
             set_state(self.shuffles, stopped.order)
             self.place = Place(done, order=state_of(self.shuffles))
-            for i, chunk in enumerate(chunks.epoch(self.shuffles)):
+            for i, chunk in enumerate(self.held.between(chunks.epoch(self.shuffles))):
                 if i < stopped.chunk:
                     continue
                 x, target = self.checked(*chunk, names=(f"x of chunk {i}", f"y of chunk {i}"))
@@ -101,11 +103,11 @@ class Fit:
             step, stopped = self.new_step(), START
             self._write(step.merged(sums, step.network.outputs or 0)[None], rows)
             yield
-            if self.callbacks.look(done + 1):
+            if self._look(done + 1):
                 break
 
     def _steps(self, x: Any, target: Any, epochs: int) -> Steps:
-        with self._compiling():
+        with self.held.open(), self._compiling():
             window = self.going_on.place.window(len(x)) if self.going_on else 1
             here = self.replay, self.kept, self.device, window
             steps = Steps(self.new_step(), x, target, self.batch_size, epochs, *here)
@@ -123,6 +125,11 @@ class Fit:
         if stopped and place.chunk < 0:
             self._remember(steps)  # an epoch that was finished, and not yet validated
         return stopped is not None
+
+    def _look(self, done: int) -> bool:
+        """Let the callbacks look after so many epochs; whether one of them ended training."""
+        with self.held.open() if self.callbacks.all else contextlib.nullcontext():
+            return self.callbacks.look(done)
 
     def _compiling(self) -> contextlib.AbstractContextManager[None]:
         """A context in which the bar says that, and how much, is compiled."""
@@ -149,6 +156,7 @@ class Fit:
             safe.keep()
             self.bar.advance(before + int(steps.program.position[0]))
             yield
+            self.held.check()
 
     def _remember(self, steps: Steps) -> None:
         """Write those finished epochs into the history that it does not have yet."""
@@ -163,6 +171,7 @@ class Fit:
         found = step.values_of_epochs(sums, rows, step.network.outputs or 0)
         seen: dict[str, float] = {}
         if self.validation:
-            with contextlib.nullcontext() if self.history["loss"] else self._compiling():  # compiled in the first epoch
+            first = not self.history["loss"]  # in the first epoch it is compiled
+            with self.held.open(), self._compiling() if first else contextlib.nullcontext():
                 seen = self.evaluate(*self.validation)
         self.history.extend(found | {f"val_{name}": [value] for name, value in seen.items()}, self.whole_history)

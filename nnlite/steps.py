@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 import warnings
 from collections.abc import Iterator
@@ -12,7 +11,6 @@ import numpy as np
 
 from . import gate
 from .devices import Arena, Device, Recorder, Symbol
-from .interrupts import Held
 from .programs import NOT_RECORDED, KeptPrograms, Program
 from .step import Step
 
@@ -110,12 +108,11 @@ class Steps:
 
         Yields for each run its first step, the step at which it stopped, and the step at which it should stop.
         """
-        last, replay = epochs * self.per_epoch, self.program.replay
+        last = epochs * self.per_epoch
         while self.done < last:
             first, goal = self.done, min(last, self.done + max(1, int(self.pace)))
             start = time.perf_counter()
-            with Held() if replay.holds_signals else contextlib.nullcontext():
-                came = replay.run(first, goal, self.per_epoch, self.history)
+            came = self.program.replay.run(first, goal, self.per_epoch, self.history)
             seconds = time.perf_counter() - start
             self.pace = min(8 * (goal - first), (goal - first) * LONGEST_RUN / max(seconds, 1e-9))
             self.done = goal

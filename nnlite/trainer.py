@@ -243,7 +243,7 @@ class Trainer(Resumable):
             place = self.replay, self._kept, device, clock, settings, self._seconds, going_on
             fit = Fit(self.new_step, self.checked, self._evaluate, *data, *place)
             try:
-                with self._under_way(fit), watch:
+                with self._under_way(fit), watch, fit.held:
                     if not watch.look(fit.done):  # it may have been stopped before that
                         for _ in fit.parts(chunks) if chunks else fit.whole(x, target):
                             bar.show(history)

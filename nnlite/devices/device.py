@@ -33,7 +33,6 @@ class Replay(ABC):
 
     arena: Arena
     whole = True  # False after an error in the middle of a step: its arrays then belong to no step
-    holds_signals = True  # whether Python makes a part of a run, so that signals must wait for the run's end
     plan: str  # how the device runs them, and the reason, as a sentence for the user
 
     @abstractmethod

@@ -53,8 +53,6 @@ class CompiledReplay(Replay):
     Between two calls of `run` the threads wait asleep; a forked process starts its own (common/threads.py).
     """
 
-    holds_signals = False  # Python hears them only after the compiled loop
-
     @garbage_later()
     def __init__(self, full: Tape, short: Tape | None, arena: Arena, threads: int, limits: CpuLimits) -> None:
         self.arena, self.limits = arena, limits
