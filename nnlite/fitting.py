@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -17,29 +16,32 @@ from .programs import KeptPrograms, Program
 from .progress import Bar
 from .step import Step
 from .steps import Steps
+from .sums import Rows
+from .weights import Data, joined
 
 
 @dataclass
 class Fit:
     """All that a fit needs. Its generators pause after each run of the device, when the user may see the history."""
 
-    new_step: Callable[[], Step]  # makes a step from the trainer's present parts
-    checked: Callable[..., tuple[Any, Any]]  # puts x and y through the gate
-    evaluate: Callable[[Any, Any], dict[str, float]]
+    new_step: Callable[..., Step]  # makes a step from the trainer's present parts
+    checked: Callable[..., Data]  # puts x, y and weights through the gate
+    evaluate: Callable[[Data], dict[str, float]]
     epochs: int
     batch_size: int
     shuffles: np.random.Generator | None
-    validation: tuple[Any, Any] | None
+    validation: Data | None
     history: History
     bar: Bar
     replay: str
     kept: KeptPrograms
     device: Device
     program: Program | None = None  # the last one that ran
+    weighted: bool = False  # whether the rows have weights
 
-    def whole(self, x: Any, target: Any) -> Iterator[None]:
+    def whole(self, data: Data) -> Iterator[None]:
         """Epochs over all data, one at a time if there is validation, or else a window at a time."""
-        steps, safe, done = self._steps(x, target, self.epochs), Safe(self.new_step().network), 0
+        steps, safe, done = self._steps(data, self.epochs), Safe(self.new_step().network), 0
         try:
             while done < self.epochs:
                 window = min(self.epochs - done, steps.window)
@@ -59,24 +61,34 @@ class Fit:
         safe = Safe(self.new_step().network)
         for done in range(self.epochs):
             sums: list[np.ndarray] = []  # of each chunk
-            rows, before = 0, self.bar.rows
+            collected: list[Rows] = []
+            rows, before, count = 0, self.bar.rows, 0.0
             for i, chunk in enumerate(chunks.epoch(self.shuffles)):
-                x, target = self.checked(*chunk, names=(f"x of chunk {i}", f"y of chunk {i}"))
-                steps = self._steps(x, target, 1)
+                data = self.checked(*chunk, names=tuple(f"{name} of chunk {i}" for name in ("x", "y", "sample_weight")))
+                if data.weight is not None and not data.weight.any():
+                    continue  # none of its rows counts
+                if sums and self.weighted != (data.weight is not None):
+                    raise ValueError(f"chunk {i} must have sample_weight or not, as the chunks before it")
+                steps = self._steps(data, 1)
                 try:
                     steps.start(1, self.shuffles, done)
                     yield from self._run(steps, 1, done, before + rows, safe)
                     sums.append(steps.finished()[0].copy())
+                    collected += steps.collected(0)
                 finally:
                     steps.close()
-                rows += len(x)
-            step = self.new_step()
-            self._write(step.merged(sums, step.network.outputs or 0)[None], rows)
+                rows, count = rows + len(data), count + steps.count
+            if not sums:
+                raise ValueError("sample_weight is 0 for every row, so that no row counts")
+            step = self.new_step(self.weighted)
+            self._write(step.merged(sums, step.network.outputs or 0)[None], count, joined(collected))
             yield
 
-    def _steps(self, x: Any, target: Any, epochs: int) -> Steps:
+    def _steps(self, data: Data, epochs: int) -> Steps:
+        self.weighted = data.weight is not None
+        how = self.batch_size, epochs, self.replay, self.kept, self.device
         with self._compiling():
-            steps = Steps(self.new_step(), x, target, self.batch_size, epochs, self.replay, self.kept, self.device)
+            steps = Steps(self.new_step(self.weighted), data.x, data.target, *how, data.weight)
         self.program = steps.program
         return steps
 
@@ -111,17 +123,21 @@ class Fit:
 
     def _remember(self, steps: Steps) -> None:
         """Write those finished epochs into the history that it does not have yet."""
-        sums = steps.finished()[len(self.history.get("loss", ())) - steps.before :]
-        if len(sums):
-            self._write(sums, steps.rows)
+        first, finished = len(self.history.get("loss", ())) - steps.before, steps.finished()
+        if first < len(finished):
+            collected = [rows for epoch in range(first, len(finished)) for rows in steps.collected(epoch)]
+            self._write(finished[first:], steps.count, collected)
 
-    def _write(self, sums: np.ndarray, rows: int) -> None:
-        """Add epochs of so many rows, with sums (epochs, S), to the history, and validate after the last of them."""
-        step = self.new_step()
+    def _write(self, sums: np.ndarray, count: float, collected: Sequence[Rows]) -> None:
+        """Add epochs of so many rows, or so much weight, with sums (epochs, S), and validate after the last of them.
+
+        `collected` has the predictions of each epoch if a metric needs them.
+        """
+        step = self.new_step(self.weighted)
         step.optimizer.count_epochs(len(sums))
-        found = step.values_of_epochs(sums, rows, step.network.outputs or 0)
+        found = step.values_of_epochs(sums, count, step.network.outputs or 0, collected)
         seen: dict[str, float] = {}
         if self.validation:
             with contextlib.nullcontext() if self.history["loss"] else self._compiling():  # compiled in the first epoch
-                seen = self.evaluate(*self.validation)
+                seen = self.evaluate(self.validation)
         self.history.extend(found | {f"val_{name}": [value] for name, value in seen.items()})

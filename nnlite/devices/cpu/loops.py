@@ -856,6 +856,15 @@ def leave_out_backward(dprediction, dknown, target, count):
             dprediction[i, j] = factor * dknown[i, j] if target[i, j] == target[i, j] else zero
 
 
+def weigh(weighted, dprediction, losses, gradient, row_weights):
+    rows, columns = gradient.shape
+    for i in range(rows):
+        weighted[i] = losses[i] * row_weights[i, 0]
+        share = row_weights[i, 1]
+        for j in range(columns):
+            dprediction[i, j] = share * gradient[i, j]
+
+
 # ---- sums over an epoch -----------------------------------------------------------------------------------------
 
 
@@ -899,6 +908,34 @@ def add_sides(sums, prediction, target):
     sums[1] += of_zero
     sums[2] += below
     sums[3] += known
+
+
+def add_confusions(sums, prediction, target, classes):
+    rows, columns = prediction.shape
+    half, zero = prediction.dtype.type(0.5), prediction.dtype.type(0)
+    for i in range(rows):
+        found, expected = -1, -1
+        if classes != 0:
+            found, expected = 0, 0
+            for j in range(1, columns):
+                if prediction[i, j] > prediction[i, found]:
+                    found = j
+                if target[i, j] > target[i, expected]:
+                    expected = j
+        for j in range(columns):
+            p, t = prediction[i, j], target[i, j]
+            if t != t:
+                continue
+            true = t > half if classes == 0 else j == expected
+            high = p > half if classes == 0 else j == found
+            above = p > zero if classes == 0 else j == found
+            sums[0, j] += true & high
+            sums[1, j] += true & above
+            sums[2, j] += high
+            sums[3, j] += above
+            sums[4, j] += true
+            sums[5, j] += t < zero
+            sums[6, j] += 1
 
 
 def add_absolute_errors(sums, prediction, target):

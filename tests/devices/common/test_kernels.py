@@ -48,6 +48,7 @@ NUMBERS = {
     "no_prediction": 2.0,
     "no_target": 1.0,
     "mean": True,
+    "classes": True,
 }
 SHAPES = [  # N, K, M: one row, one column, sizes that are no multiple of a vector
     {"N": 1, "K": 1, "M": 1, "P": 1, "G": 1, "A": 1, "E": 3},
