@@ -190,7 +190,7 @@ def test_accuracy_by_its_kind(rng):
         (lambda y: np.arange(40) % 3.0, "accuracy counts yes-or-no targets.*but y has 2;"),
         (
             lambda y: (y > 0) * 1.0,
-            r'largest output for the class: count each output by nl.metrics.Accuracy\(kind="each"\), and train with loss "bce"',
+            r'largest output for the class: count each output by nl.metrics.Accuracy\(kind="each"\)',
         ),
         (lambda y: np.full((40, 1), 7.0), "accuracy counts yes-or-no targets.*but y has 7;"),
     ],
