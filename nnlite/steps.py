@@ -101,8 +101,8 @@ class Steps:
         if not self.device.in_main_memory:
             self.data["order"][: order.size] = self.device.asarray(order.ravel())
         if "row_weights" in self.data:
-            found = self.given.in_order(order, self.batch, self.is_mean)
-            self.data["row_weights"][: order.size] = self.device.asarray(found, self.data["row_weights"].dtype)
+            found = self.given.in_order(order, self.batch, self.is_mean, self.data["row_weights"].dtype)
+            self.data["row_weights"][: order.size] = self.device.asarray(found)
         if "rates" in self.data:
             self.data["rates"][: epochs * self.per_epoch] = self.device.asarray(
                 self.optimizer.upcoming(epochs, self.per_epoch), np.float64

@@ -53,7 +53,10 @@ class Data:
     @cached_property
     def counts(self) -> np.ndarray:
         """The weight (N,) of each row, times the share of its targets that were measured."""
-        return (1 - np.isnan(self.host_target).mean(axis=1)) * (1 if self.weight is None else self.weight)
+        missing = np.isnan(self.host_target)
+        if self.weight is not None and not missing.any():
+            return self.weight
+        return (1 - missing.mean(axis=1)) * (1 if self.weight is None else self.weight)
 
     @cached_property
     def host_target(self) -> np.ndarray:
@@ -82,17 +85,20 @@ class Data:
             found["answer"] = device.empty((size, self.target.shape[1]), self.target.dtype)
         return found
 
-    def in_order(self, order: np.ndarray, batch: int, mean: bool) -> np.ndarray:
+    def in_order(self, order: np.ndarray, batch: int, mean: bool, dtype: Any = np.float64) -> np.ndarray:
         """What a step reads (epochs · N, 2), for orders (epochs, N) of the rows: weights, and shares of their batches.
 
         If the loss is not a mean, the second number is the weight again. The share of a batch without weight is 0.
         """
-        found = np.repeat(np.asarray(self.weight)[order][..., None], 2, axis=-1)  # (epochs, N, 2)
+        assert self.weight is not None
+        weight, found = self.weight[order], np.empty((*order.shape, 2), dtype)  # (epochs, N), (epochs, N, 2)
+        found[..., 0] = found[..., 1] = weight
         if mean:
             starts = np.arange(0, len(self), batch)
-            totals = np.add.reduceat(self.counts[order], starts, axis=1)  # (epochs, batches)
-            totals = np.repeat(totals, np.diff(starts, append=len(self)), axis=1)  # (epochs, N)
-            found[..., 1] = np.divide(found[..., 1], totals, out=np.zeros_like(totals), where=totals > 0)
+            counts = weight if self.counts is self.weight else self.counts[order]
+            totals = np.add.reduceat(counts, starts, axis=1)  # (epochs, batches)
+            factors = np.divide(1.0, totals, out=np.zeros_like(totals), where=totals > 0)
+            np.multiply(weight, np.repeat(factors, np.diff(starts, append=len(self)), axis=1), out=found[..., 1])
         return found.reshape(-1, 2)
 
     def collected(self, prediction: np.ndarray, order: np.ndarray | None = None) -> list[Rows]:

@@ -174,12 +174,11 @@ ALL = ["accuracy", "balanced_accuracy", "precision", "recall", "f1", "specificit
 ALL += ["brier", "mae", "rmse", "r2", "max_error", "explained_variance"]
 
 
-@pytest.mark.parametrize("device", ["numpy", "numba"])
 @pytest.mark.parametrize("source", ["arrays", "chunks", "eager"])
-def test_training_and_evaluation_give_what_the_metrics_give(source, device, rng):
+def test_training_and_evaluation_give_what_the_metrics_give(source, host, rng):
     """For every metric by name, a column for each class, and functions; in windows of several epochs, and shuffled."""
     x, y = rng.standard_normal((90, 3)), rng.integers(0, 3, 90)
-    net, optimizer = still(3, nl.Softmax, device)
+    net, optimizer = still(3, nl.Softmax, host)
     functions = [my_hits, functools.partial(sk.log_loss, labels=range(3))]
     metrics = [*ALL, nl.metrics.TopKAccuracy(2), nl.metrics.F1(average=None), *functions]
     trainer = nl.Trainer(net, "cce", optimizer, metrics=metrics, replay="eager" if source == "eager" else "auto")
@@ -240,11 +239,10 @@ def test_metrics_by_names_from_elsewhere_and_what_is_refused(rng):
         trainer.evaluate(rng.standard_normal((9, 2)), rng.standard_normal(9))
 
 
-@pytest.mark.parametrize("device", ["numpy", "numba"])
-def test_scores_of_minus_one_and_one_go_by_the_sign(device, rng):
+def test_scores_of_minus_one_and_one_go_by_the_sign(host, rng):
     x = rng.uniform(-0.4, 0.4, (60, 1))  # nothing is above ½
     y = np.sign(x + rng.uniform(-0.2, 0.2, x.shape))
-    net = nl.Sequential(nl.Dense(1, 1), device=device, dtype="float64")
+    net = nl.Sequential(nl.Dense(1, 1), device=host, dtype="float64")
     net.load_state_dict({"0.W": [[1.0]], "0.b": [0.0]})
     expected = sk.f1_score(y.ravel() > 0, x.ravel() > 0)
     for loss in ("mse", "hinge"):

@@ -120,10 +120,10 @@ class Accuracy(AnswerMetric):
         return float((of_zero if below or self.from_logits else of_half) / count)
 
     def measure(self, prediction: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None) -> float:
-        weights = weights_of(target, weight)
         if self._kind(target.shape[1]) == "class":
-            return mean_of(prediction.argmax(axis=1) == target.argmax(axis=1), weights[:, 0])
-        return mean_of((prediction > self._border(target)) == (target > 0.5), weights)
+            hits = prediction.argmax(axis=1) == target.argmax(axis=1)
+            return mean_of(hits, weights_of(target[:, :1], weight)[:, 0])
+        return mean_of((prediction > self._border(target)) == (target > 0.5), weights_of(target, weight))
 
 
 class TopKAccuracy(AnswerMetric):
@@ -147,7 +147,7 @@ class TopKAccuracy(AnswerMetric):
         of_class = np.take_along_axis(prediction, labels, axis=1)
         further = np.arange(prediction.shape[1]) > labels
         before = (prediction > of_class) | ((prediction == of_class) & further)
-        return mean_of(before.sum(axis=1) < self.k, weights_of(target, weight)[:, 0])
+        return mean_of(before.sum(axis=1) < self.k, weights_of(target[:, :1], weight)[:, 0])
 
 
 def confusion_matrix(prediction: Any, target: Any, from_logits: bool = False) -> np.ndarray:

@@ -61,13 +61,16 @@ class ConfusionMetric(AnswerMetric):
         return self.averaged(Counts(of_zero if zero else of_half, above_zero if zero else above_half, true, rows))
 
     def measure(self, prediction: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None) -> Any:
+        outputs = target.shape[1]
+        if self._kind(outputs) == "class":
+            w = weights_of(target[:, :1], weight)[:, 0]  # (N,)
+            found, true = prediction.argmax(axis=1), target.argmax(axis=1)
+            hits = np.bincount(true, w * (found == true), outputs)
+            taken, there = np.bincount(found, w, outputs), np.bincount(true, w, outputs)
+            return self.averaged(Counts(hits, taken, there, np.full(outputs, w.sum())))
         weights = weights_of(target, weight)  # (N, K)
-        if self._kind(target.shape[1]) == "class":
-            columns = np.arange(target.shape[1])
-            found, true = (columns == each.argmax(axis=1)[:, None] for each in (prediction, target))
-        else:
-            found, true = prediction > self._border(target), target > 0.5
-        return self.averaged(Counts(*((each * weights).sum(axis=0) for each in (found & true, found, true, True))))
+        yes, true = prediction > self._border(target), target > 0.5
+        return self.averaged(Counts(*((each * weights).sum(axis=0) for each in (yes & true, yes, true, True))))
 
     def averaged(self, counts: Counts) -> Any:
         """One number, or a list of one for each class."""

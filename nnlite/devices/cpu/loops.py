@@ -912,30 +912,36 @@ def add_sides(sums, prediction, target):
 
 def add_confusions(sums, prediction, target, classes):
     rows, columns = prediction.shape
-    half, zero = prediction.dtype.type(0.5), prediction.dtype.type(0)
+    half, zero, known = prediction.dtype.type(0.5), prediction.dtype.type(0), 0
     for i in range(rows):
-        found, expected = -1, -1
         if classes != 0:
-            found, expected = 0, 0
-            for j in range(1, columns):
-                if prediction[i, j] > prediction[i, found]:
-                    found = j
-                if target[i, j] > target[i, expected]:
-                    expected = j
-        for j in range(columns):
-            p, t = prediction[i, j], target[i, j]
-            if t != t:
+            if target[i, 0] != target[i, 0]:
                 continue
-            true = t > half if classes == 0 else j == expected
-            high = p > half if classes == 0 else j == found
-            above = p > zero if classes == 0 else j == found
-            sums[0, j] += true & high
-            sums[1, j] += true & above
-            sums[2, j] += high
-            sums[3, j] += above
-            sums[4, j] += true
-            sums[5, j] += t < zero
-            sums[6, j] += 1
+            found, expected, highest, largest = 0, 0, prediction[i, 0], target[i, 0]
+            for j in range(1, columns):
+                if prediction[i, j] > highest:
+                    found, highest = j, prediction[i, j]
+                if target[i, j] > largest:
+                    expected, largest = j, target[i, j]
+            known += 1
+            sums[0, found] += found == expected
+            sums[1, found] += found == expected
+            sums[2, found] += 1
+            sums[3, found] += 1
+            sums[4, expected] += 1
+        else:
+            for j in range(columns):
+                p, t = prediction[i, j], target[i, j]
+                there, true = t == t, t > half
+                sums[0, j] += true & (p > half)
+                sums[1, j] += true & (p > zero)
+                sums[2, j] += there & (p > half)
+                sums[3, j] += there & (p > zero)
+                sums[4, j] += true
+                sums[5, j] += t < zero
+                sums[6, j] += there
+    for j in range(columns):
+        sums[6, j] += known
 
 
 def add_absolute_errors(sums, prediction, target):

@@ -733,12 +733,13 @@ template <class T> __device__ void add_confusions(Line line, const Team& team) {
     double counts[7] = {0, 0, 0, 0, 0, 0, 0};
     for (Word i = team.thread; i < prediction.rows; i += team.threads) {
       const T *p = prediction.row(i), *t = target.row(i);
-      if (t[j] != t[j]) continue;
+      const T first = classes ? t[0] : t[j];
+      if (first != first) continue;
       const bool largest = classes && is_largest(p, j, prediction.columns);
       const bool high = classes ? largest : p[j] > T(0.5), above = classes ? largest : p[j] > 0;
       const bool is_true = classes ? is_largest(t, j, target.columns) : t[j] > T(0.5);
       counts[0] += is_true && high, counts[1] += is_true && above, counts[2] += high, counts[3] += above;
-      counts[4] += is_true, counts[5] += t[j] < 0, counts[6] += 1;
+      counts[4] += is_true, counts[5] += !classes && t[j] < 0, counts[6] += 1;
     }
     for (int k = 0; k < 7; ++k) {
       const double count = block_sum(counts[k], team);
