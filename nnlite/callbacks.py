@@ -54,7 +54,8 @@ class Watcher(Callback):
     def _better(self, trainer: Any) -> str:
         """Which values are better, "min" or "max"; ValueError if nobody has said."""
         name = self.watched.removeprefix("val_")
-        found = {"loss": "min"} | {metric.name: metric.better for metric in trainer.metrics}
+        outputs, found = trainer.network.outputs or 0, {"loss": "min"}
+        found |= {each: metric.better for metric in trainer.metrics for each in metric.names(outputs)}
         if found.get(name) is None:
             raise ValueError(
                 f"whether a large {name!r} is good is not known: give {type(self).__name__} mode='max' or mode='min', "

@@ -82,10 +82,30 @@ INITIALIZERS = {
     "constant": "it is nl.initializers.constant(value)",
 }
 
+METRICS = {
+    "acc": "accuracy",
+    "binaryaccuracy": "accuracy",
+    "categoricalaccuracy": "accuracy",
+    "sparsecategoricalaccuracy": "accuracy",
+    "topkaccuracy": "it is nl.metrics.TopKAccuracy(k), and 'top_5_accuracy'",
+    "topkcategoricalaccuracy": "it is nl.metrics.TopKAccuracy(k), and 'top_5_accuracy'",
+    "sensitivity": "recall",
+    "f1score": "f1",
+    "auc": "roc_auc",
+    "rocaucscore": "roc_auc",
+    "averageprecisionscore": "average_precision",
+    "crossentropy": "log_loss",
+    "brierscore": "brier",
+    "brierscoreloss": "brier",
+    "meanabsoluteerror": "mae",
+    "rootmeansquarederror": "rmse",
+    "meanabsolutepercentageerror": "mape",
+    "r2score": "r2",
+    "mse": "it is the square of 'rmse', and with the loss \"mse\" the history's 'loss'",
+    "meansquarederror": "it is the square of 'rmse', and with the loss \"mse\" the history's 'loss'",
+}
+
 FIT = {
-    "validation_split": "split beforehand, by nl.datasets.split(x, y, test=0.1), and pass validation_data=(x, y)",
-    "class_weight": "there are no weights yet; repeat the rows of a rare class, or take a loss such as BinaryFocal",
-    "sample_weight": "there are no weights yet; repeat the rows that are to count more",
     "steps_per_epoch": "an epoch uses every row once; epochs= and batch_size= say how many steps that makes",
     "n_epochs": "it is epochs=",
     "max_iter": "it is epochs=",

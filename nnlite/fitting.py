@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,20 +20,22 @@ from .progress import Bar
 from .resuming import START, Place, Unfinished, set_state, state_of
 from .step import Step
 from .steps import Steps
+from .sums import Rows
+from .weights import NAMES, Data, joined
 
 
 @dataclass
 class Fit:
     """All that a fit needs. Its generators pause after each run of the device, when the user may see the history."""
 
-    new_step: Callable[[], Step]  # makes a step from the trainer's present parts
-    checked: Callable[..., tuple[Any, Any]]  # puts x and y through the gate
-    evaluate: Callable[[Any, Any], dict[str, float]]
+    new_step: Callable[..., Step]  # makes a step from the trainer's present parts
+    checked: Callable[..., Data]  # puts x, y and weights through the gate
+    evaluate: Callable[[Data], dict[str, float]]
     before: int  # the number of epochs that count as made
     epochs: int  # the number at which training ends
     batch_size: int
     shuffles: np.random.Generator | None
-    validation: tuple[Any, Any] | None
+    validation: Data | None
     history: History  # of this fit
     whole_history: History  # of all fits
     callbacks: Callbacks
@@ -46,6 +48,7 @@ class Fit:
     seconds: float  # of the fits before, as NumPy calls
     going_on: Unfinished | None  # a fit that was stopped, with which this one goes on
     program: Program | None = None  # the last one that ran
+    weighted: bool = False  # whether the rows have weights
     place: Place = START  # where it stands
     held: Held = field(default_factory=Held)  # interrupts wait, unless somebody else's code runs
 
@@ -54,10 +57,10 @@ class Fit:
         """The number of epochs that are in the history, or count as made."""
         return self.before + self.history.epochs
 
-    def whole(self, x: Any, target: Any) -> Iterator[None]:
+    def whole(self, data: Data) -> Iterator[None]:
         """Epochs over all data: one at a time if there is validation, or else up to a look or the end of a window."""
         first = done = end = self.going_on.place.done if self.going_on else self.before  # first, end: of a window
-        steps = self._steps(x, target, self.epochs - done)
+        steps = self._steps(data, self.epochs - done)
         safe = Safe(steps.network)
         try:
             while done < self.epochs:
@@ -69,7 +72,7 @@ class Fit:
                         if self._look(done):
                             break
                 some = min(end - done, 1 if self.validation else self.callbacks.until_look(done))
-                for _ in self._run(steps, done + some - first, (first - self.before) * len(x), safe):
+                for _ in self._run(steps, done + some - first, (first - self.before) * len(data), safe):
                     self._remember(steps)
                     yield
                 done += some
@@ -86,31 +89,41 @@ class Fit:
         safe, stopped = Safe(self.new_step().network), self.going_on.place if self.going_on else Place(self.before)
         for done in range(stopped.done, self.epochs):
             sums, rows, before = [*stopped.sums], stopped.rows, self.bar.rows - stopped.rows - stopped.position
+            collected, count = [*stopped.collected], stopped.weight
             set_state(self.shuffles, stopped.order)
             self.place = Place(done, order=state_of(self.shuffles))
             for i, chunk in enumerate(self.held.between(chunks.epoch(self.shuffles))):
                 if i < stopped.chunk:
                     continue
-                x, target = self.checked(*chunk, names=(f"x of chunk {i}", f"y of chunk {i}"))
-                steps = self._steps(x, target, 1)
+                data = self.checked(*chunk, names=tuple(f"{name} of chunk {i}" for name in NAMES))
+                if data.weight is not None and not data.weight.any():
+                    continue  # none of its rows counts
+                if self.program and self.weighted != (data.weight is not None):
+                    raise ValueError(f"chunk {i} must have sample_weight or not, as the chunks before it")
+                steps = self._steps(data, 1)
+                here = self.place._replace(chunk=i, sums=tuple(sums), rows=rows, steps=None)
                 try:
-                    self._start(steps, 1, self.place._replace(chunk=i, sums=tuple(sums), rows=rows, steps=None))
+                    self._start(steps, 1, here._replace(weight=count, collected=joined(collected)))
                     yield from self._run(steps, 1, before + rows, safe)
                     sums.append(steps.finished()[0].copy())
+                    collected += steps.collected(0)
                 finally:
                     steps.close()
-                rows += len(x)
-            step, stopped = self.new_step(), START
-            self._write(step.merged(sums, step.network.outputs or 0)[None], rows)
+                rows, count = rows + len(data), count + steps.count
+            if not sums:
+                raise ValueError("sample_weight is 0 for every row, so that no row counts")
+            step, stopped = self.new_step(self.weighted), START
+            self._write(step.merged(sums, step.network.outputs or 0)[None], count, joined(collected))
             yield
             if self._look(done + 1):
                 break
 
-    def _steps(self, x: Any, target: Any, epochs: int) -> Steps:
+    def _steps(self, data: Data, epochs: int) -> Steps:
+        self.weighted = data.weight is not None
         with self.held.open(), self._compiling():
-            window = self.going_on.place.window(len(x)) if self.going_on else 1
-            here = self.replay, self.kept, self.device, window
-            steps = Steps(self.new_step(), x, target, self.batch_size, epochs, *here)
+            window = self.going_on.place.window(len(data)) if self.going_on else 1
+            here = self.batch_size, epochs, self.replay, self.kept, self.device, window
+            steps = Steps(self.new_step(self.weighted), data.x, data.target, *here, data.weight)
         self.program = steps.program
         return steps
 
@@ -160,18 +173,22 @@ class Fit:
 
     def _remember(self, steps: Steps) -> None:
         """Write those finished epochs into the history that it does not have yet."""
-        sums = steps.finished()[self.done - steps.before :]
-        if len(sums):
-            self._write(sums, steps.rows)
+        first, finished = self.done - steps.before, steps.finished()
+        if first < len(finished):
+            collected = [rows for epoch in range(first, len(finished)) for rows in steps.collected(epoch)]
+            self._write(finished[first:], steps.count, collected)
 
-    def _write(self, sums: np.ndarray, rows: int) -> None:
-        """Add epochs of so many rows, with sums (epochs, S), to the history, and validate after the last of them."""
-        step = self.new_step()
+    def _write(self, sums: np.ndarray, count: float, collected: Sequence[Rows]) -> None:
+        """Add epochs of so many rows, or so much weight, with sums (epochs, S), and validate after the last of them.
+
+        `collected` has the predictions of each epoch if a metric needs them.
+        """
+        step = self.new_step(self.weighted)
         step.optimizer.count_epochs(self.epochs_before + self.done + len(sums))
-        found = step.values_of_epochs(sums, rows, step.network.outputs or 0)
+        found = step.values_of_epochs(sums, count, step.network.outputs or 0, collected)
         seen: dict[str, float] = {}
         if self.validation:
             first = not self.history["loss"]  # in the first epoch it is compiled
             with self.held.open(), self._compiling() if first else contextlib.nullcontext():
-                seen = self.evaluate(*self.validation)
+                seen = self.evaluate(self.validation)
         self.history.extend(found | {f"val_{name}": [value] for name, value in seen.items()}, self.whole_history)

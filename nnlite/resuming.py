@@ -29,6 +29,8 @@ from .noise import Noise
 from .optimizers import Optimizer
 from .schedules import Schedule
 from .steps import Steps
+from .sums import Rows
+from .weights import Data
 
 KNOWN: dict[str, type] = {
     name: kind
@@ -36,6 +38,7 @@ KNOWN: dict[str, type] = {
     for name, kind in vars(module).items()
     if isinstance(kind, type) and issubclass(kind, (Loss, Optimizer, Metric, Schedule))
 }
+ROWS = ("prediction", "target", "weight")
 SAMPLE = 64  # rows of the data that are compared
 State = dict[str, Any]  # of a generator
 R = TypeVar("R", bound="Resumable")
@@ -57,9 +60,12 @@ class Place(NamedTuple):
     order: State | None = None  # of the generator from which the order of the chunks was drawn
     sums: Sequence[np.ndarray] = ()  # (S,) of each chunk before it
     rows: int = 0  # of the chunks before it
+    weight: float = 0.0  # of these rows together
+    collected: Sequence[Rows] = ()  # their predictions, if a metric needs them
     position: int = 0  # rows of the window that are done; like the next two, of a fit that has been stopped
     current: np.ndarray | None = None  # (S,), the sums of the epoch under way; None before the order was drawn
     finished: np.ndarray | None = None  # (epochs, S), of finished epochs that are not in the history yet
+    answer: np.ndarray | None = None  # (rows, outputs), the predictions of the window, if a metric needs them
 
     def stopped(self, written: int) -> Place | None:
         """The same without `steps`, after `written` epochs; None if a step was broken off."""
@@ -71,7 +77,10 @@ class Place(NamedTuple):
             return None
         current = np.array(self.steps.device.to_numpy(program.sums))
         rest = finished[max(0, written - self.done) :].copy()
-        return self._replace(steps=None, position=position, current=current, finished=rest)
+        answer = self.steps.data.get("answer")
+        if answer is not None:
+            answer = np.array(self.steps.device.to_numpy(answer[:position]))
+        return self._replace(steps=None, position=position, current=current, finished=rest, answer=answer)
 
     def window(self, rows: int) -> int:
         """The least number of epochs, of so many rows each, that the window has in which the fit was stopped."""
@@ -91,6 +100,8 @@ class Place(NamedTuple):
         epochs, rows = divmod(self.position, steps.rows)
         steps.done = epochs * steps.per_epoch + rows // steps.batch
         steps.program.position[0], steps.program.sums[...] = self.position, steps.device.asarray(self.current)
+        if self.answer is not None:
+            steps.data["answer"][: self.position] = steps.device.asarray(self.answer)
         known = np.zeros((max(0, written - self.done), len(self.current)))  # which nobody reads any more
         steps.history[:epochs] = np.concatenate([known, self.finished])
 
@@ -175,24 +186,24 @@ def unfinished_of(fit: Any) -> Unfinished | None:
 
 
 def settings_of(
-    initial_epoch: int, batch_size: int, shuffle: bool, data: tuple[Any, Any] | None, validation: tuple[Any, Any] | None
+    initial_epoch: int, batch_size: int, shuffle: bool, data: Data | None, validation: Data | None
 ) -> dict[str, Any]:
     """What a fit must have in common with the one that it goes on with; no data for chunks."""
     return {
         "initial_epoch": initial_epoch,
         "batch_size": batch_size,
         "shuffle": shuffle,
-        "rows of data": len(data[0]) if data else "in chunks",
-        "data of checksum": _sample(*data) if data else "of chunks",
-        "rows of validation data": len(validation[0]) if validation else 0,
-        "validation data of checksum": _sample(*validation) if validation else "none",
+        "rows of data": len(data) if data else "in chunks",
+        "data of checksum": _sample(data) if data else "of chunks",
+        "rows of validation data": len(validation) if validation else 0,
+        "validation data of checksum": _sample(validation) if validation else "none",
     }
 
 
-def _sample(*arrays: Any) -> str:
+def _sample(data: Data) -> str:
     """A checksum of some rows, from the first to the last; their number is compared beside it."""
     digest = hashlib.sha256()
-    for array in arrays:
+    for array in (data.x, data.target, *(() if data.weight is None else (data.weight,))):
         for row in np.unique(np.linspace(0, len(array) - 1, SAMPLE).astype(int)).tolist():
             part = array[row : row + 1]
             digest.update(np.ascontiguousarray(part.get() if hasattr(part, "get") else part).data)
@@ -340,15 +351,17 @@ def _columns(history: Mapping[str, Sequence[float]], where: str, arrays: dict[st
 def _described(unfinished: Unfinished, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     """A stopped fit as a dict; its arrays are added to `arrays`."""
     place = unfinished.place
-    for name in ("current", "finished"):
+    for name in ("current", "finished", "answer"):
         if (array := getattr(place, name)) is not None:
             arrays[f"unfinished/{name}"] = array
+    for rows in place.collected:  # of all chunks before in one
+        arrays |= {f"unfinished/{name}": a for name, a in zip(ROWS, rows) if a is not None}
     if place.sums:
         arrays["unfinished/sums"] = np.stack(place.sums)
     plain = ("epochs", "settings", "rows", "looked", "epochs_before", "before", "ended")
     return {
         **{name: getattr(unfinished, name) for name in plain},
-        "place": {name: getattr(place, name) for name in ("done", "chunk", "rows", "position")},
+        "place": {name: getattr(place, name) for name in ("done", "chunk", "rows", "position", "weight")},
         "generator": _as_json(place.generator),
         "order": _as_json(place.order),
         "history": _columns(unfinished.history, "unfinished/history", arrays),
@@ -512,6 +525,9 @@ def _unfinished(config: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> 
         sums=tuple(arrays.get("unfinished/sums", ())),
         current=arrays.get("unfinished/current"),
         finished=arrays.get("unfinished/finished"),
+        answer=arrays.get("unfinished/answer"),
+        weight=float(given["place"]["weight"]),
+        collected=_collected(*(arrays.get(f"unfinished/{name}") for name in ROWS)),
     )
     memories = []
     for i, (kind, plain) in enumerate(given["callbacks"]):
@@ -530,6 +546,10 @@ def _unfinished(config: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> 
         callbacks=memories,
         loaded=True,
     )
+
+
+def _collected(prediction: np.ndarray | None, target: np.ndarray | None, weight: np.ndarray | None) -> Sequence[Rows]:
+    return [] if prediction is None or target is None else [(prediction, target, weight)]
 
 
 def parts_of(path: str | os.PathLike[str], device: str | None) -> tuple[Sequential, dict[str, Any]]:

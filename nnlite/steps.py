@@ -13,6 +13,8 @@ from . import gate
 from .devices import Arena, Device, Recorder, Symbol
 from .programs import NOT_RECORDED, KeptPrograms, Program
 from .step import Step
+from .sums import Rows
+from .weights import Data
 
 LONGEST_RUN = 0.2  # seconds that the device may go on without Python: Ctrl-C and the progress bar wait that long
 MOST_INDICES = 200_000  # of rows, in the order of the epochs of a window
@@ -26,7 +28,7 @@ class Steps:
     """Runs a step over x (N, inputs), target (N, outputs) in batches, one epoch or many at a time.
 
     They run on `device`, by default the network's. The program comes from `kept` if there is one that fits; `close`
-    puts it back there. A window has at least `window` epochs.
+    puts it back there. Rows count alike, or by their weight (N,). A window has at least `window` epochs.
     """
 
     def __init__(
@@ -40,18 +42,21 @@ class Steps:
         kept: KeptPrograms | None = None,
         device: Device | None = None,
         window: int = 1,
+        weight: np.ndarray | None = None,
     ) -> None:
         self.network, self.rows, self.device = step.network, len(x), device or step.network.backend
+        self.given, self.is_mean = Data(x, target, weight), step.loss.reduction == "mean"
+        self.count = self.given.count  # the number of rows, or their weights together
         self.batch = min(batch_size, self.rows)
         self.per_epoch, self.rest = -(-self.rows // self.batch), self.rows % self.batch
-        self.window = max(
-            window, min(epochs, MOST_INDICES // self.rows)
-        )  # number of epochs whose order is drawn at once
+        numbers = self.rows * (target.shape[1] if step.collects else 1)
+        self.window = max(window, min(epochs, MOST_INDICES // numbers))  # number of epochs whose order is drawn at once
         self.order = np.zeros((self.window, self.rows), np.int64)
         order = self.order.reshape(-1)  # flat, as the kernels read it
         if not self.device.in_main_memory:
             order = self.device.zeros(order.size, np.int64)
-        self.data = {"x": x, "target": target, "order": order}
+        self.data: dict[str, Any] = {"x": x, "target": target, "order": order}
+        self.data |= self.given.extra(self.device, self.order.size, step.collects)
         self.optimizer = step.optimizer
         if self.optimizer.schedule is not None:
             self.data["rates"] = self.device.zeros(self.window * self.per_epoch, np.float64)
@@ -97,6 +102,9 @@ class Steps:
             shuffles.permuted(order, axis=1, out=order)
         if not self.device.in_main_memory:
             self.data["order"][: order.size] = self.device.asarray(order.ravel())
+        if "row_weights" in self.data:
+            found = self.given.in_order(order, self.batch, self.is_mean, self.data["row_weights"].dtype)
+            self.data["row_weights"][: order.size] = self.device.asarray(found)
         if "rates" in self.data:
             self.data["rates"][: epochs * self.per_epoch] = self.device.asarray(
                 self.optimizer.upcoming(epochs, self.per_epoch), np.float64
@@ -129,6 +137,13 @@ class Steps:
         """The sums (epochs, S) of the window's epochs that have been finished."""
         return self.history[: int(np.isfinite(self.history[:, 0]).sum())]
 
+    def collected(self, epoch: int) -> list[Rows]:
+        """The predictions of one of the window's epochs, with targets and weights, in the order of the data; or []."""
+        if "answer" not in self.data:
+            return []
+        found = self.data["answer"][epoch * self.rows : (epoch + 1) * self.rows]
+        return self.given.collected(self.device.to_numpy(found), self.order[epoch])
+
 
 def culprit(step: Step, arena: Arena) -> str:
     """The name of the layer, loss, metric or optimizer that cannot be recorded: each is tried, in a step's order."""
@@ -149,7 +164,8 @@ def culprit(step: Step, arena: Arena) -> str:
         part.step()
         prediction = twin.loss.predictions(x)
         for part, sums in zip(twin.metrics, twin.parts(symbols["sums"], target.shape[1])[1:]):
-            part.add(twin.network.ops, prediction, target, sums)
+            if twin.sums_up(part):
+                part.add(twin.network.ops, prediction, target, sums)
     except NOT_RECORDED:
         return type(part).__name__
     return "the step"

@@ -32,6 +32,7 @@ from .resuming import Resumable, settings_of
 from .rules import optimizer as optimizer_named
 from .step import Step
 from .sweeps import Sweep
+from .weights import NAMES, ClassWeight, Data, Names, refuse_together, refuse_weights
 
 if TYPE_CHECKING:
     from .explanation import Explanation
@@ -60,7 +61,7 @@ class Trainer(Resumable):
         network: Sequential,
         loss: str | Loss | Kernel = "mse",
         optimizer: str | Optimizer | None = None,
-        metrics: Sequence[str | Metric] = (),
+        metrics: Sequence[str | Metric | Callable[..., float]] = (),
         replay: str = "auto",
     ) -> None:
         if not isinstance(network, Sequential):
@@ -68,7 +69,7 @@ class Trainer(Resumable):
         if network.outputs is None:
             raise ValueError("the network has no Dense layer, so there is nothing to train")
         self.network = network
-        self._asked: Sequence[str | Metric] = ()
+        self._asked: Sequence[str | Metric | Callable[..., float]] = ()
         self.loss = loss
         self.metrics = metrics
         self.optimizer = SGD() if optimizer is None else optimizer
@@ -115,7 +116,7 @@ class Trainer(Resumable):
         return self._metrics
 
     @metrics.setter
-    def metrics(self, metrics: Sequence[str | Metric]) -> None:
+    def metrics(self, metrics: Sequence[str | Metric | Callable[..., float]]) -> None:
         if isinstance(metrics, str):
             raise TypeError(f'metrics must be a list such as ["{metrics}"], not the text {metrics!r}')
         self._asked, self._metrics = tuple(metrics), tuple(chosen(metrics, self.loss, self.network))
@@ -160,10 +161,12 @@ class Trainer(Resumable):
         self._refuse_frozen()
         return explain(self.new_step(), *self.checked(x, y), gate.integer(digits, "digits", least=2))
 
-    def new_step(self) -> Step:
+    def new_step(self, weighted: bool = False) -> Step:
         """A step of the present parts: since the last one, the network may have moved, or attributes have changed."""
         self.optimizer.bind(self.network)
-        return Step(self.network, self.loss.on(self.network.ops), self.optimizer, self.metrics, self.depth)
+        if weighted:
+            refuse_weights(self.metrics)
+        return Step(self.network, self.loss.on(self.network.ops), self.optimizer, self.metrics, self.depth, weighted)
 
     def _refuse_frozen(self) -> None:
         """ValueError for a network in which no layer learns."""
@@ -186,10 +189,13 @@ class Trainer(Resumable):
         epochs: int = 1,
         batch_size: int = 32,
         shuffle: bool = True,
-        validation_data: tuple[Any, Any] | None = None,
+        validation_data: tuple[Any, ...] | None = None,
         progress: bool = True,
         callbacks: Sequence[Callback | Callable[[Trainer, int], object]] = (),
         initial_epoch: int = 0,
+        validation_split: float = 0.0,
+        sample_weight: Any = None,
+        class_weight: ClassWeight = None,
     ) -> History:
         """Train on x (N, inputs) and y: (N, outputs), numbers (N,) for one output, or integer labels (N,) for several.
 
@@ -207,6 +213,11 @@ class Trainer(Resumable):
         file, in stretches of 64 KiB). x may also be your own chunks, without y: an iterable of pairs (x, y), or a
         function that returns one for each epoch. Rows are then shuffled only within a chunk, so mix all kinds of rows
         in each.
+
+        Row n counts sample_weight (N,) times, in loss, gradient and metrics (weights.py). In training, `class_weight`
+        multiplies this by {label: weight}, or by "balanced" so that all classes weigh the same. Chunks, and
+        validation_data, may have weights as a third array. validation_split=0.1 holds back a tenth of the rows, picked
+        at random by the network's seed: the same rows in every fit, and the same share of every class.
         """
         epochs, batch_size = gate.integer(epochs, "epochs", least=0), gate.integer(batch_size, "batch_size")
         before = gate.integer(initial_epoch, "initial_epoch", least=0)
@@ -216,15 +227,22 @@ class Trainer(Resumable):
         self._refuse_frozen()
         with backend.explained():
             cut = going_on.in_chunks if going_on else None
-            chunks = Chunks.of(x, y, self.network.dtype.itemsize, max(epochs - before, 0), backend.room(), cut)
+            size, left = self.network.dtype.itemsize, max(epochs - before, 0)
+            chunks = Chunks.of(x, y, size, left, backend.room(), sample_weight, cut)
+            refuse_together(chunks is not None, y, validation_data, validation_split, sample_weight, class_weight)
+            validation = None if validation_data is None else self._validation(validation_data)
+            data: Any = None  # unless they come in chunks
             if chunks is None:
-                x, target = self.checked(x, y)
-        validation = None if validation_data is None else self._validation(validation_data)
-        names = self.new_step().names
+                data = self.rows(x, y, sample_weight)
+                if validation_split:
+                    data, validation = data.divided(validation_split, self.network.seed or 0)
+                data = data.by_class(class_weight)
+                _ = data.count, validation and validation.count  # refused if no row counts
+        names = self.new_step(data is not None and data.weight is not None).names
         names += [f"val_{name}" for name in names] if validation else []
         # This fit's own, in case another thread begins a fit, with all columns even if no epoch ends.
         history = History({name: [] for name in names})
-        settings = partial(settings_of, before, batch_size, shuffle, None if chunks else (x, target), validation)
+        settings = partial(settings_of, before, batch_size, shuffle, data, validation)
         if going_on:
             going_on.check(epochs, settings(), names)
             going_on.restore(watch.all)
@@ -235,17 +253,18 @@ class Trainer(Resumable):
         if not self.history.keys() >= history.keys():
             self.history.extend(history)
         self.measured = tuple(names)
-        shuffles, rows = self._shuffles if shuffle else None, chunks.rows if chunks else len(x)
+        shuffles, rows = self._shuffles if shuffle else None, chunks.rows if chunks else len(data or ())
         with _quiet(), backend.explained(), Bar(epochs, rows, progress, before) as bar:
             device = self._device_for_fit(rows, batch_size, epochs - before, validation)
-            data = (before, epochs, batch_size, shuffles, validation, history, self.history, watch, bar)
+            told = before, epochs, batch_size, shuffles, validation, history, self.history, watch, bar
             clock = going_on.epochs_before if going_on else self.optimizer.epochs_made - before
-            place = self.replay, self._kept, device, clock, settings, self._seconds, going_on
-            fit = Fit(self.new_step, self.checked, self._evaluate, *data, *place)
+            here = self.replay, self._kept, device, clock, settings, self._seconds, going_on
+            checked = partial(self.rows, class_weight=class_weight)
+            fit = Fit(self.new_step, checked, self._evaluate, *told, *here)
             try:
                 with self._under_way(fit), watch, fit.held:
                     if not watch.look(fit.done):  # it may have been stopped before that
-                        for _ in fit.parts(chunks) if chunks else fit.whole(x, target):
+                        for _ in fit.parts(chunks) if chunks else fit.whole(data):
                             bar.show(history)
                     if self.stopped:
                         bar.stopped(history)
@@ -264,7 +283,7 @@ class Trainer(Resumable):
             return self.network.backend.for_work(math.inf)
         self._seconds += epochs * seconds(self.network, rows, batch, training=True)
         if validation:
-            self._seconds += epochs * self._seconds_for_evaluation(len(validation[0]))
+            self._seconds += epochs * self._seconds_for_evaluation(len(validation))
         return self.network.backend.for_work(self._seconds)
 
     def _seconds_for_evaluation(self, rows: int) -> float:
@@ -299,35 +318,36 @@ class Trainer(Resumable):
                 raise diverged(objective.step, loss, before, len(history["loss"]) + 1, 1)
         return history
 
-    def evaluate(self, x: Any, y: Any, batch_size: int | None = None) -> dict[str, float]:
+    def evaluate(self, x: Any, y: Any, batch_size: int | None = None, sample_weight: Any = None) -> dict[str, float]:
         """The loss and the metrics over x (N, inputs) and y, without training: {"loss": …, "accuracy": …}.
 
-        At most `batch_size` rows are computed at once. ValueError or TypeError for data that do not fit.
+        At most `batch_size` rows are computed at once. Row n counts sample_weight (N,) times. ValueError or TypeError
+        for data that do not fit.
         """
         most = None if batch_size is None else gate.integer(batch_size, "batch_size")
         with _quiet(), self.network.backend.explained():
-            return self._evaluate(*self.checked(x, y), most)
+            return self._evaluate(self.rows(x, y, sample_weight), most)
 
-    def _evaluate(self, x: Any, target: Any, most: int | None = None) -> dict[str, float]:
-        """`evaluate` for x (N, inputs), target (N, outputs) that have passed the gate, at most `most` rows at once."""
-        step, columns = self.new_step(), target.shape[1]
-        sums: list[np.ndarray] = []  # of each group of rows
-        device = self.network.backend
+    def _evaluate(self, data: Data, most: int | None = None) -> dict[str, float]:
+        """`evaluate` for rows that have passed the gate, at most `most` of them at once."""
+        step, columns, device = self.new_step(data.weight is not None), data.target.shape[1], self.network.backend
+        given, sums = data.arrays(device, step.collects), list[np.ndarray]()  # sums of each group of rows
         if device.chooses:
-            device = device.for_work(self._seconds + self._seconds_for_evaluation(len(x)))
-        if not self._evaluation(step, columns, device)({"x": x, "target": target}, len(x), most, sums):
+            device = device.for_work(self._seconds + self._seconds_for_evaluation(len(data)))
+        if not self._evaluation(step, columns, device)(given, len(data), most, sums):
             # A program stops when the loss is not finite, but the metrics must cover all rows.
-            zeros, arrays = self.network.backend.zeros, {"x": x, "target": target} | step.arrays()
+            zeros, arrays = self.network.backend.zeros, given | step.arrays()
             arrays |= {"position": zeros(1, np.int64), "sums": zeros(step.size(columns), np.float64)}
-            step.evaluation_on(self.network.ops, arrays)(len(x))
+            step.evaluation_on(self.network.ops, arrays)(len(data))
             sums = [self.network.backend.to_numpy(arrays["sums"])]
-        return step.values(step.merged(sums, columns), len(x), columns)
+        collected = data.collected(device.to_numpy(given["answer"])) if step.collects else []
+        return step.values(step.merged(sums, columns), data.count, columns, collected)
 
     def _evaluation(self, step: Step, columns: int, device: Device) -> Sweep:
         """The sweep that evaluates; it is recorded anew after a setting or an array of the step has changed."""
         arrays = {name: array for name, array in self.network.arrays().items() if name != "gradients"}
         made_of = step.settings(), {name: id(array) for name, array in arrays.items()}
-        key = "evaluation", device.name
+        key = "evaluation", device.name, step.weighted
         kept = self._kept.take(key)
         if kept is None or kept[0] != made_of:
             network = self.network
@@ -339,7 +359,7 @@ class Trainer(Resumable):
 
     # ---- what goes in, and what went wrong -------------------------------------------------------------------------
 
-    def checked(self, x: Any, y: Any, names: tuple[str, str] = ("x", "y")) -> tuple[Any, Any]:
+    def checked(self, x: Any, y: Any, names: Names = NAMES) -> tuple[Any, Any]:
         """Put x (N, inputs) and y through the gate -> x (N, inputs), target (N, outputs)."""
         net = self.network
         names_of_columns = net.columns or gate.columns_of(x)
@@ -351,10 +371,18 @@ class Trainer(Resumable):
         net.columns = names_of_columns  # at the end, so that refused data do not set them
         return x, target
 
-    def _validation(self, data: Any) -> tuple[Any, Any]:
-        if not isinstance(data, (tuple, list)) or len(data) != 2:
-            raise ValueError("validation_data must be a pair (x, y)")
-        return self.checked(data[0], data[1], names=("validation x", "validation y"))
+    def rows(
+        self, x: Any, y: Any, sample_weight: Any = None, names: Names = NAMES, class_weight: ClassWeight = None
+    ) -> Data:
+        """The same with weights of rows (N,), or None."""
+        data = Data(*self.checked(x, y, names)).weighed(sample_weight, self.network.dtype, names[2])
+        return data.by_class(class_weight)
+
+    def _validation(self, data: Any) -> Data:
+        if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
+            raise ValueError("validation_data must be a pair (x, y), or (x, y, sample_weight)")
+        weight = data[2] if len(data) == 3 else None
+        return self.rows(data[0], data[1], weight, tuple(f"validation {name}" for name in NAMES))
 
     def __repr__(self) -> str:
         return f"Trainer({self.network!r}, loss={self.loss!r}, optimizer={self.optimizer!r})"

@@ -294,7 +294,7 @@ def test_a_bounded_number_of_programs_is_kept(counted):
 
 def kept_sweeps(trainer):
     net = trainer.network
-    return net._predictor.recorded[net.device].sweep, trainer._kept._programs["evaluation", net.device][1]
+    return net._predictor.recorded[net.device].sweep, trainer._kept._programs["evaluation", net.device, False][1]
 
 
 @pytest.mark.parametrize("replay", ["auto", "eager"])

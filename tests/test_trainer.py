@@ -231,7 +231,7 @@ def test_names_for_everything_and_combinations_that_make_no_sense():
     for arguments, error, message in (
         ({"loss": "hinged"}, ValueError, "loss='hinged' is not known; choose one of 'mse'"),
         ({"optimizer": "sgdd"}, ValueError, "optimizer='sgdd' is not known; choose one of 'sgd', 'adam'"),
-        ({"metrics": ["f1"]}, ValueError, "metric='f1' is not known; choose one of 'accuracy'"),
+        ({"metrics": ["f2"]}, ValueError, "metric='f2' is not known; choose one of 'accuracy'"),
         ({"metrics": "accuracy"}, TypeError, r'metrics must be a list such as \["accuracy"\]'),
         (
             {"loss": "cce"},

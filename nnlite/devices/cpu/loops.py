@@ -856,6 +856,15 @@ def leave_out_backward(dprediction, dknown, target, count):
             dprediction[i, j] = factor * dknown[i, j] if target[i, j] == target[i, j] else zero
 
 
+def weigh(weighted, dprediction, losses, gradient, row_weights):
+    rows, columns = gradient.shape
+    for i in range(rows):
+        weighted[i] = losses[i] * row_weights[i, 0]
+        share = row_weights[i, 1]
+        for j in range(columns):
+            dprediction[i, j] = share * gradient[i, j]
+
+
 # ---- sums over an epoch -----------------------------------------------------------------------------------------
 
 
@@ -899,6 +908,40 @@ def add_sides(sums, prediction, target):
     sums[1] += of_zero
     sums[2] += below
     sums[3] += known
+
+
+def add_confusions(sums, prediction, target, classes):
+    rows, columns = prediction.shape
+    half, zero, known = prediction.dtype.type(0.5), prediction.dtype.type(0), 0
+    for i in range(rows):
+        if classes != 0:
+            if target[i, 0] != target[i, 0]:
+                continue
+            found, expected, highest, largest = 0, 0, prediction[i, 0], target[i, 0]
+            for j in range(1, columns):
+                if prediction[i, j] > highest:
+                    found, highest = j, prediction[i, j]
+                if target[i, j] > largest:
+                    expected, largest = j, target[i, j]
+            known += 1
+            sums[0, found] += found == expected
+            sums[1, found] += found == expected
+            sums[2, found] += 1
+            sums[3, found] += 1
+            sums[4, expected] += 1
+        else:
+            for j in range(columns):
+                p, t = prediction[i, j], target[i, j]
+                there, true = t == t, t > half
+                sums[0, j] += true & (p > half)
+                sums[1, j] += true & (p > zero)
+                sums[2, j] += there & (p > half)
+                sums[3, j] += there & (p > zero)
+                sums[4, j] += true
+                sums[5, j] += t < zero
+                sums[6, j] += there
+    for j in range(columns):
+        sums[6, j] += known
 
 
 def add_absolute_errors(sums, prediction, target):

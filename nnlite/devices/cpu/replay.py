@@ -70,6 +70,7 @@ class CompiledReplay(Replay):
                 tiles.place(arena, self.threads)
         self.pointers: dict[str, list[Pointers]] = {name: [] for name in DATA}
         self.tables = [self._table(*each) for each in plans] + ([] if short else [table.as_table(arena.device.zeros)])
+        self.first_row = 0  # at which the next run begins, if it uses rows of the data where they are
         self.no_marks = np.zeros((3, table.ROW), np.int64)  # for one thread alone, which marks only errors
         self.swept: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None  # pointers, position, sums
         self.run(0, 0, 1, np.zeros((1, len(arena.segments["sums"]))))  # compiles the loop that runs the table
@@ -78,12 +79,16 @@ class CompiledReplay(Replay):
         super().point(data)
         for name, array in data.items():
             start = self.arena.device.address(array)
-            for lines, which, words, offsets, _ in self.pointers[name]:
-                lines[which, words] = start + offsets
+            for lines, which, words, offsets, strides in self.pointers[name]:
+                lines[which, words] = start + offsets + self.first_row * strides
 
     def sweep(self, data: Mapping[str, Any], position: int, times: int) -> bool:
-        if self.threads > 1:
-            return super().sweep(data, position, times)
+        if self.threads > 1 or len(data) != 2:  # `table.sweep` points to two arrays
+            self.first_row = position
+            try:
+                return super().sweep(data, position, times)
+            finally:
+                self.first_row = 0
         if self.swept is None:
             places = [(i, *place) for i, name in enumerate(data) for p in self.pointers[name] for place in zip(*p[1:])]
             self.swept = np.array(places, np.int64), self.arena.segments["position"], self.arena.segments["sums"]

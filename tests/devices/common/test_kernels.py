@@ -48,6 +48,7 @@ NUMBERS = {
     "no_prediction": 2.0,
     "no_target": 1.0,
     "mean": True,
+    "classes": True,
 }
 SHAPES = [  # N, K, M: one row, one column, sizes that are no multiple of a vector
     {"N": 1, "K": 1, "M": 1, "P": 1, "G": 1, "A": 1, "E": 3},
@@ -180,6 +181,20 @@ def test_shares_of_the_columns_make_the_whole(name, large, rng):
         LOOPS[name](*results, *[named[n] for n in signature.inputs], first, stop)
     for result, expected in zip(results, wholes, strict=True):
         np.testing.assert_allclose(result, expected, rtol=1e-11, atol=1e-13)
+
+
+def test_yes_or_no_answers_are_counted_on_both_sides(device, rng):
+    """The other half of a kernel whose number chooses between two."""
+    where = get_device(device)
+    for k in (1, 19):
+        target = np.where(rng.uniform(size=(70, k)) < 0.2, np.nan, np.sign(rng.standard_normal((70, k))))
+        operands = [rng.uniform(-1, 1, (70, k)), target, False, rng.uniform(0, 9, (7, k))]
+        pairs = zip(
+            run(KERNELS["add_confusions"], operands, get_device("numpy")),
+            run(where.ops.add_confusions, operands, where),
+        )
+        for e, f in pairs:
+            np.testing.assert_allclose(f, e, rtol=1e-12)
 
 
 def test_every_device_has_every_kernel(device):
