@@ -81,8 +81,6 @@ def train(options: argparse.Namespace) -> None:
     optimizer = OPTIMIZERS[options.optimizer](lr=recipe.lr)
     trainer = nl.Trainer(net, data.loss, optimizer, metrics=[_metric(data)])
     folder = output.folder(options.out)
-    import matplotlib.figure  # noqa: F401  (if this import fails, it fails before the training)
-
     tell(f"{_description(data)}\n\n{net.summary()}\n")
 
     x, y, x_test, y_test = data.split

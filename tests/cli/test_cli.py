@@ -366,7 +366,10 @@ def test_ctrl_c(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
 
 
 def test_python_m_nnlite_needs_no_screen() -> None:
-    code = "import sys, runpy; sys.argv = ['nnlite', 'train', 'and', '--quiet', '--device', 'numpy']\n"
+    """Nor does it keep the first epoch waiting for the import of what draws."""
+    code = "import sys, runpy, nnlite as nl; fit = nl.Trainer.fit\n"
+    code += "def watched(*a, **k): assert 'matplotlib' not in sys.modules; return fit(*a, **k)\n"
+    code += "nl.Trainer.fit = watched; sys.argv = ['nnlite', 'train', 'and', '--quiet', '--device', 'numpy']\n"
     code += "try: runpy.run_module('nnlite', run_name='__main__')\n"
     code += "except SystemExit as end: assert end.code == 0, end.code\n"
     code += "assert 'matplotlib.pyplot' not in sys.modules"
