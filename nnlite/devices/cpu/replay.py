@@ -72,6 +72,7 @@ class CompiledReplay(Replay):
         self.tables = [self._table(*each) for each in plans] + ([] if short else [table.as_table(arena.device.zeros)])
         self.no_marks = np.zeros((3, table.ROW), np.int64)  # for one thread alone, which marks only errors
         self.swept: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None  # pointers, position, sums
+        self.rows = next((int(call.operands[-1]) for call in full.calls if call.name == "advance"), 0)  # of a batch
         self.run(0, 0, 1, np.zeros((1, len(arena.segments["sums"]))))  # compiles the loop that runs the table
 
     def point(self, data: Mapping[str, Any]) -> None:
@@ -81,14 +82,15 @@ class CompiledReplay(Replay):
             for lines, which, words, offsets, _ in self.pointers[name]:
                 lines[which, words] = start + offsets
 
-    def sweep(self, data: Mapping[str, Any], position: int, times: int) -> bool:
+    def sweep(self, data: Mapping[str, Any], position: int, times: int, taken: np.ndarray | None = None) -> bool:
         if self.threads > 1:
-            return super().sweep(data, position, times)
+            return super().sweep(data, position, times, taken)
         if self.swept is None:
             places = [(i, *place) for i, name in enumerate(data) for p in self.pointers[name] for place in zip(*p[1:])]
             self.swept = np.array(places, np.int64), self.arena.segments["position"], self.arena.segments["sums"]
-        pointers, rows, sums = self.swept
-        status = table.sweep(self.tables[0].lines, pointers, *data.values(), rows, sums, position, times)
+        pointers, row, sums = self.swept
+        shared = 0 if taken is None else taken.ctypes.data
+        status = table.sweep(self.tables[0].lines, pointers, *data.values(), row, sums, position, times, self.rows, shared)
         if status > 0:
             self._raise()
         return status == 0
