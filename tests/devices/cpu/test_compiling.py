@@ -261,8 +261,8 @@ def test_no_folder_at_all(tmp_path):
     assert result(start(file / "cannot be", HOME=None)) == expected
 
 
-def test_eight_processes_at_once(tmp_path, filled):
-    processes = [start(tmp_path) for _ in range(8)]
+def test_four_processes_at_once(tmp_path, filled):
+    processes = [start(tmp_path) for _ in range(4)]
     assert {result(process) for process in processes} == {filled[1]}
 
 
