@@ -89,8 +89,8 @@ class CompiledReplay(Replay):
             places = [(i, *place) for i, name in enumerate(data) for p in self.pointers[name] for place in zip(*p[1:])]
             self.swept = np.array(places, np.int64), self.arena.segments["position"], self.arena.segments["sums"]
         pointers, row, sums = self.swept
-        shared = 0 if taken is None else taken.ctypes.data
-        status = table.sweep(self.tables[0].lines, pointers, *data.values(), row, sums, position, times, self.rows, shared)
+        batches = position, times, self.rows, 0 if taken is None else taken.ctypes.data
+        status = table.sweep(self.tables[0].lines, pointers, *data.values(), row, sums, *batches)
         if status > 0:
             self._raise()
         return status == 0
