@@ -213,7 +213,9 @@ def _header():
     text = (HERE / "on_cpu.h").read_text()
     made = _built(text, ".h.gch", "-x", "c++-header")
     header = made.with_suffix("")
-    header.write_text(text)  # for a compiler that does not take what another one has compiled
+    part = header.with_suffix(f".{os.getpid()}")
+    part.write_text(text)  # for a compiler that does not take what another one has compiled
+    part.replace(header)  # at once: another process may be reading it
     return header
 
 
