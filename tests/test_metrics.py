@@ -57,6 +57,21 @@ def test_r2_where_the_spread_is_small_beside_the_mean(mean, deviation, cuts, dev
     assert metric.value(where.to_numpy(sums)) == pytest.approx(r2_score(t, p), rel=1e-9)
 
 
+@pytest.mark.parametrize("cuts", [(), (3,), (1, 2, 3, 4), (6, 8)])
+def test_r2_where_the_first_targets_were_not_measured(cuts, device, rng):
+    """Each output begins with another row; the mean is large, so that a wrong first target would cost all digits."""
+    r2_score = pytest.importorskip("sklearn.metrics").r2_score
+    p, t = rng.standard_normal((2, 12, 3)) + 1e9
+    t[:5, 0] = t[0, 1] = t[6:, 2] = np.nan
+    where, metric = nl.get_device(device), METRICS["r2"]()
+    sums = where.zeros(metric.shape(3), np.float64)
+    for a, b in zip([0, *cuts], [*cuts, 12]):
+        metric.add(where.ops, where.asarray(p[a:b]), where.asarray(t[a:b]), sums)
+    known = ~np.isnan(t)
+    expected = [r2_score(t[known[:, k], k], p[known[:, k], k]) for k in range(3)]
+    assert metric.value(where.to_numpy(sums)) == pytest.approx(np.mean(expected), rel=1e-9)
+
+
 @pytest.mark.parametrize(("mean", "deviation"), SMALL_SPREADS.values(), ids=SMALL_SPREADS)
 def test_r2_of_chunks_is_r2_of_the_whole(mean, deviation, rng):
     r2_score = pytest.importorskip("sklearn.metrics").r2_score

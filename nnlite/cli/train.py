@@ -89,8 +89,6 @@ def train(options: argparse.Namespace) -> None:
             errno.ENOTDIR, "--resume needs the folder of a training that was stopped", options.resume
         )
     folder = output.folder(options.out or options.resume or "out")
-    import matplotlib.figure  # noqa: F401  (if this import fails, it fails before the training)
-
     tell(f"{_description(data)}\n\n{net.summary()}\n")
 
     x, y, x_test, y_test = data.split

@@ -44,8 +44,13 @@ class Replay(ABC):
         first of the sums became a number that is not finite; steps after it do not count.
         """
 
-    def sweep(self, data: Mapping[str, Any], position: int, times: int) -> bool:
-        """Run `times` steps from row `position` on, with sums that begin at 0. Whether sums[0] stayed finite."""
+    def sweep(self, data: Mapping[str, Any], position: int, times: int, taken: np.ndarray | None = None) -> bool:
+        """Run `times` steps from row `position` on, with sums that begin at 0. Whether sums[0] stayed finite.
+
+        `taken` (1,) counts the steps that a thread has taken, if several threads divide these steps, each with a replay
+        of its own. Only devices that run on threads can do that.
+        """
+        assert taken is None
         self.point(data)
         self.arena.segments["position"][0] = position
         self.arena.segments["sums"][...] = 0

@@ -130,7 +130,7 @@ class Recorder:
     def call(self, kernel: Kernel, *operands: Any) -> Any:
         """Record a call of a user's own kernel, under a name that no kernel of the table has."""
         name = kernel_of(kernel).name
-        return self._record(f"own_{name}" if name in vars(self._kernels) else name, kernel, operands)
+        return self._record(f"own_{name}" if name in self._kernels.names() else name, kernel, operands)
 
     def _record(self, name: str, kernel: Kernel, operands: tuple[Any, ...]) -> Any:
         signature = kernel.signature

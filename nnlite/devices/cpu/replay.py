@@ -73,6 +73,7 @@ class CompiledReplay(Replay):
         self.first_row = 0  # at which the next run begins, if it uses rows of the data where they are
         self.no_marks = np.zeros((3, table.ROW), np.int64)  # for one thread alone, which marks only errors
         self.swept: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None  # pointers, position, sums
+        self.rows = next((int(call.operands[-1]) for call in full.calls if call.name == "advance"), 0)  # of a batch
         self.run(0, 0, 1, np.zeros((1, len(arena.segments["sums"]))))  # compiles the loop that runs the table
 
     def point(self, data: Mapping[str, Any]) -> None:
@@ -82,18 +83,19 @@ class CompiledReplay(Replay):
             for lines, which, words, offsets, strides in self.pointers[name]:
                 lines[which, words] = start + offsets + self.first_row * strides
 
-    def sweep(self, data: Mapping[str, Any], position: int, times: int) -> bool:
+    def sweep(self, data: Mapping[str, Any], position: int, times: int, taken: np.ndarray | None = None) -> bool:
         if self.threads > 1 or len(data) != 2:  # `table.sweep` points to two arrays
             self.first_row = position
             try:
-                return super().sweep(data, position, times)
+                return super().sweep(data, position, times, taken)
             finally:
                 self.first_row = 0
         if self.swept is None:
             places = [(i, *place) for i, name in enumerate(data) for p in self.pointers[name] for place in zip(*p[1:])]
             self.swept = np.array(places, np.int64), self.arena.segments["position"], self.arena.segments["sums"]
-        pointers, rows, sums = self.swept
-        status = table.sweep(self.tables[0].lines, pointers, *data.values(), rows, sums, position, times)
+        pointers, row, sums = self.swept
+        batches = position, times, self.rows, 0 if taken is None else taken.ctypes.data
+        status = table.sweep(self.tables[0].lines, pointers, *data.values(), row, sums, *batches)
         if status > 0:
             self._raise()
         return status == 0
