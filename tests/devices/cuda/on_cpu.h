@@ -2,7 +2,8 @@
 //
 // Shared memory starts as NaN. Fibers take turns forward, backward, or at random, where every other warp or block goes
 // on only when all others wait: what depends on the order is a race.
-// A thread that waits at a barrier that not all threads of its block or warp come to is found, and said.
+// A thread that waits at a barrier that not all threads of its block or warp come to is found, and said. So is an
+// operand that lies neither in the card's memory nor in the block's shared memory.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -25,6 +26,7 @@
   type* name = (type*)cpu::shared_memory(&name##_place, sizeof(type) * (count))
 #define DYNAMIC_SHARED(type, name) type* name = (type*)cpu::blocks[cpu::fibers[cpu::now].block].dynamic
 #define WAIT_A_MOMENT() cpu::step_aside()
+#define ADDRESS(type, word) ((type*)cpu::checked((void*)(word)))
 #define WHOLE_WARP 0xffffffffu
 
 struct Place { unsigned x, y, z; };
@@ -33,7 +35,7 @@ static Place threadIdx, blockIdx, blockDim, gridDim;
 namespace cpu {
 
 enum State { RUNS, AT_BARRIER, AT_WARP, DONE };
-enum Result { FINE = 0, LEFT_ALONE = 2, STUCK = 3 };
+enum Result { FINE = 0, LEFT_ALONE = 2, STUCK = 3, ILLEGAL_ADDRESS = 4 };
 struct Fiber { ucontext_t context; int block, thread; State state; };
 struct Block {
   std::map<void*, std::vector<char>> memory;
@@ -51,6 +53,9 @@ static ucontext_t scheduler;
 static int now, threads, first_block;
 static Result result;
 static std::function<void()> body;
+static char *card_first, *card_last;  // the card's memory
+static const int* numbers;            // of a table -> of a kernel, for a library with the kernels of all tables
+static int count_of_numbers;
 const int STACK = 64 * 1024;
 
 inline void place(const Fiber& f) {
@@ -62,6 +67,13 @@ inline void give_way() {
   place(fibers[me]);
 }
 inline void step_aside() { give_way(); }
+inline int number_of(long long number) { return number < count_of_numbers ? numbers[number] : 0; }
+inline void* checked(void* place) {
+  const std::vector<char>& shared = blocks[fibers[now].block].room;
+  const bool on_card = place >= card_first && place < card_last;
+  if (!on_card && !(place >= shared.data() && place < shared.data() + shared.size())) result = ILLEGAL_ADDRESS;
+  return place;
+}
 inline char* shared_memory(void* key, size_t bytes) {
   auto& memory = blocks[fibers[now].block].memory[key];
   if (memory.empty()) memory.assign(bytes + 16, (char)0xff);
@@ -134,8 +146,10 @@ inline Result run(int first, int count, int size, long dynamic, int order) {
   return result;
 }
 
+template <class T> T parameter(T* value) { return *value; }
+template <class T> T* parameter(T** value) { return *value ? (T*)checked((void*)*value) : nullptr; }  // of nothing
 template <class... A, size_t... I>
-void call(void (*kernel)(A...), void** given, std::index_sequence<I...>) { kernel(*(A*)given[I]...); }
+void call(void (*kernel)(A...), void** given, std::index_sequence<I...>) { kernel(parameter((A*)given[I])...); }
 
 template <class... A> int parameters(void (*)(A...)) { return sizeof...(A); }
 
@@ -151,6 +165,10 @@ int launch(void (*kernel)(A...), void** given, int grid, int block, long dynamic
 }
 
 }  // namespace cpu
+
+extern "C" void set_up(char* first, char* last, const int* numbers, int count) {
+  cpu::card_first = first, cpu::card_last = last, cpu::numbers = numbers, cpu::count_of_numbers = count;
+}
 
 inline void __syncthreads() { cpu::wait(cpu::AT_BARRIER); }
 inline void __threadfence() {}

@@ -15,16 +15,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rig import CARD
 
 import nnlite as nl
 from nnlite.devices.common.lines import line
 from nnlite.devices.common.recording import Call, Symbol
 from nnlite.devices.common.reference import KERNELS
-from nnlite.devices.cuda import choice, cublas, machine, persistent
+from nnlite.devices.cuda import choice, machine, persistent
 from nnlite.devices.cuda.device import CupyDevice
 from nnlite.devices.cuda.limits import CudaLimits
 
-stand_in_module = sys.modules["stand_in"]
 CARDS = ("75", "80", "86", "90", "100", "120")  # compute capabilities, from Turing to Blackwell
 TAPE = ("take_rows", "linear", "relu", "softmax_cross_entropy", "linear_backward", "relu_backward", "add_hits")
 TAPE += ("linear_backward_weights_sgd", "linear_backward_bias_sgd", "add_losses", "advance")
@@ -211,9 +211,9 @@ NETS = {  # sizes, loss
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("replay", ["persistent", "graph"])
 @pytest.mark.parametrize("net", NETS)
-def test_trains_as_numpy_does_in_every_order_of_threads(net, replay, order, stand_in):
-    stand_in_module.settings.order = ORDERS[order]
-    found = train(stand_in, *NETS[net], replay)
+def test_trains_as_numpy_does_in_every_order_of_threads(net, replay, order, rig):
+    rig.order = ORDERS[order]
+    found = train("cupy", *NETS[net], replay)
     assert replay in found[2]
     assert_alike(found, train("numpy", *NETS[net]), 2e-6)
 
@@ -228,10 +228,10 @@ BLOCKS = {
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("one_block", [10**9, 0])
 @pytest.mark.parametrize("layers", BLOCKS)
-def test_sums_over_a_batch_in_every_order_of_threads(layers, one_block, order, stand_in):
+def test_sums_over_a_batch_in_every_order_of_threads(layers, one_block, order, rig):
     """In the persistent replay by one block and by three, and in the graph, whose blocks divide the columns."""
     device = CupyDevice(limits=CudaLimits(one_block=one_block))
-    stand_in_module.settings.order = ORDERS[order]
+    rig.order = ORDERS[order]
     setting = {"sizes": (7, 70, 5), "loss": "cce", "layers": BLOCKS[layers], "dtype": "float64"}
     expected = train("numpy", **setting)
     for replay in ("persistent", "graph") if one_block else ("persistent",):
@@ -239,15 +239,15 @@ def test_sums_over_a_batch_in_every_order_of_threads(layers, one_block, order, s
 
 
 @pytest.mark.parametrize("replay", ["persistent", "graph"])
-def test_a_single_epoch_with_a_short_batch(replay, stand_in):
-    found = train(stand_in, (7, 19, 5), "cce", replay, epochs=1)  # the stand-in finds what is written past an array
+def test_a_single_epoch_with_a_short_batch(replay, rig):
+    found = train("cupy", (7, 19, 5), "cce", replay, epochs=1)
     assert_alike(found, train("numpy", (7, 19, 5), "cce", epochs=1), 2e-6)
 
 
 @pytest.mark.parametrize("replay", ["persistent", "graph"])
-def test_adam_and_dropout_in_float64(replay, stand_in):
+def test_adam_and_dropout_in_float64(replay, rig):
     setting = {"optimizer": "adam", "dropout": 0.4, "dtype": "float64"}
-    found = train(stand_in, (7, 19, 5), "cce", replay, **setting)
+    found = train("cupy", (7, 19, 5), "cce", replay, **setting)
     assert_alike(found, train("numpy", (7, 19, 5), "cce", **setting), 1e-12)
 
 
@@ -256,7 +256,7 @@ ALL = {"l1": 0.01, "clip_value": 0.3, "clip_norm": 0.4, "max_norm": 0.9, "lr_fac
 
 @pytest.mark.parametrize(("replay", "one_block"), [("persistent", 10**9), ("persistent", 0), ("graph", 0)])
 @pytest.mark.parametrize("kind", [nl.SGD, nl.NAdam, nl.AdamW])
-def test_all_that_optimizers_share_and_a_schedule(kind, replay, one_block, stand_in):
+def test_all_that_optimizers_share_and_a_schedule(kind, replay, one_block, rig):
     def optimizer():
         rates = nl.schedules.Exponential(0.05, 0.9, by="step", warmup=3)
         return kind(lr=rates, weight_decay=0.1, decoupled=True, decay_biases=kind is nl.SGD, **ALL)
@@ -269,28 +269,26 @@ def test_all_that_optimizers_share_and_a_schedule(kind, replay, one_block, stand
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("net", NETS)
-def test_products_by_cublas(net, dtype, stand_in, monkeypatch):
-    library = stand_in_module.Cublas()
-    monkeypatch.setattr(cublas, "library", lambda: library)
+def test_products_by_cublas(net, dtype, rig):
     expected = train("numpy", *NETS[net], dtype=dtype)
     for replay in ("graph", "eager"):
-        found = train(stand_in, *NETS[net], replay, dtype=dtype)
+        found = train("cupy", *NETS[net], replay, dtype=dtype)
         assert_alike(found, expected, 2e-6 if dtype == "float32" else 1e-12)
-    launches = stand_in_module.settings.launches
+    launches = rig.launches
     assert launches.count("gemm") >= 5
     kind = "float" if dtype == "float32" else "double"
     assert f"launch_bias_{'tanh' if net == 'xor' else 'relu'}_{kind}" in launches  # in the graph, with its activation
     assert f"launch_{'tanh' if net == 'xor' else 'relu'}_backward_bias_{kind}" in launches
-    assert library.math == 0
+    assert rig.blas.math == 0
     nl.mlp([2, 1], device=nl.get_device("cupy", precision="tf32")).predict([[0.0, 1.0]])
-    assert library.math == 3
+    assert rig.blas.math == 3
 
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_several_blocks_share_out_a_step(order, optimizer, stand_in):
+def test_several_blocks_share_out_a_step(order, optimizer, rig):
     device = CupyDevice(limits=CudaLimits(one_block=0))
-    stand_in_module.settings.order = ORDERS.get(order, order)
+    rig.order = ORDERS[order]
     setting = {"optimizer": optimizer, "dropout": 0.2}
     found = train(device, (9, 20, 5), "cce", "persistent", **setting)
     assert "3 blocks" in found[2]
@@ -302,7 +300,7 @@ def test_several_blocks_share_out_a_step(order, optimizer, stand_in):
 def differs(device, net, expected, replay="persistent"):
     """Whether a training goes wrong in some order of threads: with a wrong number, or with no result at all."""
     for order in ORDERS.values():
-        stand_in_module.settings.order = ORDERS.get(order, order)
+        CARD.order = order
         try:
             assert_alike(train(device, **net, replay=replay), expected, 2e-6)
         except (AssertionError, RuntimeError, nl.DivergedError):
@@ -328,7 +326,7 @@ def in_a_process_of_its_own(function, *arguments):
 
 
 @pytest.mark.parametrize("blocks", [1, 3])
-def test_a_missing_stop_in_the_table_is_caught(blocks, stand_in, monkeypatch):
+def test_a_missing_stop_in_the_table_is_caught(blocks, rig, monkeypatch):
     """Every stop of a table is needed: without it, some order of threads gives other numbers."""
     # few threads, so that they do not make the same numbers in every kernel
     device = CupyDevice(limits=CudaLimits(one_block=10**9 if blocks == 1 else 0, threads=64))
@@ -366,14 +364,14 @@ def lines_of(device, whole, monkeypatch, net):
 
 
 @pytest.mark.parametrize("file", ["kernels", "products", "replay"])
-def test_a_missing_barrier_in_a_source_is_caught(file, stand_in, monkeypatch):
+def test_a_missing_barrier_in_a_source_is_caught(file, rig):
     """Without any one of the __syncthreads, some order of threads gives other numbers, or threads that wait in vain."""
     text = text_of(file)
     expected = [train("numpy", **net) for net in BROKEN]
     missed = []
     for found in re.finditer(r"__syncthreads\(\);", text):
         broken = text[: found.start()] + text[found.end() :]
-        monkeypatch.setattr(stand_in_module.settings, "edit", lambda code, broken=broken: code.replace(text, broken))
+        rig.edit = lambda code, broken=broken: code.replace(text, broken)
         if not in_a_process_of_its_own(differs_in_any, expected):
             missed.append(text[: found.start()].count("\n") + 1)
     assert missed == []

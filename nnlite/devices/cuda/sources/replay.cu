@@ -71,7 +71,7 @@ replay(const Word* full, Word full_lines, const Word* short_, Word short_lines, 
   Word offset = used;
   full = take_table(memory, offset, full + blockIdx.x * full_lines * LINE, full_lines, team);
   short_ = take_table(memory, offset, short_ + blockIdx.x * short_lines * LINE, short_lines, team);
-  for (Word i = 0; i < segments; ++i) copy(memory + kept[i].offset, (void*)kept[i].home, kept[i].bytes, team);
+  for (Word i = 0; i < segments; ++i) copy(memory + kept[i].offset, ADDRESS(void, kept[i].home), kept[i].bytes, team);
   if (sums_at >= 0) sums = (double*)(memory + sums_at);
   __syncthreads();
   Word step = first, left = per_epoch - first % per_epoch, epoch = first / per_epoch;
@@ -100,5 +100,5 @@ replay(const Word* full, Word full_lines, const Word* short_, Word short_lines, 
   }
   __syncthreads();
   if (team.thread == 0 && blockIdx.x == 0) *stopped = step;
-  for (Word i = 0; i < segments; ++i) copy((void*)kept[i].home, memory + kept[i].offset, kept[i].bytes, team);
+  for (Word i = 0; i < segments; ++i) copy(ADDRESS(void, kept[i].home), memory + kept[i].offset, kept[i].bytes, team);
 }
