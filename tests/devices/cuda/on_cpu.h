@@ -6,6 +6,7 @@
 // operand that lies neither in the card's memory nor in the block's shared memory.
 #pragma once
 #include <cmath>
+#include <csetjmp>
 #include <cstdint>
 #include <cstring>
 #include <map>
@@ -36,7 +37,8 @@ namespace cpu {
 
 enum State { RUNS, AT_BARRIER, AT_WARP, DONE };
 enum Result { FINE = 0, LEFT_ALONE = 2, STUCK = 3, ILLEGAL_ADDRESS = 4 };
-struct Fiber { ucontext_t context; int block, thread; State state; };
+struct Fiber { int block, thread; State state; };
+struct Stack { std::unique_ptr<char[]> memory; jmp_buf here; bool begun; };  // of the fiber with the same number
 struct Block {
   std::map<void*, std::vector<char>> memory;
   char* dynamic;
@@ -48,22 +50,22 @@ struct Block {
 
 static std::vector<Fiber> fibers;
 static std::vector<Block> blocks;
-static std::vector<std::unique_ptr<char[]>> stacks;
-static ucontext_t scheduler;
+static std::vector<Stack> stacks;
+static jmp_buf scheduler;
 static int now, threads, first_block;
 static Result result;
 static std::function<void()> body;
 static char *card_first, *card_last;  // the card's memory
 static const int* numbers;            // of a table -> of a kernel, for a library with the kernels of all tables
 static int count_of_numbers;
-const int STACK = 64 * 1024;
+const int BYTES_OF_STACK = 64 * 1024;
 
 inline void place(const Fiber& f) {
   threadIdx = {(unsigned)f.thread, 0, 0}, blockIdx = {(unsigned)(first_block + f.block), 0, 0};
 }
 inline void give_way() {
   const int me = now;
-  swapcontext(&fibers[me].context, &scheduler);
+  if (!_setjmp(stacks[me].here)) _longjmp(scheduler, 1);
   place(fibers[me]);
 }
 inline void step_aside() { give_way(); }
@@ -94,13 +96,29 @@ inline void wait(State where) {
   if (++waiting == all) waiting = 0, wake(f.block, where, first, first + all);
   give_way();
 }
-inline void begin() {
-  body();
-  Fiber& f = fibers[now];
-  f.state = DONE;
-  Block& b = blocks[f.block];
-  ++b.done, ++b.warp_done[f.thread / 32];
-  if (b.waiting || b.warp_waiting[f.thread / 32]) result = LEFT_ALONE;
+inline void begin() {  // a stack is used again and again: a new context would cost system calls
+  for (;;) {
+    place(fibers[now]);
+    body();
+    Fiber& f = fibers[now];
+    f.state = DONE;
+    Block& b = blocks[f.block];
+    ++b.done, ++b.warp_done[f.thread / 32];
+    if (b.waiting || b.warp_waiting[f.thread / 32]) result = LEFT_ALONE;
+    give_way();
+  }
+}
+__attribute__((noinline)) inline void resume(int i) {
+  if (_setjmp(scheduler)) return;
+  now = i;
+  Stack& stack = stacks[i];
+  if (stack.begun) _longjmp(stack.here, 1);
+  stack.begun = true;
+  ucontext_t fresh;
+  getcontext(&fresh);
+  fresh.uc_stack.ss_sp = stack.memory.get(), fresh.uc_stack.ss_size = BYTES_OF_STACK, fresh.uc_link = nullptr;
+  makecontext(&fresh, (void (*)())begin, 0);
+  setcontext(&fresh);
 }
 
 // Blocks of `size` threads, `count` of them at once from number `first` on.
@@ -108,7 +126,8 @@ inline Result run(int first, int count, int size, long dynamic, int order) {
   threads = size, first_block = first, result = FINE;
   fibers.resize(count * size);
   blocks.assign(count, Block());
-  while ((int)stacks.size() < count * size) stacks.emplace_back(new char[STACK]);
+  while ((int)stacks.size() < count * size)
+    stacks.push_back({std::unique_ptr<char[]>(new char[BYTES_OF_STACK]), {}, false});
   for (Block& b : blocks) {
     b.waiting = b.done = 0;
     b.warp_waiting.assign((size + 31) / 32, 0), b.warp_done = b.warp_waiting, b.shuffled.assign(size, 0);
@@ -119,9 +138,6 @@ inline Result run(int first, int count, int size, long dynamic, int order) {
   for (int i = 0; i < (int)fibers.size(); ++i) {
     Fiber& f = fibers[i];
     f.block = i / size, f.thread = i % size, f.state = RUNS;
-    getcontext(&f.context);
-    f.context.uc_stack.ss_sp = stacks[i].get(), f.context.uc_stack.ss_size = STACK, f.context.uc_link = &scheduler;
-    makecontext(&f.context, (void (*)())begin, 0);
     turns[i] = order == 1 ? (int)fibers.size() - 1 - i : i;
   }
   if (order >= 2) std::shuffle(turns.begin(), turns.end(), std::mt19937(7));
@@ -135,14 +151,15 @@ inline Result run(int first, int count, int size, long dynamic, int order) {
       const int odd = (order == 4 ? 0 : fibers[i].thread / 32) + fibers[i].block + order;
       const bool slow = order >= 2 && odd % 2 == 0 && !all_wait;
       if (fibers[i].state != RUNS || slow) continue;
-      now = i, place(fibers[i]);
-      swapcontext(&scheduler, &fibers[i].context);
+      resume(i);
       moved |= fibers[i].state != RUNS;
     }
     if (!alive) break;
     idle = moved ? 0 : idle + 1;
-    if (idle > 10000) return STUCK;
+    if (idle > 10000) result = STUCK;
   }
+  for (int i = 0; i < (int)fibers.size(); ++i)  // what has not come to its end is never resumed
+    if (fibers[i].state != DONE) stacks[i].begun = false;
   return result;
 }
 

@@ -61,11 +61,12 @@ def plugged_in() -> Iterator[Card]:
     import cupy
 
     CARD.plug_in()
+    CARD.become()
     cupy.get_default_memory_pool().free_all_blocks()  # no test gets another's memory
     try:
         yield CARD
         for place in CARD.memory.sizes:
             CARD.memory.check(place)
-        assert CARD.refused == []
+        assert not CARD.refused, CARD.refused
     finally:
         CARD.plugged_in = False

@@ -3,6 +3,7 @@
 import ctypes
 import itertools
 import mmap
+import sys
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
@@ -118,6 +119,7 @@ class Card:
 
     def __post_init__(self) -> None:
         self.memory = Memory()
+        self.known: dict[str, int] = {}  # the limits that are not those of the card at first
         self.handles = itertools.count(0x1000)
         self.streams = {LEGACY: Stream(blocking=True)}
         self.events: dict[int, tuple[Stream, int]] = {}
@@ -131,6 +133,16 @@ class Card:
             stream.waiting.clear()
             stream.done, stream.captured = 0, None
         self.events.clear()
+
+    def become(self, **limits: int) -> None:
+        """Become a card with other limits. CuPy and nnlite ask for them once."""
+        import cupy
+
+        before, self.known = self.known, limits
+        self.__dict__.update(limits)
+        if limits or before:
+            cupy.clear_memo()
+            sys.modules["nnlite.devices"]._make.cache_clear()
 
     def stream(self, handle: int | None) -> Stream:
         try:

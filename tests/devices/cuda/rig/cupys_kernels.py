@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import inspect
 import re
 
 import numpy as np
@@ -16,6 +17,11 @@ TYPES = {
 ELEMENTWISE = {  # those whose name is not NumPy's
     "copy": lambda x: x,
     "clip": lambda x, low, high: np.minimum(np.maximum(x, low), high),
+}
+OTHERS = {  # kernel -> the parameter that it writes, and the function of the parameters whose names are its own
+    "fill": ("y", lambda x: x),
+    "scan_naive": ("out", lambda a: np.cumsum(a)),
+    "getitem_mask": ("out", lambda a, mask: a[mask]),
 }
 REDUCTIONS = ("all", "any", "sum", "prod", "max", "min", "argmax", "argmin")
 
@@ -57,11 +63,12 @@ def array_at(card: Card, dtype: np.dtype, axes: int, place: int) -> np.ndarray:
 def work(card: Card, name: str, source: str, places) -> Work:
     """The work of a launch. Its parameters are read now."""
     given = dict(value(card, each, places[i]) for i, each in enumerate(parameters(source, name)))
-    found = [given.get(f"_raw_in{i}", given.get(f"in{i}")) for i in range(4)]
-    operands = [operand for operand in found if operand is not None]
-    base, result = re.match(r"cupy_(\w+?)(?:__|$)", name)[1], given.get("_raw_out0", given.get("out0"))
-    if base == "fill":
-        operands, result, function = [given["x"]], given["_raw_y"], ELEMENTWISE["copy"]
+    given = {key.removeprefix("_raw_"): operand for key, operand in given.items()}
+    operands = [given[key] for key in ("in0", "in1", "in2", "in3") if key in given]
+    base, result = re.match(r"cupy_(\w+?)(?:__|$)", name)[1], given.get("out0")
+    if base in OTHERS:
+        written, function = OTHERS[base]
+        operands, result = [given[each] for each in inspect.signature(function).parameters], given[written]
     elif base.removesuffix("_with_dtype") in REDUCTIONS:
         function = reduction(base.removesuffix("_with_dtype"), result)
     else:
@@ -71,7 +78,8 @@ def work(card: Card, name: str, source: str, places) -> Work:
 
     def done() -> None:
         with np.errstate(all="ignore"):
-            result[...] = function(*operands)
+            value = np.asarray(function(*operands))
+            result[...] = value.reshape(result.shape) if value.size == result.size else value
 
     return done
 
@@ -82,6 +90,6 @@ def reduction(name: str, result: np.ndarray):
     def function(x: np.ndarray) -> np.ndarray:
         columns = x.reshape(-1, result.size)  # (count, results)
         options = {"dtype": result.dtype} if name in ("sum", "prod") else {}
-        return getattr(np, name)(columns, axis=0, **options).reshape(result.shape)
+        return getattr(np, name)(columns, axis=0, **options)
 
     return function

@@ -9,6 +9,7 @@ NO_DRIVER, NOT_READY = 35, 600
 TO_DEVICE, TO_HOST, DEFAULT_KIND = 1, 2, 4
 NON_BLOCKING = 1
 CAPABILITY = (9, 0)
+PROPERTIES = {308: 32, 320: 1024}  # in cudaDeviceProp: the size of a warp, the most threads of a block
 # Numbers of CUDA's attributes; of all others, CuPy gets a 1.
 PROCESSORS, COOPERATES, SHARED_OPTIN, MAJOR, MINOR = 16, 95, 97, 75, 76
 
@@ -24,6 +25,11 @@ def functions(card: Card, version: int) -> dict[str, Function]:
         limits = {PROCESSORS: card.processors, COOPERATES: card.cooperates, SHARED_OPTIN: card.shared_bytes}
         limits |= {MAJOR: CAPABILITY[0], MINOR: CAPABILITY[1]}
         write(place, int(limits.get(number, 1)), ctypes.c_int)
+
+    def properties(place: int, device: int) -> None:
+        ctypes.memset(place, 0, 512)
+        for offset, value in PROPERTIES.items():
+            write(place + offset, value, ctypes.c_int)
 
     def take(place: int, size: int) -> int | None:
         card.outside_of_a_capture("taking memory")
@@ -134,7 +140,9 @@ def functions(card: Card, version: int) -> dict[str, Function]:
     def number(value: int, kind: type = ctypes.c_int):
         return lambda place, *_: write(place, value, kind)
 
+    suffix = "_v2" if version < 13000 else ""
     return {
+        f"cudaGetDeviceProperties{suffix}": Function("PI", properties),
         "cudaGetDeviceCount": Function("P", count),
         "cudaGetDevice": Function("P", number(0)),
         "cudaSetDevice": Function("I", nothing),
