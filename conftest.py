@@ -7,7 +7,6 @@ os.environ.setdefault("MPLBACKEND", "Agg")  # pictures need no screen
 
 import numpy as np
 import pytest
-
 import rig as rig_package
 
 import nnlite as nl

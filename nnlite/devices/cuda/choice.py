@@ -45,8 +45,8 @@ def choose(machine: Machine, tapes: Sequence[Tape], arena: Arena, how: str, limi
                 return replay
     if how == "persistent":
         raise ValueError(
-            'replay="persistent" needs a smaller net, or a GPU that can launch cooperatively and whose blocks have more '
-            'shared memory; use replay="graph"'
+            'replay="persistent" needs a smaller net, or a GPU that can launch cooperatively and has more shared '
+            'memory; use replay="graph"'
         )
     why = "the net does not fit into one block, nor into as many as this GPU can hold together"
     return GraphReplay(machine, tapes, arena, why, limits.steps)

@@ -11,7 +11,6 @@ from nnlite.devices.cuda.device import CupyDevice, OutOfGPUMemoryError, why_not
 from nnlite.devices.cuda.limits import CudaLimits
 
 
-
 def problem(rows=40, inputs=6, classes=3):
     rng = np.random.default_rng(0)
     return rng.standard_normal((rows, inputs)).astype(np.float32), rng.integers(0, classes, rows)

@@ -1,6 +1,6 @@
 """The real CuPy on a GPU that is not there.
 
-The imitation stands at the border that NVIDIA owns: functions of the CUDA runtime, of the driver, of NVRTC and of cuBLAS
+The imitation stands at a border that NVIDIA owns: functions of the CUDA runtime, of the driver, of NVRTC and of cuBLAS
 are Python functions here. What CuPy and nnlite do above that border is what they do on a card.
 """
 

@@ -5,7 +5,7 @@ import ctypes
 import numpy as np
 
 from .card import Card
-from .libraries import Function, Refusal, write
+from .libraries import Function, RefusalError, write
 
 NOT_INITIALIZED, INVALID, NOT_SUPPORTED = 1, 7, 15
 WORKSPACE_ALIGNED = 256
@@ -39,7 +39,7 @@ def functions(card: Card) -> dict[str, Function]:
 
     def set_workspace(number: int, place: int, size: int) -> None:
         if place % WORKSPACE_ALIGNED or not card.memory.holds(place, size):
-            raise Refusal(INVALID, f"{size} bytes of workspace at {place:#x}")
+            raise RefusalError(INVALID, f"{size} bytes of workspace at {place:#x}")
         handles[number].workspace = place
 
     def set_math(number: int, mode: int) -> None:
@@ -49,14 +49,16 @@ def functions(card: Card) -> dict[str, Function]:
         def product(number, op_a, op_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc) -> None:
             handle = handles[number]
             if card.stream(handle.stream).captured is not None and not handle.workspace:
-                raise Refusal(NOT_SUPPORTED, "a product is captured without a workspace")
-            factor, keep = (np.frombuffer(ctypes.string_at(place, ctypes.sizeof(real)), real)[0] for place in (alpha, beta))
+                raise RefusalError(NOT_SUPPORTED, "a product is captured without a workspace")
+            factor, keep = (
+                np.frombuffer(ctypes.string_at(place, ctypes.sizeof(real)), real)[0] for place in (alpha, beta)
+            )
 
             def matrix(place: int, rows: int, columns: int, apart: int) -> np.ndarray:
                 """The matrix (rows, columns), of which columns are `apart` numbers from each other."""
                 count = apart * (columns - 1) + rows
                 if apart < rows or not card.memory.holds(place, count * ctypes.sizeof(real)):
-                    raise Refusal(INVALID, f"a matrix ({rows}, {columns}) at {place:#x}, {apart} apart")
+                    raise RefusalError(INVALID, f"a matrix ({rows}, {columns}) at {place:#x}, {apart} apart")
                 numbers = np.ctypeslib.as_array((real * count).from_address(place))
                 return np.lib.stride_tricks.as_strided(
                     numbers, (rows, columns), (numbers.itemsize, apart * numbers.itemsize)

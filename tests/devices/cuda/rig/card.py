@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .libraries import Refusal
+from .libraries import RefusalError
 
 OUT_OF_MEMORY, INVALID, ILLEGAL_ADDRESS, LAUNCH_FAILED, BAD_RESOURCE = 2, 1, 700, 719, 400
 CAPTURE_UNSUPPORTED, CAPTURE_IMPLICIT = 900, 906
@@ -49,9 +49,11 @@ class Memory:
 
     def give_back(self, place: int) -> None:
         if place not in self.sizes:
-            raise Refusal(INVALID, f"{place:#x} is no piece of memory that was taken")
-        self.check(place)
-        size = self.sizes.pop(place)
+            raise RefusalError(INVALID, f"{place:#x} is no piece of memory that was taken")
+        try:
+            self.check(place)
+        finally:
+            size = self.sizes.pop(place)
         ctypes.memset(place, 0xFF, min(size, FILLED))
         self.given_back.setdefault(-(-max(size, 1) // ALIGNED) * ALIGNED + GUARD, []).append(place)
 
@@ -60,7 +62,7 @@ class Memory:
         size = self.sizes[place]
         behind = -(-max(size, 1) // ALIGNED) * ALIGNED + GUARD - size
         if ctypes.string_at(place + size, behind) != b"\xa5" * behind:
-            raise Refusal(ILLEGAL_ADDRESS, f"something was written past {size} bytes at {place:#x}")
+            raise RefusalError(ILLEGAL_ADDRESS, f"something was written past {size} bytes at {place:#x}")
 
     def holds(self, place: int, size: int = 1) -> bool:
         """Whether these bytes lie in a single piece that is in use."""
@@ -148,7 +150,7 @@ class Card:
         try:
             return self.streams[handle or LEGACY]
         except KeyError:
-            raise Refusal(BAD_RESOURCE, f"there is no stream {handle}") from None
+            raise RefusalError(BAD_RESOURCE, f"there is no stream {handle}") from None
 
     @property
     def capturing(self) -> bool:
@@ -162,7 +164,7 @@ class Card:
             return
         legacy = self.streams[LEGACY]
         if self.capturing and stream is legacy:
-            raise Refusal(CAPTURE_IMPLICIT, "work on the default stream while another stream captures")
+            raise RefusalError(CAPTURE_IMPLICIT, "work on the default stream while another stream captures")
         others = [legacy] if stream.blocking and stream is not legacy else []
         if stream is legacy:
             others = [other for other in self.streams.values() if other.blocking and other is not legacy]
@@ -179,7 +181,7 @@ class Card:
 
     def outside_of_a_capture(self, what: str) -> None:
         if self.capturing:
-            raise Refusal(CAPTURE_UNSUPPORTED, f"{what} while a stream captures")
+            raise RefusalError(CAPTURE_UNSUPPORTED, f"{what} while a stream captures")
 
     def synchronize(self, handle: int | None) -> None:
         self.outside_of_a_capture("waiting for a stream")

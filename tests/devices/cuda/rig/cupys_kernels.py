@@ -8,7 +8,7 @@ import re
 import numpy as np
 
 from .card import ILLEGAL_ADDRESS, Card, Work
-from .libraries import Refusal
+from .libraries import RefusalError
 
 TYPES = {
     "bool": "?", "signed char": "i1", "unsigned char": "u1", "short": "i2", "int": "i4", "unsigned int": "u4",
@@ -20,6 +20,7 @@ ELEMENTWISE = {  # those whose name is not NumPy's
 }
 OTHERS = {  # kernel -> the parameter that it writes, and the function of the parameters whose names are its own
     "fill": ("y", lambda x: x),
+    "bsum_shfl": ("b", lambda a: np.add.reduceat(a, np.arange(0, a.size, 512), dtype=np.int64)),  # of its blocks
     "scan_naive": ("out", lambda a: np.cumsum(a)),
     "getitem_mask": ("out", lambda a, mask: a[mask]),
 }
@@ -55,7 +56,7 @@ def array_at(card: Card, dtype: np.dtype, axes: int, place: int) -> np.ndarray:
     first = data + sum(end for end in ends if end < 0)
     size = sum(map(abs, ends)) + dtype.itemsize
     if not card.memory.holds(first, size):
-        raise Refusal(ILLEGAL_ADDRESS, f"an array {shape} at {data:#x} is not in the card's memory")
+        raise RefusalError(ILLEGAL_ADDRESS, f"an array {shape} at {data:#x} is not in the card's memory")
     memory = (ctypes.c_char * size).from_address(first)
     return np.ndarray(shape, dtype, memory, data - first, strides)
 

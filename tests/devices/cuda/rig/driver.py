@@ -10,14 +10,24 @@ from nnlite.devices.cuda.choice import STATIC_BYTES as STATIC_BYTES_OF_OURS  # a
 
 from . import cupys_kernels, our_kernels
 from .card import INVALID, Card
-from .libraries import Function, Refusal, write
+from .libraries import Function, RefusalError, write
 
 NOT_FOUND, TOO_LARGE = 500, 720
 COMPILATION = 6  # NVRTC's own number
 # Numbers of a kernel's attributes, and of the shared memory that one may have without asking for more.
 STATIC_BYTES, DYNAMIC_BYTES, UNASKED = 1, 8, 48 * 1024
 THREADS, SHARED_OF_BLOCK = 2048, 1024  # of a processor; taken by the system for each block
-OPTIONS = ("-std=", "--std=", "-diag-suppress=", "-ftz=", "-arch=", "-I", "-D", "--device-as-default-execution-space", "--pch")
+OPTIONS = (
+    "-std=",
+    "--std=",
+    "-diag-suppress=",
+    "-ftz=",
+    "-arch=",
+    "-I",
+    "-D",
+    "--device-as-default-execution-space",
+    "--pch",
+)
 
 
 class Kernel(NamedTuple):
@@ -44,7 +54,7 @@ def driver(card: Card) -> dict[str, Function]:
         kernel = Kernel(name.decode(), sources[module], {DYNAMIC_BYTES: UNASKED})
         kernel.attributes[STATIC_BYTES] = STATIC_BYTES_OF_OURS if kernel.ours else 0
         if kernel.ours and kernel.name not in our_kernels.names(kernel.source):
-            raise Refusal(NOT_FOUND, f"the source has no kernel {kernel.name}")
+            raise RefusalError(NOT_FOUND, f"the source has no kernel {kernel.name}")
         handle = next(card.handles)
         kernels[handle] = kernel
         write(place, handle)
@@ -55,7 +65,7 @@ def driver(card: Card) -> dict[str, Function]:
     def set_attribute(function: int, number: int, value: int) -> None:
         kernel = kernels[function]
         if number == DYNAMIC_BYTES and value + kernel.attributes[STATIC_BYTES] > card.shared_bytes:
-            raise Refusal(INVALID, f"{kernel.name}: {value} bytes of shared memory, of {card.shared_bytes}")
+            raise RefusalError(INVALID, f"{kernel.name}: {value} bytes of shared memory, of {card.shared_bytes}")
         kernel.attributes[number] = value
 
     def fitting(function: int, threads: int, dynamic: int) -> int:
@@ -68,13 +78,13 @@ def driver(card: Card) -> dict[str, Function]:
             kernel, grid, block = kernels[function], gx * gy * gz, bx * by * bz
             allowed = kernel.attributes[DYNAMIC_BYTES]
             if dynamic > allowed or dynamic + kernel.attributes[STATIC_BYTES] > card.shared_bytes:
-                raise Refusal(INVALID, f"{kernel.name}: {dynamic} bytes of shared memory, {allowed} allowed")
+                raise RefusalError(INVALID, f"{kernel.name}: {dynamic} bytes of shared memory, {allowed} allowed")
             if not 1 <= block <= 1024 or not grid:
-                raise Refusal(INVALID, f"{kernel.name}: {grid} blocks of {block} threads")
+                raise RefusalError(INVALID, f"{kernel.name}: {grid} blocks of {block} threads")
             if cooperative and grid > fitting(function, block, dynamic) * card.processors:
-                raise Refusal(TOO_LARGE, f"{kernel.name}: {grid} blocks do not fit at the same time")
+                raise RefusalError(TOO_LARGE, f"{kernel.name}: {grid} blocks do not fit at the same time")
             if cooperative and not card.cooperates:
-                raise Refusal(INVALID, f"{kernel.name}: this card has no cooperative launches")
+                raise RefusalError(INVALID, f"{kernel.name}: this card has no cooperative launches")
             places = ctypes.cast(parameters, ctypes.POINTER(ctypes.c_void_p))
             if kernel.ours:
                 card.launches.append(kernel.name)
@@ -126,7 +136,7 @@ def nvrtc(card: Card, version: int) -> dict[str, Function]:
         given = [ctypes.cast(options, ctypes.POINTER(ctypes.c_char_p))[i].decode() for i in range(count)]
         strange = [option for option in given if not option.startswith(OPTIONS)]
         if strange:
-            raise Refusal(COMPILATION, f"options that the rig does not know: {strange}")
+            raise RefusalError(COMPILATION, f"options that the rig does not know: {strange}")
         if b"NNLITE_" in programs[program]:
             card.options.add(tuple(given))
 

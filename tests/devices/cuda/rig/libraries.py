@@ -1,4 +1,4 @@
-"""C functions that are Python functions here: in small libraries of jumps, and in the place of code linked into CuPy."""
+"""C functions in Python: small libraries of jumps to them, and jumps in the place of code that is linked into CuPy."""
 
 import atexit
 import ctypes
@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,17 +18,19 @@ COMPILERS = ("gcc", "g++", "nm")  # nm comes with either of the others
 FOLDER = Path(tempfile.gettempdir()) / f"nnlite-rig-{os.getuid() if hasattr(os, 'getuid') else 0}"
 KINDS = {"P": ctypes.c_void_p, "I": ctypes.c_int, "U": ctypes.c_uint, "S": ctypes.c_size_t, "C": ctypes.c_char_p}
 KEPT: list[object] = []  # what C has the address of: it must live as long as the process
-OVER = ctypes.c_bool(False)  # True once Python ends: CuPy then gives back what it has, and nothing here is whole any more
+AT_THE_END: list[Callable[[], object]] = []  # puts a function that only returns 0 in the place of one in Python
 UNKNOWN = 999
 
 
 @atexit.register
 def end() -> None:
-    OVER.value = True
+    """Before Python ends: CuPy gives back what it has when there is no Python any more that could be called."""
+    for quiet in AT_THE_END:
+        quiet()
 
 
-class Refusal(Exception):
-    """What a driver refuses, with the number of the error that it returns, and the reason, which a driver never says."""
+class RefusalError(Exception):
+    """What a driver refuses: the number of the error that it returns, and the reason, which a driver never says."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -46,18 +49,16 @@ def write(place: int, value: float, kind: type = ctypes.c_void_p) -> None:
     kind.from_address(place).value = value
 
 
-def callback(name: str, function: Function, refused: Callable[[str], None], over: ctypes.c_bool = OVER) -> int:
+def callback(name: str, function: Function, refused: Callable[[str], None]) -> int:
     """The address of a C function that calls this one. `refused` hears of every error.
 
     It returns 64 bits, since some return an address; who expects an int takes half of them.
     """
 
     def called(*arguments):
-        if over.value:
-            return 0
         try:
             return function.work(*arguments) or 0
-        except Refusal as refusal:
+        except RefusalError as refusal:
             refused(f"{name}: {refusal}")
             return refusal.status
         except BaseException as error:  # no error may pass through C
@@ -89,11 +90,14 @@ def load(file: str, functions: Mapping[str, Function], refused: Callable[[str], 
         f'void* to_{name}; __attribute__((naked)) int {name}() {{ __asm__("jmp *to_{name}(%rip)"); }}\n'
         for name in functions
     )
-    made = built(jumps, ".c", "gcc", f"-Wl,-soname,{file}", "-Wl,-Bsymbolic")
+    made = built(jumps + "int nothing() { return 0; }\n", ".c", "gcc", f"-Wl,-soname,{file}", "-Wl,-Bsymbolic")
     library = ctypes.CDLL(str(made), mode=ctypes.RTLD_GLOBAL)
     KEPT.append(library)
+    nothing = ctypes.cast(library.nothing, ctypes.c_void_p).value
     for name, function in functions.items():
-        ctypes.c_void_p.in_dll(library, f"to_{name}").value = callback(name, function, refused)
+        to = ctypes.c_void_p.in_dll(library, f"to_{name}")
+        to.value = callback(name, function, refused)
+        AT_THE_END.append(partial(setattr, to, "value", nothing))
 
 
 def patch(path: str, functions: Mapping[str, Function], refused: Callable[[str], None]) -> None:
@@ -110,6 +114,7 @@ def patch(path: str, functions: Mapping[str, Function], refused: Callable[[str],
             raise OSError(f"the code of {name} in {path} cannot be made writable")
         jump = b"\x48\xb8" + callback(name, function, refused).to_bytes(8, "little") + b"\xff\xe0"
         ctypes.memmove(place, jump, len(jump))  # mov rax, address; jmp rax
+        AT_THE_END.append(partial(ctypes.memmove, place, b"\x31\xc0\xc3", 3))  # xor eax, eax; ret
 
 
 def missing() -> str:

@@ -13,7 +13,7 @@ from nnlite.devices.common.reference import KERNELS
 from nnlite.devices.cuda.machine import COUNTERS
 
 from .card import ILLEGAL_ADDRESS, LAUNCH_FAILED, Card, Work
-from .libraries import Refusal, built
+from .libraries import RefusalError, built
 
 ON_CPU = Path(__file__).parent.parent / "on_cpu.h"
 FAULTS = {  # the results of `run` in on_cpu.h
@@ -54,7 +54,7 @@ def work(card: Card, name: str, source: str, places, launch: Launch) -> Work:
         status = run(addresses, launch.grid, launch.block, ctypes.c_long(launch.dynamic), order, launch.cooperative)
         if status:
             error, reason = FAULTS[status]
-            raise Refusal(error, f"{name}: {reason}")
+            raise RefusalError(error, f"{name}: {reason}")
 
     return done
 
@@ -78,10 +78,12 @@ def numbers_of(source: str) -> ctypes.Array:
 
 @functools.cache
 def replay_of_all(source: str) -> str:
-    """The source with all kernels in the place of those of one network; a source without a replay is returned as it is."""
+    """The source with all kernels in the place of those of one network; a source without a replay as it is."""
     if "#define NNLITE_CASES" not in source:
         return source
-    cases = " ".join(f"case {number}: return kernels::{name}<{real}>(line, team);" for (name, real), number in NUMBERS.items())
+    cases = " ".join(
+        f"case {number}: return kernels::{name}<{real}>(line, team);" for (name, real), number in NUMBERS.items()
+    )
     source = re.sub(r"#define NNLITE_CASES .*", f"#define NNLITE_CASES {cases}", source)
     source = re.sub(r"#define NNLITE_THREADS .*", "#define NNLITE_THREADS 1024", source)
     found = "switch (words[0])"

@@ -3,9 +3,10 @@
 import ctypes
 
 from .card import CAPTURE_UNSUPPORTED, INVALID, OUT_OF_MEMORY, Card, Stream, Work
-from .libraries import Function, Refusal, write
+from .libraries import Function, RefusalError, write
 
 NO_DRIVER, NOT_READY = 35, 600
+NEVER = (Stream(blocking=False), 0)  # where an event was recorded that never was
 TO_DEVICE, TO_HOST, DEFAULT_KIND = 1, 2, 4
 NON_BLOCKING = 1
 CAPABILITY = (9, 0)
@@ -63,9 +64,9 @@ def functions(card: Card, version: int) -> dict[str, Function]:
             return
         for place, is_there in ((to, kind != TO_HOST), (source, kind != TO_DEVICE)):
             if kind != DEFAULT_KIND and memory.holds(place, size) != is_there:
-                raise Refusal(INVALID, f"a copy of kind {kind} from {source:#x} to {to:#x}, {size} bytes")
+                raise RefusalError(INVALID, f"a copy of kind {kind} from {source:#x} to {to:#x}, {size} bytes")
         if kind in (TO_DEVICE, TO_HOST) and card.stream(stream).captured is not None:
-            raise Refusal(CAPTURE_UNSUPPORTED, "a copy from or to main memory while the stream captures")
+            raise RefusalError(CAPTURE_UNSUPPORTED, "a copy from or to main memory while the stream captures")
         if kind == TO_DEVICE and not is_pinned(source):
             kept = ctypes.string_at(source, size)
             card.add(stream, lambda: ctypes.memmove(to, kept, size))
@@ -78,7 +79,7 @@ def functions(card: Card, version: int) -> dict[str, Function]:
 
     def fill_later(place: int, value: int, size: int, stream: int | None) -> None:
         if size and not memory.holds(place, size):
-            raise Refusal(INVALID, f"{size} bytes at {place:#x} are not in the card's memory")
+            raise RefusalError(INVALID, f"{size} bytes at {place:#x} are not in the card's memory")
         card.add(stream, lambda: ctypes.memset(place, value, size))
 
     def new_stream(place: int, flags: int = 0, priority: int = 0) -> None:
@@ -101,16 +102,20 @@ def functions(card: Card, version: int) -> dict[str, Function]:
         card.events[event] = (stream, stream.count)
 
     def event_ready(event: int) -> int | None:
-        stream, number = card.events.get(event, (card.stream(0), 0))
+        stream, number = card.events.get(event, NEVER)
         return NOT_READY if stream.done < number else None
 
     def wait_for_event(event: int) -> None:
-        stream, number = card.events.get(event, (card.stream(0), 0))
+        stream, number = card.events.get(event, NEVER)
         stream.run_to(number)
+
+    def wait_in_stream(handle: int | None, event: int, flags: int) -> None:
+        stream, number = card.events.get(event, NEVER)
+        card.add(handle, lambda: stream.run_to(number))
 
     def begin_capture(handle: int | None, mode: int) -> None:
         if not handle:
-            raise Refusal(CAPTURE_UNSUPPORTED, "the default stream cannot capture")
+            raise RefusalError(CAPTURE_UNSUPPORTED, "the default stream cannot capture")
         card.stream(handle).captured = []
 
     def end_capture(handle: int, place: int) -> None:
@@ -167,7 +172,7 @@ def functions(card: Card, version: int) -> dict[str, Function]:
         "cudaStreamDestroy": Function("P", end_stream),
         "cudaStreamSynchronize": Function("P", card.synchronize),
         "cudaStreamQuery": Function("P", stream_ready),
-        "cudaStreamWaitEvent": Function("PPU", lambda handle, event, _: card.add(handle, lambda: wait_for_event(event))),
+        "cudaStreamWaitEvent": Function("PPU", wait_in_stream),
         "cudaStreamBeginCapture": Function("PI", begin_capture),
         "cudaStreamEndCapture": Function("PP", end_capture),
         "cudaStreamIsCapturing": Function("PP", captures),
