@@ -38,11 +38,11 @@ def choose(machine: Machine, tapes: Sequence[Tape], arena: Arena, how: str, limi
         return GraphReplay(machine, tapes, arena, why, limits.steps)
     why = "as asked" if how == "persistent" else f"{size}, at most {limits.persistent:,}"
     several = min(limits.most_blocks, batch, machine.processors) if machine.cooperates else 1
-    for blocks in dict.fromkeys((1, several) if amount <= limits.one_block else (several,)):
-        if machine.persists and (blocks > 1 or amount <= limits.one_block):
-            replay = PersistentReplay(machine, tapes, arena, blocks, why, limits)
-            if replay.shared_bytes + STATIC_BYTES <= machine.shared_bytes:
-                return replay
+    numbers_of_blocks = [1] * (amount <= limits.one_block) + [several] * (several > 1)
+    for blocks in numbers_of_blocks if machine.persists else []:
+        replay = PersistentReplay(machine, tapes, arena, blocks, why, limits)
+        if replay.shared_bytes + STATIC_BYTES <= machine.shared_bytes:
+            return replay
     if how == "persistent":
         raise ValueError(
             'replay="persistent" needs a smaller net, or a GPU that can launch cooperatively and has more shared '

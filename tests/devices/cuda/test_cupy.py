@@ -1,12 +1,18 @@
 """What only the cupy device has: ways to replay, data already there, memory that does not suffice. On the stand-in."""
 
+import gc
+import os
 import pickle
+import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
+from helpers import side_by_side
 
 import nnlite as nl
+from nnlite.devices.cuda import cublas
 from nnlite.devices.cuda.device import CupyDevice, OutOfGPUMemoryError, why_not
 from nnlite.devices.cuda.limits import CudaLimits
 
@@ -20,6 +26,8 @@ def leave(rig, amount):
     """Leave so many bytes of free memory, those of CuPy's pool among them."""
     import cupy
 
+    gc.collect()
+    cupy.get_default_memory_pool().free_all_blocks()
     rig.bytes = rig.memory.used + amount - cupy.get_default_memory_pool().free_bytes()
 
 
@@ -221,6 +229,110 @@ def test_a_missing_compiler_is_named(rig, monkeypatch):
 
     monkeypatch.setattr(cupy.cuda.nvrtc, "getVersion", fail)
     assert "NVRTC cannot be loaded (libnvrtc.so.13" in why_not()
+
+
+def test_missing_headers_are_named(rig):
+    code = (
+        "import rig; rig.install()\n"
+        "with rig.plugged_in() as card:\n"
+        "    card.headers = False\n"
+        "    import nnlite as nl; print(nl.devices()['cupy'].detail)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert 'cannot open source file "cuda_fp16.h"' in told.stdout, told.stderr
+    assert "pip install 'nnlite[gpu]', which brings compiler and headers" in told.stdout
+
+
+def test_an_older_card_gets_a_graph(rig, monkeypatch):
+    """Before Volta, there is no instruction with which blocks can wait for each other."""
+    monkeypatch.setattr("nnlite.devices.cuda.machine.VOLTA", 100)  # so the rig's card comes before it
+    trainer = trainer_for("cupy")
+    trainer.fit(*problem(), progress=False)
+    assert "CUDA graph" in trainer.plan() and "replay" not in rig.launches
+
+
+def test_many_layers_do_not_fit_into_the_shared_memory_of_several_blocks(rig):
+    rig.become(shared_bytes=64 * 1024)
+    trainer = trainer_for(CupyDevice(limits=CudaLimits(one_block=0)), (6, *[64] * 30, 3))
+    trainer.fit(*problem(), progress=False)
+    assert "CUDA graph" in trainer.plan() and "does not fit" in trainer.plan()
+
+
+# ---- cuBLAS ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_cublas_that_does_not_start_is_done_without(rig):
+    rig.blas_fails = True
+    trainer = trainer_for("cupy", replay="graph")
+    trainer.fit(*problem(), progress=False)
+    assert "a kernel of our own, since there is no cuBLAS" in trainer.plan() and "gemm" not in rig.launches
+
+
+def test_a_cublas_without_room_for_its_workspace_is_done_without(rig):
+    trainer = trainer_for("cupy", replay="graph")
+    leave(rig, 1 << 20)
+    trainer.fit(*problem(), progress=False)
+    assert "a kernel of our own, since there is no cuBLAS" in trainer.plan() and "gemm" not in rig.launches
+
+
+def test_the_cublas_of_cupys_cuda_version_comes_first(rig):
+    import cupy
+
+    own = cupy.cuda.runtime.runtimeGetVersion() // 1000
+    names = list(cublas.candidates(cupy))
+    assert f".so.{own}" in names[0] and any(f".so.{other}" in names[-2] for other in cublas.VERSIONS if other != own)
+
+
+def test_each_thread_has_a_cublas_of_its_own(rig):
+    """A handle works on one stream at a time; a graph that another thread has made is made anew."""
+    x, y = problem()
+    trainer = trainer_for("cupy", replay="graph")
+    machine = trainer.network.backend.machine
+    both = threading.Barrier(2)  # so that these are two threads
+    handles = side_by_side(lambda _: (machine.cublas, both.wait())[0], 2)
+    assert handles[0] is not handles[1] and handles[0].workspace.data.ptr != handles[1].workspace.data.ptr
+    expected = trainer_for("numpy")
+    for _ in range(3):
+        losses = expected.fit(x, y, progress=False)["loss"]
+        (got,) = side_by_side(lambda _: trainer.fit(x, y, progress=False)["loss"], 1)
+        np.testing.assert_allclose(got, losses, rtol=1e-5)
+
+
+def test_threads_train_side_by_side(rig):
+    x, y = problem()
+
+    def train(number):
+        trainer = trainer_for("cupy", (6, 8 + number, 3), replay=("graph", "persistent")[number % 2])
+        return trainer.fit(x, y, epochs=3, batch_size=16, progress=False)["loss"]
+
+    expected = [train(number) for number in range(4)]
+    np.testing.assert_allclose(np.array(side_by_side(train, 4)), np.array(expected), rtol=1e-6)
+
+
+def test_arrays_of_another_gpu_are_refused(rig):
+    import cupy
+
+    x, y = problem()
+    trainer = trainer_for("cupy")
+    with pytest.raises(ValueError, match="an array lies on GPU 1, but CuPy works on GPU 0"):
+        trainer.fit(OnCuda(cupy.asarray(x), device=1), y, progress=False)
+
+
+def test_each_gpu_has_its_own_kernels(rig):
+    import cupy
+
+    rig.become(gpus=2)
+    device = nl.get_device("cupy")
+    with cupy.cuda.Device(1):
+        other = device.machine
+    assert device.machine is not other and device.machine is device.machine
+
+
+def test_a_float64_net_compiles_no_float32_kernels(rig):
+    net = nl.mlp([6, 8, 3], output="softmax", device="cupy", dtype="float64")
+    nl.Trainer(net, "cce", nl.Adam(), replay="graph").fit(*problem(), progress=False)
+    assert list(net.backend.machine._modules) == ["double"]
 
 
 def test_precision_is_chosen_on_the_device(rig):

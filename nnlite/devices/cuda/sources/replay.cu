@@ -91,8 +91,7 @@ replay(const Word* full, Word full_lines, const Word* short_, Word short_lines, 
     const double loss = *(volatile double*)sums;
     if (!(loss - loss == 0)) break;
     if (end_of_epoch) {
-      // A thread that reads the loss after this finds 0, which is finite too. There is a barrier before the next
-      // addition to the sums.
+      wait_for_all(gate, met);  // until all have read the loss. There is a barrier before the next addition to the sums
       if (blockIdx.x == 0)
         for (Word i = team.thread; i < count; i += team.threads) history[epoch * count + i] = sums[i], sums[i] = 0;
       ++epoch, left = per_epoch;

@@ -4,6 +4,7 @@ import ctypes
 import itertools
 import mmap
 import sys
+import threading
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
@@ -84,6 +85,7 @@ class Stream:
         self.waiting: deque[Work] = deque()
         self.done = 0
         self.captured: list[Work] | None = None
+        self.captured_by: int | None = None  # the thread that may not do anything else meanwhile; None for all threads
 
     @property
     def count(self) -> int:
@@ -112,6 +114,9 @@ class Card:
     at_once: bool = False  # whether work is done when it is launched, which CUDA also allows
     launches: list[str] = field(default_factory=list)  # names of our kernels, and gemm
     refused: list[str] = field(default_factory=list)  # what was refused, and why
+    gpus: int = 1  # of which all have the same memory
+    current: int = 0  # number of the GPU in use
+    headers: bool = True  # whether NVRTC finds those of CUDA
     blas_fails: bool = False  # whether cuBLAS cannot make a handle
     blas: object = None  # the handle that cuBLAS made last
     options: set[tuple[str, ...]] = field(default_factory=set)  # with which our sources were compiled
@@ -154,7 +159,12 @@ class Card:
 
     @property
     def capturing(self) -> bool:
-        return any(stream.captured is not None for stream in self.streams.values())
+        """Whether a stream captures, and this thread may do nothing else meanwhile.
+
+        CUDA's relaxed mode would allow this thread more, but what it did would not be in the graph.
+        """
+        busy = [stream.captured_by for stream in list(self.streams.values()) if stream.captured is not None]
+        return None in busy or threading.get_ident() in busy
 
     def add(self, handle: int | None, work: Work) -> None:
         """Work for a stream. The default stream and the blocking ones wait for each other's earlier work."""

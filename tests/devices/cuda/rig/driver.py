@@ -132,16 +132,23 @@ def nvrtc(card: Card, version: int) -> dict[str, Function]:
         programs[handle] = source + b"\0"
         write(place, handle)
 
-    def compiled(program: int, count: int, options: int) -> None:
+    def compiled(program: int, count: int, options: int) -> int | None:
         given = [ctypes.cast(options, ctypes.POINTER(ctypes.c_char_p))[i].decode() for i in range(count)]
         strange = [option for option in given if not option.startswith(OPTIONS)]
+        if not card.headers and b"#include" in programs[program]:
+            programs[program] = LOG
+            return COMPILATION
         if strange:
             raise RefusalError(COMPILATION, f"options that the rig does not know: {strange}")
         if b"NNLITE_" in programs[program]:
             card.options.add(tuple(given))
+        return None
 
     def image(program: int, place: int) -> None:
         ctypes.memmove(place, programs[program], len(programs[program]))
+
+    def log(program: int, place: int) -> None:
+        ctypes.memmove(place, LOG if programs[program] == LOG else bytes(len(LOG)), len(LOG))
 
     def release(major: int, minor: int) -> None:
         write(major, version // 1000, ctypes.c_int)
@@ -163,10 +170,11 @@ def nvrtc(card: Card, version: int) -> dict[str, Function]:
         "nvrtcGetPTX": Function("PP", image),
         "nvrtcGetCUBINSize": size,
         "nvrtcGetCUBIN": Function("PP", image),
-        "nvrtcGetProgramLogSize": Function("PP", lambda _, place: write(place, 1, ctypes.c_size_t)),
-        "nvrtcGetProgramLog": Function("PP", lambda _, place: ctypes.memset(place, 0, 1) and None),
+        "nvrtcGetProgramLogSize": Function("PP", lambda _, place: write(place, len(LOG), ctypes.c_size_t)),
+        "nvrtcGetProgramLog": Function("PP", log),
         "nvrtcGetErrorString": Function("I", lambda _: ctypes.addressof(REFUSED)),
     }
 
 
+LOG = b'catastrophic error: cannot open source file "cuda_fp16.h"\0'
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)

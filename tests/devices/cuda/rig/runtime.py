@@ -1,6 +1,7 @@
 """The functions of the CUDA runtime that CuPy calls: devices, memory, streams, events, graphs."""
 
 import ctypes
+import threading
 
 from .card import CAPTURE_UNSUPPORTED, INVALID, OUT_OF_MEMORY, Card, Stream, Work
 from .libraries import Function, RefusalError, write
@@ -9,6 +10,7 @@ NO_DRIVER, NOT_READY = 35, 600
 NEVER = (Stream(blocking=False), 0)  # where an event was recorded that never was
 TO_DEVICE, TO_HOST, DEFAULT_KIND = 1, 2, 4
 NON_BLOCKING = 1
+GLOBAL = 0  # a mode of captures
 CAPABILITY = (9, 0)
 PROPERTIES = {308: 32, 320: 1024}  # in cudaDeviceProp: the size of a warp, the most threads of a block
 # Numbers of CUDA's attributes; of all others, CuPy gets a 1.
@@ -20,7 +22,7 @@ def functions(card: Card, version: int) -> dict[str, Function]:
     memory = card.memory
 
     def count(place: int) -> int | None:
-        return write(place, 1, ctypes.c_int) if card.plugged_in and not card.fault else card.fault or NO_DRIVER
+        return write(place, card.gpus, ctypes.c_int) if card.plugged_in and not card.fault else card.fault or NO_DRIVER
 
     def attribute(place: int, number: int, device: int) -> None:
         limits = {PROCESSORS: card.processors, COOPERATES: card.cooperates, SHARED_OPTIN: card.shared_bytes}
@@ -116,7 +118,8 @@ def functions(card: Card, version: int) -> dict[str, Function]:
     def begin_capture(handle: int | None, mode: int) -> None:
         if not handle:
             raise RefusalError(CAPTURE_UNSUPPORTED, "the default stream cannot capture")
-        card.stream(handle).captured = []
+        stream = card.stream(handle)
+        stream.captured, stream.captured_by = [], None if mode == GLOBAL else threading.get_ident()
 
     def end_capture(handle: int, place: int) -> None:
         stream = card.stream(handle)
@@ -149,8 +152,8 @@ def functions(card: Card, version: int) -> dict[str, Function]:
     return {
         f"cudaGetDeviceProperties{suffix}": Function("PI", properties),
         "cudaGetDeviceCount": Function("P", count),
-        "cudaGetDevice": Function("P", number(0)),
-        "cudaSetDevice": Function("I", nothing),
+        "cudaGetDevice": Function("P", lambda place: write(place, card.current, ctypes.c_int)),
+        "cudaSetDevice": Function("I", lambda gpu: setattr(card, "current", gpu)),
         "cudaDeviceGetAttribute": Function("PII", attribute),
         "cudaDriverGetVersion": Function("P", number(version)),
         "cudaDeviceCanAccessPeer": Function("PII", number(0)),
