@@ -14,7 +14,7 @@ from .limits import CudaLimits
 from .machine import Machine
 from .persistent import PersistentReplay
 
-STATIC_BYTES = 17 * 1024  # at most, of shared memory that the persistent kernel declares itself
+STATIC_BYTES = 18 * 1024  # at most, of shared memory that the persistent kernel declares itself
 
 
 def choose(machine: Machine, tapes: Sequence[Tape], arena: Arena, how: str, limits: CudaLimits) -> Replay:

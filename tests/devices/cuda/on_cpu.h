@@ -58,6 +58,7 @@ static std::function<void()> body;
 static char *card_first, *card_last;  // the card's memory
 static const int* numbers;            // of a table -> of a kernel, for a library with the kernels of all tables
 static int count_of_numbers;
+static int left_out;  // the number of a barrier in the source that is left out, or -1
 const int BYTES_OF_STACK = 64 * 1024;
 
 inline void place(const Fiber& f) {
@@ -183,11 +184,15 @@ int launch(void (*kernel)(A...), void** given, int grid, int block, long dynamic
 
 }  // namespace cpu
 
-extern "C" void set_up(char* first, char* last, const int* numbers, int count) {
+extern "C" void set_up(char* first, char* last, const int* numbers, int count, int left_out) {
   cpu::card_first = first, cpu::card_last = last, cpu::numbers = numbers, cpu::count_of_numbers = count;
+  cpu::left_out = left_out;
 }
 
 inline void __syncthreads() { cpu::wait(cpu::AT_BARRIER); }
+inline void numbered_barrier(int number) {
+  if (number != cpu::left_out) __syncthreads();
+}
 inline void __threadfence() {}
 inline unsigned atomicAdd(unsigned* place, unsigned value) { *place += value; return *place - value; }
 inline unsigned read_acquired(const unsigned* place) { return *(volatile const unsigned*)place; }

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 
 from . import blas, driver, libraries, runtime
-from .card import Card
+from .card import Card, Memory
 
 CARD = Card()
 
@@ -46,6 +46,7 @@ def install() -> None:
     os.environ["CUPY_CACHE_IN_MEMORY"] = "1"  # what the rig makes of sources is of no use to anybody else
     os.environ["CUPY_ACCELERATORS"] = ""  # no kernels of CUB, whose sources are not NumPy by another name
     version = _built_for()
+    CARD.memory = Memory()
     refuse = CARD.refuse
     libraries.load("libcuda.so.1", driver.driver(CARD), refuse)
     libraries.load(f"libnvrtc.so.{version // 1000}", driver.nvrtc(CARD, version), refuse)

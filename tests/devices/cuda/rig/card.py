@@ -103,6 +103,7 @@ class Stream:
 class Card:
     """The limits of a card, and what happens on it. Tests set the limits; `plug_in` brings all back to the start."""
 
+    memory: Memory = field(init=False)  # made when the rig is installed
     plugged_in: bool = False
     fault: int = 0  # the number of the error that CUDA gives in the place of the number of cards
     processors: int = 3
@@ -110,7 +111,7 @@ class Card:
     cooperates: bool = True
     bytes: int = ROOM  # of memory
     order: int = 0  # of the threads, as in on_cpu.h
-    edit: Callable[[str], str] = lambda code: code  # of a source, before it is compiled
+    left_out: int = -1  # the number of a barrier in our sources, counted from 0, that they go without; -1 for none
     at_once: bool = False  # whether work is done when it is launched, which CUDA also allows
     launches: list[str] = field(default_factory=list)  # names of our kernels, and gemm
     refused: list[str] = field(default_factory=list)  # what was refused, and why
@@ -125,7 +126,6 @@ class Card:
         self.refused.append(reason)
 
     def __post_init__(self) -> None:
-        self.memory = Memory()
         self.known: dict[str, int] = {}  # the limits that are not those of the card at first
         self.handles = itertools.count(0x1000)
         self.streams = {LEGACY: Stream(blocking=True)}
@@ -134,7 +134,7 @@ class Card:
 
     def plug_in(self) -> None:
         """A card as at first, but for memory that is still in use."""
-        fresh = {name: value.default for name, value in self.__dataclass_fields__.items()}
+        fresh = {name: value.default for name, value in self.__dataclass_fields__.items() if name != "memory"}
         self.__dict__.update(fresh | {"plugged_in": True, "launches": [], "refused": [], "options": self.options})
         for stream in self.streams.values():
             stream.waiting.clear()

@@ -5,6 +5,7 @@ One library has every kernel that a persistent replay can have, so that no netwo
 
 import ctypes
 import functools
+import itertools
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -42,7 +43,7 @@ def names(source: str) -> list[str]:
 
 def work(card: Card, name: str, source: str, places, launch: Launch) -> Work:
     """The work of a launch. Its parameters, of 64 bits each, are read now."""
-    library = compiled(card.edit(replay_of_all(source)))
+    library = compiled(replay_of_all(source))
     count = getattr(library, f"count_{name}")()
     words = (ctypes.c_int64 * count)(*(ctypes.c_int64.from_address(places[i]).value for i in range(count)))
     addresses = (ctypes.c_void_p * count)(*(ctypes.addressof(words) + 8 * i for i in range(count)))
@@ -50,7 +51,8 @@ def work(card: Card, name: str, source: str, places, launch: Launch) -> Work:
     run, order = getattr(library, f"run_{name}"), card.order
 
     def done(words=words) -> None:
-        library.set_up(ctypes.c_void_p(card.memory.first), ctypes.c_void_p(card.memory.last), numbers, len(numbers))
+        memory = ctypes.c_void_p(card.memory.first), ctypes.c_void_p(card.memory.last)
+        library.set_up(*memory, numbers, len(numbers), card.left_out)
         status = run(addresses, launch.grid, launch.block, ctypes.c_long(launch.dynamic), order, launch.cooperative)
         if status:
             error, reason = FAULTS[status]
@@ -100,5 +102,7 @@ def compiled(source: str) -> ctypes.PyDLL:
         f'extern "C" int count_{name}() {{ return cpu::parameters({name}); }}\n'
         for name in names(source)
     )
+    barriers = itertools.count()
+    source = re.sub(r"__syncthreads\(\);", lambda _: f"numbered_barrier({next(barriers)});", source)
     text = f"{ON_CPU.read_text()}\n{source}\n{entries}".replace("#pragma once", "")
     return ctypes.PyDLL(str(built(text, ".cpp", "g++", "-O1", "-std=c++17", "-U_FORTIFY_SOURCE")))
