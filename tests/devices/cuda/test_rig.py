@@ -182,6 +182,18 @@ def test_nets_of_all_sizes_fit_every_card(rig):
             assert trainer.plan().startswith(("persistent", "CUDA graph"))
 
 
+@pytest.mark.parametrize("replay", ["persistent", "graph", "eager"])
+def test_early_and_late_work_give_the_same_bits(rig, replay):
+    """CUDA allows both: so all that a replay reads is waited for."""
+    x = np.random.default_rng(0).standard_normal((40, 6)).astype(np.float32)
+    found = []
+    for rig.at_once in (True, False):
+        net = nl.mlp([6, 8, 3], output="softmax", device="cupy", seed=1)
+        history = nl.Trainer(net, "cce", replay=replay).fit(x, np.arange(40) % 3, 3, 16, progress=False)
+        found.append((history["loss"], net.predict(x).tolist()))
+    assert found[0] == found[1]
+
+
 def test_without_a_card_there_is_no_device(rig):
     rig.plugged_in = False
     assert not nl.devices()["cupy"].available
