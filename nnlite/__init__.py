@@ -40,6 +40,7 @@ from .activations import (
 )
 from .blocks import Chain, Residual
 from .descent import Descent, gradient_descent
+from .estimators import MLPClassifier, MLPRegressor
 from .files import CorruptFileError
 from .gate import PrecisionWarning
 from .gradcheck import GradientReport, check_gradients
@@ -110,7 +111,7 @@ __all__ = [  # noqa: RUF022  (in the order in which a user meets them)
     "Loss", "MSE", "HalfMSE", "MAE", "Huber", "LogCosh", "Quantile", "Hinge", "SquaredHinge", "Poisson",
     "BinaryCrossEntropy", "CategoricalCrossEntropy", "KLDivergence", "BinaryFocal", "CategoricalFocal",
     "Optimizer", "SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "RMSprop", "Lion", "Rprop",
-    "Schedule", "Trainer", "History", "Metric",
+    "Schedule", "Trainer", "History", "Metric", "MLPClassifier", "MLPRegressor",
     "check_gradients", "GradientReport", "devices", "get_device", "kernel",
     "DeviceError", "DivergedError", "CorruptFileError", "OutOfGPUMemoryError", "EagerWarning", "PrecisionWarning",
     "activations", "datasets", "gate", "initializers", "losses", "metrics", "optimizers", "plots", "rules", "schedules",

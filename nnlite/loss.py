@@ -83,7 +83,7 @@ class Loss:
     def measure(self, prediction: Any, target: Any) -> Any:
         """prediction, target (N, K) that have passed the gate -> ℓ (N,); keeps the gradient for `backward`."""
         rows, columns = prediction.shape
-        scale = {"mean": 1 / rows, "sum": self.per_sample(columns), "none": 1.0}[self.reduction]
+        scale = {"mean": self.per_sample(columns) / rows, "sum": self.per_sample(columns), "none": 1.0}[self.reduction]
         target = self.smoothed(target)
         if not self.ignore_nan:
             losses, self.gradient = self.kernel(prediction, target, scale)
