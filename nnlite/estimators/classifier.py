@@ -47,6 +47,8 @@ class MLPClassifier(Perceptron):
     """
 
     _estimator_type = "classifier"
+    _labels: Labels
+    classes_: np.ndarray
 
     def __init__(
         self,

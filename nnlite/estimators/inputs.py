@@ -27,7 +27,7 @@ def features(X: Any, dtype: Any = None) -> Any:
 
     Without a dtype, it is float32 if X is, and else float64. ValueError or TypeError for anything else.
     """
-    array = X.tocsr() if is_sparse(X) else np.asarray(X)
+    array: Any = X.tocsr() if is_sparse(X) else np.asarray(X)
     if array.dtype.kind == "c":
         raise ValueError("Complex data not supported: X must contain real numbers")
     if array.dtype.kind not in "fiub":
@@ -127,7 +127,8 @@ def refuse_other_features(estimator: Any, X: Any, array: Any) -> None:
 
     They must also come in the same order. A warning if only one of both has names of features.
     """
-    known, found, name = getattr(estimator, "feature_names_in_", None), feature_names(X), type(estimator).__name__
+    known: Any = getattr(estimator, "feature_names_in_", None)
+    found, name = feature_names(X), type(estimator).__name__
     if (known is None) != (found is None):
         what = f"X does not have valid feature names, but {name} was fitted with feature names"
         if known is None:

@@ -1,7 +1,8 @@
 """Labels and targets: what a classifier is given, what its network learns, and the way back.
 
-Two classes are one output, which is the probability of the second one. More classes are an output each, of which one is
-right (softmax). Several labels at once (multi-label) are a matrix of 0 and 1, and an output each, apart from each other.
+Two classes are one output, which is the probability of the second one. More classes are an output each, of which one
+is right (softmax). Several labels at once (multi-label) are a matrix of 0 and 1, and an output each, independent of the
+others.
 """
 
 from __future__ import annotations
@@ -53,9 +54,7 @@ class Labels:
         """y -> what the network learns (N, outputs)."""
         if self.several:
             if y.ndim != 2 or y.shape[1] != len(self.classes):
-                raise ValueError(
-                    f"y has the shape {y.shape}, but there are {len(self.classes)} labels: one column each"
-                )
+                raise ValueError(f"y has the shape {y.shape}, expected one column for each of {len(self.classes)}")
             return y.astype(dtype)
         if y.ndim != 1:
             raise ValueError(f"y has the shape {y.shape}, but this classifier knows one label a row")

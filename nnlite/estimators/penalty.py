@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from ..devices import kernel
 from ..losses import BinaryCrossEntropy, HalfMSE, Poisson
 from ..minimizing import Objective
 from ..moving import part

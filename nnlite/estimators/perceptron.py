@@ -6,6 +6,7 @@ import copy
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -180,7 +181,7 @@ class Perceptron(Estimator):
         sizes = [inputs, *hidden_sizes(self.hidden_layer_sizes), outputs]
         hidden = self._activations(len(sizes) - 2)
         layers: list[Layer] = []
-        for number, (before, after) in enumerate(zip(sizes, sizes[1:])):
+        for number, (before, after) in enumerate(pairwise(sizes)):
             layers.append(Dense(before, after, "zeros"))
             if number < len(hidden):
                 layers += [hidden[number], *([Dropout(self.dropout)] if self.dropout else [])]
@@ -200,7 +201,7 @@ class Perceptron(Estimator):
     def _first_weights(self, sizes: Sequence[int], rng: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Glorot's, and biases within the same bounds: scikit-learn's numbers, in the order in which it draws them."""
         names = self._names(len(sizes) - 2) or [self.activation]
-        for number, (before, after) in enumerate(zip(sizes, sizes[1:])):
+        for number, (before, after) in enumerate(pairwise(sizes)):
             factor = 2 if names[min(number, len(names) - 1)] in ("logistic", "sigmoid") else 6
             bound = np.sqrt(factor / (before + after))
             yield rng.uniform(-bound, bound, (before, after)), rng.uniform(-bound, bound, after)

@@ -1,13 +1,12 @@
 """Between the epochs: what scikit-learn's estimators note, and when they stop.
 
-Training stops when the loss, or with early stopping the score of rows held back, has not improved by `tol` for more than
-`n_iter_no_change` epochs in a row; or, with learning_rate="adaptive", the learning rate becomes a fifth, until it is
-below a millionth.
+Training stops when the loss, or with early stopping the score of rows held back, has not improved by `tol` for more
+than `n_iter_no_change` epochs in a row. With learning_rate="adaptive", the learning rate then becomes a fifth instead,
+until it is below a millionth.
 """
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -48,10 +47,10 @@ class Watch(Callback):
         estimator.loss_curve_.append(estimator.loss_)
         estimator.n_iter_ += 1
         estimator.t_ += self.rows
-        self.say("Iteration %d, loss = %.8f" % (estimator.n_iter_, estimator.loss_))
+        self.say(f"Iteration {estimator.n_iter_}, loss = {estimator.loss_:.8f}")
         if self.score is not None:
             estimator.validation_scores_.append(self.score())
-            self.say("Validation score: %f" % estimator.validation_scores_[-1])
+            self.say(f"Validation score: {estimator.validation_scores_[-1]:f}")
         improved = self.improved(trainer)
         estimator._no_improvement_count = 0 if improved else estimator._no_improvement_count + 1
         if estimator.solver == "sgd" and estimator.learning_rate == "invscaling":
@@ -107,7 +106,7 @@ def set_rate(trainer: PenalizedTrainer, rate: float) -> None:
 
     (scikit-learn's velocity has the rate of its time in it.)
     """
-    optimizer = trainer.optimizer
+    optimizer: Any = trainer.optimizer
     if "velocity" in vars(optimizer):
         optimizer.velocity[...] *= optimizer.lr / rate
     optimizer.lr = rate

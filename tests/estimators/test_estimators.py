@@ -200,7 +200,7 @@ print("sklearn" in sys.modules, "scipy" in sys.modules)
     assert found.stdout.splitlines() == [f"['{own}', '{own}'] True", own, "False False"]
 
 
-# ---- what scikit-learn's MLP does not have -----------------------------------------------------------------------------
+# ---- what scikit-learn's MLP does not have ---------------------------------------------------------------------------
 
 
 def test_layers_optimizers_losses_schedules_and_callbacks():
