@@ -13,7 +13,20 @@ from .devices import DeviceError, OutOfGPUMemoryError, get_device, kernel
 # isort: split
 from typing import TYPE_CHECKING
 
-from . import activations, datasets, elsewhere, gate, initializers, losses, metrics, optimizers, plots, rules, schedules
+from . import (
+    activations,
+    callbacks,
+    datasets,
+    elsewhere,
+    gate,
+    initializers,
+    losses,
+    metrics,
+    optimizers,
+    plots,
+    rules,
+    schedules,
+)
 from .activations import (
     ELU,
     GELU,
@@ -39,6 +52,7 @@ from .activations import (
     TanhOffset,
 )
 from .blocks import Chain, Residual
+from .callbacks import Callback, CSVLogger, EarlyStopping, LivePlot, ReduceLROnPlateau, TensorBoard
 from .descent import Descent, gradient_descent
 from .estimators import MLPClassifier, MLPRegressor
 from .files import CorruptFileError
@@ -69,6 +83,7 @@ from .noise import Dropout, GaussianNoise
 from .normalization import BatchNorm, LayerNorm
 from .optimizers import SGD, Adam, Optimizer
 from .perceptron import mlp
+from .range_test import RangeTest, lr_range_test
 from .rules import Adadelta, Adagrad, Adamax, AdamW, Lion, NAdam, RAdam, RMSprop, Rprop
 from .schedules import Schedule
 from .steps import EagerWarning
@@ -111,9 +126,13 @@ __all__ = [  # noqa: RUF022  (in the order in which a user meets them)
     "Loss", "MSE", "HalfMSE", "MAE", "Huber", "LogCosh", "Quantile", "Hinge", "SquaredHinge", "Poisson",
     "BinaryCrossEntropy", "CategoricalCrossEntropy", "KLDivergence", "BinaryFocal", "CategoricalFocal",
     "Optimizer", "SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "RMSprop", "Lion", "Rprop",
-    "Schedule", "Trainer", "History", "Metric", "MLPClassifier", "MLPRegressor",
+    "Schedule", "Trainer", "History", "Metric",
+    "Callback", "EarlyStopping", "ReduceLROnPlateau", "CSVLogger", "TensorBoard", "LivePlot",
+    "lr_range_test", "RangeTest",
+    "MLPClassifier", "MLPRegressor",
     "check_gradients", "GradientReport", "devices", "get_device", "kernel",
     "DeviceError", "DivergedError", "CorruptFileError", "OutOfGPUMemoryError", "EagerWarning", "PrecisionWarning",
-    "activations", "datasets", "gate", "initializers", "losses", "metrics", "optimizers", "plots", "rules", "schedules",
+    "activations", "callbacks", "datasets", "gate", "initializers", "losses", "metrics", "optimizers", "plots", "rules",
+    "schedules",
 ]
 # fmt: on

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .callback import Callbacks
 from .chunks import Chunks
 from .devices import Device, functions_compiled
 from .divergence import Safe, all_finite, diverged
@@ -26,11 +27,14 @@ class Fit:
     new_step: Callable[[], Step]  # makes a step from the trainer's present parts
     checked: Callable[..., tuple[Any, Any]]  # puts x and y through the gate
     evaluate: Callable[[Any, Any], dict[str, float]]
-    epochs: int
+    before: int  # the number of epochs that count as made
+    epochs: int  # the number at which training ends
     batch_size: int
     shuffles: np.random.Generator | None
     validation: tuple[Any, Any] | None
-    history: History
+    history: History  # of this fit
+    whole_history: History  # of all fits
+    callbacks: Callbacks
     bar: Bar
     replay: str
     kept: KeptPrograms
@@ -38,17 +42,22 @@ class Fit:
     program: Program | None = None  # the last one that ran
 
     def whole(self, x: Any, target: Any) -> Iterator[None]:
-        """Epochs over all data, one at a time if there is validation, or else a window at a time."""
-        steps, safe, done = self._steps(x, target, self.epochs), Safe(self.new_step().network), 0
+        """Epochs over all data: one at a time if there is validation, or else up to a look or the end of a window."""
+        steps = self._steps(x, target, self.epochs - self.before)
+        safe, done, end = Safe(steps.network), self.before, self.before  # end: of a window
         try:
             while done < self.epochs:
-                window = min(self.epochs - done, steps.window)
-                steps.start(window, self.shuffles, done)
-                for some in [1] * window if self.validation else [window]:
-                    for _ in self._run(steps, some, done, self.bar.rows, safe):
-                        self._remember(steps)
-                        yield
-                    done += some
+                if done == end:
+                    end = min(self.epochs, done + steps.window)
+                    steps.start(end - done, self.shuffles, done)
+                some = min(end - done, 1 if self.validation else self.callbacks.until_look(done))
+                for _ in self._run(steps, some, done, self.bar.rows, safe):
+                    self._remember(steps)
+                    yield
+                done += some
+                if self.callbacks.look(done):
+                    steps.cut()
+                    break
         finally:
             if not self.validation:  # an epoch that has not been validated is not complete
                 self._remember(steps)  # after an interrupt, the epochs that were finished
@@ -57,7 +66,7 @@ class Fit:
     def parts(self, chunks: Chunks) -> Iterator[None]:
         """Epochs over all chunks."""
         safe = Safe(self.new_step().network)
-        for done in range(self.epochs):
+        for done in range(self.before, self.epochs):
             sums: list[np.ndarray] = []  # of each chunk
             rows, before = 0, self.bar.rows
             for i, chunk in enumerate(chunks.epoch(self.shuffles)):
@@ -73,6 +82,8 @@ class Fit:
             step = self.new_step()
             self._write(step.merged(sums, step.network.outputs or 0)[None], rows)
             yield
+            if self.callbacks.look(done + 1):
+                break
 
     def _steps(self, x: Any, target: Any, epochs: int) -> Steps:
         with self._compiling():
@@ -111,7 +122,7 @@ class Fit:
 
     def _remember(self, steps: Steps) -> None:
         """Write those finished epochs into the history that it does not have yet."""
-        sums = steps.finished()[len(self.history.get("loss", ())) - steps.before :]
+        sums = steps.finished()[self.before + self.history.epochs - steps.before :]
         if len(sums):
             self._write(sums, steps.rows)
 
@@ -124,4 +135,4 @@ class Fit:
         if self.validation:
             with contextlib.nullcontext() if self.history["loss"] else self._compiling():  # compiled in the first epoch
                 seen = self.evaluate(*self.validation)
-        self.history.extend(found | {f"val_{name}": [value] for name, value in seen.items()})
+        self.history.extend(found | {f"val_{name}": [value] for name, value in seen.items()}, self.whole_history)

@@ -28,6 +28,7 @@ class Metric:
     """
 
     name = "metric"
+    better: str | None = None  # which values are: "min" for small ones, "max" for large ones, None if nobody has said
     ignore_nan = False
 
     def __init__(self, ignore_nan: bool = False) -> None:
@@ -82,7 +83,7 @@ class Accuracy(Metric):
     0.75
     """
 
-    name = "accuracy"
+    name, better = "accuracy", "max"
 
     def __init__(self, kind: str | None = None, from_logits: bool = False, ignore_nan: bool = False) -> None:
         super().__init__(ignore_nan)
@@ -147,7 +148,7 @@ class Accuracy(Metric):
 class MeanAbsoluteError(Metric):
     """MAE = 1/NK Σ |p − t|."""
 
-    name = "mae"
+    name, better = "mae", "min"
 
     def add(self, ops: Ops, prediction: Any, target: Any, sums: Any) -> None:
         ops.add_absolute_errors(prediction, target, sums)
@@ -156,7 +157,7 @@ class MeanAbsoluteError(Metric):
 class RootMeanSquaredError(Metric):
     """RMSE = √(1/NK Σ (p − t)²), in the unit of the target."""
 
-    name = "rmse"
+    name, better = "rmse", "min"
 
     def add(self, ops: Ops, prediction: Any, target: Any, sums: Any) -> None:
         ops.add_squared_errors(prediction, target, sums)
@@ -173,7 +174,7 @@ class R2(Metric):
     network's dtype.
     """
 
-    name = "r2"
+    name, better = "r2", "max"
 
     def shape(self, outputs: int) -> tuple[int, ...]:
         return (5, outputs)

@@ -22,7 +22,7 @@ from .devices import Device, Ops, get_device, view
 from .exporting import export
 from .layers import Layer, back_through
 from .predicting import Predictor
-from .summary import summary_of
+from .summary import html_of, summary_of
 
 Seed = int | None
 
@@ -237,11 +237,14 @@ class Sequential:
         return self.backend.name
 
     def summary(self) -> str:
-        """A table to print: the layers, their output shapes and numbers of parameters, and the memory they take.
+        """A table to print: the layers, their output shapes, numbers of parameters and state, and the memory they take.
 
         After a recorded fit, it also has the memory that is reserved for the results within a step.
         """
         return summary_of(self)
+
+    def _repr_html_(self) -> str:
+        return html_of(self)  # for notebooks
 
     # ---- files ------------------------------------------------------------------------------------------------
 

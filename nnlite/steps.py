@@ -40,7 +40,7 @@ class Steps:
         kept: KeptPrograms | None = None,
         device: Device | None = None,
     ) -> None:
-        self.rows, self.device = len(x), device or step.network.backend
+        self.network, self.rows, self.device = step.network, len(x), device or step.network.backend
         self.batch = min(batch_size, self.rows)
         self.per_epoch, self.rest = -(-self.rows // self.batch), self.rows % self.batch
         self.window = max(1, min(epochs, MOST_INDICES // self.rows))  # number of epochs whose order is drawn at once
@@ -89,6 +89,7 @@ class Steps:
         self.epochs, self.done, self.before = epochs, 0, before
         order = self.order[:epochs]
         order[...] = np.arange(self.rows)
+        self.drawn_by = None if shuffles is None or epochs == 1 else (shuffles, shuffles.bit_generator.state)
         if shuffles is not None:
             shuffles.permuted(order, axis=1, out=order)
         if not self.device.in_main_memory:
@@ -113,6 +114,13 @@ class Steps:
             self.pace = min(8 * (goal - first), (goal - first) * LONGEST_RUN / max(seconds, 1e-9))
             self.done = goal
             yield first, came, goal
+
+    def cut(self) -> None:
+        """End the window after the epochs made: the generator is where they alone would have left it."""
+        if self.drawn_by is not None:
+            generator, state = self.drawn_by
+            generator.bit_generator.state = state
+            generator.permuted(self.order[: self.done // self.per_epoch], axis=1)
 
     def finished(self) -> np.ndarray:
         """The sums (epochs, S) of the window's epochs that have been finished."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import elsewhere, gate
 from .attaching import learns
+from .callback import Callback, Callbacks
 from .chunks import Chunks
 from .devices import Device, Kernel, Tape
 from .divergence import DivergedError as DivergedError
@@ -29,6 +30,9 @@ from .progress import Bar
 from .rules import optimizer as optimizer_named
 from .step import Step
 from .sweeps import Sweep
+
+if TYPE_CHECKING:
+    from .explanation import Explanation
 
 
 class Trainer:
@@ -69,7 +73,10 @@ class Trainer:
         self.replay = gate.one_of(replay, ("auto", "eager", "graph", "persistent"), "replay")
         if self.replay != "eager":
             network.backend.refuse(self.replay)
-        self.history = History()
+        self.history = History()  # of all fits
+        self.measured: tuple[str, ...] = ()  # the columns of the last fit
+        self.callbacks: tuple[Callback, ...] = ()  # of the fit that goes on
+        self.stopped = False  # whether a callback has ended the last fit
         self.tape: Tape | None = None  # of the last fit; None before any fit, or if the step was not recorded
         self._plan = "nothing has been trained yet"
         self._kept = KeptPrograms()  # programs of earlier fits
@@ -115,7 +122,7 @@ class Trainer:
         return self._plan
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_kept": KeptPrograms(), "tape": None}  # programs are made for this process
+        return vars(self) | {"_kept": KeptPrograms(), "tape": None, "callbacks": ()}  # programs: of this process
 
     # ---- one step -----------------------------------------------------------------------------------------------
 
@@ -137,6 +144,17 @@ class Trainer:
             raise diverged(step, loss, before, 1, 1)
         return loss
 
+    def explain_step(self, x: Any, y: Any, digits: int = 4) -> Explanation:
+        """One step on x (N, inputs) and y, written out with every number; the network is not changed.
+
+        Print it, let a notebook show it, or draw it with `.plot(path)`. Every number is rounded to so many significant
+        digits (2 to 10) before it is used again. ValueError for a step of more than 4,000 numbers.
+        """
+        from .explaining import explain
+
+        self._refuse_frozen()
+        return explain(self.new_step(), *self.checked(x, y), gate.integer(digits, "digits", least=2))
+
     def new_step(self) -> Step:
         """A step of the present parts: since the last one, the network may have moved, or attributes have changed."""
         self.optimizer.bind(self.network)
@@ -155,7 +173,7 @@ class Trainer:
 
     # ---- many steps -----------------------------------------------------------------------------------------------
 
-    @elsewhere.answered(elsewhere.FIT)
+    @elsewhere.answered(elsewhere.FIT, elsewhere.FIT_ALIASES)
     def fit(
         self,
         x: Any,
@@ -165,6 +183,8 @@ class Trainer:
         shuffle: bool = True,
         validation_data: tuple[Any, Any] | None = None,
         progress: bool = True,
+        callbacks: Sequence[Callback | Callable[[Trainer, int], object]] = (),
+        initial_epoch: int = 0,
     ) -> History:
         """Train on x (N, inputs) and y: (N, outputs), numbers (N,) for one output, or integer labels (N,) for several.
 
@@ -173,6 +193,10 @@ class Trainer:
         "val_…" those of `validation_data` (x, y) after the epoch. `progress` shows a bar on stderr. DivergedError if
         the loss or a parameter is no longer finite; ValueError or TypeError for data that do not fit.
 
+        A later fit goes on where the last one ended: it returns the history of its own epochs, and `trainer.history`
+        has all. `callbacks` look between epochs: each is a Callback or a function f(trainer, epoch). If `initial_epoch`
+        is given, epochs are counted from there on, and `epochs` is the count at which training ends, as in Keras.
+
         A numpy.memmap that fits into half of the free memory is used as a plain array. Larger ones, and arrays that do
         not fit onto a GPU, are taken in chunks; in each epoch, the rows of a chunk come from all over the data (from a
         file, in stretches of 64 KiB). x may also be your own chunks, without y: an iterable of pairs (x, y), or a
@@ -180,31 +204,42 @@ class Trainer:
         in each.
         """
         epochs, batch_size = gate.integer(epochs, "epochs", least=0), gate.integer(batch_size, "batch_size")
+        before = gate.integer(initial_epoch, "initial_epoch", least=0)
+        watch = Callbacks(self, callbacks, 0 if before else self.history.epochs)
         self._refuse_frozen()
         backend = self.network.backend
         with backend.explained():
-            chunks = Chunks.of(x, y, self.network.dtype.itemsize, epochs, backend.room())
+            chunks = Chunks.of(x, y, self.network.dtype.itemsize, max(epochs - before, 0), backend.room())
             if chunks is None:
                 x, target = self.checked(x, y)
         validation = None if validation_data is None else self._validation(validation_data)
-        self.history = history = History()  # this fit's own, in case another thread begins a fit
-        if epochs == 0:
-            return history
+        if epochs <= before:
+            return History()
         names = self.new_step().names
         names += [f"val_{name}" for name in names] if validation else []
-        history.extend({name: [] for name in names})  # the history has all columns even if no epoch ends
-        shuffles = self._shuffles if shuffle else None
-        with _quiet(), backend.explained(), Bar(epochs, chunks.rows if chunks else len(x), progress) as bar:
-            device = self._device_for_fit(chunks.rows if chunks else len(x), batch_size, epochs, validation)
-            run = (epochs, batch_size, shuffles, validation, history, bar, self.replay, self._kept, device)
-            fit = Fit(self.new_step, self.checked, self._evaluate, *run)
+        # This fit's own, in case another thread begins a fit, with all columns even if no epoch ends.
+        history = History({name: [] for name in names})
+        if not self.history.keys() >= history.keys():
+            self.history.extend(history)
+        self.measured = tuple(names)
+        shuffles, rows = self._shuffles if shuffle else None, chunks.rows if chunks else len(x)
+        with _quiet(), backend.explained(), Bar(epochs, rows, progress, before) as bar, watch:
+            device = self._device_for_fit(rows, batch_size, epochs - before, validation)
+            data = (before, epochs, batch_size, shuffles, validation, history, self.history, watch, bar)
+            fit = Fit(self.new_step, self.checked, self._evaluate, *data, self.replay, self._kept, device)
             try:
                 for _ in fit.parts(chunks) if chunks else fit.whole(x, target):
                     bar.show(history)
+                if self.stopped:
+                    bar.stopped(history)
             finally:
                 if fit.program:
                     self.tape, self._plan = fit.program.tape, fit.program.replay.plan
         return history
+
+    def stop(self) -> None:
+        """End the fit that goes on, after the epoch at which a callback looks; to be called by a callback."""
+        self.stopped = True
 
     def _device_for_fit(self, rows: int | None, batch: int, epochs: int, validation: Any) -> Device:
         """The device for these epochs. The fits before count too: many short ones may be worth compiling."""
@@ -239,10 +274,10 @@ class Trainer:
         iterations = gate.integer(iterations, "iterations")
         self._refuse_frozen()
         with _quiet(), self.network.backend.explained():
-            self.history = history = History(loss=[])
+            history = History(loss=[])
             objective, before = Objective(self.new_step(), *self.checked(x, y), self.replay), snapshot(self.network)
             for loss in chosen(objective, iterations, *limits):
-                history.extend({"loss": [loss]})
+                history.extend({"loss": [loss]}, self.history)
             if not math.isfinite(loss := objective.value_and_gradient(objective.parameters)[0]):
                 raise diverged(objective.step, loss, before, len(history["loss"]) + 1, 1)
         return history

@@ -181,7 +181,7 @@ def test_a_diverging_step_changes_nothing(device, data):
 def test_history_is_a_mapping_and_draws_itself(data, tmp_path):
     trainer = make()
     history = trainer.fit(*data, epochs=3, progress=False)
-    assert trainer.history is history and dict(history) == {"loss": history["loss"]}
+    assert trainer.history == history and dict(history) == {"loss": history["loss"]}
     assert "3 epochs" in repr(history)
     axes = history.plot(tmp_path / "curve.png")
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG") and axes.has_data()

@@ -151,7 +151,7 @@ def softplus(x):
 
 @kernel("dy (N,K), y (N,K) -> dx (N,K)", elementwise=True)
 def softplus_backward(dy, y):
-    """dx = dy sigmoid(x), and sigmoid(x) = 1 − e^−y."""
+    """dx = dy (1 − e^−y), since sigmoid(x) = 1 − e^−y."""
     return dy * -np.expm1(-y)
 
 
