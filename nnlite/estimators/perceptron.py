@@ -275,7 +275,8 @@ class Perceptron(Estimator):
             if is_sparse(X):
                 self.history_ = trainer.fit(self._chunks(rows, batch, rng), **options)
             else:
-                self.history_ = trainer.fit(X, targets, sample_weight=weight, **options)
+                options |= {} if weight is None else {"sample_weight": weight}
+                self.history_ = trainer.fit(X, targets, **options)
         except DivergedError as error:
             self._diverged(error)
         except KeyboardInterrupt:
