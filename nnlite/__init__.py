@@ -24,6 +24,7 @@ from . import (
     metrics,
     optimizers,
     plots,
+    registry,
     rules,
     schedules,
 )
@@ -53,6 +54,7 @@ from .activations import (
 )
 from .blocks import Chain, Residual
 from .callbacks import Callback, CSVLogger, EarlyStopping, LivePlot, ReduceLROnPlateau, TensorBoard
+from .checkpoint import Checkpoint
 from .descent import Descent, gradient_descent
 from .estimators import MLPClassifier, MLPRegressor
 from .files import CorruptFileError
@@ -84,6 +86,7 @@ from .normalization import BatchNorm, LayerNorm
 from .optimizers import SGD, Adam, Optimizer
 from .perceptron import mlp
 from .range_test import RangeTest, lr_range_test
+from .registry import register
 from .rules import Adadelta, Adagrad, Adamax, AdamW, Lion, NAdam, RAdam, RMSprop, Rprop
 from .schedules import Schedule
 from .steps import EagerWarning
@@ -127,12 +130,12 @@ __all__ = [  # noqa: RUF022  (in the order in which a user meets them)
     "BinaryCrossEntropy", "CategoricalCrossEntropy", "KLDivergence", "BinaryFocal", "CategoricalFocal",
     "Optimizer", "SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "RMSprop", "Lion", "Rprop",
     "Schedule", "Trainer", "History", "Metric",
-    "Callback", "EarlyStopping", "ReduceLROnPlateau", "CSVLogger", "TensorBoard", "LivePlot",
+    "Callback", "EarlyStopping", "ReduceLROnPlateau", "Checkpoint", "CSVLogger", "TensorBoard", "LivePlot",
     "lr_range_test", "RangeTest",
     "MLPClassifier", "MLPRegressor",
-    "check_gradients", "GradientReport", "devices", "get_device", "kernel",
+    "check_gradients", "GradientReport", "devices", "get_device", "kernel", "register",
     "DeviceError", "DivergedError", "CorruptFileError", "OutOfGPUMemoryError", "EagerWarning", "PrecisionWarning",
-    "activations", "callbacks", "datasets", "gate", "initializers", "losses", "metrics", "optimizers", "plots", "rules",
-    "schedules",
+    "activations", "callbacks", "datasets", "gate", "initializers", "losses", "metrics", "optimizers", "plots",
+    "registry", "rules", "schedules",
 ]
 # fmt: on

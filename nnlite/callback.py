@@ -31,6 +31,7 @@ class Callback:
     """
 
     every = 1
+    saves = False  # whether it saves the trainer, and so looks, and ends, after all others
 
     def begin(self, trainer: Any) -> None:
         """Called before the first epoch of a fit."""
@@ -39,7 +40,7 @@ class Callback:
         """Called after an epoch, which `trainer.history` has by then."""
 
     def end(self, trainer: Any) -> None:
-        """Called when the fit ends, also by an error or an interrupt."""
+        """Called when the fit ends, also by an error or an interrupt; `trainer.interrupted` tells whether by these."""
 
     def state(self) -> dict[str, Any]:
         """What it remembers from one look to the next: names -> values that JSON can hold, or NumPy arrays."""
@@ -67,23 +68,25 @@ class Callbacks:
             raise TypeError(f"callbacks must be a list such as [{given!r}], not one callback")
         self.trainer, self.begun = trainer, 0
         self.before = before  # the number of epochs before those that the fit counts
-        self.all = tuple(map(_callback, given))
+        self.looked = 0  # the number of epochs that have been looked at
+        self.all = tuple(sorted(map(_callback, given), key=lambda each: each.saves))
         for each in self.all:
             gate.integer(each.every, f"every of {type(each).__name__}")
 
     def __enter__(self) -> Callbacks:
-        self.trainer.callbacks, self.trainer.stopped = self.all, False
+        self.trainer.callbacks, self.trainer.stopped, self.trainer.interrupted = self.all, False, False
         try:
             for each in self.all:
                 each.begin(self.trainer)
                 self.begun += 1
         except BaseException:
-            self.__exit__()
+            self.__exit__(*sys.exc_info())
             raise
         return self
 
     def __exit__(self, *error: Any) -> None:
         if self.all:
+            self.trainer.interrupted = error[0] is not None
             with contextlib.ExitStack() as ends:  # each is called, even if one before raises
                 ends.callback(setattr, self.trainer, "callbacks", ())
                 for each in reversed(self.all[: self.begun]):
@@ -94,8 +97,9 @@ class Callbacks:
         return min((each.every - (self.before + done) % each.every for each in self.all), default=sys.maxsize)
 
     def look(self, done: int) -> bool:
-        """Let those look whose turn it is after so many epochs; whether one of them ended training."""
-        for each in self.all:
+        """Let those look, once, whose turn it is after so many epochs; whether one of them ended training."""
+        new, self.looked = done > self.looked, max(done, self.looked)
+        for each in self.all if new else ():
             if (self.before + done) % each.every == 0:
                 each.after_epoch(self.trainer, self.before + done)
         return bool(self.trainer.stopped)

@@ -84,7 +84,8 @@ class EarlyStopping(Watcher):
     """Ends training after `patience` epochs in a row without improvement (Prechelt 1998).
 
     With restore_best=True, the network has the parameters and the layers' state of the best epoch, `best_epoch`, when
-    the fit ends, in whatever way it does. `stopped_epoch` tells after which epoch training was ended, or is None.
+    the fit ends, unless an error or an interrupt ends it. `stopped_epoch` tells after which epoch it was ended, or is
+    None.
 
     >>> early = nl.EarlyStopping(patience=5, min_delta=0.001)
     """
@@ -136,7 +137,7 @@ class EarlyStopping(Watcher):
 
     def end(self, trainer: Any) -> None:
         arrays = trainer.network.arrays()
-        for name, array in self.kept.items() if self.looked else ():
+        for name, array in self.kept.items() if self.looked and not trainer.interrupted else ():
             arrays[name][...] = array
 
     def state(self) -> dict[str, Any]:

@@ -38,16 +38,20 @@ class Chunks:
         self.source, self.rows = source, rows  # rows: None if unknown before the first epoch
 
     @classmethod
-    def of(cls, x: Any, y: Any, itemsize: int, epochs: int, room: int | None = None) -> Chunks | None:
+    def of(
+        cls, x: Any, y: Any, itemsize: int, epochs: int, room: int | None = None, cut: bool | None = None
+    ) -> Chunks | None:
         """The chunks of the data given to fit, or None for arrays to be taken whole. ValueError, TypeError if neither.
 
         With y, a numpy.memmap is cut into chunks if it takes more than half of the free memory (more than CHUNK_BYTES
         if that is not known), and any array if it takes more than half of `room`, the bytes that the device has left.
+        `cut` says whether a memmap was cut before, by a fit that was stopped.
         """
         if y is not None:
             size = x.size * itemsize if isinstance(x, np.ndarray) and x.ndim == 2 else 0
             memory = available_memory() if isinstance(x, np.memmap) else None
             on_disk = isinstance(x, np.memmap) and size > (CHUNK_BYTES if memory is None else memory // 2)
+            on_disk = on_disk if cut is None else cut and isinstance(x, np.memmap)
             too_large = on_disk or (room is not None and size > room // 2)
             if not too_large or len(x) != len(y):
                 return None  # the gate raises the error for unequal lengths

@@ -16,6 +16,7 @@ from .divergence import Safe, all_finite, diverged
 from .history import History
 from .programs import KeptPrograms, Program
 from .progress import Bar
+from .resuming import START, Place, Unfinished, set_state, state_of
 from .step import Step
 from .steps import Steps
 
@@ -39,19 +40,34 @@ class Fit:
     replay: str
     kept: KeptPrograms
     device: Device
+    epochs_before: int  # what a schedule has counted, less the number of epochs of this fit that are done
+    settings: Callable[[], dict[str, Any]]
+    seconds: float  # of the fits before, as NumPy calls
+    going_on: Unfinished | None  # a fit that was stopped, with which this one goes on
     program: Program | None = None  # the last one that ran
+    place: Place = START  # where it stands
+
+    @property
+    def done(self) -> int:
+        """The number of epochs that are in the history, or count as made."""
+        return self.before + self.history.epochs
 
     def whole(self, x: Any, target: Any) -> Iterator[None]:
         """Epochs over all data: one at a time if there is validation, or else up to a look or the end of a window."""
-        steps = self._steps(x, target, self.epochs - self.before)
-        safe, done, end = Safe(steps.network), self.before, self.before  # end: of a window
+        first = done = end = self.going_on.place.done if self.going_on else self.before  # first, end: of a window
+        steps = self._steps(x, target, self.epochs - done)
+        safe = Safe(steps.network)
         try:
             while done < self.epochs:
                 if done == end:
-                    end = min(self.epochs, done + steps.window)
-                    steps.start(end - done, self.shuffles, done)
+                    first, end = done, min(self.epochs, done + steps.window)
+                    if self._start(steps, end - first, Place(first)):
+                        done = self.done  # an epoch that was finished before the stop is looked at now
+                        yield
+                        if self.callbacks.look(done):
+                            break
                 some = min(end - done, 1 if self.validation else self.callbacks.until_look(done))
-                for _ in self._run(steps, some, done, self.bar.rows, safe):
+                for _ in self._run(steps, done + some - first, (first - self.before) * len(x), safe):
                     self._remember(steps)
                     yield
                 done += some
@@ -65,21 +81,24 @@ class Fit:
 
     def parts(self, chunks: Chunks) -> Iterator[None]:
         """Epochs over all chunks."""
-        safe = Safe(self.new_step().network)
-        for done in range(self.before, self.epochs):
-            sums: list[np.ndarray] = []  # of each chunk
-            rows, before = 0, self.bar.rows
+        safe, stopped = Safe(self.new_step().network), self.going_on.place if self.going_on else Place(self.before)
+        for done in range(stopped.done, self.epochs):
+            sums, rows, before = [*stopped.sums], stopped.rows, self.bar.rows - stopped.rows - stopped.position
+            set_state(self.shuffles, stopped.order)
+            self.place = Place(done, order=state_of(self.shuffles))
             for i, chunk in enumerate(chunks.epoch(self.shuffles)):
+                if i < stopped.chunk:
+                    continue
                 x, target = self.checked(*chunk, names=(f"x of chunk {i}", f"y of chunk {i}"))
                 steps = self._steps(x, target, 1)
                 try:
-                    steps.start(1, self.shuffles, done)
-                    yield from self._run(steps, 1, done, before + rows, safe)
+                    self._start(steps, 1, self.place._replace(chunk=i, sums=tuple(sums), rows=rows, steps=None))
+                    yield from self._run(steps, 1, before + rows, safe)
                     sums.append(steps.finished()[0].copy())
                 finally:
                     steps.close()
                 rows += len(x)
-            step = self.new_step()
+            step, stopped = self.new_step(), START
             self._write(step.merged(sums, step.network.outputs or 0)[None], rows)
             yield
             if self.callbacks.look(done + 1):
@@ -87,9 +106,23 @@ class Fit:
 
     def _steps(self, x: Any, target: Any, epochs: int) -> Steps:
         with self._compiling():
-            steps = Steps(self.new_step(), x, target, self.batch_size, epochs, self.replay, self.kept, self.device)
+            window = self.going_on.place.window(len(x)) if self.going_on else 1
+            here = self.replay, self.kept, self.device, window
+            steps = Steps(self.new_step(), x, target, self.batch_size, epochs, *here)
         self.program = steps.program
         return steps
+
+    def _start(self, steps: Steps, epochs: int, place: Place) -> bool:
+        """Draw the order of a window at this place, or go on in the one in which the fit was stopped, and say so."""
+        stopped = self.going_on.place if self.going_on else None
+        set_state(self.shuffles, stopped.generator if stopped else None)
+        self.place = place = place._replace(generator=state_of(self.shuffles))
+        with stopped.entered(steps, self.epochs_before, self.done) if stopped else contextlib.nullcontext():
+            steps.start(epochs, self.shuffles, place.done)
+        self.place, self.going_on = place._replace(steps=steps), None
+        if stopped and place.chunk < 0:
+            self._remember(steps)  # an epoch that was finished, and not yet validated
+        return stopped is not None
 
     def _compiling(self) -> contextlib.AbstractContextManager[None]:
         """A context in which the bar says that, and how much, is compiled."""
@@ -101,35 +134,32 @@ class Fit:
 
         return self.bar.waiting(text)
 
-    def _run(self, steps: Steps, epochs: int, done: int, before: int, safe: Safe) -> Iterator[None]:
-        """Run epochs of a window, after `done` epochs and `before` rows; pauses after each run of the device.
+    def _run(self, steps: Steps, epochs: int, before: int, safe: Safe) -> Iterator[None]:
+        """Run to the end of so many epochs of a window, before which were `before` rows; pauses after each run.
 
         DivergedError if the loss or a parameter is no longer finite.
         """
-        window = done - steps.done // steps.per_epoch  # the number of epochs before the window
-        start = int(steps.program.position[0])
         for first, came, goal in steps.runs(epochs):
             if came < goal or not all_finite(safe.network):
                 stop = min(came, goal - 1)  # the last step, if it left a parameter that is not finite
                 loss = float(steps.program.sums[0])
-                kept = safe.proven(came > first)
-                raise diverged(
-                    self.new_step(), loss, kept, window + stop // steps.per_epoch + 1, stop % steps.per_epoch + 1
-                )
+                kept, steps.program.replay.whole = safe.proven(came > first), False
+                epoch, batch = divmod(stop, steps.per_epoch)
+                raise diverged(self.new_step(), loss, kept, steps.before + epoch + 1, batch + 1)
             safe.keep()
-            self.bar.advance(before + int(steps.program.position[0]) - start)
+            self.bar.advance(before + int(steps.program.position[0]))
             yield
 
     def _remember(self, steps: Steps) -> None:
         """Write those finished epochs into the history that it does not have yet."""
-        sums = steps.finished()[self.before + self.history.epochs - steps.before :]
+        sums = steps.finished()[self.done - steps.before :]
         if len(sums):
             self._write(sums, steps.rows)
 
     def _write(self, sums: np.ndarray, rows: int) -> None:
         """Add epochs of so many rows, with sums (epochs, S), to the history, and validate after the last of them."""
         step = self.new_step()
-        step.optimizer.count_epochs(len(sums))
+        step.optimizer.count_epochs(self.epochs_before + self.done + len(sums))
         found = step.values_of_epochs(sums, rows, step.network.outputs or 0)
         seen: dict[str, float] = {}
         if self.validation:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from . import files, gate, layouts
-from .architecture import check_layers, columns_in, described, families, from_config
+from .architecture import check_layers, columns_in, description, families, from_config
 from .attaching import Attached, own, within
 from .blocks import Chain, widths
 from .devices import Device, Ops, get_device, view
@@ -252,13 +252,10 @@ class Sequential:
         """Write architecture and parameters to one safetensors file. An old file stays until the new one is complete.
 
         `notes` is a dict that JSON can hold; `load` puts it into `net.notes`, with lists in place of NumPy's arrays.
-        TypeError for layers that are not nnlite's, ValueError for weights that are NaN or infinite.
+        TypeError for layers of your own that are not registered (`nl.register`), ValueError for weights that are NaN or
+        infinite.
         """
-        layers = described(self.layers)
-        named = {"columns": list(self.columns)} if self.columns else {}
-        frozen = [path for path, layer in families(self.layers) if not layer.trainable]
-        named |= {"frozen": frozen} if frozen else {}
-        files.write(path, self.state_dict(), {"layers": layers, "dtype": str(self.dtype), **named}, notes)
+        files.write(path, self.state_dict(), description(self), notes)
 
     def export(self, path: str | os.PathLike[str], function: str = "predict") -> None:
         """Write what `predict` computes for another program: model.onnx, or model.c with a function of this name.
@@ -364,7 +361,7 @@ class Sequential:
 
 
 def load(path: str | os.PathLike[str], device: str = "cpu", like: Sequential | None = None) -> Sequential:
-    """The network that `net.save(path)` wrote; CorruptFileError if the file is not one.
+    """The network that `net.save(path)` or `trainer.save(path)` wrote; CorruptFileError if the file is not one.
 
     A safetensors file that another program wrote has no layers, only arrays: with `like=net`, the network is a copy of
     that one with the arrays of the file, in PyTorch's names or ours. It needs `pip install "nnlite[safetensors]"`.

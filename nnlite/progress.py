@@ -71,6 +71,13 @@ class Bar:
             self._draw(lambda bar: _leave_out(bar, time.perf_counter() - start))
             self._draw(lambda bar: bar.set_description(self.text, refresh=False))
 
+    def begin(self, rows: int, epochs: int) -> None:
+        """Begin where an earlier fit was stopped, after so many rows and epochs."""
+        self.rows, self.shown, self.text = rows, epochs, f"epoch {min(epochs + 1, self.epochs)}/{self.epochs}"
+        if self.bar is not None:
+            self.bar.initial = self.bar.n = rows  # rows that do not count in its rate
+        self._draw(lambda bar: bar.set_description(self.text))
+
     def advance(self, rows: int) -> None:
         """Show that this number of rows is done, counted over all epochs."""
         self.rows = rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import warnings
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import numpy as np
 
 from . import gate
 from .devices import Arena, Device, Recorder, Symbol
+from .interrupts import Held
 from .programs import NOT_RECORDED, KeptPrograms, Program
 from .step import Step
 
@@ -26,7 +28,7 @@ class Steps:
     """Runs a step over x (N, inputs), target (N, outputs) in batches, one epoch or many at a time.
 
     They run on `device`, by default the network's. The program comes from `kept` if there is one that fits; `close`
-    puts it back there.
+    puts it back there. A window has at least `window` epochs.
     """
 
     def __init__(
@@ -39,11 +41,14 @@ class Steps:
         how: str = "auto",
         kept: KeptPrograms | None = None,
         device: Device | None = None,
+        window: int = 1,
     ) -> None:
         self.network, self.rows, self.device = step.network, len(x), device or step.network.backend
         self.batch = min(batch_size, self.rows)
         self.per_epoch, self.rest = -(-self.rows // self.batch), self.rows % self.batch
-        self.window = max(1, min(epochs, MOST_INDICES // self.rows))  # number of epochs whose order is drawn at once
+        self.window = max(
+            window, min(epochs, MOST_INDICES // self.rows)
+        )  # number of epochs whose order is drawn at once
         self.order = np.zeros((self.window, self.rows), np.int64)
         order = self.order.reshape(-1)  # flat, as the kernels read it
         if not self.device.in_main_memory:
@@ -101,15 +106,16 @@ class Steps:
         self.program.start(self.data)
 
     def runs(self, epochs: int) -> Iterator[tuple[int, int, int]]:
-        """Make so many of the window's epochs, in runs of the replay that take about LONGEST_RUN seconds each.
+        """Make the steps up to the end of so many of the window's epochs, in runs of about LONGEST_RUN seconds each.
 
         Yields for each run its first step, the step at which it stopped, and the step at which it should stop.
         """
-        last = self.done + epochs * self.per_epoch
+        last, replay = epochs * self.per_epoch, self.program.replay
         while self.done < last:
             first, goal = self.done, min(last, self.done + max(1, int(self.pace)))
             start = time.perf_counter()
-            came = self.program.replay.run(first, goal, self.per_epoch, self.history)
+            with Held() if replay.holds_signals else contextlib.nullcontext():
+                came = replay.run(first, goal, self.per_epoch, self.history)
             seconds = time.perf_counter() - start
             self.pace = min(8 * (goal - first), (goal - first) * LONGEST_RUN / max(seconds, 1e-9))
             self.done = goal

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from .network import Sequential
 from .optimizers import SGD, Optimizer
 from .programs import KeptPrograms
 from .progress import Bar
+from .resuming import Resumable, settings_of
 from .rules import optimizer as optimizer_named
 from .step import Step
 from .sweeps import Sweep
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from .explanation import Explanation
 
 
-class Trainer:
+class Trainer(Resumable):
     """Trains a network on arrays by gradient descent on batches.
 
     `loss`, `optimizer` and `metrics` are objects or lower-case names; the default optimizer is SGD(lr=0.01). A loss may
@@ -77,6 +79,7 @@ class Trainer:
         self.measured: tuple[str, ...] = ()  # the columns of the last fit
         self.callbacks: tuple[Callback, ...] = ()  # of the fit that goes on
         self.stopped = False  # whether a callback has ended the last fit
+        self.interrupted = False  # whether an error or an interrupt has
         self.tape: Tape | None = None  # of the last fit; None before any fit, or if the step was not recorded
         self._plan = "nothing has been trained yet"
         self._kept = KeptPrograms()  # programs of earlier fits
@@ -122,7 +125,8 @@ class Trainer:
         return self._plan
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_kept": KeptPrograms(), "tape": None, "callbacks": ()}  # programs: of this process
+        made_here = {"_kept": KeptPrograms(), "tape": None, "callbacks": (), "_fit": None}  # for this process
+        return vars(self) | made_here
 
     # ---- one step -----------------------------------------------------------------------------------------------
 
@@ -132,6 +136,7 @@ class Trainer:
         DivergedError if the loss or a parameter is no longer finite.
         """
         self._refuse_frozen()
+        self._unfinished = None  # it would go on from other parameters
         with _quiet(), self.network.backend.explained():
             x, target = self.checked(x, y)
             before = snapshot(self.network)
@@ -205,33 +210,45 @@ class Trainer:
         """
         epochs, batch_size = gate.integer(epochs, "epochs", least=0), gate.integer(batch_size, "batch_size")
         before = gate.integer(initial_epoch, "initial_epoch", least=0)
-        watch = Callbacks(self, callbacks, 0 if before else self.history.epochs)
+        going_on, backend = self._going_on(), self.network.backend
+        done = going_on.history.epochs if going_on else 0
+        watch = Callbacks(self, callbacks, 0 if before else self.history.epochs - done)
         self._refuse_frozen()
-        backend = self.network.backend
         with backend.explained():
-            chunks = Chunks.of(x, y, self.network.dtype.itemsize, max(epochs - before, 0), backend.room())
+            cut = going_on.in_chunks if going_on else None
+            chunks = Chunks.of(x, y, self.network.dtype.itemsize, max(epochs - before, 0), backend.room(), cut)
             if chunks is None:
                 x, target = self.checked(x, y)
         validation = None if validation_data is None else self._validation(validation_data)
-        if epochs <= before:
-            return History()
         names = self.new_step().names
         names += [f"val_{name}" for name in names] if validation else []
         # This fit's own, in case another thread begins a fit, with all columns even if no epoch ends.
         history = History({name: [] for name in names})
+        settings = partial(settings_of, before, batch_size, shuffle, None if chunks else (x, target), validation)
+        if going_on:
+            going_on.check(epochs, settings(), names)
+            going_on.restore(watch.all)
+            history = going_on.history
+        watch.looked = going_on.looked if going_on else before
+        if epochs <= before or (going_on and going_on.ended):
+            return history if going_on else History()
         if not self.history.keys() >= history.keys():
             self.history.extend(history)
         self.measured = tuple(names)
         shuffles, rows = self._shuffles if shuffle else None, chunks.rows if chunks else len(x)
-        with _quiet(), backend.explained(), Bar(epochs, rows, progress, before) as bar, watch:
+        with _quiet(), backend.explained(), Bar(epochs, rows, progress, before) as bar:
             device = self._device_for_fit(rows, batch_size, epochs - before, validation)
             data = (before, epochs, batch_size, shuffles, validation, history, self.history, watch, bar)
-            fit = Fit(self.new_step, self.checked, self._evaluate, *data, self.replay, self._kept, device)
+            clock = going_on.epochs_before if going_on else self.optimizer.epochs_made - before
+            place = self.replay, self._kept, device, clock, settings, self._seconds, going_on
+            fit = Fit(self.new_step, self.checked, self._evaluate, *data, *place)
             try:
-                for _ in fit.parts(chunks) if chunks else fit.whole(x, target):
-                    bar.show(history)
-                if self.stopped:
-                    bar.stopped(history)
+                with self._under_way(fit), watch:
+                    if not watch.look(fit.done):  # it may have been stopped before that
+                        for _ in fit.parts(chunks) if chunks else fit.whole(x, target):
+                            bar.show(history)
+                    if self.stopped:
+                        bar.stopped(history)
             finally:
                 if fit.program:
                     self.tape, self._plan = fit.program.tape, fit.program.replay.plan
@@ -274,7 +291,7 @@ class Trainer:
         iterations = gate.integer(iterations, "iterations")
         self._refuse_frozen()
         with _quiet(), self.network.backend.explained():
-            history = History(loss=[])
+            history, self._unfinished = History(loss=[]), None
             objective, before = Objective(self.new_step(), *self.checked(x, y), self.replay), snapshot(self.network)
             for loss in chosen(objective, iterations, *limits):
                 history.extend({"loss": [loss]}, self.history)

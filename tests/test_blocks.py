@@ -512,9 +512,9 @@ def test_a_layer_of_layers_by_itself(device, rng):
     assert layer.layers[1].training and not np.allclose(to_numpy(layer.forward(x)), y)
 
 
-def test_only_layers_of_nnlite_can_be_saved_also_inside(tmp_path):
+def test_a_layer_inside_must_be_registered_to_be_saved(tmp_path):
     net = nl.Sequential(nl.Residual(Gated(3)), device="numpy")
-    with pytest.raises(TypeError, match="Gated: only nnlite's own layers can be saved"):
+    with pytest.raises(TypeError, match="Gated is a layer of your own"):
         net.save(tmp_path / "net")
 
 

@@ -18,6 +18,7 @@ def predict(options: argparse.Namespace) -> None:
     net = nl.load(options.model, device=options.device)
     assert net.inputs is not None and net.outputs is not None
     classes, features, target = _notes(options.model, net)
+    tables.fold_noted(net, options.model)
     table = tables.read_csv(options.data, target, needed=False, features=features)
     answers = net.predict(tables.select(table, features, net.inputs))  # (N, K)
     if classes:

@@ -32,6 +32,8 @@ class Replay(ABC):
     """Tapes in the form in which a device runs them, and the arena on which they work."""
 
     arena: Arena
+    whole = True  # False after an error in the middle of a step: its arrays then belong to no step
+    holds_signals = True  # whether Python makes a part of a run, so that signals must wait for the run's end
     plan: str  # how the device runs them, and the reason, as a sentence for the user
 
     @abstractmethod
@@ -86,7 +88,9 @@ class StepwiseReplay(Replay):
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # sums[0] shows what is not finite
             for step in range(first, last):
                 ends_epoch = (step + 1) % per_epoch == 0
+                self.whole = False
                 make(ends_epoch)
+                self.whole = True
                 if not math.isfinite(sums[0]):
                     return step
                 if ends_epoch:

@@ -53,6 +53,8 @@ class CompiledReplay(Replay):
     Between two calls of `run` the threads wait asleep; a forked process starts its own (common/threads.py).
     """
 
+    holds_signals = False  # Python hears them only after the compiled loop
+
     @garbage_later()
     def __init__(self, full: Tape, short: Tape | None, arena: Arena, threads: int, limits: CpuLimits) -> None:
         self.arena, self.limits = arena, limits
@@ -113,6 +115,7 @@ class CompiledReplay(Replay):
             if max(stopped) == last:  # the other threads did the parts of one that had no memory
                 errors = [error for error in errors if not isinstance(error, MemoryError)]
             if errors:
+                self.whole = False
                 raise errors[0]
         if marks[0, 0]:
             self._raise()
@@ -120,6 +123,7 @@ class CompiledReplay(Replay):
 
     def _raise(self) -> NoReturn:
         """Raise an error that explains why compiled code has failed."""
+        self.whole = False
         if not self.own:
             raise MemoryError("memory ran out in a step; a smaller batch_size= or smaller layers take less")
         raise RuntimeError(
