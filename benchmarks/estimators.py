@@ -139,9 +139,8 @@ def main() -> None:
     if "search" in what:
         ways = [("1 job", 1, "loky"), ("2 processes", 2, "loky"), ("2 threads", 2, "threading")]
         seconds = {name: child(script, "search", jobs=jobs, backend=backend) for name, jobs, backend in ways}
-        print(
-            "search over digits, 8 · 3 + 1 fits:", ", ".join(f"{name} {took:.2f} s" for name, took in seconds.items())
-        )
+        shown = ", ".join(f"{name} {took:.2f} s" for name, took in seconds.items())
+        print(f"grid search over digits, 4 settings in 3 folds: {shown}")
     if "first" in what:
         child(script, "first", data="digits")
         found = child(script, "first", data="digits")
