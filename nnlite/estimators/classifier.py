@@ -41,7 +41,7 @@ class MLPClassifier(Perceptron):
     X may be an array, a DataFrame or a sparse matrix. With the same random_state, the first weights are scikit-learn's.
 
     >>> X, y = nl.datasets.moons(n=200, noise=0.1, seed=0)
-    >>> classifier = nl.MLPClassifier(learning_rate_init=0.01, random_state=0, device="numpy").fit(X, y)
+    >>> classifier = nl.MLPClassifier(solver="lbfgs", max_iter=1000, random_state=0, device="numpy").fit(X, y)
     >>> bool(classifier.score(X, y) > 0.95)
     True
     """
