@@ -27,8 +27,8 @@ class MLPRegressor(Perceptron):
     y has the shape (N, outputs).
 
     >>> X, y = nl.datasets.sine(n=200, seed=0)
-    >>> regressor = nl.MLPRegressor(solver="lbfgs", activation="tanh", max_iter=500, random_state=0, device="numpy").fit(X, y[:, 0])
-    >>> bool(regressor.score(X, y[:, 0]) > 0.9)
+    >>> regressor = nl.MLPRegressor(solver="lbfgs", activation="tanh", max_iter=500, random_state=0, device="numpy")
+    >>> bool(regressor.fit(X, y[:, 0]).score(X, y[:, 0]) > 0.9)
     True
     """
 
