@@ -35,6 +35,7 @@ class Fit:
     replay: str
     kept: KeptPrograms
     device: Device
+    steps: Callable[..., Steps] = Steps
     program: Program | None = None  # the last one that ran
 
     def whole(self, x: Any, target: Any) -> Iterator[None]:
@@ -76,7 +77,7 @@ class Fit:
 
     def _steps(self, x: Any, target: Any, epochs: int) -> Steps:
         with self._compiling():
-            steps = Steps(self.new_step(), x, target, self.batch_size, epochs, self.replay, self.kept, self.device)
+            steps = self.steps(self.new_step(), x, target, self.batch_size, epochs, self.replay, self.kept, self.device)
         self.program = steps.program
         return steps
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from . import elsewhere, gate
 from .attaching import learns
 from .chunks import Chunks
 from .devices import Device, Kernel, Tape
+from .distributed import Communicator, Ranks, SharedSteps, for_all
 from .divergence import DivergedError as DivergedError
 from .divergence import all_finite, diverged, snapshot
 from .estimate import seconds
@@ -56,6 +58,7 @@ class Trainer:
         optimizer: str | Optimizer | None = None,
         metrics: Sequence[str | Metric] = (),
         replay: str = "auto",
+        communicator: Communicator | None = None,
     ) -> None:
         if not isinstance(network, Sequential):
             raise TypeError(f"network must be a Sequential, not {network!r}")
@@ -69,6 +72,7 @@ class Trainer:
         self.replay = gate.one_of(replay, ("auto", "eager", "graph", "persistent"), "replay")
         if self.replay != "eager":
             network.backend.refuse(self.replay)
+        self.ranks = Ranks(communicator) if communicator is not None and communicator.Get_size() > 1 else None
         self.history = History()
         self.tape: Tape | None = None  # of the last fit; None before any fit, or if the step was not recorded
         self._plan = "nothing has been trained yet"
@@ -156,6 +160,7 @@ class Trainer:
     # ---- many steps -----------------------------------------------------------------------------------------------
 
     @elsewhere.answered(elsewhere.FIT)
+    @for_all
     def fit(
         self,
         x: Any,
@@ -180,6 +185,7 @@ class Trainer:
         in each.
         """
         epochs, batch_size = gate.integer(epochs, "epochs", least=0), gate.integer(batch_size, "batch_size")
+        progress = progress and (self.ranks is None or self.ranks.first)
         self._refuse_frozen()
         backend = self.network.backend
         with backend.explained():
@@ -198,6 +204,8 @@ class Trainer:
             device = self._device_for_fit(chunks.rows if chunks else len(x), batch_size, epochs, validation)
             run = (epochs, batch_size, shuffles, validation, history, bar, self.replay, self._kept, device)
             fit = Fit(self.new_step, self.checked, self._evaluate, *run)
+            if self.ranks:
+                fit.steps, fit.evaluate = partial(SharedSteps, self.ranks), self.ranks.asked(fit.evaluate)
             try:
                 for _ in fit.parts(chunks) if chunks else fit.whole(x, target):
                     bar.show(history)
