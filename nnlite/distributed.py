@@ -73,9 +73,15 @@ class Ranks:
         self.communicator = communicator
         self.rank, self.size = communicator.Get_rank(), communicator.Get_size()
         self.first = self.rank == 0
-        self._inside = self._met = False  # whether this rank is in a `together`, and has met the others in it
+        self._inside = self._met = self._done = False  # in a `together`: has met the others; needs them no more
         self._common: BaseException | None = None  # an error that all ranks raise
         self._arrays: list[Any] = []  # what is to be equal on all ranks
+
+    @classmethod
+    def of(cls, communicator: Communicator | Ranks | None) -> Ranks | None:
+        """The ranks of this communicator, or None for a single one, which trains as if there were none."""
+        ranks = communicator if isinstance(communicator, Ranks) or communicator is None else cls(communicator)
+        return ranks if ranks and ranks.size > 1 else None
 
     def part(self, rows: int) -> tuple[int, int]:
         """The start and the end of this rank's part of a batch. The parts differ by a row at most, and may be empty."""
@@ -89,18 +95,20 @@ class Ranks:
 
         An error before they have met is told to the others, which raise RankError there. Later, they may be in the
         middle of a step, which nothing but MPI's Abort can end: it ends all ranks, after the traceback was printed.
+        After a `together` within this one, the ranks need each other no more: an error is then raised as it is.
         """
         if self._inside:
             yield
+            self._done = True
             return
-        self._inside, self._met, self._common = True, False, None
+        self._inside, self._met, self._done, self._common = True, False, False, None
         try:
             yield
         except DivergedError:  # which all ranks raise, since they see the same sums
             self._copy()  # each has gone back to parameters of its own choice
             raise
         except BaseException as error:
-            if error is not self._common:
+            if error is not self._common and not self._done:
                 if self._met or not isinstance(error, Exception):
                     traceback.print_exc(file=sys.__stderr__)
                     self.communicator.Abort(1)
@@ -120,7 +128,7 @@ class Ranks:
         if failed:
             self._common = RankError("; ".join(failed))
         elif other:
-            what = "rows, columns, batch_size, epochs, sums, seed and device"
+            what = "rows, columns, outputs, parameters, batch_size, epochs, sums and seed"
             self._common = ValueError(f"all ranks must train alike, but {what} are {found[0]} on rank 0; {other[0]}")
         if self._common:
             raise self._common
@@ -162,14 +170,18 @@ class SharedSteps(Steps):
 
     def __init__(self, ranks: Ranks, step: Step, x: Any, target: Any, batch_size: int, epochs: int, *how: Any) -> None:
         refuse(step)
-        network = step.network
-        given = (len(x), x.shape[1], target.shape[1], batch_size, epochs, step.names, network.seed, network.backend.name)
-        ranks.meet(given, step.arrays())
+        sizes = len(x), x.shape[1], target.shape[1], len(step.network.parameters)
+        ranks.meet((*sizes, batch_size, epochs, step.names, step.network.seed), step.arrays())
         self.ranks = ranks
         super().__init__(step, x, target, batch_size, epochs, *how)
 
     def new_program(self, step: Step, arena: Arena, how: str) -> Program:
         return SharedProgram(self.ranks, step, arena, self.batch, self.rest, how)
+
+    def start(self, epochs: int, shuffles: np.random.Generator | None, before: int = 0) -> None:
+        if shuffles is not None:
+            shuffles.bit_generator.state = self.ranks.communicator.bcast(shuffles.bit_generator.state)
+        super().start(epochs, shuffles, before)
 
     def runs(self, epochs: int) -> Iterator[tuple[int, int, int]]:
         for run in super().runs(epochs):
@@ -216,11 +228,11 @@ class SharedProgram(Program):
         self.error = next((each.error for each in programs if each.error), None)
         tapes = [each.tape.calls for each in programs if each.tape]
         self.tape = Tape([call for calls in tapes for call in calls]) if len(tapes) == len(programs) else None
-        self.replay = Turns(ranks, step, slope, move, parts, total)
+        self.replay = Turns(ranks, step, arena, slope, move, parts, total)
 
 
 def slope_on(step: Step, ranks: Ranks, ops: Ops, arrays: Mapping[str, Any]) -> Callable[[int], None]:
-    """The first half of `step.train` with these kernels on these arrays: the gradient of the next rows, and the sums."""
+    """The first half of `step.train`, with these kernels on these arrays: the gradient of the next rows; the sums."""
     twin = step.on(ops, arrays)
     for layer in layers_of(twin):
         if isinstance(layer, Noise):  # each rank draws its own, since equal parts of the batch must not get equal noise
@@ -259,13 +271,14 @@ class Turns(Replay):
         self,
         ranks: Ranks,
         step: Step,
+        arena: Arena,
         slope: Program | None,
         move: Program,
         parts: Sequence[tuple[int, int, int]],
         total: np.ndarray,
     ) -> None:
         self.ranks, self.slope, self.move, self.parts, self.total = ranks, slope, move, parts, total
-        self.step, self.arena, self.mine = step, (slope or move).arena, np.zeros_like(total)
+        self.step, self.arena, self.mine = step, arena, np.zeros_like(total)
         self.columns = self.arena.segments["target"].shape[1]
         here = slope.replay.plan if slope else "not even one row of a batch"
         self.plan = f"{ranks.size} ranks sum up {len(total) - EXTRA:,} gradients in each step; this one: {here}"

@@ -40,7 +40,8 @@ class Trainer:
     also be a kernel of your own, prediction (N, K), target (N, K) -> losses (N), dprediction (N, K). If the
     network ends in Softmax and the loss is categorical cross-entropy, or in Sigmoid and binary cross-entropy, it is
     trained from the logits: the same function, but numerically stable. Shuffles come from the network's seed. A step is
-    recorded once, and the device replays it. replay="eager" makes every step in Python; on cupy, "graph" and
+    recorded once, and the device replays it. Started by mpirun, communicator=mpi4py.MPI.COMM_WORLD lets each process
+    compute its part of every batch (distributed.py). replay="eager" makes every step in Python; on cupy, "graph" and
     "persistent" choose one of its two ways of replay. After a fit, `print(trainer.tape)` shows the step, and
     `trainer.plan()` tells how the device ran it. ValueError for a network that does not fit the loss or a metric.
 
@@ -58,7 +59,7 @@ class Trainer:
         optimizer: str | Optimizer | None = None,
         metrics: Sequence[str | Metric] = (),
         replay: str = "auto",
-        communicator: Communicator | None = None,
+        communicator: Communicator | Ranks | None = None,
     ) -> None:
         if not isinstance(network, Sequential):
             raise TypeError(f"network must be a Sequential, not {network!r}")
@@ -72,7 +73,7 @@ class Trainer:
         self.replay = gate.one_of(replay, ("auto", "eager", "graph", "persistent"), "replay")
         if self.replay != "eager":
             network.backend.refuse(self.replay)
-        self.ranks = Ranks(communicator) if communicator is not None and communicator.Get_size() > 1 else None
+        self.ranks = Ranks.of(communicator)
         self.history = History()
         self.tape: Tape | None = None  # of the last fit; None before any fit, or if the step was not recorded
         self._plan = "nothing has been trained yet"

@@ -12,7 +12,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -22,6 +22,7 @@ import nnlite as nl
 
 from .. import gate
 from ..datasets import LOADERS, Split
+from ..distributed import Ranks, world
 from ..losses import LOSSES
 from ..rules import OPTIMIZERS
 from . import output, tables
@@ -64,6 +65,20 @@ class Data(NamedTuple):
     raw: bool = False  # whether columns have any size: training scales them, and the saved model reads them unscaled
 
 
+def by_all_ranks(command: Callable[[argparse.Namespace], None]) -> Callable[[argparse.Namespace], None]:
+    """A command that all processes of `mpirun -n 4 nnlite …` run together; only the first of them speaks."""
+
+    @wraps(command)
+    def run(options: argparse.Namespace) -> None:
+        ranks = options.ranks = Ranks.of(world())
+        output.silent = ranks is not None and not ranks.first
+        with ranks.together() if ranks else contextlib.nullcontext():
+            command(options)
+
+    return run
+
+
+@by_all_ranks
 def train(options: argparse.Namespace) -> None:
     """Train a network, test it on rows held back, and write the model, its history and pictures into a folder."""
     tell: Callable[[str], None] = (lambda text: None) if options.quiet else say
@@ -79,7 +94,7 @@ def train(options: argparse.Namespace) -> None:
     gate.integer(recipe.batch_size, "--batch-size")
     net = _network(data, recipe, options)
     optimizer = OPTIMIZERS[options.optimizer](lr=recipe.lr)
-    trainer = nl.Trainer(net, data.loss, optimizer, metrics=[_metric(data)])
+    trainer = nl.Trainer(net, data.loss, optimizer, metrics=[_metric(data)], communicator=options.ranks)
     folder = output.folder(options.out)
     import matplotlib.figure  # noqa: F401  (if this import fails, it fails before the training)
 
@@ -101,6 +116,8 @@ def train(options: argparse.Namespace) -> None:
         _save(folder, net, data, trainer.history, x_scale, y_scale)
         what = f"after {epochs} of {recipe.epochs} epochs; wrote {folder / 'model.safetensors'} and history.csv"
         raise Terminated(f"{stop} {what}") from None
+    if output.silent:
+        return  # what follows is written once
     _save(folder, net, data, trainer.history, x_scale, y_scale)
     for name in ("model.safetensors", "history.csv"):
         tell(f"wrote {folder / name}")
