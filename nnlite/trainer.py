@@ -190,7 +190,7 @@ class Trainer:
         self._refuse_frozen()
         backend = self.network.backend
         with backend.explained():
-            chunks = Chunks.of(x, y, self.network.dtype.itemsize, epochs, backend.room())
+            chunks = Chunks.of(x, y, self.network.dtype.itemsize, epochs, backend.room(), shared=self.ranks is not None)
             if chunks is None:
                 x, target = self.checked(x, y)
         validation = None if validation_data is None else self._validation(validation_data)
