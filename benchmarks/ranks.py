@@ -27,14 +27,14 @@ HEAD = ["net", "parameters", "Allreduce, µs", *(f"{name}, µs a step" for name 
 TOLERANCE = 1e-4  # relative, of the losses, in float32
 
 
-def step(workload: str, threads: int, seconds: float) -> dict[str, Any]:
+def step(workload: str, seconds: float) -> dict[str, Any]:
     """µs a step, µs an Allreduce of as many numbers as the net has parameters, and the loss after the first epochs."""
     import nnlite as nl
     from nnlite.distributed import world
 
     communicator, problem = world(), WORKLOADS[workload].problem()
     problem = problem.head(min(len(problem.x), 100 * problem.batch_size))
-    net = nl.mlp(problem.sizes, problem.hidden, problem.output, device="numba", threads=threads)
+    net = nl.mlp(problem.sizes, problem.hidden, problem.output, device="numba")
     net.load_state_dict(problem.weights)
     trainer = nl.Trainer(net, problem.loss, nl.SGD(lr=problem.lr), communicator=communicator)
     batch = problem.batch_size
@@ -72,8 +72,8 @@ def measured(workload: str, rounds: int, seconds: float) -> list[str]:
     for _ in range(rounds):
         for name, (ranks, threads) in SETTINGS.items():
             start = [launcher, "-n", str(ranks)] if ranks > 1 else []
-            given = {"workload": workload, "threads": threads, "seconds": seconds}
-            found[name].append(child(__file__, "step", launcher=start, **given))
+            run = child(__file__, "step", threads, launcher=start, workload=workload, seconds=seconds)
+            found[name].append(run)
     losses = [run["loss"] for runs in found.values() for run in runs]
     if not max(losses) - min(losses) <= TOLERANCE * abs(losses[0]):
         raise SystemExit(f"{workload}: they do not train alike, so nothing is compared: losses {losses}")

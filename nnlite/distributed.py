@@ -1,4 +1,4 @@
-"""Many processes train one network: each computes a part of every batch, and MPI adds up their gradients.
+"""Many processes train one network: each computes some rows of every batch, and MPI sums up their gradients.
 
 A process is called a rank. All ranks run the same program on the same data; `Trainer(…, communicator=MPI.COMM_WORLD)`
 is all that they write for it. A step is recorded as two programs that run by turns: rows, forward, loss, backward; then
@@ -83,9 +83,9 @@ class Ranks:
         ranks = communicator if isinstance(communicator, Ranks) or communicator is None else cls(communicator)
         return ranks if ranks and ranks.size > 1 else None
 
-    def part(self, rows: int) -> tuple[int, int]:
-        """The start and the end of this rank's part of a batch. The parts differ by a row at most, and may be empty."""
-        each, more = divmod(rows, self.size)
+    def rows_of(self, batch: int) -> tuple[int, int]:
+        """The start and the end of this rank's rows in a batch of so many: as many as other ranks have, or one more."""
+        each, more = divmod(batch, self.size)
         start = each * self.rank + min(self.rank, more)
         return start, start + each + (self.rank < more)
 
@@ -166,7 +166,7 @@ def for_all(fit: Callable[P, R]) -> Callable[P, R]:
 
 
 class SharedSteps(Steps):
-    """Steps that all ranks make together, each with its part of every batch."""
+    """Steps that all ranks make together, each on its rows of every batch."""
 
     def __init__(self, ranks: Ranks, step: Step, x: Any, target: Any, batch_size: int, epochs: int, *how: Any) -> None:
         refuse(step)
@@ -190,7 +190,7 @@ class SharedSteps(Steps):
 
 
 def refuse(step: Step) -> None:
-    """ValueError for a network that no rank can train on a part of the batch."""
+    """ValueError for a network that no rank can train on some rows of a batch."""
     network = step.network
     if not network.backend.in_main_memory:
         raise ValueError(f"communicator= is for networks in main memory, on numpy or numba, not {network.backend.name}")
@@ -199,7 +199,7 @@ def refuse(step: Step) -> None:
     for layer in layers_of(step):
         if isinstance(layer, BatchNorm) and layer.trainable:
             raise ValueError(
-                "BatchNorm takes its means over the whole batch, of which each rank of a communicator has a part only: "
+                "BatchNorm takes its means over the whole batch, of which a rank of a communicator has only some rows: "
                 "take nl.LayerNorm, or freeze it (layer.trainable = False)"
             )
 
@@ -217,8 +217,8 @@ class SharedProgram(Program):
         total = zeros(arena.segments["gradients"].size + EXTRA, arena.dtype)  # the sums over all ranks
         others = {"gradients": total[:-EXTRA], "sums": zeros(1, np.float64)}
         moved = Arena(arena.device, arena.dtype, arena.segments | others)
-        parts = [(*ranks.part(rows), rows) for rows in (batch, rest or batch)]
-        mine, my_rest = (stop - start for start, stop, _ in parts)
+        batches = [(*ranks.rows_of(size), size) for size in (batch, rest or batch)]
+        mine, my_rest = (stop - start for start, stop, _ in batches)
         own = mine, my_rest if rest else 0
         slope = Program(partial(slope_on, step, ranks), arena, *own, threads, how) if mine else None
         move = Program(partial(move_on, step), moved, batch, rest, threads, how)
@@ -228,14 +228,14 @@ class SharedProgram(Program):
         self.error = next((each.error for each in programs if each.error), None)
         tapes = [each.tape.calls for each in programs if each.tape]
         self.tape = Tape([call for calls in tapes for call in calls]) if len(tapes) == len(programs) else None
-        self.replay = Turns(ranks, step, arena, slope, move, parts, total)
+        self.replay = Turns(ranks, step, arena, slope, move, batches, total)
 
 
 def slope_on(step: Step, ranks: Ranks, ops: Ops, arrays: Mapping[str, Any]) -> Callable[[int], None]:
     """The first half of `step.train`, with these kernels on these arrays: the gradient of the next rows; the sums."""
     twin = step.on(ops, arrays)
     for layer in layers_of(twin):
-        if isinstance(layer, Noise):  # each rank draws its own, since equal parts of the batch must not get equal noise
+        if isinstance(layer, Noise):  # each rank draws its own: its first row must not get the noise of the batch's
             layer.key = (layer.key + ranks.rank * 0x9E3779B9) % 2**32
 
     def slope(n: int) -> None:
@@ -263,7 +263,7 @@ def move_on(step: Step, ops: Ops, arrays: Mapping[str, Any]) -> Callable[[int], 
 class Turns(Replay):
     """Runs the two programs by turns, and sums up over all ranks between them.
 
-    `parts` has the start and end of this rank's rows, and the number of all rows: in a full batch, and in an epoch's
+    `batches` has the start and end of this rank's rows, and the number of all rows: in a full batch, and in an epoch's
     last one. `total` (P + 2,) receives the sums over all ranks: the gradient, its weight, and 0 if all is finite.
     """
 
@@ -274,10 +274,10 @@ class Turns(Replay):
         arena: Arena,
         slope: Program | None,
         move: Program,
-        parts: Sequence[tuple[int, int, int]],
+        batches: Sequence[tuple[int, int, int]],
         total: np.ndarray,
     ) -> None:
-        self.ranks, self.slope, self.move, self.parts, self.total = ranks, slope, move, parts, total
+        self.ranks, self.slope, self.move, self.batches, self.total = ranks, slope, move, batches, total
         self.step, self.arena, self.mine = step, arena, np.zeros_like(total)
         self.columns = self.arena.segments["target"].shape[1]
         here = slope.replay.plan if slope else "not even one row of a batch"
@@ -312,7 +312,7 @@ class Turns(Replay):
     def _compute(self, number: int, per_epoch: int, own: np.ndarray) -> None:
         """Fill `mine` with this rank's share of the gradient in this step."""
         epoch, ends = number // per_epoch, (number + 1) % per_epoch == 0
-        start, stop, rows = self.parts[ends]
+        start, stop, rows = self.batches[ends]
         segments, finite = self.arena.segments, True
         sums, before = segments["sums"], segments["sums"].copy() if self._counts_known else None
         if self.slope and start < stop:

@@ -41,7 +41,7 @@ class Trainer:
     network ends in Softmax and the loss is categorical cross-entropy, or in Sigmoid and binary cross-entropy, it is
     trained from the logits: the same function, but numerically stable. Shuffles come from the network's seed. A step is
     recorded once, and the device replays it. Started by mpirun, communicator=mpi4py.MPI.COMM_WORLD lets each process
-    compute its part of every batch (distributed.py). replay="eager" makes every step in Python; on cupy, "graph" and
+    compute its rows of every batch (distributed.py). replay="eager" makes every step in Python; on cupy, "graph" and
     "persistent" choose one of its two ways of replay. After a fit, `print(trainer.tape)` shows the step, and
     `trainer.plan()` tells how the device ran it. ValueError for a network that does not fit the loss or a metric.
 

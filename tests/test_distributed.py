@@ -90,9 +90,9 @@ def ranks_of(rank, size):
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
-def test_the_parts_of_a_batch_are_all_of_it(size):
+def test_the_rows_of_all_ranks_are_the_batch(size):
     for rows in range(12):
-        parts = [ranks_of(rank, size).part(rows) for rank in range(size)]
+        parts = [ranks_of(rank, size).rows_of(rows) for rank in range(size)]
         assert [i for start, stop in parts for i in range(start, stop)] == list(range(rows))
         lengths = [stop - start for start, stop in parts]
         assert max(lengths) - min(lengths) <= 1 and lengths == sorted(lengths, reverse=True)
