@@ -115,7 +115,7 @@ class Ranks:
                 self.communicator.allgather(f"{type(error).__name__}: {error}")
             raise
         finally:
-            self._inside = False
+            self._inside, self._arrays = False, []
 
     def meet(self, given: tuple[Any, ...], arrays: Mapping[str, Any]) -> None:
         """Wait for all ranks, which must have been given the same, and for the first time copy rank 0's arrays to all.
