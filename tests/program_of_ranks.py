@@ -1,4 +1,4 @@
-"""The program that test_distributed.py starts on many ranks: `mpirun -n 2 python program_of_ranks.py same`."""
+"""The program that test_distributed.py starts on ranks: `mpirun -n 2 python program_of_ranks.py same numpy numba`."""
 
 import os
 import signal
@@ -69,7 +69,7 @@ def same():
         ("mse", sgd, 16, {"chunks": True, "metrics": ["r2"]}),
     ]
     eager = [("mse", sgd, 16, {"hidden": lambda: [Square()]})]
-    for device in ("numpy", "numba"):
+    for device in sys.argv[2:]:
         for loss, optimizer, batch_size, more in cases + (eager if device == "numpy" else []):
             arrays, histories, trainer = trained(COMM, device, loss, optimizer, batch_size, **more)
             expected, single, _ = trained(None, device, loss, optimizer, batch_size, **more)
