@@ -14,6 +14,7 @@ import functools
 import math
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -110,12 +111,19 @@ class Ranks:
         except BaseException as error:
             if error is not self._common and not self._done:
                 if self._met or not isinstance(error, Exception):
-                    traceback.print_exc(file=sys.__stderr__)
-                    self.communicator.Abort(1)
+                    self._abort(traceback.format_exc())
                 self.communicator.allgather(f"{type(error).__name__}: {error}")
             raise
         finally:
             self._inside, self._arrays = False, []
+
+    def _abort(self, text: str) -> None:
+        """End all ranks, after this text was printed."""
+        if sys.__stderr__ is not None:
+            sys.__stderr__.write(f"rank {self.rank} failed, and ends all others:\n{text}")
+            sys.__stderr__.flush()
+            time.sleep(0.2)  # seconds: mpirun of MPICH drops what it has not read until then
+        self.communicator.Abort(1)
 
     def meet(self, given: tuple[Any, ...], arrays: Mapping[str, Any]) -> None:
         """Wait for all ranks, which must have been given the same, and for the first time copy rank 0's arrays to all.
