@@ -88,7 +88,7 @@ def draw(plain, guarded, rates, early):
     above.set(title="The loss on rows held back says when to stop", ylabel="loss", ylim=(0, 0.6))
     above.legend(frameon=False)
     below.step(np.arange(1, len(rates) + 1), rates, where="mid", color=nl.plots.COLOURS[0])
-    below.set(yscale="log", xlabel="epoch", ylabel="learning rate")
+    below.set(ylim=(0, 1.1 * rates[0]), xlabel="epoch", ylabel="learning rate")
     for ax in (above, below):
         ax.axvline(early.stopped_epoch, color=nl.plots.COLOURS[6], linewidth=0.8, linestyle="--")
         ax.spines[["top", "right"]].set_visible(False)

@@ -9,7 +9,9 @@ A net of 4,929 parameters learns the noise of 300 rows by heart. Two remedies ar
 schedule lets the learning rate fall along half a cosine (Loshchilov and Hutter 2017): large steps lead to the valley,
 small ones settle in it. That is the lesser remedy, for the valley of the wrong function is a place to settle, too.
 Weight decay makes all weights a little smaller in each step (AdamW, Loshchilov and Hutter 2019), so that only those
-stay large which the slopes ask for again and again: those of the inputs that matter.
+stay large which the slopes ask for again and again. These are the weights of x₁, x₂ and x₃, whose curves take many
+neurons, and of x₄, a steep straight line. The one of x₅ is half as steep, and its weights are as small as those of the
+inputs that do not matter.
 
 In PyTorch, an epoch is a loop over a DataLoader, with zero_grad, the loss, backward and step in it, and scheduler.step
 behind it. Here the schedule takes the place of the learning rate, and `fit` is the loop. AdamW is PyTorch's, to the
@@ -56,7 +58,7 @@ def main():
         "Adam, schedule": nl.Adam(lr=cosine),
         "AdamW, schedule, decay": nl.AdamW(lr=cosine, weight_decay=DECAY),
     }
-    print(f"root mean squared error  {'its own rows':>12} {'unseen rows':>12}   weights of x₁ … x₅   of x₆ … x₁₀")
+    print(f"root mean squared error  {'its own rows':>12} {'unseen rows':>12}   weights of x₁ … x₄   of x₅ … x₁₀")
     curves, weights = {}, {}
     for name, optimizer in recipes.items():
         net = nl.mlp([10, 64, 64, 1], hidden="tanh", device=arguments.device, seed=0)
@@ -64,7 +66,7 @@ def main():
         history = trainer.fit(x, t, epochs=epochs, validation_data=(x_test, t_test), progress=False)
         curves[name] = scale * np.array(history["val_rmse"])  # (epochs,), in units of t
         weights[name] = np.sqrt((net.state_dict()["0.W"] ** 2).mean(axis=1))  # (10,): of each input, the typical size
-        sizes = weights[name][:5].mean(), weights[name][5:].mean()
+        sizes = weights[name][:4].mean(), weights[name][4:].mean()
         own = scale * trainer.evaluate(x, t)["rmse"]
         print(f"{name:24} {own:12.2f} {curves[name][-1]:12.2f}   {sizes[0]:18.2f} {sizes[1]:13.2f}")
 
@@ -83,7 +85,7 @@ def draw(curves, weights):
     left.axhline(NOISE, color=nl.plots.COLOURS[6], linestyle="--", label="the noise alone")
     left.set(title="How far from 2,000 unseen rows", xlabel="epoch", ylabel="root mean squared error", ylim=(0.9, 3.2))
     left.legend(frameon=False)
-    right.set(title="Decay finds the five inputs that matter", ylabel="typical weight in the first layer")
+    right.set(title="Decay leaves the weights that are asked for", ylabel="typical weight in the first layer")
     right.set_xticks(range(1, 11), [f"x{digit}" for digit in "₁₂₃₄₅₆₇₈₉"] + ["x₁₀"])
     for ax in (left, right):
         ax.spines[["top", "right"]].set_visible(False)

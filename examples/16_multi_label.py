@@ -41,19 +41,21 @@ def whole_rows(y, prediction):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the picture")
-    parser.add_argument("--quick", action="store_true", help="60 epochs instead of 200")
+    parser.add_argument("--quick", action="store_true", help="60 epochs instead of 150")
     parser.add_argument("--device", default="cpu", help="numpy, numba, cupy, cpu, gpu or auto")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
+    epochs = 60 if arguments.quick else 150
 
     rng = np.random.Generator(np.random.PCG64(0))
-    x, x_test = rng.uniform(-1.4, 1.4, (800, 2)), rng.uniform(-1.4, 1.4, (5000, 2))
-    y, y_test = inside(x + 0.03 * rng.standard_normal(x.shape)), inside(x_test)  # (800, 3), (5000, 3)
+    x, x_test = rng.uniform(-1.4, 1.4, (1000, 2)), rng.uniform(-1.4, 1.4, (5000, 2))
+    y, y_test = inside(x + 0.03 * rng.standard_normal(x.shape)), inside(x_test)  # (1000, 3), (5000, 3)
 
     net = nl.mlp([2, 32, 32, 3], hidden="tanh", output="sigmoid", device=arguments.device, seed=0)
     each = [metric(average=None) for metric in (nl.metrics.Precision, nl.metrics.Recall, nl.metrics.F1)]
-    trainer = nl.Trainer(net, loss="bce", optimizer=nl.Adam(lr=0.01), metrics=["accuracy", *each, whole_rows])
-    trainer.fit(x, y, epochs=60 if arguments.quick else 200, batch_size=32, progress=False)
+    adam = nl.Adam(lr=nl.schedules.Cosine(0.01, length=epochs))
+    trainer = nl.Trainer(net, loss="bce", optimizer=adam, metrics=["accuracy", *each, whole_rows])
+    trainer.fit(x, y, epochs=epochs, batch_size=32, progress=False)
     measured = trainer.evaluate(x_test, y_test)
 
     print("label   yes in   precision   recall      F1")
@@ -70,9 +72,8 @@ def main():
 
 
 def draw(net, x, y):
-    figure, axes = plt.subplot_mosaic(
-        [["mixed", 0, 1], ["mixed", 2, "rows"]], figsize=(12, 6.2), dpi=140, layout="constrained", width_ratios=(2, 1, 1)
-    )
+    places = [["mixed", 0, 1], ["mixed", 2, "rows"]]
+    figure, axes = plt.subplot_mosaic(places, figsize=(12, 6.2), dpi=140, layout="constrained", width_ratios=(2, 1, 1))
     line = np.linspace(-1.4, 1.4, 281)  # (281,)
     grid = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)  # (281², 2)
     answers = net.predict(grid).reshape(281, 281, 3)  # the probability of each label

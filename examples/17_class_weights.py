@@ -28,7 +28,7 @@ import nnlite as nl
 
 
 def imbalanced(n, seed):
-    """Two half circles of n points, of whose class 1 only every tenth is kept: x (N, 2), y (N,)."""
+    """Two half circles of n points, of whose class 1 only every eleventh is kept: x (N, 2), y (N,)."""
     x, y = nl.datasets.moons(n=n, noise=0.35, seed=seed)
     kept = (y == 0) | (np.cumsum(y) % 11 == 0)  # (n,)
     return x[kept], y[kept]
@@ -77,13 +77,14 @@ def main():
 def draw(nets, x, y, outputs, y_test):
     figure, axes = plt.subplots(1, 3, figsize=(14, 4.5), dpi=140, layout="constrained")
     for ax, colour, (name, net) in zip(axes, (nl.plots.COLOURS[3], nl.plots.COLOURS[2]), nets.items()):
-        nl.plots.decision_boundary(net, x, y, ax=ax).set(title=name, xlabel="x₁", ylabel="x₂")
-        curve = [at_threshold(outputs[name], y_test, threshold) for threshold in np.linspace(0.01, 0.8, 100)]
-        _, precision, recall = np.transpose(curve)  # (100,), (100,), (100,)
+        nl.plots.decision_boundary(net, x[::3], y[::3], ax=ax).set(title=name, xlabel="x₁", ylabel="x₂")
+        thresholds = np.quantile(outputs[name], np.linspace(0.5, 0.97, 100))  # (100,)
+        curve = [at_threshold(outputs[name], y_test, threshold) for threshold in thresholds]
+        _, precision, recall = np.transpose(curve)  # (100,) each
         axes[2].plot(recall, precision, color=colour, label=name)
         _, precision, recall = at_threshold(outputs[name], y_test, 0.5)
         axes[2].plot(recall, precision, "o", color=colour, markersize=9)
-        axes[2].annotate("threshold ½", (recall, precision), (8, 6), textcoords="offset points", color=colour)
+        axes[2].annotate("threshold ½", (recall, precision), (-76, -12), textcoords="offset points", color=colour)
     axes[2].set(title="All thresholds: one and the same curve, nearly", xlabel="recall", ylabel="precision")
     axes[2].legend(frameon=False, loc="lower left")
     axes[2].spines[["top", "right"]].set_visible(False)
