@@ -52,28 +52,28 @@ def main():
     rates: list[float] = []  # the learning rate after each epoch
     early, plateau = nl.EarlyStopping(patience=20), nl.ReduceLROnPlateau(factor=0.5, patience=6)
     with tempfile.TemporaryDirectory() as folder:  # yours would be one that stays
-        best = nl.Checkpoint(Path(folder, "digits.safetensors"), monitor="val_loss")
-        callbacks = [plateau, early, best, lambda trainer, epoch: rates.append(trainer.optimizer.lr)]
+        checkpoint = nl.Checkpoint(Path(folder, "digits.safetensors"), monitor="val_loss")
+        callbacks = [plateau, early, checkpoint, lambda trainer, epoch: rates.append(trainer.optimizer.lr)]
         guarded = train(data, arguments.device, 300, callbacks, batch_norm=True, dropout=0.3)
-        loaded = nl.load(best.best_path, device=arguments.device)
+        loaded = nl.load(checkpoint.best_path, device=arguments.device)
 
     print(f"{'':12} {'epochs':>6} {'loss':>8} {'validation':>11} {'test':>8} {'test: right':>12}")
     results = []
-    for name, trainer in (("plain", plain), ("guarded", guarded)):
+    best = 1 + int(np.argmin(guarded.history["val_loss"]))
+    for name, trainer, epoch in (("plain", plain, plain.history.epochs), ("guarded", guarded, best)):
         history = trainer.history
-        epoch = early.best_epoch if trainer is guarded else history.epochs  # whose parameters the net has
         loss, validation = history["loss"][epoch - 1], history["val_loss"][epoch - 1]
         results.append(test := trainer.evaluate(data.x_test, data.y_test))
         print(f"{name:12} {epoch:6} {loss:8.4f} {validation:11.4f} {test['loss']:8.4f} {test['accuracy']:12.1%}")
     print(f"it was stopped after epoch {early.stopped_epoch}, {early.patience} after the best one, {early.best_epoch}")
 
-    draw(plain.history, guarded.history, rates, early).savefig(arguments.out / "14_early_stopping.png")
-    assert early.stopped_epoch == early.best_epoch + 20 == guarded.history.epochs == len(rates)
+    draw(plain.history, guarded.history, rates, best).savefig(arguments.out / "14_early_stopping.png")
+    assert early.best_epoch == best and early.stopped_epoch == best + 20 == guarded.history.epochs == len(rates)
     assert np.array_equal(loaded.predict(data.x_test), guarded.network.predict(data.x_test))  # the same epoch's
     assert results[1]["loss"] < 0.8 * results[0]["loss"] and results[1]["accuracy"] >= 0.96
 
 
-def draw(plain, guarded, rates, early):
+def draw(plain, guarded, rates, best):
     figure, (above, below) = plt.subplots(
         2, 1, figsize=(9, 6.2), dpi=140, layout="constrained", sharex=True, height_ratios=(3, 1)
     )
@@ -81,16 +81,17 @@ def draw(plain, guarded, rates, early):
         epochs = np.arange(1, history.epochs + 1)  # (epochs,)
         above.plot(epochs, history["val_loss"], color=colour, linewidth=2.2, label=f"{name}, rows held back")
         above.plot(epochs, history["loss"], color=colour, linewidth=1, linestyle=":", label=f"{name}, its own rows")
-    above.plot(early.best_epoch, early.best, "o", color=nl.plots.COLOURS[0], markersize=10)
-    text = f"epoch {early.best_epoch}, the best:\nits parameters are kept"
+    least = guarded["val_loss"][best - 1]
+    above.plot(best, least, "o", color=nl.plots.COLOURS[0], markersize=10)
     arrow = {"arrowstyle": "->", "color": nl.plots.INK}
-    above.annotate(text, (early.best_epoch, early.best), (early.best_epoch - 12, 0.3), arrowprops=arrow)
+    text = f"epoch {best}, the best:\nits parameters are kept"
+    above.annotate(text, (best, least), (best - 12, 0.3), arrowprops=arrow)
     above.set(title="The loss on rows held back says when to stop", ylabel="loss", ylim=(0, 0.6))
     above.legend(frameon=False)
     below.step(np.arange(1, len(rates) + 1), rates, where="mid", color=nl.plots.COLOURS[0])
     below.set(ylim=(0, 1.1 * rates[0]), xlabel="epoch", ylabel="learning rate")
     for ax in (above, below):
-        ax.axvline(early.stopped_epoch, color=nl.plots.COLOURS[6], linewidth=0.8, linestyle="--")
+        ax.axvline(len(rates), color=nl.plots.COLOURS[6], linewidth=0.8, linestyle="--")
         ax.spines[["top", "right"]].set_visible(False)
     return figure
 

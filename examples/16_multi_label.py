@@ -78,16 +78,17 @@ def draw(net, x, y):
     grid = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)  # (281², 2)
     answers = net.predict(grid).reshape(281, 281, 3)  # the probability of each label
     ink = 1 - np.array([to_rgb(colour) for colour in PAINT])  # (3, 3): what each colour takes from white
-    square = {"extent": (-1.4, 1.4, -1.4, 1.4), "origin": "lower"}
-    axes["mixed"].imshow(np.prod(1 - answers[..., None] * ink, axis=2), **square)
+    images = [1 - answers[..., k, None] * ink[k] for k in range(3)]  # (281, 281, 3) each
+    for name, image in zip((0, 1, 2, "mixed"), [*images, np.prod(1 - answers[..., None] * ink, axis=2)]):
+        axes[name].imshow(image, extent=(-1.4, 1.4, -1.4, 1.4), origin="lower")
     axes["mixed"].set_title("What the net says of each point")
     for k, (centre, radius) in enumerate(zip(CENTRES, RADII)):
-        axes[k].imshow(1 - answers[..., k, None] * ink[k], **square)
         axes[k].contour(line, line, answers[..., k], levels=[0.5], colors=nl.plots.INK, linewidths=1.5)
         axes[k].set_title(f"label {k}")
         for ax in (axes["mixed"], axes[k]):
             ax.add_patch(plt.Circle(centre, radius, fill=False, linestyle="--", color=nl.plots.INK, linewidth=0.8))
-    axes["rows"].scatter(*x.T, s=7, c=np.prod(1 - y[..., None] * ink, axis=1), edgecolors="#999999", linewidths=0.3)
+    painted = np.prod(1 - y[..., None] * ink, axis=1)  # (1000, 3)
+    axes["rows"].scatter(x[:, 0], x[:, 1], s=7, c=painted, edgecolors="#999999", linewidths=0.3)
     axes["rows"].set(title="the rows it was trained on", xlim=(-1.4, 1.4), ylim=(-1.4, 1.4), aspect="equal")
     for ax in axes.values():
         ax.set(xticks=[], yticks=[])
