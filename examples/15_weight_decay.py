@@ -7,15 +7,15 @@ deviation of 1, and so no net can come nearer than that to values that it has no
 
 A net of 4,929 parameters learns the noise of 300 rows by heart. Two remedies are added here, one after the other. A
 schedule lets the learning rate fall along half a cosine (Loshchilov and Hutter 2017): large steps lead to the valley,
-small ones settle in it. That is the lesser remedy, for the valley of the wrong function is a place to settle, too.
+small ones settle in it. By itself this helps little, since there is noise in what the net settles on.
 Weight decay makes all weights a little smaller in each step (AdamW, Loshchilov and Hutter 2019), so that only those
 stay large which the slopes ask for again and again. These are the weights of x₁, x₂ and x₃, whose curves take many
 neurons, and of x₄, a steep straight line. The one of x₅ is half as steep, and its weights are as small as those of the
 inputs that do not matter.
 
 In PyTorch, an epoch is a loop over a DataLoader, with zero_grad, the loss, backward and step in it, and scheduler.step
-behind it. Here the schedule takes the place of the learning rate, and `fit` is the loop. AdamW is PyTorch's, to the
-last digits, and decays biases too; decay_biases=False leaves them out.
+behind it. Here the schedule takes the place of the learning rate, and `fit` is the loop. AdamW takes the same steps as
+PyTorch's, and decays biases too; decay_biases=False leaves them out.
 
     python examples/15_weight_decay.py --out out
 """

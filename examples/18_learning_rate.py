@@ -11,8 +11,8 @@ Then the suggestion is tried, beside rates that are smaller and larger by powers
 the order of rows are the same each time, and only the rate differs. Rates that are too small come down slowly. Ten
 times the suggestion is at the edge: it is as fast at first, but its loss jumps to and fro and stays higher. Beyond it,
 the net forgets what it knows, and where the loss is no longer a finite number, nnlite says so (DivergedError). The test
-finds the power of ten, not the last digit: three times as much or a third may do as well, and a schedule (lesson 15)
-goes through them all.
+finds the power of ten, not the last digit: three times as much may do as well, and a schedule (lesson 15) goes through
+many rates.
 
     python examples/18_learning_rate.py --out out
 """

@@ -38,3 +38,4 @@ def test_example(path, tmp_path):
     assert done.stdout.strip(), "no table"
     assert (out / f"{path.stem}.png").read_bytes().startswith(PNG)
     assert [entry.name for entry in tmp_path.iterdir()] == ["pictures"], "it wrote outside of its folder"
+    assert [entry.name for entry in out.iterdir()] == [f"{path.stem}.png"], "it left more than its picture"
