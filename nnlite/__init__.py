@@ -53,8 +53,7 @@ from .activations import (
     TanhOffset,
 )
 from .blocks import Chain, Residual
-from .callbacks import Callback, CSVLogger, EarlyStopping, LivePlot, ReduceLROnPlateau, TensorBoard
-from .checkpoint import Checkpoint
+from .callbacks import Callback, Checkpoint, CSVLogger, EarlyStopping, LivePlot, ReduceLROnPlateau, TensorBoard
 from .descent import Descent, gradient_descent
 from .estimators import MLPClassifier, MLPRegressor
 from .files import CorruptFileError

@@ -11,8 +11,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from . import gate
-from .callbacks import Watcher
+from . import elsewhere, gate
+from .watcher import Watcher
 
 EPOCH = "{epoch}"  # in a path, the place of the number of epochs
 
@@ -34,6 +34,7 @@ class Checkpoint(Watcher):
 
     writes = saves = True
 
+    @elsewhere.answered(elsewhere.CHECKPOINT, {"filepath": "path"})
     def __init__(
         self,
         path: str | os.PathLike[str],

@@ -118,6 +118,35 @@ FIT = {
 
 FIT_ALIASES = {"verbose": "progress"}
 
+OPTIMIZER = {  # arguments of every optimizer
+    "learning_rate": "it is lr=",
+    "params": "a Trainer hands it the network's parameters",
+    "clipvalue": "it is clip_value=",
+    "clipnorm": "it is clip_norm=, over all parameters together",
+    "global_clipnorm": "it is clip_norm=",
+    "eps": "it is epsilon=, where the rule has one",
+    "betas": "it is beta1= and beta2=, where the rule has them",
+    "beta_1": "it is beta1=, where the rule has it",
+    "beta_2": "it is beta2=, where the rule has it",
+    "use_ema": "it is average=0.99, and trainer.averaged() is the network with these means",
+    "ema_momentum": "it is average=0.99, and trainer.averaged() is the network with these means",
+}
+
+WATCHER = {  # arguments of callbacks that wait for a value to improve
+    "threshold": "it is min_delta=, by which a value must be better, in its own units",
+    "eps": "a learning rate does not fall by less than 1e-8",
+    "baseline": "the first epoch is the first to beat",
+    "start_from_epoch": "a larger patience= outlasts the first epochs, too",
+    "verbose": "trainer.history and trainer.optimizer.lr tell what happened, as does an attribute such as best_epoch",
+}
+
+CHECKPOINT = {
+    "save_best_only": 'it is monitor="val_loss": the best epoch has a file of its own, best_path',
+    "save_weights_only": "a file has all that training needs, and nl.load takes the network from it",
+    "save_freq": "it is every=, a number of epochs, or seconds=",
+    "verbose": "written has the names of the last files",
+}
+
 NAMES = {  # of the package
     "Swish": "SiLU()",
     "Hardtanh": "HardTanh(low, high)",
@@ -140,6 +169,22 @@ NAMES = {  # of the package
     "SparseCategoricalCrossentropy": "CategoricalCrossEntropy()",
     "Model": "Sequential(…) with a Trainer",
     "Module": "Sequential(…), or Layer for one of your own",
+    "ModelCheckpoint": "Checkpoint(path)",
+    "BackupAndRestore": "Checkpoint(path), with trainer.resume(path) before fit",
+    "LambdaCallback": "Callback, or a function f(trainer, epoch)",
+    "LearningRateScheduler": "schedules.Function(f), in the place of a learning rate",
+    "LRFinder": "lr_range_test(trainer, x, y)",
+    "DataLoader": "Trainer(net).fit(x, y, batch_size=32), which makes and shuffles the batches",
+    "Precision": "metrics.Precision()",
+    "Recall": "metrics.Recall()",
+    "AUC": "metrics.ROCAUC()",
+    "Cosine": "schedules.Cosine(lr, length)",
+    "CosineDecay": "schedules.Cosine(lr, length)",
+    "CosineAnnealingLR": "schedules.Cosine(lr, length)",
+    "StepLR": "schedules.StepDecay(lr, every)",
+    "MultiStepLR": "schedules.StepDecay(lr, every)",
+    "ExponentialLR": "schedules.Exponential(lr, factor)",
+    "OneCycleLR": "schedules.OneCycle(lr, length)",
 }
 
 
@@ -154,13 +199,14 @@ def answered(
     def wrap(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
         def call(*given: P.args, **named: P.kwargs) -> R:
+            of = type(given[0]).__name__ if function.__name__ == "__init__" else function.__name__
             for name in named:
                 if name in arguments:
-                    raise TypeError(f"{function.__name__} has no argument {name}: {arguments[name]}")
+                    raise TypeError(f"{of} has no argument {name}: {arguments[name]}")
             known: Any = named
             for name in aliases.keys() & known.keys():
                 if aliases[name] in known:
-                    raise TypeError(f"{function.__name__} got both {name} and {aliases[name]}, which are the same")
+                    raise TypeError(f"{of} got both {name} and {aliases[name]}, which are the same")
                 known[aliases[name]] = known.pop(name)
             return function(*given, **known)
 

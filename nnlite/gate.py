@@ -204,7 +204,8 @@ def targets(
     if kind in ("probability", "class"):
         _refuse_row(((array < 0) | (array > 1)).any(axis=1), array, name, "outside 0 … 1")
     if kind == "class":
-        _refuse_row(np.abs(array.sum(axis=1) - 1) > 1e-3, array, name, "which does not sum to 1 as a one-hot row does")
+        several = 'which does not sum to 1 as a one-hot row does; for several labels in a row, take Sigmoid() and "bce"'
+        _refuse_row(np.abs(array.sum(axis=1) - 1) > 1e-3, array, name, several)
         _refuse_row(absent.any(axis=1) & ~absent.all(axis=1), array, name, "of which only a part is NaN")
     if kind == "side":
         sides = f"where −1 or +1 is expected; from 0 and 1, 2 * {_argument(name)} - 1 makes them"

@@ -11,7 +11,7 @@ from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 
-from . import gate, registry
+from . import elsewhere, gate, registry
 from .devices import Ops, view
 from .network import Sequential
 from .schedules import Schedule
@@ -67,6 +67,7 @@ class Moving:
     lr_factors: Factors = {}  # noqa: RUF012
     average: float | None = None
 
+    @elsewhere.answered(elsewhere.OPTIMIZER)
     def __init__(
         self,
         lr: float | Schedule,

@@ -116,7 +116,7 @@ def test_06_probabilities_out_of_range(device, x):
     trainer = nl.Trainer(nl.mlp([3, 2], output="softmax", device=device), "cce")
     rows = np.eye(2)[[0, 1, 0, 1, 0, 1]]
     rows[3] = [0.5, 0.4]
-    refused(trainer, x, rows, r"y has \[0.5, 0.4\] in row 3, which does not sum to 1")
+    refused(trainer, x, rows, r'y has \[0.5, 0.4\] in row 3, which does not sum to 1 .*, take Sigmoid\(\) and "bce"')
     rows[3] = [2, -1]
     refused(trainer, x, rows, r"in row 3, outside 0 … 1")
     trainer = nl.Trainer(nl.mlp([3, 1], output="sigmoid", device=device), "bce")

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("[0-9][0-9]_*.py"))
-FROM_SCIKIT_LEARN = {"09_iris", "10_digits", "12_devices"}
+FROM_SCIKIT_LEARN = {"09_iris", "10_digits", "12_devices", "14_early_stopping", "18_learning_rate"}
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def test_there_are_examples():
     assert [path.stem[:2] for path in EXAMPLES] == [f"{number:02d}" for number in range(1, len(EXAMPLES) + 1)]
-    assert len(EXAMPLES) >= 13
+    assert len(EXAMPLES) >= 18
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -38,3 +38,4 @@ def test_example(path, tmp_path):
     assert done.stdout.strip(), "no table"
     assert (out / f"{path.stem}.png").read_bytes().startswith(PNG)
     assert [entry.name for entry in tmp_path.iterdir()] == ["pictures"], "it wrote outside of its folder"
+    assert [entry.name for entry in out.iterdir()] == [f"{path.stem}.png"], "it left more than its picture"

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import nnlite as nl
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -77,23 +79,57 @@ def test_every_layer_and_loss_is_in_the_tables():
         assert f"| `{name}" in README or f"| {name}" in README, name
 
 
+def rows(head: str) -> list[str]:
+    """The rows of README's table that begins with this head."""
+    table = README[README.index(f"\n| {head} |") + 1 :].split("\n\n")[0]
+    return table.splitlines()[2:]
+
+
 def test_every_optimizer_and_schedule_is_there():
     from nnlite import schedules
     from nnlite.rules import OPTIMIZERS
 
     for name, kind in OPTIMIZERS.items():
-        assert re.search(rf'\| `{kind.__name__}[`(].*`"{name}"`', README), name
-    for kind in vars(schedules).values():
-        if isinstance(kind, type) and issubclass(kind, schedules.Schedule) and kind is not schedules.Schedule:
-            assert re.search(rf"`(nl\.schedules\.)?{kind.__name__}`", README), kind
+        assert any(re.match(rf'\| `{kind.__name__}[`(].*`"{name}"`', row) for row in rows("optimizer")), name
+    kinds = {
+        kind for kind in vars(schedules).values() if isinstance(kind, type) and issubclass(kind, schedules.Schedule)
+    }
+    named = [re.match(r"\| `(\w+)\(", row)[1] for row in rows("schedule")]
+    assert sorted(named) == sorted(kind.__name__ for kind in kinds - {schedules.Schedule})
 
 
 def test_every_callback_is_there():
-    from nnlite import callbacks
+    there = {re.sub("^nl\\.", "", name) for row in rows("callback") for name in re.findall(r"`(nl\.\w+)", row)}
+    kinds = {getattr(nl, name) for name in nl.__all__}
+    assert there == {kind.__name__ for kind in kinds if isinstance(kind, type) and issubclass(kind, nl.Callback)}
+    assert all(getattr(nl.callbacks, name) is getattr(nl, name) for name in there)
 
-    for kind in vars(callbacks).values():
-        if isinstance(kind, type) and issubclass(kind, callbacks.Callback) and kind is not callbacks.Watcher:
-            assert re.search(rf"`nl\.{kind.__name__}[`(]", README), kind
+
+def test_every_metric_is_in_the_row_of_its_class():
+    left = dict(nl.metrics.METRICS)
+    for row in rows("metrics"):
+        kinds, names = (re.findall(r'[`"](\w+)[`"(]', cell) for cell in row.split("|")[1:3])
+        assert [nl.metrics.METRICS[name].__name__ for name in names] == kinds
+        for name in names:
+            del left[name]
+    assert not left
+
+
+def test_every_initializer_is_there():
+    named = [name for row in rows("initializer") for name in re.findall('`"(\\w+)"`', row.split("|")[1])]
+    assert sorted(named) == sorted(nl.initializers.INITIALIZERS)
+    for name in re.findall(r"nl\.initializers\.(\w+)\(", README):
+        assert callable(getattr(nl.initializers, name))
+
+
+def test_every_lesson_is_there():
+    """In order, and as many as README says."""
+    lessons = [path.name for path in sorted((ROOT / "examples").glob("[0-9][0-9]_*.py"))]
+    part = README[README.index("More to read") : README.index("## What there is")]
+    assert re.findall(r"\]\(examples/(.*?)\)", part) == lessons
+    assert "in eighteen lessons" in part and len(lessons) == 18
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert "eighteen lessons" in changelog
 
 
 def test_the_afternoons_reading_is_no_longer_than_an_afternoon():

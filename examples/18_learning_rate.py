@@ -1,0 +1,83 @@
+"""The learning rate: find a good one in a hundred steps, before the long training begins.
+
+Too small a learning rate wastes the epochs, too large a one throws the parameters about. Between the two lie some
+powers of ten, and which ones they are depends on the net, the data, the batches and the optimizer. The range test
+(Smith 2017) finds them: it trains a copy of the net, and each step has a rate that is a little larger than the last
+step's. At first the loss hardly moves. Then it falls, from rate to rate faster, and at last it rises, as the steps have
+become longer than the valley is wide. A tenth of the rate at which it is least is what `lr_range_test` suggests: there
+the steps are long, but not yet at the edge. The copy is thrown away, and the net and its shuffles are as they were.
+
+Then the suggestion is tried, beside rates that are smaller and larger by powers of ten: the net, its first weights and
+the order of rows are the same each time, and only the rate differs. Rates that are too small come down slowly. Ten
+times the suggestion is at the edge: it is as fast at first, but its loss jumps to and fro and stays higher. Beyond it,
+the net forgets what it knows, and where the loss is no longer a finite number, nnlite says so (DivergedError). The test
+finds the power of ten, not the last digit: three times as much may do as well, and a schedule (lesson 15) goes through
+many rates.
+
+    python examples/18_learning_rate.py --out out
+"""
+
+import argparse
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import nnlite as nl
+
+EPOCHS = 10
+
+
+def make_trainer(device):
+    net = nl.mlp([64, 64, 64, 64, 10], init="he_normal", output="softmax", device=device, seed=0)
+    return nl.Trainer(net, loss="cce", optimizer=nl.Adam(), metrics=["accuracy"])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the picture")
+    parser.add_argument("--quick", action="store_true", help="accepted for the sake of CI; this is always quick")
+    parser.add_argument("--device", default="cpu", help="numpy, numba, cupy, cpu, gpu or auto")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+
+    data = nl.datasets.digits()  # x (1438, 64) and (359, 64), y (1438,) and (359,)
+    trainer = make_trainer(arguments.device)
+    found = nl.lr_range_test(trainer, data.x_train, data.y_train)
+    print(f"{len(found.rates)} steps up to a rate of {found.rates[-1]:.2g}; suggested: {found.suggestion:.2g}\n")
+
+    print(f"learning rate   {'loss after 3 epochs':>19}   {f'after {EPOCHS}':>8}   right of the images held back")
+    histories, right = {}, {}
+    for power in (-3, -2, -1, 0, 1, 2):
+        trainer = make_trainer(arguments.device)
+        trainer.optimizer.lr = lr = found.suggestion * 10.0**power
+        try:
+            trainer.fit(data.x_train, data.y_train, epochs=EPOCHS, batch_size=32, progress=False)
+        except nl.DivergedError:
+            print(f"{lr:13.2g}   diverged after {trainer.history.epochs} epochs")
+            continue
+        histories[power] = trainer.history["loss"]
+        right[power] = trainer.evaluate(data.x_test, data.y_test)["accuracy"]
+        print(f"{lr:13.2g}   {histories[power][2]:19.3f}   {histories[power][-1]:8.4f}   {right[power]:29.1%}")
+
+    draw(found, histories).savefig(arguments.out / "18_learning_rate.png")
+    assert histories[0][-1] == min(losses[-1] for losses in histories.values())
+    assert right[0] >= 0.95
+
+
+def draw(found, histories):
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.6), dpi=140, layout="constrained")
+    nl.plots.range_test(found, ax=left).set_title("The range test: a hundred steps, each with a larger rate")
+    shades = plt.get_cmap("viridis")(np.linspace(0, 0.9, 6))  # (6, 4)
+    for power, losses in histories.items():
+        chosen = {"color": nl.plots.COLOURS[3], "linewidth": 3} if power == 0 else {"color": shades[power + 3]}
+        label = f"{found.suggestion * 10.0**power:.2g}" + (", suggested" if power == 0 else "")
+        right.semilogy(np.arange(1, len(losses) + 1), losses, label=label, **chosen)
+    right.set(title="Training with these rates", xlabel="epoch", ylabel="loss")
+    right.legend(frameon=False, title="learning rate")
+    right.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+if __name__ == "__main__":
+    main()

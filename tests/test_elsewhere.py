@@ -1,0 +1,44 @@
+"""Names that people bring from other libraries, where the tests of what they name do not try them."""
+
+import pytest
+
+import nnlite as nl
+from nnlite.rules import OPTIMIZERS
+
+
+def test_arguments_of_callbacks_from_elsewhere_are_understood(empty_folder):
+    assert nl.EarlyStopping(restore_best_weights=False).restore_best is False
+    assert nl.ReduceLROnPlateau(min_lr=1e-5).least == 1e-5
+    assert nl.Checkpoint(filepath="net.safetensors").path == "net.safetensors"
+    with pytest.raises(TypeError, match=r"^EarlyStopping got both restore_best_weights and restore_best, which"):
+        nl.EarlyStopping(restore_best_weights=True, restore_best=True)
+
+
+@pytest.mark.parametrize("name", nl.elsewhere.WATCHER)
+@pytest.mark.parametrize("kind", [nl.EarlyStopping, nl.ReduceLROnPlateau])
+def test_arguments_of_callbacks_from_elsewhere_are_answered(kind, name):
+    with pytest.raises(TypeError, match=f"^{kind.__name__} has no argument {name}: "):
+        kind(**{name: 1})
+
+
+@pytest.mark.parametrize("name", nl.elsewhere.CHECKPOINT)
+def test_arguments_of_checkpoints_from_elsewhere_are_answered(name):
+    with pytest.raises(TypeError, match=f"^Checkpoint has no argument {name}: "):
+        nl.Checkpoint("net.safetensors", **{name: 1})
+
+
+@pytest.mark.parametrize("name", nl.elsewhere.OPTIMIZER)
+def test_arguments_of_optimizers_from_elsewhere_are_answered(name):
+    for kind in OPTIMIZERS.values():
+        with pytest.raises(TypeError, match=f"^{kind.__name__} has no argument {name}: "):
+            kind(**{name: 1})
+
+
+def test_a_checkpoint_is_where_the_other_callbacks_are():
+    assert nl.callbacks.Checkpoint is nl.Checkpoint
+
+
+@pytest.mark.parametrize("name", ["ModelCheckpoint", "CosineAnnealingLR", "LRFinder", "Precision"])
+def test_names_of_the_package_are_answered(name):
+    with pytest.raises(AttributeError, match=f"no attribute '{name}'; it is nl[.]"):
+        getattr(nl, name)
