@@ -13,7 +13,20 @@ from .devices import DeviceError, OutOfGPUMemoryError, get_device, kernel
 # isort: split
 from typing import TYPE_CHECKING
 
-from . import activations, datasets, elsewhere, gate, initializers, losses, metrics, optimizers, plots, rules, schedules
+from . import (
+    activations,
+    datasets,
+    elsewhere,
+    gate,
+    initializers,
+    losses,
+    metrics,
+    optimizers,
+    plots,
+    rules,
+    schedules,
+    tables,
+)
 from .activations import (
     ELU,
     GELU,
@@ -114,5 +127,6 @@ __all__ = [  # noqa: RUF022  (in the order in which a user meets them)
     "check_gradients", "GradientReport", "devices", "get_device", "kernel",
     "DeviceError", "DivergedError", "CorruptFileError", "OutOfGPUMemoryError", "EagerWarning", "PrecisionWarning",
     "activations", "datasets", "gate", "initializers", "losses", "metrics", "optimizers", "plots", "rules", "schedules",
+    "tables",
 ]
 # fmt: on

@@ -137,9 +137,7 @@ class Category(Column):
             what = f"{count(len(new), 'value')} never seen in training, such as {shown(new[0])}"
             told.append(f"{self.name}: {what}; taken as missing")
         unknown = -1 if self.others else place.get(self.fill, -1)
-        places = [
-            place.get(self.fill, -1) if gap else place.get(word, unknown) for word, gap in zip(words, missing)
-        ]
+        places = [place.get(self.fill, -1) if gap else place.get(word, unknown) for word, gap in zip(words, missing)]
         table = np.zeros((len(words), len(self.features)))
         for row, at in enumerate(places):
             at -= len(self.values) - len(self._columns)
@@ -221,9 +219,7 @@ def _gaps(cells: Cells, values: np.ndarray) -> tuple[np.ndarray, list[str], np.n
     return missing, [word for word in words if word.lower() not in MISSING], strange
 
 
-def _number(
-    name: str, cells: Cells, values: np.ndarray, rows: np.ndarray, comma: bool, wanted: bool
-) -> Column | None:
+def _number(name: str, cells: Cells, values: np.ndarray, rows: np.ndarray, comma: bool, wanted: bool) -> Column | None:
     """For a column of numbers (N,). A few cells that are none count as missing; codes such as 007 are no numbers."""
     if not wanted and cells.padded():
         return None
@@ -259,9 +255,8 @@ def _number(
 
 def _date(name: str, cells: Cells, rows: np.ndarray) -> Column | None:
     """For a column of dates."""
-    words, codes = cells.distinct()
-    present = [word for word in words if word.lower() not in MISSING]
-    if not present or written.date(present[0]) is None and written.date(present[0], True) is None:
+    present = [word for word in cells.distinct()[0] if word.lower() not in MISSING]
+    if not present or (written.date(present[0]) is None and written.date(present[0], True) is None):
         return None
     days, day_first = written.days(present, False), False
     if np.isnan(days).any():

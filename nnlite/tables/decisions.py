@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import columns, target
+from . import columns
 from .columns import Column, LeftOut, column_of
 from .reading import Table, TableError, count, listed, shown
 from .target import Target, target_of
@@ -60,7 +60,9 @@ class Decisions:
             missing = [name for name in used if name not in table]
             if missing:
                 row = table.place(0, 0).rsplit(":", 2)[0]
-                problems = [f"{row}:1:1: there is no column {shown(name)}, which the model reads" for name in missing[:5]]
+                problems = [
+                    f"{row}:1:1: there is no column {shown(name)}, which the model reads" for name in missing[:5]
+                ]
                 more = f" (and {len(missing) - 5} more columns)" if len(missing) > 5 else ""
                 problems[-1] += f"{more}; the table has {listed(table.names)}"
                 raise TableError(problems)
@@ -69,7 +71,9 @@ class Decisions:
         for names in (self.names, [name for name in self.names if name != goal], used):
             if len(names) == len(table.names):
                 return {name: table.columns[names.index(name)] for name in used}, []
-        what = f"{count(len(table.names), 'column')}, but the model was trained on {len(self.names)}: {listed(self.names)}"
+        what = (
+            f"{count(len(table.names), 'column')}, but the model was trained on {len(self.names)}: {listed(self.names)}"
+        )
         raise TableError([f"{table.place(0, len(table.names))}: {what}"])
 
     def __str__(self) -> str:
@@ -93,6 +97,26 @@ class Decisions:
             "target": goal,
             "header": self.header,
         }
+
+    @classmethod
+    def of_numbers(cls, table: Table, width: int) -> Decisions:
+        """For a model without decisions: the first columns of a table are its numbers, in their order.
+
+        TableError if there are fewer or more than one more, the target, or if a cell is no number.
+        """
+        problems = []
+        if not width <= len(table.names) <= width + 1:
+            what = f"{count(len(table.names), 'column')} of features, but the model reads {width}"
+            raise TableError([f"{table.place(0, min(width, len(table.names)))}: {what}"])
+        for i, cells in enumerate(table.columns[:width]):
+            wrong = np.flatnonzero(~np.isfinite(cells.numbers()))
+            if len(wrong):
+                text = cells.take(wrong[:1]).distinct()[0][0]
+                problems.append(f"{table.place(int(wrong[0]), i)}: {shown(text)} is no number; correct it")
+        if problems:
+            raise TableError(problems)
+        found: list[Column] = [columns.Number(name, "all numbers") for name in table.names[:width]]
+        return cls(list(table.names), found, None, table.header)
 
     @classmethod
     def of(cls, notes: Mapping[str, Any]) -> Decisions:
@@ -142,7 +166,7 @@ def decide(
                 asked[place_of(table, name)] = kind
             except TableError as error:
                 problems += error.problems
-    found = []
+    found: list[Column] = []
     for i, (name, cells) in enumerate(zip(table.names, table.columns)):
         if goal and name == goal.name:
             continue

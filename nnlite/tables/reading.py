@@ -6,20 +6,15 @@ otherwise, and also finds the line of a mistake. The two read the same table fro
 
 from __future__ import annotations
 
-import bz2
 import codecs
 import csv
-import gzip
 import importlib
 import importlib.util
 import io
-import lzma
 import os
 import re
 import stat
 import sys
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -169,6 +164,12 @@ def _bytes(path: str) -> bytes:
 
 def _unpacked(path: str, content: bytes) -> bytes:
     """The content of a packed file. A zip archive must hold one table; one that is an Excel file is left as it is."""
+    import bz2  # here, since these take longer to import than most tables to be read
+    import gzip
+    import lzma
+    import zipfile
+    import zlib
+
     try:
         for magic, unpack in ((b"\x1f\x8b", gzip.decompress), (b"BZh", bz2.decompress), (b"\xfd7zXZ", lzma.decompress)):
             if content.startswith(magic):
@@ -310,6 +311,8 @@ def _table(
     told: list[str],
 ) -> Table:
     first = [cell.strip() for cell in first]
+    if all(len(cell) > 1 and cell[0] == cell[-1] == "'" for cell in first if cell):
+        first = [cell[1:-1] for cell in first]
     if source.separator != ",":
         told = [*told, f"{SEPARATORS.get(source.separator, 'spaces')} separate the columns"]
     comma = source.separator in ";\t"
@@ -322,8 +325,11 @@ def _table(
     if header is None:
         header = bool(known & set(first)) or (bool(columns) and _is_header(first, columns))
     if not header:
-        joined = [_with_first(cell, column) for cell, column in zip(first, columns)] if columns else [Texts([c]) for c in first]
-        return Table(source.path, _numbered(width), joined, False, told, comma, source, 0)
+        if columns:
+            columns = [_with_first(cell, column) for cell, column in zip(first, columns)]
+        else:
+            columns = [Texts([cell]) for cell in first]
+        return Table(source.path, _numbered(width), columns, False, told, comma, source, 0)
     if not columns:
         fail(source.path, 2, 1, "there are no rows under the header; add one row or more")
     return Table(source.path, _names(source.path, first), columns, True, told, comma, source, at)
@@ -427,9 +433,8 @@ def _cells_of(column: Any) -> Cells:
         if values.dtype == object:  # with pandas.NA
             values = np.array([np.nan if value != value or value is None else value for value in values], np.float64)
         return Numbers(values)
-    values = np.asarray(column) if not hasattr(column, "to_list") else None
-    if values is not None and values.dtype.kind in "iuf":
-        return Numbers(values)
+    if not hasattr(column, "to_list") and np.asarray(column).dtype.kind in "iuf":
+        return Numbers(np.asarray(column))
     listed = column.to_list() if hasattr(column, "to_list") else list(column)
     return Texts([_text(value) for value in listed])
 

@@ -47,8 +47,8 @@ def target_of(notes: Mapping[str, Any]) -> Target:
 def decide(table: Table, name: str, task: str | None = None) -> Target:
     """Whether the target is a class or a number; `task` "classification" or "regression" says so.
 
-    Text and booleans are classes, and so are whole numbers that look like codes: two of them, or a few from 0 or 1 on, none
-    of them rare. Other numbers are a quantity. TableError for an identifier, text among numbers, a single class.
+    Text and booleans are classes, and so are whole numbers that look like codes: two of them, or a few from 0 or 1 on,
+    none of them rare. Other numbers are a quantity. TableError for an identifier, text among numbers, a single class.
     """
     cells = table[name]
     words, codes = cells.distinct()
@@ -66,7 +66,7 @@ def decide(table: Table, name: str, task: str | None = None) -> Target:
     comma, values = _style(table, cells, set(present), task)
     wrong = [word for word in present if not np.isfinite(_value(word, comma))]
     total_wrong = sum(present[word] for word in wrong)
-    if wrong and task != "classification" and (task == "regression" or 2 * total_wrong < rows and not cells.padded()):
+    if wrong and task != "classification" and (task == "regression" or (2 * total_wrong < rows and not cells.padded())):
         rest = ", or take every text for a class: --task classification" if task is None else ""
         problems = []
         for word in wrong[:MOST_TOLD]:
@@ -78,14 +78,14 @@ def decide(table: Table, name: str, task: str | None = None) -> Target:
         (only,) = present
         what = f"the target holds one class only, {shown(only)}; expected two or more"
         raise refuse(int(np.argmax(codes == words.index(only))), what)
-    if wrong or cells.padded() and task != "regression":
+    if wrong or (cells.padded() and task != "regression"):
         if len(present) > rows / 2 and rows >= columns.FEW and task is None:
             what = f"the target {shown(name)} names the rows: {len(present):,} different values in {rows:,} rows"
             raise refuse(0, f"{what}; give another with --target, of {_others(table, name)}")
-        if not table.header and table.source and present.get(words[codes[0]], 0) == 1:
-            if all(n > 1 for word, n in present.items() if word != words[codes[0]]):
-                what = f"this may be a header of numbers, or the only row of the class {shown(words[codes[0]])}"
-                raise refuse(0, f"{what}: say --header yes or --header no")
+        top, others = words[codes[0]], [n for word, n in present.items() if word != words[codes[0]]]
+        if not table.header and table.source and present.get(top) == 1 and min(others) > 1:
+            what = f"this may be a header of numbers, or the only row of the class {shown(top)}"
+            raise refuse(0, f"{what}: say --header yes or --header no")
         return Target(name, f"text, {count(len(present), 'value')}", sorted(present), None, missing)
     numbers = np.array([_value(word, comma) for word in present])
     whole = bool((numbers == np.floor(numbers)).all())

@@ -47,7 +47,8 @@ MONTHS = {
     name: i + 1
     for i, name in enumerate(("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"))
 }
-TIME = r"(?:[T ,]+(?P<H>\d{1,2}):(?P<M>\d{2})(?::(?P<S>\d{2})(?:\.\d+)?)?\s*(?P<half>[AaPp][Mm])?\s*(?:Z|UTC|[+-]\d\d:?\d\d)?)?"
+CLOCK = r"(?P<H>\d{1,2}):(?P<M>\d{2})(?::(?P<S>\d{2})(?:\.\d+)?)?\s*(?P<half>[AaPp][Mm])?"
+TIME = rf"(?:[T ,]+{CLOCK}\s*(?:Z|UTC|[+-]\d\d:?\d\d)?)?"
 NAME = r"(?P<name>[A-Za-z]{3,9})\.?"
 YEAR = r"(?P<y>\d{4}|\d{2})"
 DAY = r"(?P<d>\d{1,2})(?:st|nd|rd|th)?"
