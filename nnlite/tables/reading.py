@@ -217,19 +217,19 @@ def _decoded(content: bytes) -> tuple[bytes, list[str]]:
 
 def _separator(text: bytes) -> str:
     """What stands between the columns, by the first lines: what each has equally often, else what the first has."""
-    sample = re.sub('"[^"]*"', "", text[:SAMPLE].decode(errors="ignore"))
+    sample = re.sub('"[^"]*"', '"', text[:SAMPLE].decode(errors="ignore"))
     lines = [line for line in sample.splitlines() if line.strip()]
     lines = (lines if len(text) <= SAMPLE else lines[:-1] or lines)[:30]
     if not lines:
         return ","
     for mark in SEPARATORS:
         counts = {line.count(mark) for line in lines[1:] or lines}  # the first may name fewer columns
-        if len(counts) == 1 and 0 not in counts and mark in lines[0]:
+        if len(counts) == 1 and 0 not in counts and (mark in lines[0] or counts == {1}):
             return mark
     most = max((",", "\t", ";", "|"), key=lines[0].count)
     if most in lines[0]:
         return most
-    return " " if all(" " in line.strip() for line in lines) else ","
+    return " " if all(" " in line.strip() for line in lines[1:] or lines) else ","
 
 
 def _columns(source: Source) -> tuple[list[str], list[Cells], int]:
@@ -280,8 +280,8 @@ def _by_polars(source: Source) -> tuple[list[str], list[Cells], int] | None:
     marks = text.count(source.separator.encode()) - (_first_marks(text, source.separator) if start else 0)
     if b'"' in text:
         marks -= sum(int(series.str.count_matches(source.separator, literal=True).sum()) for series in frame)
-    if marks != frame.height * (frame.width - 1):
-        return None  # a row is shorter, which polars fills with nothing
+    if marks != frame.height * (frame.width - 1) or frame.width == 1:
+        return None  # a row is shorter, which polars fills with nothing; or it may be empty
     cells = polars.all().fill_null("")
     frame = frame.select(cells.str.strip_chars() if b" " in text or b"\t" in text or not text.isascii() else cells)
     columns = [series if start else series[1:] for series in frame]
@@ -323,7 +323,7 @@ def _table(
     if len(first) == width - 1:
         first = ["", *first]  # R leaves the name of the row names out
     if header is None:
-        header = bool(known & set(first)) or (bool(columns) and _is_header(first, columns))
+        header = bool(known & set(first)) or _is_header(first, columns)
     if not header:
         if columns:
             columns = [_with_first(cell, column) for cell, column in zip(first, columns)]
@@ -356,8 +356,8 @@ def _is_header(first: list[str], columns: list[Cells]) -> bool:
     stands below it again.
     """
     texts = [bool(cell) and cell.lower() not in MISSING and number(cell) != number(cell) for cell in first]
-    if not any(texts):
-        return False
+    if not columns or not any(texts):
+        return all(texts)
     head = np.arange(min(1000, len(columns[0])))
     below = [column.take(head).distinct()[0] for column in columns]
     kinds = [[word for word in words if word.lower() not in MISSING] for words in below]
@@ -401,7 +401,7 @@ def _of_polars(path: str, content: bytes, kind: str) -> Table:
             importlib.import_module("fastexcel")
         readers = {"parquet": polars.read_parquet, "ipc": polars.read_ipc, "excel": polars.read_excel}
     except ImportError as error:
-        raise ImportError(f"{path} is an {name} file, which needs more to be read: {INSTALL}") from error
+        raise ImportError(f"{path}: to read a file of {name}, install what it needs: {INSTALL}") from error
     try:
         frame = readers[kind](io.BytesIO(content))
     except Exception as error:

@@ -33,7 +33,7 @@ class Target:
             return columns.in_style(cells, self.comma)
         words, codes = cells.distinct()
         place = {label: k for k, label in enumerate(self.classes)}
-        same = {number(label): k for label, k in place.items()}  # 1.0 is the class 1
+        same = {value: k for label, k in place.items() if np.isfinite(value := number(label))}  # 1.0 is the class 1
         return np.array([place.get(word, same.get(number(word), -1)) for word in words], np.int64)[codes]
 
     def notes(self) -> dict[str, Any]:
