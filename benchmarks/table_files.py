@@ -26,13 +26,13 @@ MASS/Cars93=Price MASS/cats=Sex MASS/Pima.tr=type datasets/mtcars=mpg datasets/i
 datasets/ToothGrowth=len datasets/warpbreaks=breaks AER/SwissLabor=participation AER/DoctorVisits=visits
 HSAUR/plasma=ESR survival/colon=status carData/Mroz=lfp carData/Prestige=prestige ISLR/Wage=wage
 Ecdat/Housing=price DAAG/spam7=yesno psych/sat.act=ACT"""
-PANDAS = """modeldata/ames=Sale_Price modeldata/attrition=Attrition modeldata/credit_data=Status modeldata/mlc_churn=churn
-modeldata/lending_club=Class modeldata/wa_churn=churn modeldata/car_prices=Price modeldata/hpc_data=class
-openintro/births14=weight openintro/email=spam openintro/loans_full_schema=interest_rate wooldridge/wage1=wage
-nycflights13/flights=arr_delay"""
-ISLP = """Auto=mpg Bikeshare=bikers Caravan=Purchase Carseats=Sales College=Grad.Rate Credit=Balance Default=default
-Hitters=Salary OJ=Purchase Smarket=Direction Wage=wage NYSE=log_volume BrainCancer=status Boston=medv
-Weekly=Direction Publication=status"""
+PANDAS = """modeldata/ames=Sale_Price modeldata/attrition=Attrition modeldata/credit_data=Status
+modeldata/mlc_churn=churn modeldata/lending_club=Class modeldata/wa_churn=churn
+modeldata/car_prices=Price modeldata/hpc_data=class openintro/births14=weight openintro/email=spam
+openintro/loans_full_schema=interest_rate wooldridge/wage1=wage nycflights13/flights=arr_delay"""
+ISLP = """Auto=mpg Bikeshare=bikers Caravan=Purchase Carseats=Sales College=Grad.Rate Credit=Balance
+Default=default Hitters=Salary OJ=Purchase Smarket=Direction Wage=wage NYSE=log_volume
+BrainCancer=status Boston=medv Weekly=Direction Publication=status"""
 STATSMODELS = """anes96=vote ccard=AVGEXP modechoice=choice fair=affairs grunfeld=invest heart=survival spector=GRADE
 randhie=mdvis macrodata=realgdp statecrime=murder star98=MATHTOT strikes=duration"""
 VEGA = "seattle-weather=weather la-riots=gender stocks=price airports=latitude us-employment=nonfarm"

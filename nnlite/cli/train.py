@@ -40,6 +40,7 @@ class Recipe(NamedTuple):
     epochs: int = 60
     batch_size: int = 16
     lr: float = 0.01  # for Adam
+    weight_decay: float = 0.0
 
 
 MEASUREMENTS = ("breast_cancer", "iris", "wine")  # each column has its own unit and size, such as centimetres, grams
@@ -78,13 +79,13 @@ def train(options: argparse.Namespace) -> None:
         raise ValueError(f"--loss {data.loss} is for classes, but {data.name} has numbers to predict; try --loss mse")
     if data.classes is None and LOSSES[data.loss].target == "count":
         raise ValueError(f"--loss {data.loss} is for counts, but the numbers to predict are scaled; try --loss mse")
-    given = {name: value for name in Recipe._fields if (value := getattr(options, name)) is not None}
+    given = {name: value for name in Recipe._fields if (value := getattr(options, name, None)) is not None}
     usual = {"lr": 0.1} if options.optimizer == "sgd" else {}  # the recipes' lr is for Adam
     recipe = Recipe(**(data.recipe._asdict() | usual | given))
     gate.integer(recipe.epochs, "--epochs")
     gate.integer(recipe.batch_size, "--batch-size")
     net = _network(data, recipe, options)
-    optimizer = OPTIMIZERS[options.optimizer](lr=recipe.lr)
+    optimizer = OPTIMIZERS[options.optimizer](lr=recipe.lr, weight_decay=recipe.weight_decay, decoupled=True)
     trainer = nl.Trainer(net, data.loss, optimizer, metrics=[_metric(data)])
     folder = output.folder(options.out)
     import matplotlib.figure  # noqa: F401  (if this import fails, it fails before the training)
@@ -102,7 +103,7 @@ def train(options: argparse.Namespace) -> None:
     try:
         with _sigterm_stops():
             if data.decisions and options.epochs is None:
-                fit_until_best(trainer, x, y, recipe.epochs, recipe.batch_size, options.seed, bar)
+                fit_until_best(trainer, x, y, recipe.epochs, recipe.batch_size, options.seed, bar, tell)
             else:
                 trainer.fit(x, y, recipe.epochs, recipe.batch_size, validation_data=seen, progress=bar)
     except Terminated as stop:
@@ -202,7 +203,7 @@ def _table(options: argparse.Namespace, seed: int) -> Data:
     assert found.decisions.target
     classes = found.decisions.target.classes
     epochs = min(200, max(5, 320_000 // len(found.split.y_train)))  # about 10,000 steps
-    recipe = Recipe((64, 32), "relu", epochs, batch_size=32, lr=0.003)
+    recipe = Recipe((64,), "relu", epochs, batch_size=32, lr=0.003, weight_decay=0.01)
     loss = options.loss or ("mse" if classes is None else "cce")
     return Data(options.data, found.split, recipe, loss, classes, found.decisions, found.told, raw=True)
 
@@ -213,7 +214,7 @@ def _network(data: Data, recipe: Recipe, options: argparse.Namespace) -> nl.Sequ
         kind = LOSSES[data.loss].target
         outputs = 1 if kind == "probability" and len(data.classes) == 2 else len(data.classes)
         output = {"probability": "sigmoid", "side": "identity", "count": "identity"}.get(kind, "softmax")
-    init = "he_normal" if recipe.activation == "relu" else "glorot_uniform"
+    init = "he_normal" if recipe.activation == "relu" and not data.decisions else "glorot_uniform"
     dtype = "float64" if data.raw else "float32"  # raw columns may be 1e6 ± 1: float32 would lose their digits
     sizes = [data.split.x_train.shape[1], *recipe.layers, outputs]
     return nl.mlp(sizes, recipe.activation, output, init, options.device, dtype, options.seed)

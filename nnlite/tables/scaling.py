@@ -11,6 +11,8 @@ import numpy as np
 
 from ..network import Sequential
 
+INDICATOR = 0.5  # what a column of 0 and 1 is divided by
+
 
 class Scale(NamedTuple):
     """Mean μ and standard deviation σ of each column (D,); σ is 1 where a column never changes."""
@@ -24,6 +26,8 @@ class Scale(NamedTuple):
         with np.errstate(over="ignore", invalid="ignore"):
             from_first = x - x[0]  # keeps the digits of 1e9 ± 1e-3, and makes a constant column exactly 0
             mean, deviation = x[0] + from_first.mean(axis=0), from_first.std(axis=0)
+        # A column of 0 and 1 keeps its size. Divided by its deviation, a rare 1 would be larger than any other number.
+        deviation = np.where(((x == 0) | (x == 1)).all(axis=0), INDICATOR, deviation)
         if not np.isfinite(deviation).all():
             raise ValueError(f"column {int(np.argmin(np.isfinite(deviation))) + 1} has numbers too large to be squared")
         return cls(mean, np.where(deviation == 0, 1.0, deviation))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shlex
@@ -258,6 +259,68 @@ def test_predict_with_a_model_that_has_no_notes(capsys: pytest.CaptureFixture[st
     nl.mlp([2, 3], device="numpy").save("m.safetensors")
     out = run(capsys, "predict", "m.safetensors", write("x.csv", "a,b\n1,2\n"))
     assert out.splitlines()[0] == "prediction 0,prediction 1,prediction 2" and out.count("\n") == 2
+
+
+def people(rows: int = 70) -> str:
+    """A table as people have them: row names, text, gaps, dates, money, codes as classes."""
+    rng = np.random.Generator(np.random.PCG64(0))
+    lines = [",town,since,income,age,code"]
+    for i in range(rows):
+        age, town = int(rng.integers(20, 80)), ["Rome", "Oslo", "Bonn"][i % 3]
+        code = "NA" if i % 30 == 11 else "007" if age > 50 else "012"
+        lines.append(f'{i},{town},2012-{i % 12 + 1:02d}-01,"${age * 1000 + i:,}",{"" if i % 9 == 4 else age},{code}')
+    return write("people.csv", "\n".join(lines) + "\n")
+
+
+def test_a_real_table_from_training_to_prediction(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("out").mkdir()
+    write("out/decision_boundary.png", "of an earlier model")
+    write("out/notes.txt", "the user's own")
+    out = run(capsys, "train", people(), "--device", "numpy", "--lr", "0.03")
+    assert re.search(r"^row names +left out +counts the rows$", out, re.MULTILINE)
+    assert re.search(r"^age +number +8 +filled with the median", out, re.MULTILINE)
+    assert "left out: 2 rows without a value of 'code'" in out and "2 classes (007, 012) of 'code'" in out
+    assert "always '0" in out and "logistic regression on the same columns: " in out and "\nrecall: 007 " in out
+    assert sorted(path.name for path in Path("out").iterdir()) == [
+        *("confusion_matrix.png", "history.csv", "importance.png", "learning_curve.png"),
+        *("model.safetensors", "notes.txt"),
+    ], "nothing stale, nothing of the user's lost"
+    assert score(out) >= 80
+
+    write("new.csv", "income;age;extra;since;town\n$30,000;30;x;2012-03-01;Paris\n$70,000;;y;2012-04-01;Rome\n")
+    assert cli.main(["predict", "out/model.safetensors", "new.csv", "--device", "numpy"]) == 0
+    rows, told = capsys.readouterr()
+    assert [line.split(",")[0] for line in rows.splitlines()] == ["code", "012", "007"]
+    assert told.splitlines() == [
+        "nnlite: new.csv: ignored: extra",
+        "nnlite: new.csv: town: 1 value never seen in training, such as 'Paris'; taken as missing",
+    ]
+
+
+def test_a_tables_options(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["train", people(), "--device", "numpy", "--epochs", "1"]
+    out = run(capsys, *argv, "--target", "age", "--ignore", "income,code", "--categorical", "since", "--drop-missing")
+    assert re.search(r"^income +left out +as asked$", out, re.MULTILINE)
+    assert re.search(r"^since +category +text, 12 values, as asked$", out, re.MULTILINE)
+    assert "the mean for every row: RMSE " in out and "ridge regression on the same columns: RMSE " in out
+    assert Path("out/predicted.png").read_bytes().startswith(PNG)
+    assert "a number of 'income'" in run(capsys, *argv, "--target", "income", "--task", "regression")
+    assert "6 columns" not in run(capsys, *argv, "--header", "yes")
+
+
+def test_several_problems_have_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train", people(), "--target", "x", "--ignore", "y"]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert [line.partition(";")[0] for line in told] == [
+        "nnlite: people.csv:1:1: no column is called 'x'",
+        "nnlite: people.csv:1:1: no column is called 'y'",
+    ]
+
+
+def test_a_table_from_standard_input(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    text = Path(flowers()).read_bytes()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text)))
+    assert score(run(capsys, "train", "-", "--device", "numpy", "--quiet", "--epochs", "40")) >= 80
 
 
 # ---- info and mistakes --------------------------------------------------------------------------------------------

@@ -50,3 +50,9 @@ def test_a_scale_keeps_its_digits_where_the_spread_is_small_beside_the_mean() ->
 def test_numbers_too_large_to_be_squared() -> None:
     with pytest.raises(ValueError, match="column 2 has numbers too large"):
         Scale.of(np.array([[1.0, 1e300], [2.0, -1e300]]))
+
+
+def test_a_column_of_0_and_1_is_not_made_larger_the_rarer_its_1() -> None:
+    x = np.zeros((1000, 2))
+    x[7, 0], x[:, 1] = 1, np.arange(1000)
+    assert Scale.of(x).apply(x)[7, 0] == pytest.approx(2, rel=0.01)
