@@ -74,16 +74,16 @@ def _early_stopping(
     trainer: Trainer, data: Any, held: Any, most: int, batch_size: int, patience: int, progress: bool
 ) -> History:
     """Epochs until the loss over the rows held back has not become smaller for a while; the best parameters stay."""
-    net, history, rows = trainer.network, History(), len(data[0])
+    net, history, (x, y) = trainer.network, History(), data
     best, best_loss, since, epoch = net.state_dict(), np.inf, 0, 0
     try:
-        with Bar(most, rows, progress) as bar:
+        with Bar(most, len(x), progress) as bar:
             while epoch < most and since < patience:
-                history.extend(trainer.fit(*data, 1, batch_size, validation_data=held, progress=False))
+                history.extend(trainer.fit(x, y, 1, batch_size, validation_data=held, progress=False))
                 epoch, since = epoch + 1, since + 1
                 if history["val_loss"][-1] < best_loss:
                     best, best_loss, since = net.state_dict(), history["val_loss"][-1], 0
-                bar.advance(epoch * rows)
+                bar.advance(epoch * len(x))
                 bar.show(history)
     finally:
         net.load_state_dict(best)
