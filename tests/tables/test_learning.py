@@ -125,7 +125,7 @@ def test_importance_finds_the_column_that_matters(classes: bool) -> None:
     net.load_state_dict({"0.W": W, "0.b": np.array([0.0, 0.0] if classes else [1.0])})
     groups = {"a": [0], "b": [1, 2]}
     drops = report.importance(net, parts.x_test, parts.y_test, not classes, groups)
-    assert drops["b"] == 0 and drops["a"] > 0.3
+    assert drops["b"] == pytest.approx(0, abs=1e-12) and drops["a"] > 0.1
     assert drops == report.importance(net, parts.x_test, parts.y_test, not classes, groups), "by a seed"
 
 

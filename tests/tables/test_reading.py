@@ -166,6 +166,17 @@ def test_a_name_that_is_known_makes_a_header(reader: str) -> None:
     assert not tables.read(path).header and tables.read(path, known=["2020"]).header
 
 
+def test_the_number_of_a_column_makes_no_header(reader: str) -> None:
+    path = write("t", "1,2,3\n4,5,6\n")
+    assert not tables.read(path, known=["2"]).header and tables.read(path, known=["3"]).header
+
+
+def test_a_large_file_asks_for_polars(reader: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "LARGE", 10)
+    told = tables.read(write("t", TEXT)).told
+    assert bool(told) is (reader == "csv") and all('pip install "nnlite[tables]"' in line for line in told)
+
+
 def test_quotes_hide_separators_and_newlines(reader: str) -> None:
     table = tables.read(write("t", 'a,kind\n1,"two\nlines, and ""more"""\n2,one\n'))
     assert cells(table)[1] == ['two\nlines, and "more"', "one"]
