@@ -249,7 +249,7 @@ def _number(name: str, cells: Cells, values: np.ndarray, rows: np.ndarray, comma
     fill = float(np.median(known))
     if gaps:
         told.append(f"filled with the median, {fill:.6g}")
-    why = ", ".join(filter(None, told)) or "all numbers"
+    why = ", ".join(filter(None, told)) or "numbers"
     return Number(name, why, int(missing.sum() + strange.sum()), style, fill, gaps)
 
 
@@ -314,6 +314,6 @@ def _category(name: str, cells: Cells, seen: Cells, wanted: bool) -> Column:
     others = len(found) - len(values)
     truth = {word.lower() for word in found} in TRUTHS
     why = "yes or no" if truth else f"text, {count(len(found), 'value')}"
-    why += f", {others:,} rare ones as one" if others else ""
+    why += f", the rarest {others:,} as one" if others else ""
     why += f", missing taken as {shown(frequent[0])}" if gaps else ""
     return Category(name, why, missing, values, frequent[0], bool(others), gaps)

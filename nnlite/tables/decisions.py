@@ -115,7 +115,7 @@ class Decisions:
                 problems.append(f"{table.place(int(wrong[0]), i)}: {shown(text)} is no number; correct it")
         if problems:
             raise TableError(problems)
-        found: list[Column] = [columns.Number(name, "all numbers") for name in table.names[:width]]
+        found: list[Column] = [columns.Number(name, "numbers") for name in table.names[:width]]
         return cls(list(table.names), found, None, table.header)
 
     @classmethod
