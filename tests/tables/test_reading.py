@@ -77,6 +77,39 @@ def test_the_same_table_in_many_forms(content: str | bytes, reader: str) -> None
     assert table.columns[0].numbers().tolist() == [1, 3]
 
 
+def sheet(rows: list[list[object]]) -> bytes:
+    """An Excel file with the least that one must have."""
+
+    def cell(value: object) -> str:
+        if value is None:
+            return "<c/>"
+        return f'<c t="inlineStr"><is><t>{value}</t></is></c>' if isinstance(value, str) else f"<c><v>{value}</v></c>"
+
+    main, office = "http://schemas.openxmlformats.org", "application/vnd.openxmlformats-officedocument.spreadsheetml"
+    relations = f'xmlns="{main}/package/2006/relationships"'
+    kind = f"{main}/officeDocument/2006/relationships"
+    lines = "".join(f"<row>{''.join(map(cell, row))}</row>" for row in rows)
+    parts = {
+        "[Content_Types].xml": f'<Types xmlns="{main}/package/2006/content-types">'
+        '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+        f'<Override PartName="/xl/workbook.xml" ContentType="{office}.sheet.main+xml"/>'
+        f'<Override PartName="/xl/worksheets/sheet1.xml" ContentType="{office}.worksheet+xml"/></Types>',
+        "_rels/.rels": f"<Relationships {relations}>"
+        f'<Relationship Id="r1" Type="{kind}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+        "xl/workbook.xml": f'<workbook xmlns="{main}/spreadsheetml/2006/main" xmlns:r="{kind}">'
+        '<sheets><sheet name="s" sheetId="1" r:id="r1"/></sheets></workbook>',
+        "xl/_rels/workbook.xml.rels": f"<Relationships {relations}>"
+        f'<Relationship Id="r1" Type="{kind}/worksheet" Target="worksheets/sheet1.xml"/></Relationships>',
+        "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{main}/spreadsheetml/2006/main">'
+        f"<sheetData>{lines}</sheetData></worksheet>",
+    }
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, text in parts.items():
+            archive.writestr(name, text)
+    return file.getvalue()
+
+
 @pytest.mark.parametrize("kind", ["parquet", "feather", "excel"])
 def test_files_of_frames(kind: str) -> None:
     polars = pytest.importorskip("polars")
@@ -87,12 +120,11 @@ def test_files_of_frames(kind: str) -> None:
         frame.write_ipc("t")
     else:
         pytest.importorskip("fastexcel")
-        pytest.importorskip("xlsxwriter")
-        frame.write_excel("t")
+        write("t", sheet([["a", "b", "c"], [1, 0.5, "x"], [None, 2.0, None], [3, None, "007"]]))
     table = tables.read("t")
     assert table.names == ["a", "b", "c"] and cells(table)[2] == ["x", "", "007"]
     np.testing.assert_array_equal(table["a"].numbers(), [1, np.nan, 3])
-    with pytest.raises(ValueError, match=r"^t:1:1: this \w+ file cannot be read: .*; write it again"):
+    with pytest.raises(ValueError, match=r"^t:1:1: this (\w+ file cannot be read|packed file is damaged).*; (write|pack) it again"):
         tables.read(write("t", Path("t").read_bytes()[:100]))
 
 
