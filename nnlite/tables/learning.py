@@ -51,6 +51,7 @@ def fit_until_best(
         data, unseen = (x[train], y[train]), (x[held], y[held])
         found = _early_stopping(fold, data, unseen, most, min(batch_size, len(train)), 2 * PATIENCE, False)["val_loss"]
         curves.append(np.array([*found, *[found[-1]] * (most - len(found))]))
+        trainer._seconds = fold._seconds  # device "auto" looks at the work of all parts together
     curve = np.mean(curves, axis=0)  # (most,)
     epochs = 1 + int(curve.argmin())
     tell(f"{epochs} epochs")

@@ -132,7 +132,7 @@ def read(data: Any, header: bool | None = None, known: Sequence[str] = ()) -> Ta
     source = Source(path, text, _separator(text))
     names, columns, width = _columns(source)
     if len(text) > LARGE and not importlib.util.find_spec("polars"):
-        told.append(f"polars would have read it some eight times as fast: {INSTALL}")
+        told.append(f"polars would have read it some ten times as fast: {INSTALL}")
     return _table(source, names, columns, width, header, set(known), told)
 
 
