@@ -244,7 +244,9 @@ def _number(name: str, cells: Cells, values: np.ndarray, rows: np.ndarray, comma
     known = values[rows]
     known = known[np.isfinite(known)]
     gaps = len(known) < len(rows)
-    if not len(known) or (not gaps and (known == known[0]).all()):
+    if not len(known):
+        return LeftOut(name, "has no number in the rows to learn from", int(missing.sum()))
+    if not gaps and (known == known[0]).all():
         return LeftOut(name, "always the same", int(missing.sum()))
     fill = float(np.median(known))
     if gaps:

@@ -107,6 +107,13 @@ def test_what_is_left_out_with_a_word(cells: list[str], name: str, first: bool, 
     assert (found.kind, found.why, x.shape[1]) == ("left out", why, 0)
 
 
+def test_numbers_that_were_asked_for() -> None:
+    assert column(["x", "y"] * 9, wanted="number")[0].why == "has no number in the rows to learn from"
+    found, x, _ = column(["007", "012", "x"], wanted="number")
+    assert found.kind == "number" and x[:, 0].tolist() == [7, 12, 9.5]
+    assert column(["1", "2", "1"], wanted="category")[0].features == ["a is 2"]
+
+
 def test_what_only_looks_like_it() -> None:
     assert column([str(3 * i + 5) for i in range(20)])[0].kind == "number"
     assert column([str(i % 4) for i in range(20)], "id")[0].kind == "number"

@@ -124,7 +124,9 @@ def test_files_of_frames(kind: str) -> None:
     table = tables.read("t")
     assert table.names == ["a", "b", "c"] and cells(table)[2] == ["x", "", "007"]
     np.testing.assert_array_equal(table["a"].numbers(), [1, np.nan, 3])
-    with pytest.raises(ValueError, match=r"^t:1:1: this (\w+ file cannot be read|packed file is damaged).*; (write|pack) it again"):
+    with pytest.raises(
+        ValueError, match=r"^t:1:1: this (\w+ file cannot be read|packed file is damaged).*; (write|pack) it again"
+    ):
         tables.read(write("t", Path("t").read_bytes()[:100]))
 
 
