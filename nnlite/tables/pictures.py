@@ -46,7 +46,7 @@ def importance(drops: Mapping[str, float], score: str = "score", ax: Axes | None
     places = range(len(chosen))
     ax.barh(places, [drop for _, drop in chosen], color=COLOURS[0])
     ax.set_yticks(places, [name.replace("$", r"\$") for name in names], fontsize=8)
-    ax.set(title="What the network looks at", xlabel=f"{score} lost when the column is shuffled")
+    ax.set(title="Permutation importance", xlabel=f"{score} lost when the column is shuffled")
     return ax
 
 
