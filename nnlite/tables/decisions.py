@@ -57,7 +57,8 @@ class Decisions:
         used = [column.name for column in self.columns if not isinstance(column, LeftOut)]
         goal = self.target.name if self.target else None
         if self.header and table.header:
-            missing = [name for name in used if name not in table]
+            cells = dict(zip(table.names, table.columns))
+            missing = [name for name in used if name not in cells]
             if missing:
                 row = table.place(0, 0).rsplit(":", 2)[0]
                 problems = [
@@ -66,11 +67,13 @@ class Decisions:
                 more = f" (and {len(missing) - 5} more columns)" if len(missing) > 5 else ""
                 problems[-1] += f"{more}; the table has {listed(table.names)}"
                 raise TableError(problems)
-            extra = [name for name in table.names if name not in self.names]
-            return {name: table[name] for name in used}, [f"ignored: {listed(extra)}"] if extra else []
+            known = set(self.names)
+            extra = [name for name in table.names if name not in known]
+            return {name: cells[name] for name in used}, [f"ignored: {listed(extra)}"] if extra else []
         for names in (self.names, [name for name in self.names if name != goal], used):
             if len(names) == len(table.names):
-                return {name: table.columns[names.index(name)] for name in used}, []
+                cells = dict(zip(names, table.columns))
+                return {name: cells[name] for name in used}, []
         what = (
             f"{count(len(table.names), 'column')}, but the model was trained on {len(self.names)}: {listed(self.names)}"
         )

@@ -278,6 +278,25 @@ def test_a_later_table_may_have_other_columns_in_another_order() -> None:
     ]
 
 
+def test_many_columns_are_compared_once() -> None:
+    """20,000 columns, each compared with all others, would make 200 million comparisons."""
+    compared = []
+
+    class Name(str):
+        def __eq__(self, other: object) -> bool:
+            compared.append(other)
+            return str.__eq__(self, other)
+
+        __hash__ = str.__hash__
+
+    names = [Name(f"c{i}") for i in range(500)]
+    table = tables.Table("t", names, [Texts(["1", "2"]) for _ in names], True)
+    decisions = tables.decide(table, None)
+    turned = tables.Table("t", names[::-1], table.columns[::-1], True)
+    assert decisions.encode(turned)[0].shape == (2, 500) and len(decisions.groups) == 500
+    assert len(compared) < 5000
+
+
 def test_notes_of_another_kind_are_refused() -> None:
     notes = tables.prepare(people(), "state").decisions.notes()
     assert tables.Decisions.of(json.loads(json.dumps(notes))).notes() == notes
