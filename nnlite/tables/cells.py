@@ -73,13 +73,20 @@ class Numbers:
 
     def distinct(self) -> tuple[list[str], np.ndarray]:
         values, codes = np.unique(self.values, return_inverse=True)
-        return ["" if value != value else str(value) for value in values.tolist()], codes.reshape(-1)
+        return [_written(value) for value in values.tolist()], codes.reshape(-1)
 
     def padded(self) -> bool:
         return False
 
     def take(self, rows: np.ndarray) -> Numbers:
         return Numbers(self.values[rows])
+
+
+def _written(value: float) -> str:
+    """A number as text: whole ones without a point, since a gap turns a column of whole numbers into floats."""
+    if value != value:
+        return ""
+    return str(int(value)) if abs(value) < 2**53 and value == int(value) else str(value)
 
 
 class Polars:

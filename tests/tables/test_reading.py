@@ -147,6 +147,8 @@ def test_frames_and_mappings() -> None:
     day = pandas.DataFrame({"a": pandas.to_datetime(["2012-01-01", None]), "b": pandas.array([1, None], "Int64")})
     assert cells(tables.read(day))[0] == ["2012-01-01 00:00:00", ""]
     np.testing.assert_array_equal(tables.read(day)["b"].numbers(), [1, np.nan])
+    gap = tables.read(pandas.DataFrame({"a": [1, None, 2], "b": [1.5, 2, 1e300]}))
+    assert cells(gap) == [["1", "", "2"], ["1.5", "2", "1e+300"]], "a gap makes floats of whole numbers"
     with pytest.raises(TypeError, match="or a mapping of names to columns, not int"):
         tables.read(7)
     with pytest.raises(ValueError, match="different lengths"):
