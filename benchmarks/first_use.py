@@ -41,7 +41,9 @@ USES = {
 
 def seconds(arguments: list[str], cache: str) -> float:
     """The time of a whole process of Python, with this folder for compiled code."""
-    environment = {name: value for name, value in os.environ.items() if name not in PINS} | {"NUMBA_CACHE_DIR": cache}
+    others = (*PINS, "PYTHONDONTWRITEBYTECODE")  # with that, every process would compile nnlite's own modules again
+    environment = {name: value for name, value in os.environ.items() if name not in others}
+    environment["NUMBA_CACHE_DIR"] = cache
     command = [sys.executable, *(argument.replace("{out}", f"{cache}/out") for argument in arguments)]
     start = time.perf_counter()
     subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)

@@ -30,7 +30,7 @@ import numpy as np
 import peers as on_cpu
 from options import parser
 from processes import seconds_each
-from workloads import WORKLOADS, Problem, Workload, mnist
+from workloads import WORKLOADS, Problem, Train, Workload, mnist
 
 NETS = {name: load for name, load in WORKLOADS.items() if name != "chain"}
 NETS["large"] = Workload(
@@ -45,7 +45,7 @@ GRAPH_STEPS = 16  # of PyTorch's graph, as of nnlite's
 # ---- who trains ------------------------------------------------------------------------------------------------------
 
 
-def nnlite(problem: Problem, precision: str, replay: str) -> on_cpu.Train:
+def nnlite(problem: Problem, precision: str, replay: str) -> Train:
     import nnlite as nl
 
     device = nl.get_device("cupy", precision=precision)
@@ -60,7 +60,7 @@ def nnlite(problem: Problem, precision: str, replay: str) -> on_cpu.Train:
     return train
 
 
-def pytorch(problem: Problem, precision: str, way: str, device: str = "cuda") -> on_cpu.Train:
+def pytorch(problem: Problem, precision: str, way: str, device: str = "cuda") -> Train:
     """way: "eager", "compiled" (mode="reduce-overhead"), or "graph": whole steps captured by hand, many a graph."""
     import torch
 
@@ -124,14 +124,14 @@ def _torch_graph(net: Any, step: Callable[[Any], None], size: int, many: int, de
     return graph, batches
 
 
-def jax(problem: Problem, precision: str) -> on_cpu.Train:
+def jax(problem: Problem, precision: str) -> Train:
     import jax
 
     jax.config.update("jax_default_matmul_precision", "tensorfloat32" if precision == "tf32" else "highest")
     return on_cpu.jax(problem)
 
 
-PEERS: dict[str, tuple[str, Callable[[Problem, str], on_cpu.Train]]] = {  # name -> what it needs, how it trains
+PEERS: dict[str, tuple[str, Callable[[Problem, str], Train]]] = {  # name -> what it needs, how it trains
     "nnlite": ("cupy", lambda problem, precision: nnlite(problem, precision, "auto")),
     "nnlite persistent": ("cupy", lambda problem, precision: nnlite(problem, precision, "persistent")),
     "nnlite graph": ("cupy", lambda problem, precision: nnlite(problem, precision, "graph")),

@@ -48,6 +48,7 @@ OPERATIONS = {
     "categorical_cross_entropy": LOG + 6,
     "add_hits": 6,
     "add_sides": 8,
+    "add_confusions": 6,
 }
 APART = 2e-4  # at most, of the largest result: sums of 2048 float32 in another order
 

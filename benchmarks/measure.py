@@ -18,6 +18,7 @@ from processes import answer, seconds_each
 from workloads import WORKLOADS
 
 TOLERANCES = {"float32": 1e-4, "float64": 1e-9}  # relative, of the mean loss of every epoch
+LOOSE = 1e-5  # of a peer whose Adam adds its ε in another place
 
 
 def prove(workloads: dict[str, list[str]]) -> dict[str, Any]:
@@ -29,7 +30,7 @@ def prove_one(workload: str, peers: list[str]) -> dict[str, Any]:
     """Some epochs of two batches and a half; the peers' mean losses of each against those of the first of them."""
     load = WORKLOADS[workload]
     whole = load.problem()
-    small = whole.head(load.batch_size * 5 // 2)
+    small = whole.head(load.batch_size * 5 // 2).without_dropout()
     epochs = math.ceil(load.proof_steps / small.steps)
     worst: dict[str, float] = {}
     for dtype, tolerance in TOLERANCES.items():
@@ -44,13 +45,14 @@ def prove_one(workload: str, peers: list[str]) -> dict[str, Any]:
             if not reference:
                 reference += PEERS[first].build(given)(epochs, False)
             apart = max(abs(a - b) / abs(a) for a, b in zip(reference, found, strict=True))
-            if not apart <= tolerance:  # so that NaN fails too
+            allowed = tolerance if PEERS[name].exact else max(tolerance, LOOSE)
+            if not apart <= allowed:  # so that NaN fails too
                 raise SystemExit(
                     f"{workload}, {dtype}: {name} does not train as {first}: losses {apart:.1e} apart after "
-                    f"{epochs * given.steps} steps, allowed {tolerance:.0e}: {found} instead of {reference}"
+                    f"{epochs * given.steps} steps, allowed {allowed:.0e}: {found} instead of {reference}"
                 )
             worst[dtype] = max(worst[dtype], apart)
-            if not found[-1] < found[0]:
+            if not found[epochs - 1] < found[0]:
                 raise SystemExit(f"{workload}, {dtype}: nothing was learned, so nothing is proven: {found}")
     reference = next(iter(losses.values()))
     return {
@@ -59,7 +61,7 @@ def prove_one(workload: str, peers: list[str]) -> dict[str, Any]:
         "source": whole.source,
         "rows": len(whole.x),
         "first_loss": reference[0],
-        "last_loss": reference[-1],
+        "last_loss": reference[epochs - 1],
         "reasons": {name: reason for name in peers if (reason := PEERS[name].cannot(whole))},  # not to time it
     }
 

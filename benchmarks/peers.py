@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import extended
 import numpy as np
-from workloads import Problem
-
-Train = Callable[[int, bool], list[float]]  # (epochs, shuffle) -> mean loss of each epoch
+from extended import torch_batches
+from workloads import PLAIN, Problem, Train, activations_of, layers_of
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Peer:
     program: str = ""  # one that it needs beside its module
     cannot: Callable[[Problem], str] = lambda problem: ""  # why it cannot train this; nothing if it can
     whole_batches: bool = False  # it leaves out a short last batch, so it is not given one
+    exact: bool = True  # whether in float64 it computes the same to nine digits
     note: str = ""  # what a reader of its times must know
 
     @property
@@ -68,20 +69,32 @@ def nnlite(problem: Problem, device: str, replay: str = "auto") -> Train:
     """Trainer.fit, as in the README; replay="eager" makes every step in Python."""
     import nnlite as nl
 
-    dtype = problem.x.dtype
-    net = nl.mlp(problem.sizes, problem.hidden, problem.output, device=device, dtype=dtype, seed=0)
-    net.load_state_dict(problem.weights)
-    trainer = nl.Trainer(net, loss=problem.loss, optimizer=nl.SGD(lr=problem.lr), replay=replay)
+    extras = problem.extras
+    added: dict[str, Any] = {"dropout": extras.dropout, "batch_norm": extras.batch_norm}
+    place: dict[str, Any] = {"device": device, "dtype": problem.x.dtype, "seed": 0}
+    net = nl.mlp(problem.sizes, problem.hidden, problem.output, **place, **added)
+    for layer, (W, b) in zip((layer for layer in net.layers if isinstance(layer, nl.Dense)), layers_of(problem)):
+        layer.W = W
+        if layer.bias:
+            layer.b = b
+    rate = nl.schedules.Cosine(problem.lr, extras.cosine, by="step") if extras.cosine else problem.lr
+    optimizer = {"sgd": nl.SGD, "adam": nl.Adam, "adamw": nl.AdamW}[extras.optimizer](rate)
+    metrics = ["accuracy"] if extras.accuracy else []
+    trainer = nl.Trainer(net, problem.loss, optimizer, metrics, replay=replay)
+    weighted = {} if problem.weight is None else {"sample_weight": problem.weight}
 
     def train(epochs: int, shuffle: bool) -> list[float]:
         batch_size = problem.batch_size
-        return trainer.fit(problem.x, problem.y, epochs, batch_size, shuffle=shuffle, progress=False)["loss"]
+        history = trainer.fit(problem.x, problem.y, epochs, batch_size, shuffle=shuffle, progress=False, **weighted)
+        return history["loss"] + history.get("accuracy", [])
 
     return train
 
 
 def pytorch(problem: Problem) -> Train:
     """Eager, without DataLoader: tensors in memory, index_select for the batch, the fused optimizer."""
+    if problem.extras != PLAIN:
+        return extended.pytorch(problem)
     import torch
 
     net, loss_of = torch_net(problem)
@@ -93,7 +106,7 @@ def pytorch(problem: Problem) -> Train:
         losses = []
         for _ in range(epochs):
             total = torch.zeros((), dtype=x.dtype)
-            for batch in _torch_batches(problem, shuffle):
+            for batch in torch_batches(problem, shuffle):
                 batch_x, batch_y = (x, y) if batch is None else (x.index_select(0, batch), y.index_select(0, batch))
                 loss = loss_of(net(batch_x), batch_y)
                 optimizer.zero_grad()
@@ -135,7 +148,7 @@ def compiled_pytorch(problem: Problem) -> Train:
         losses = []
         for _ in range(epochs):
             total.zero_()
-            for batch in _torch_batches(problem, shuffle):
+            for batch in torch_batches(problem, shuffle):
                 step(weights, total, x, y, batch)
             losses.append(total.item() / rows)
         return losses
@@ -157,26 +170,6 @@ def torch_net(problem: Problem) -> tuple[Any, Any]:
     return nn.Sequential(*layers), nn.functional.cross_entropy if problem.loss == "cce" else nn.functional.mse_loss
 
 
-def activations_of(problem: Problem) -> list[str]:
-    """The name of each layer's activation."""
-    return [problem.hidden] * (len(problem.sizes) - 2) + [problem.output]
-
-
-def layers_of(problem: Problem) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The first W (inputs, outputs) and b (outputs,) of each layer."""
-    return [(problem.weights[f"{2 * i}.W"], problem.weights[f"{2 * i}.b"]) for i in range(len(problem.sizes) - 1)]
-
-
-def _torch_batches(problem: Problem, shuffle: bool) -> Any:
-    """The row numbers of each batch of an epoch; None for one that is all rows."""
-    import torch
-
-    if problem.full_batch:
-        return [None]
-    rows = len(problem.x)
-    return (torch.randperm(rows) if shuffle else torch.arange(rows)).split(problem.batch_size)
-
-
 def _torch_sgd(net: Any, lr: float) -> Any:
     import torch
 
@@ -188,6 +181,8 @@ def _torch_sgd(net: Any, lr: float) -> Any:
 
 def jax(problem: Problem) -> Train:
     """An epoch in one jit, its steps by lax.scan; where one batch is all rows, all epochs in one."""
+    if problem.extras != PLAIN:
+        return extended.jax(problem)
     import jax
     import jax.numpy as jnp
     from jax import lax
@@ -322,7 +317,13 @@ def _scikit_learn_losses(problem: Problem, net: Any, epochs: int) -> list[float]
     return [float(loss) * (1 if problem.loss == "cce" else 2) for loss in net.loss_curve_[-epochs:]]
 
 
+def _plain_only(problem: Problem) -> str:
+    return "" if problem.extras == PLAIN else "is timed for plain SGD only"
+
+
 def _scikit_learn_cannot(problem: Problem) -> str:
+    if problem.extras.dropout or problem.extras.batch_norm or problem.extras.cosine:
+        return "has no dropout, no batch norm, and no such schedule"
     fits = problem.output == ("softmax" if problem.loss == "cce" else "identity")
     return "" if fits else f"has no {problem.output} output with this loss"
 
@@ -348,6 +349,8 @@ def crysx(problem: Problem) -> Train:
 
 
 def _crysx_cannot(problem: Problem) -> str:
+    if problem.extras != PLAIN:
+        return _plain_only(problem)
     exact = problem.loss != "cce" or problem.x.dtype == np.float32
     return "" if exact else "adds 1e-7 to every probability whose logarithm it takes"
 
@@ -367,8 +370,9 @@ PEERS: dict[str, Peer] = {
     "eager": Peer("nnlite numba eager", partial(nnlite, device="numba", replay="eager"), ("numba",)),
     "numpy": Peer("nnlite numpy", partial(nnlite, device="numpy"), ("numpy",)),
     "torch": Peer("PyTorch eager", pytorch, ("torch",)),
-    "compile": Peer("torch.compile", compiled_pytorch, ("torch",), program="c++"),
+    "compile": Peer("torch.compile", compiled_pytorch, ("torch",), program="c++", cannot=_plain_only),
     "jax": Peer("JAX scan", jax, ("jax",)),
+    "keras": Peer("Keras", extended.keras, ("keras", "jax"), exact=False, note="runs on JAX"),
     "sklearn": Peer("scikit-learn", scikit_learn, ("sklearn",), cannot=_scikit_learn_cannot),
     "sklearn-partial": Peer(
         "scikit-learn partial_fit", scikit_learn_partial, ("sklearn",), cannot=_scikit_learn_cannot
@@ -380,4 +384,4 @@ PEERS: dict[str, Peer] = {
         note="does not shuffle, and leaves out a short last batch, which is not counted as a step of it",
     ),
 }
-USUAL = [name for name in PEERS if name not in ("eager", "numpy", "sklearn-partial")]
+USUAL = [name for name in PEERS if name not in ("eager", "numpy", "keras", "sklearn-partial")]

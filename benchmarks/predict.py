@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import report
 from options import comparison
-from peers import PEERS, Peer, activations_of, layers_of
+from peers import PEERS, Peer
 from predictors import PREDICTORS, USUAL
 from processes import answer, child, seconds_each, seconds_more, wait_for_quiet
 from report import Result
-from workloads import WORKLOADS, Problem
+from workloads import WORKLOADS, Problem, activations_of, layers_of
 
 NETS = ("digits", "tabular", "mnist-128")  # of the workloads
 ROWS = (1, 32, 10_000)

@@ -15,8 +15,8 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from peers import Peer, activations_of, jax_forward, layers_of, scikit_learn_net, torch_net
-from workloads import Problem
+from peers import Peer, jax_forward, scikit_learn_net, torch_net
+from workloads import Problem, activations_of, layers_of
 
 Run = Callable[[int], Any]  # times -> the last answer
 

@@ -1,4 +1,7 @@
-"""What is trained: seven nets from tiny to wide, each with its data. Every peer is given exactly this."""
+"""What is trained: seven nets from tiny to wide by plain SGD, and three with all that people add to it.
+
+Every peer is given exactly this.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,30 @@ import numpy as np
 
 
 @dataclass(frozen=True)
+class Extras:
+    """What a training has beside plain SGD: here nothing."""
+
+    optimizer: str = "sgd"  # "adam", or "adamw" with a decay of 0.01
+    cosine: int = 0  # number of steps within which the learning rate falls to 0 as a cosine; 0 for none
+    dropout: float = 0.0  # the rate after each hidden layer
+    batch_norm: bool = False  # before each hidden activation, in the place of the bias
+    weighted: bool = False  # rows have weights
+    accuracy: bool = False  # it is measured in every epoch
+
+    def __str__(self) -> str:
+        words = [{"sgd": "", "adam": "Adam", "adamw": "AdamW"}[self.optimizer], "cosine schedule" * bool(self.cosine)]
+        words += [f"dropout {self.dropout}" * bool(self.dropout), "batch norm" * self.batch_norm]
+        return ", ".join(filter(None, [*words, "weighted rows" * self.weighted, "accuracy" * self.accuracy]))
+
+
+PLAIN = Extras()
+
+Train = Callable[[int, bool], list[float]]  # (epochs, shuffle) -> mean loss of each epoch
+
+
+@dataclass(frozen=True)
 class Problem:
-    """A net with first weights, and the rows it is trained on by plain SGD."""
+    """A net with first weights, and the rows it is trained on."""
 
     sizes: tuple[int, ...]
     hidden: str  # activation of the hidden layers
@@ -24,6 +49,8 @@ class Problem:
     y: np.ndarray  # (N, outputs), or labels (N,) for "cce"
     weights: dict[str, np.ndarray]  # "0.W" (inputs, outputs), "0.b" (outputs,), "2.W", … as nnlite's state_dict
     source: str = "synthetic"  # where the rows come from
+    extras: Extras = PLAIN
+    weight: np.ndarray | None = None  # (N,), of each row
 
     @property
     def full_batch(self) -> bool:
@@ -37,13 +64,36 @@ class Problem:
 
     def head(self, rows: int) -> Problem:
         """The same net on the first rows only."""
-        return replace(self, x=self.x[:rows].copy(), y=self.y[:rows].copy())
+        weight = None if self.weight is None else self.weight[:rows].copy()
+        return replace(self, x=self.x[:rows].copy(), y=self.y[:rows].copy(), weight=weight)
+
+    def without_dropout(self) -> Problem:
+        """The same where nothing is left to chance but the order of rows."""
+        return replace(self, extras=replace(self.extras, dropout=0.0))
+
+    def rates(self, first: int, steps: int) -> np.ndarray:
+        """The learning rates of so many steps from this one on, in float64."""
+        if not self.extras.cosine:
+            return np.full(steps, self.lr)
+        part = np.minimum(np.arange(first, first + steps) / self.extras.cosine, 1)
+        return self.lr * (1 + np.cos(np.pi * part)) / 2
 
     def astype(self, dtype: str) -> Problem:
         """The same in another precision; labels stay integers."""
         y = self.y if self.y.dtype.kind == "i" else self.y.astype(dtype, copy=False)
         weights = {name: array.astype(dtype) for name, array in self.weights.items()}
-        return replace(self, x=self.x.astype(dtype, copy=False), y=y, weights=weights)
+        weight = None if self.weight is None else self.weight.astype(dtype, copy=False)
+        return replace(self, x=self.x.astype(dtype, copy=False), y=y, weights=weights, weight=weight)
+
+
+def activations_of(problem: Problem) -> list[str]:
+    """The name of each layer's activation."""
+    return [problem.hidden] * (len(problem.sizes) - 2) + [problem.output]
+
+
+def layers_of(problem: Problem) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The first W (inputs, outputs) and b (outputs,) of each layer."""
+    return [(problem.weights[f"{2 * i}.W"], problem.weights[f"{2 * i}.b"]) for i in range(len(problem.sizes) - 1)]
 
 
 @dataclass(frozen=True)
@@ -59,13 +109,15 @@ class Workload:
     data: Callable[[], tuple[np.ndarray, np.ndarray, str]]  # -> x, y, source
     rows: int | None = None  # only so many of them
     proof_steps: int = 30  # how many steps must give the same loss on all sides
+    extras: Extras = PLAIN
 
     @property
     def title(self) -> str:
-        """Such as "64-32-10 relu/softmax, batch 32, CE"."""
+        """Such as "64-32-10 relu/softmax, batch 32, CE", and its extras."""
         activations = self.hidden if self.output in (self.hidden, "identity") else f"{self.hidden}/{self.output}"
         loss = {"mse": "MSE", "cce": "CE"}[self.loss]
-        return f"{'-'.join(map(str, self.sizes))} {activations}, batch {self.batch_size:,}, {loss}"
+        what = f"{'-'.join(map(str, self.sizes))} {activations}, batch {self.batch_size:,}, {loss}"
+        return f"{what}: {self.extras}" if self.extras != PLAIN else what
 
     def problem(self) -> Problem:
         """With data and first weights, in float32."""
@@ -75,7 +127,8 @@ class Workload:
         x, y = x[: self.rows], y[: self.rows]
         net = nl.mlp(self.sizes, self.hidden, self.output, device="numpy", dtype="float64", seed=0)
         settings = (self.sizes, self.hidden, self.output, self.loss, self.lr, self.batch_size)
-        return Problem(*settings, x, y, net.state_dict(), source).astype("float32")
+        weight = np.random.default_rng(1).uniform(0.5, 2.0, len(x)) if self.extras.weighted else None
+        return Problem(*settings, x, y, net.state_dict(), source, self.extras, weight).astype("float32")
 
 
 def xor() -> tuple[np.ndarray, np.ndarray, str]:
@@ -133,4 +186,16 @@ WORKLOADS: dict[str, Workload] = {
     "mnist-256": Workload((784, 256, 10), "sigmoid", "softmax", "cce", 0.1, 200, mnist),
     "wide": Workload((784, 2048, 2048, 10), "relu", "softmax", "cce", 0.05, 512, mnist, rows=5120, proof_steps=6),
     "chain": Workload((4, 32, 16, 4), "tanh", "identity", "mse", 0.05, 10_000, squares),
+    "digits-adam": Workload(
+        *((64, 32, 10), "relu", "softmax", "cce", 0.003, 32, digits),
+        extras=Extras("adam", dropout=0.2, accuracy=True),
+    ),
+    "tabular-adamw": Workload(
+        *((13, 64, 64, 1), "tanh", "identity", "mse", 0.003, 32, table),
+        extras=Extras("adamw", cosine=6400, weighted=True),
+    ),
+    "mnist-norm": Workload(
+        *((784, 128, 10), "relu", "softmax", "cce", 0.1, 64, mnist),
+        extras=Extras(batch_norm=True, accuracy=True),
+    ),
 }

@@ -1,14 +1,17 @@
 """Activations: the function that a neuron applies to its sum of inputs, and the slope of that function.
 
-Without an activation, layers in a row would be one linear layer. Each of these bends the line in its own way:
+A neuron adds up its inputs, each times a weight, and applies its activation to the sum. A layer is some neurons that
+read the same inputs. Without an activation, layers in a row would be one linear layer, since sums of sums are sums.
+Each of these bends the line in its own way:
 
     sigmoid  y = 1 / (1 + e⁻ˣ)      slope y (1 − y)       a soft step from 0 to 1
     tanh     y = tanh x             slope 1 − y²          a soft step from −1 to 1
     ReLU     y = max(x, 0)          slope 1 or 0          passes what is above zero
     softmax  yₖ = e^xₖ / Σⱼ e^xⱼ    yₖ (δₖⱼ − yⱼ)         turns a row of numbers into probabilities
 
-All slopes are written with the output y. This is shorter, and it is safe: for x far below 0, e⁻ˣ overflows, while
-y (1 − y) is simply 0. Softmax differs from the others: its outputs sum to 1, so what one of them gains the others lose.
+That of softmax is the slope of yₖ by xⱼ, where δₖⱼ is 1 for k = j and 0 otherwise. All slopes are written with the
+output y. This is shorter, and it is safe: for x far below 0, e⁻ˣ overflows, while y (1 − y) is simply 0. Softmax
+differs from the others: its outputs sum to 1, so what one of them gains the others lose.
 
     python examples/03_activations.py --out out
 """

@@ -10,9 +10,10 @@ error p − t. The errors are squared, so that too high and too low count alike.
 The gradient has the shape of p: for every node of every sample it says how the loss changes as that output grows.
 Dividing by N makes it independent of the batch size, and so the learning rate too.
 
-First we show that NumPy by hand and all devices here agree, then how long each of them takes. On a few samples nnlite
-spends most of its time on checking its arguments. From thousands of samples on, the time depends on how often memory
-is read.
+nnlite computes on a device: plain NumPy, or Numba, which compiles the formulas for this processor, or CuPy, which takes
+them to a graphics card. First we show that NumPy by hand and all devices that are here agree, then how long each of
+them takes. On a few samples nnlite spends most of its time on checking its arguments. From thousands of samples on, the
+time depends on how often memory is read.
 
     python examples/04_mse_loss.py --out out
 """

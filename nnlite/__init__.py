@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from . import (
     activations,
+    callbacks,
     datasets,
     elsewhere,
     gate,
@@ -23,6 +24,7 @@ from . import (
     metrics,
     optimizers,
     plots,
+    registry,
     rules,
     schedules,
     tables,
@@ -52,6 +54,8 @@ from .activations import (
     TanhOffset,
 )
 from .blocks import Chain, Residual
+from .callbacks import Callback, CSVLogger, EarlyStopping, LivePlot, ReduceLROnPlateau, TensorBoard
+from .checkpoint import Checkpoint
 from .descent import Descent, gradient_descent
 from .files import CorruptFileError
 from .gate import PrecisionWarning
@@ -81,6 +85,8 @@ from .noise import Dropout, GaussianNoise
 from .normalization import BatchNorm, LayerNorm
 from .optimizers import SGD, Adam, Optimizer
 from .perceptron import mlp
+from .range_test import RangeTest, lr_range_test
+from .registry import register
 from .rules import Adadelta, Adagrad, Adamax, AdamW, Lion, NAdam, RAdam, RMSprop, Rprop
 from .schedules import Schedule
 from .steps import EagerWarning
@@ -124,9 +130,11 @@ __all__ = [  # noqa: RUF022  (in the order in which a user meets them)
     "BinaryCrossEntropy", "CategoricalCrossEntropy", "KLDivergence", "BinaryFocal", "CategoricalFocal",
     "Optimizer", "SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "RMSprop", "Lion", "Rprop",
     "Schedule", "Trainer", "History", "Metric",
-    "check_gradients", "GradientReport", "devices", "get_device", "kernel",
+    "Callback", "EarlyStopping", "ReduceLROnPlateau", "Checkpoint", "CSVLogger", "TensorBoard", "LivePlot",
+    "lr_range_test", "RangeTest",
+    "check_gradients", "GradientReport", "devices", "get_device", "kernel", "register",
     "DeviceError", "DivergedError", "CorruptFileError", "OutOfGPUMemoryError", "EagerWarning", "PrecisionWarning",
-    "activations", "datasets", "gate", "initializers", "losses", "metrics", "optimizers", "plots", "rules", "schedules",
-    "tables",
+    "activations", "callbacks", "datasets", "gate", "initializers", "losses", "metrics", "optimizers", "plots",
+    "registry", "rules", "schedules", "tables",
 ]
 # fmt: on

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from . import files, gate
+from . import files, gate, registry
 from .activations import ACTIVATIONS
 from .attaching import Attached, family
 from .blocks import Chain, Residual, through_all, widths
@@ -21,19 +21,46 @@ LAYERS: dict[str, type[Layer]] = {
 }
 
 
+def description(network: Any) -> dict[str, Any]:
+    """What a file says of a network beside its arrays; TypeError for layers that are not registered."""
+    named = {"columns": list(network.columns)} if network.columns else {}
+    frozen = [path for path, layer in families(network.layers) if not layer.trainable]
+    named |= {"frozen": frozen} if frozen else {}
+    return {"layers": described(network.layers), "dtype": str(network.dtype), **named}
+
+
 def described(layers: Sequence[Layer]) -> list[dict[str, Any]]:
-    """Each layer as a dict that JSON can hold, with the layers in it; TypeError for layers that are not nnlite's."""
-    kinds = [type(layer) for _, layer in families(layers)]
-    strange = [kind.__name__ for kind in kinds if LAYERS.get(kind.__name__) is not kind]
-    if strange:
-        raise TypeError(f"{', '.join(strange)}: only nnlite's own layers can be saved; keep net.state_dict() instead")
-    entries = []
-    for layer in layers:
-        config = layer.config()
-        if "layers" in config:
-            config["layers"] = described(config["layers"])
-        entries.append({"layer": type(layer).__name__, **config})
-    return entries
+    """Each layer as a dict that JSON can hold, with the layers in it; TypeError for layers that are not registered."""
+    return [_described(layer) for layer in layers]
+
+
+def _described(layer: Layer) -> dict[str, Any]:
+    kind = type(layer)
+    name = kind.__name__ if LAYERS.get(kind.__name__) is kind else registry.name_of(kind)
+    if name is None:
+        raise TypeError(
+            f"{kind.__name__} is a layer of your own, which a file can name only if it is registered: write "
+            "@nl.register before the class, or keep net.state_dict() instead"
+        )
+    if name in LAYERS and LAYERS[name] is not kind:
+        raise ValueError(f"{name} is also a layer of nnlite's own: register yours by another name, name=…")
+    own = kind.config is Layer.config  # it does not say what its arguments are
+    config = registry.arguments(layer) if own else layer.config()
+    return {"layer": name, **{key: _plain(value, f"{key} of {name}") for key, value in config.items()}}
+
+
+def _plain(value: Any, name: str) -> Any:
+    """An argument of a layer as JSON can hold it. Layers among the arguments are described."""
+    if isinstance(value, Layer):
+        return _described(value)
+    if isinstance(value, (list, tuple)):
+        return [_plain(each, name) for each in value]
+    try:
+        return files.plain(value, name)
+    except TypeError as error:
+        raise TypeError(
+            f"{name} is a {type(value).__name__}, which a file cannot hold: let config() leave it out"
+        ) from error
 
 
 def families(layers: Sequence[Layer]) -> Iterator[tuple[str, Attached]]:
@@ -73,11 +100,29 @@ def from_config(file: files.File) -> tuple[list[Layer], np.dtype]:
 
 def made(entry: Mapping[str, Any]) -> Layer:
     """The layer that an entry of a file describes; ValueError or TypeError for arguments that it does not have."""
-    arguments = {key: value for key, value in entry.items() if key not in ("layer", "layers")}
-    layer = gate.choose(LAYERS, entry["layer"], "layer")(*map(made, entry.get("layers", ())), **arguments)
-    if not arguments.keys() <= layer.config().keys():
-        raise ValueError(f"{entry['layer']} has no such arguments: {', '.join(arguments)}")
+    name, arguments = entry["layer"], {key: _made(value) for key, value in entry.items() if key != "layer"}
+    kind = LAYERS.get(name) or registry.REGISTERED.get(name)
+    if not (isinstance(kind, type) and issubclass(kind, Layer)):
+        try:
+            kind = gate.choose(LAYERS, name, "layer")
+        except ValueError as error:
+            raise ValueError(f"{error}; a layer of your own must be registered first, by nl.register") from error
+    if kind.config is Layer.config:
+        layer = kind(**arguments)
+        known = registry.arguments(layer)
+    else:
+        layer = kind(*arguments.pop("layers", ()), **arguments)
+        known = layer.config()
+    if not arguments.keys() <= known.keys():
+        raise ValueError(f"{name} has no such arguments: {', '.join(arguments)}")
     return layer
+
+
+def _made(value: Any) -> Any:
+    """An argument of a layer from what a file says."""
+    if isinstance(value, dict) and "layer" in value:
+        return made(value)
+    return [_made(each) for each in value] if isinstance(value, list) else value
 
 
 def check_layers(layers: Sequence[Any]) -> None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import ParamSpec, TypeVar
+from types import MappingProxyType
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
+NONE: Mapping[str, str] = MappingProxyType({})
 
 ACTIVATIONS = {
     "linear": "identity",
@@ -80,14 +82,31 @@ INITIALIZERS = {
     "constant": "it is nl.initializers.constant(value)",
 }
 
+METRICS = {
+    "acc": "accuracy",
+    "binaryaccuracy": "accuracy",
+    "categoricalaccuracy": "accuracy",
+    "sparsecategoricalaccuracy": "accuracy",
+    "topkaccuracy": "it is nl.metrics.TopKAccuracy(k), and 'top_5_accuracy'",
+    "topkcategoricalaccuracy": "it is nl.metrics.TopKAccuracy(k), and 'top_5_accuracy'",
+    "sensitivity": "recall",
+    "f1score": "f1",
+    "auc": "roc_auc",
+    "rocaucscore": "roc_auc",
+    "averageprecisionscore": "average_precision",
+    "crossentropy": "log_loss",
+    "brierscore": "brier",
+    "brierscoreloss": "brier",
+    "meanabsoluteerror": "mae",
+    "rootmeansquarederror": "rmse",
+    "meanabsolutepercentageerror": "mape",
+    "r2score": "r2",
+    "mse": "it is the square of 'rmse', and with the loss \"mse\" the history's 'loss'",
+    "meansquarederror": "it is the square of 'rmse', and with the loss \"mse\" the history's 'loss'",
+}
+
 FIT = {
-    "verbose": "progress=False trains in silence",
-    "callbacks": "fit trains on from where the last one ended, so call it for a few epochs at a time and look between",
-    "validation_split": "split beforehand, by nl.datasets.split(x, y, test=0.1), and pass validation_data=(x, y)",
-    "class_weight": "there are no weights yet; repeat the rows of a rare class, or take a loss such as BinaryFocal",
-    "sample_weight": "there are no weights yet; repeat the rows that are to count more",
     "steps_per_epoch": "an epoch uses every row once; epochs= and batch_size= say how many steps that makes",
-    "initial_epoch": "fit trains on from where the last one ended",
     "n_epochs": "it is epochs=",
     "max_iter": "it is epochs=",
     "lr": "it is an argument of the optimizer: Trainer(net, optimizer=nl.SGD(lr=0.1))",
@@ -96,6 +115,8 @@ FIT = {
     "optimizer": "it is an argument of the Trainer, or trainer.optimizer = …",
     "metrics": "it is an argument of the Trainer, or trainer.metrics = …",
 }
+
+FIT_ALIASES = {"verbose": "progress"}
 
 NAMES = {  # of the package
     "Swish": "SiLU()",
@@ -122,8 +143,13 @@ NAMES = {  # of the package
 }
 
 
-def answered(arguments: Mapping[str, str]) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A decorator: a function that gets one of these arguments raises a TypeError that says what is there instead."""
+def answered(
+    arguments: Mapping[str, str], aliases: Mapping[str, str] = NONE
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator: a function that gets one of these arguments raises a TypeError that says what is there instead.
+
+    An alias is another name of one of the function's own arguments.
+    """
 
     def wrap(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
@@ -131,7 +157,12 @@ def answered(arguments: Mapping[str, str]) -> Callable[[Callable[P, R]], Callabl
             for name in named:
                 if name in arguments:
                     raise TypeError(f"{function.__name__} has no argument {name}: {arguments[name]}")
-            return function(*given, **named)
+            known: Any = named
+            for name in aliases.keys() & known.keys():
+                if aliases[name] in known:
+                    raise TypeError(f"{function.__name__} got both {name} and {aliases[name]}, which are the same")
+                known[aliases[name]] = known.pop(name)
+            return function(*given, **known)
 
         return call
 

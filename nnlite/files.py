@@ -37,6 +37,7 @@ DTYPES: dict[str, np.dtype] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "
 NOTHING: Mapping[str, np.ndarray] = MappingProxyType({})
 BEFORE_CHECKSUM = b'{"__metadata__": {"sha256": "'  # how a header with a checksum begins
 NO_CHECKSUM = "0" * 64
+OTHERS = "trainer/"  # how the names of tensors begin that do not belong to the network
 
 
 class CorruptFileError(ValueError):
@@ -47,19 +48,23 @@ class CorruptFileError(ValueError):
 
 
 def write(
-    path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], config: Mapping[str, Any], notes: Any = None
+    path: str | os.PathLike[str],
+    arrays: Mapping[str, np.ndarray],
+    config: Mapping[str, Any],
+    notes: Any = None,
+    others: Mapping[str, np.ndarray] = NOTHING,
 ) -> None:
     """Write arrays, a config and a user's notes. An old file stays as it is until the new one is complete.
 
-    TypeError or ValueError names the entry if JSON cannot hold the notes or if a number is not finite. It is raised
-    before anything is written.
+    `others` are a trainer's arrays, of any numbers, also NaN; their names begin with OTHERS. TypeError or ValueError
+    names the entry if JSON cannot hold the notes or if a number is not finite. It is raised before anything is written.
     """
-    described = {"version": VERSION, "checksum": "sha256", **config, "notes": _plain(notes or {}, "notes")}
+    described = {"version": VERSION, "checksum": "sha256", **config, "notes": plain(notes or {}, "notes")}
     metadata = {"sha256": NO_CHECKSUM, "nnlite": json.dumps(described, allow_nan=False)}
     header: dict[str, Any] = {"__metadata__": metadata}
     start = 0
-    for name, array in arrays.items():
-        if not _finite(array):
+    for name, array in (every := {**arrays, **others}).items():
+        if name in arrays and not _finite(array):
             raise ValueError(f"parameter {name!r} contains NaN or infinity; only finite numbers can be saved")
         code = next(code for code, dtype in DTYPES.items() if dtype == array.dtype.newbyteorder("<"))
         header[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": [start, start + array.nbytes]}
@@ -74,7 +79,7 @@ def write(
         )
     digest = hashlib.sha256()
     with replacing(path) as file:
-        for piece in (len(text).to_bytes(8, "little") + text, *map(_bytes, arrays.values())):
+        for piece in (len(text).to_bytes(8, "little") + text, *map(_bytes, every.values())):
             digest.update(piece)
             file.write(piece)
         file.seek(8 + len(BEFORE_CHECKSUM))
@@ -86,7 +91,7 @@ def _bytes(array: np.ndarray) -> Any:
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data
 
 
-def _plain(value: Any, name: str, level: int = 0) -> Any:
+def plain(value: Any, name: str, level: int = 0) -> Any:
     """The value with Python's types instead of NumPy's. TypeError or ValueError names what JSON cannot hold."""
     if isinstance(value, (np.ndarray, np.generic)):
         value = value.tolist()
@@ -96,9 +101,9 @@ def _plain(value: Any, name: str, level: int = 0) -> Any:
         for key in value:
             if not isinstance(key, str):
                 raise TypeError(f"{_cut(name)} has the key {key!r}; keys must be text, such as {str(key)!r}")
-        return {str(key): _plain(each, f"{name}[{key!r}]", level + 1) for key, each in value.items()}
+        return {str(key): plain(each, f"{name}[{key!r}]", level + 1) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(each, f"{name}[{i}]", level + 1) for i, each in enumerate(value)]
+        return [plain(each, f"{name}[{i}]", level + 1) for i, each in enumerate(value)]
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -138,16 +143,23 @@ class File:
         self._digest.update(text[:first] + NO_CHECKSUM.encode() + text[last:])
 
     def numbers(
-        self, shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype, others: Mapping[str, np.ndarray] = NOTHING
+        self,
+        shapes: Mapping[str, tuple[int, ...]],
+        dtype: np.dtype,
+        others: Mapping[str, np.ndarray] = NOTHING,
+        rest: dict[str, np.ndarray] | None = None,
     ) -> np.ndarray:
         """All arrays of these shapes and this dtype, one after the other (P,). `others`, name -> array, are filled.
 
-        CorruptFileError names the tensor if the file has other tensors, or other shapes or dtypes; this is found before
-        memory is reserved. CorruptFileError also if a number is not finite, or the file does not match its checksum.
+        What belongs to a trainer is added to `rest`, name -> array, or passed over. CorruptFileError names the tensor
+        if the file has other tensors, or other shapes or dtypes; this is found before memory is reserved. It is raised
+        also if a number of the network is not finite, or the file does not match its checksum.
         """
         wanted = {name: (np.dtype(dtype), shape) for name, shape in shapes.items()}
         wanted |= {name: (array.dtype, array.shape) for name, array in others.items()}
         for name in [*wanted, *self.tensors]:
+            if self._of_trainer(name):
+                continue
             if name not in self.tensors or name not in wanted:
                 what = "missing" if name in wanted else "not expected"
                 raise CorruptFileError(f"{self.path}: tensor {_cut(name)!r} is {what}")
@@ -161,15 +173,25 @@ class File:
             places[name] = flat[start : start + math.prod(shape)]
             start += math.prod(shape)
         self._file.seek(self._start)
-        for name in self.tensors:  # in the order of the data
-            self._read_into(places[name], name)
+        for name, (kind, shape, _) in self.tensors.items():  # in the order of the data
+            if not self._of_trainer(name):
+                self._read_into(places[name], name)
+            elif rest is not None:
+                rest[name] = np.empty(shape, kind)
+                self._read_into(rest[name].reshape(-1), name, finite=False)
+            else:
+                for size in _pieces(math.prod(shape), PIECE // kind.itemsize):
+                    self._read_into(np.empty(size, kind), name, finite=False)
         if self._wanted is not None and self._digest.hexdigest() != self._wanted:
             raise CorruptFileError(
                 f"{self.path}: the file does not match its checksum: it was damaged, or changed by another program"
             )
         return flat
 
-    def _read_into(self, array: np.ndarray, name: str) -> None:
+    def _of_trainer(self, name: str) -> bool:
+        return name.startswith(OTHERS) and "trainer" in self.config
+
+    def _read_into(self, array: np.ndarray, name: str, finite: bool = True) -> None:
         """Read the next numbers of the file into the array (n,). Each piece is checked while it is in the cache."""
         step = PIECE // array.itemsize
         for start in range(0, len(array), step):
@@ -178,7 +200,7 @@ class File:
             if self._file.readinto(raw) != len(raw):  # type: ignore[attr-defined]
                 raise CorruptFileError(f"{self.path}: tensor {name!r} is cut short")
             self._digest.update(raw)
-            if not _finite(piece):
+            if finite and not _finite(piece):
                 raise CorruptFileError(f"{self.path}: tensor {name!r} contains NaN or infinity")
 
 
@@ -280,6 +302,12 @@ def _short(digits: str) -> int:
     if digits == "-0":
         raise ValueError("-0 is no whole number")
     return int(digits)
+
+
+def _pieces(size: int, most: int) -> Iterator[int]:
+    """The sizes of the pieces, at most `most` each, into which so many numbers are divided."""
+    for start in range(0, size, most):
+        yield min(most, size - start)
 
 
 def _finite(array: np.ndarray) -> bool:

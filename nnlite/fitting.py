@@ -3,52 +3,82 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from .callback import Callbacks
 from .chunks import Chunks
 from .devices import Device, functions_compiled
 from .divergence import Safe, all_finite, diverged
 from .history import History
+from .interrupts import Held
 from .programs import KeptPrograms, Program
 from .progress import Bar
+from .resuming import START, Place, Unfinished, set_state, state_of
 from .step import Step
 from .steps import Steps
+from .sums import Rows
+from .weights import NAMES, Data, joined
 
 
 @dataclass
 class Fit:
     """All that a fit needs. Its generators pause after each run of the device, when the user may see the history."""
 
-    new_step: Callable[[], Step]  # makes a step from the trainer's present parts
-    checked: Callable[..., tuple[Any, Any]]  # puts x and y through the gate
-    evaluate: Callable[[Any, Any], dict[str, float]]
-    epochs: int
+    new_step: Callable[..., Step]  # makes a step from the trainer's present parts
+    checked: Callable[..., Data]  # puts x, y and weights through the gate
+    evaluate: Callable[[Data], dict[str, float]]
+    before: int  # the number of epochs that count as made
+    epochs: int  # the number at which training ends
     batch_size: int
     shuffles: np.random.Generator | None
-    validation: tuple[Any, Any] | None
-    history: History
+    validation: Data | None
+    history: History  # of this fit
+    whole_history: History  # of all fits
+    callbacks: Callbacks
     bar: Bar
     replay: str
     kept: KeptPrograms
     device: Device
+    epochs_before: int  # what a schedule has counted, less the number of epochs of this fit that are done
+    settings: Callable[[], dict[str, Any]]
+    seconds: float  # of the fits before, as NumPy calls
+    going_on: Unfinished | None  # a fit that was stopped, with which this one goes on
     program: Program | None = None  # the last one that ran
+    weighted: bool = False  # whether the rows have weights
+    place: Place = START  # where it stands
+    held: Held = field(default_factory=Held)  # interrupts wait, unless somebody else's code runs
 
-    def whole(self, x: Any, target: Any) -> Iterator[None]:
-        """Epochs over all data, one at a time if there is validation, or else a window at a time."""
-        steps, safe, done = self._steps(x, target, self.epochs), Safe(self.new_step().network), 0
+    @property
+    def done(self) -> int:
+        """The number of epochs that are in the history, or count as made."""
+        return self.before + self.history.epochs
+
+    def whole(self, data: Data) -> Iterator[None]:
+        """Epochs over all data: one at a time if there is validation, or else up to a look or the end of a window."""
+        first = done = end = self.going_on.place.done if self.going_on else self.before  # first, end: of a window
+        steps = self._steps(data, self.epochs - done)
+        safe = Safe(steps.network)
         try:
             while done < self.epochs:
-                window = min(self.epochs - done, steps.window)
-                steps.start(window, self.shuffles, done)
-                for some in [1] * window if self.validation else [window]:
-                    for _ in self._run(steps, some, done, self.bar.rows, safe):
-                        self._remember(steps)
+                if done == end:
+                    first, end = done, min(self.epochs, done + steps.window)
+                    if self._start(steps, end - first, Place(first)):
+                        done = self.done  # an epoch that was finished before the stop is looked at now
                         yield
-                    done += some
+                        if self._look(done):
+                            break
+                some = min(end - done, 1 if self.validation else self.callbacks.until_look(done))
+                for _ in self._run(steps, done + some - first, (first - self.before) * len(data), safe):
+                    self._remember(steps)
+                    yield
+                done += some
+                if self._look(done):
+                    steps.cut()
+                    break
         finally:
             if not self.validation:  # an epoch that has not been validated is not complete
                 self._remember(steps)  # after an interrupt, the epochs that were finished
@@ -56,29 +86,63 @@ class Fit:
 
     def parts(self, chunks: Chunks) -> Iterator[None]:
         """Epochs over all chunks."""
-        safe = Safe(self.new_step().network)
-        for done in range(self.epochs):
-            sums: list[np.ndarray] = []  # of each chunk
-            rows, before = 0, self.bar.rows
-            for i, chunk in enumerate(chunks.epoch(self.shuffles)):
-                x, target = self.checked(*chunk, names=(f"x of chunk {i}", f"y of chunk {i}"))
-                steps = self._steps(x, target, 1)
+        safe, stopped = Safe(self.new_step().network), self.going_on.place if self.going_on else Place(self.before)
+        for done in range(stopped.done, self.epochs):
+            sums, rows, before = [*stopped.sums], stopped.rows, self.bar.rows - stopped.rows - stopped.position
+            collected, count = [*stopped.collected], stopped.weight
+            set_state(self.shuffles, stopped.order)
+            self.place = Place(done, order=state_of(self.shuffles))
+            for i, chunk in enumerate(self.held.between(chunks.epoch(self.shuffles))):
+                if i < stopped.chunk:
+                    continue
+                data = self.checked(*chunk, names=tuple(f"{name} of chunk {i}" for name in NAMES))
+                if data.weight is not None and not data.weight.any():
+                    continue  # none of its rows counts
+                if self.program and self.weighted != (data.weight is not None):
+                    raise ValueError(f"chunk {i} must have sample_weight or not, as the chunks before it")
+                steps = self._steps(data, 1)
+                here = self.place._replace(chunk=i, sums=tuple(sums), rows=rows, steps=None)
                 try:
-                    steps.start(1, self.shuffles, done)
-                    yield from self._run(steps, 1, done, before + rows, safe)
+                    self._start(steps, 1, here._replace(weight=count, collected=joined(collected)))
+                    yield from self._run(steps, 1, before + rows, safe)
                     sums.append(steps.finished()[0].copy())
+                    collected += steps.collected(0)
                 finally:
                     steps.close()
-                rows += len(x)
-            step = self.new_step()
-            self._write(step.merged(sums, step.network.outputs or 0)[None], rows)
+                rows, count = rows + len(data), count + steps.count
+            if not sums:
+                raise ValueError("sample_weight is 0 for every row, so that no row counts")
+            step, stopped = self.new_step(self.weighted), START
+            self._write(step.merged(sums, step.network.outputs or 0)[None], count, joined(collected))
             yield
+            if self._look(done + 1):
+                break
 
-    def _steps(self, x: Any, target: Any, epochs: int) -> Steps:
-        with self._compiling():
-            steps = Steps(self.new_step(), x, target, self.batch_size, epochs, self.replay, self.kept, self.device)
+    def _steps(self, data: Data, epochs: int) -> Steps:
+        self.weighted = data.weight is not None
+        with self.held.open(), self._compiling():
+            window = self.going_on.place.window(len(data)) if self.going_on else 1
+            here = self.batch_size, epochs, self.replay, self.kept, self.device, window
+            steps = Steps(self.new_step(self.weighted), data.x, data.target, *here, data.weight)
         self.program = steps.program
         return steps
+
+    def _start(self, steps: Steps, epochs: int, place: Place) -> bool:
+        """Draw the order of a window at this place, or go on in the one in which the fit was stopped, and say so."""
+        stopped = self.going_on.place if self.going_on else None
+        set_state(self.shuffles, stopped.generator if stopped else None)
+        self.place = place = place._replace(generator=state_of(self.shuffles))
+        with stopped.entered(steps, self.epochs_before, self.done) if stopped else contextlib.nullcontext():
+            steps.start(epochs, self.shuffles, place.done)
+        self.place, self.going_on = place._replace(steps=steps), None
+        if stopped and place.chunk < 0:
+            self._remember(steps)  # an epoch that was finished, and not yet validated
+        return stopped is not None
+
+    def _look(self, done: int) -> bool:
+        """Let the callbacks look after so many epochs; whether one of them ended training."""
+        with self.held.open() if self.callbacks.all else contextlib.nullcontext():
+            return self.callbacks.look(done)
 
     def _compiling(self) -> contextlib.AbstractContextManager[None]:
         """A context in which the bar says that, and how much, is compiled."""
@@ -90,38 +154,41 @@ class Fit:
 
         return self.bar.waiting(text)
 
-    def _run(self, steps: Steps, epochs: int, done: int, before: int, safe: Safe) -> Iterator[None]:
-        """Run epochs of a window, after `done` epochs and `before` rows; pauses after each run of the device.
+    def _run(self, steps: Steps, epochs: int, before: int, safe: Safe) -> Iterator[None]:
+        """Run to the end of so many epochs of a window, before which were `before` rows; pauses after each run.
 
         DivergedError if the loss or a parameter is no longer finite.
         """
-        window = done - steps.done // steps.per_epoch  # the number of epochs before the window
-        start = int(steps.program.position[0])
         for first, came, goal in steps.runs(epochs):
             if came < goal or not all_finite(safe.network):
                 stop = min(came, goal - 1)  # the last step, if it left a parameter that is not finite
                 loss = float(steps.program.sums[0])
-                kept = safe.proven(came > first)
-                raise diverged(
-                    self.new_step(), loss, kept, window + stop // steps.per_epoch + 1, stop % steps.per_epoch + 1
-                )
+                kept, steps.program.replay.whole = safe.proven(came > first), False
+                epoch, batch = divmod(stop, steps.per_epoch)
+                raise diverged(self.new_step(), loss, kept, steps.before + epoch + 1, batch + 1)
             safe.keep()
-            self.bar.advance(before + int(steps.program.position[0]) - start)
+            self.bar.advance(before + int(steps.program.position[0]))
             yield
+            self.held.check()
 
     def _remember(self, steps: Steps) -> None:
         """Write those finished epochs into the history that it does not have yet."""
-        sums = steps.finished()[len(self.history.get("loss", ())) - steps.before :]
-        if len(sums):
-            self._write(sums, steps.rows)
+        first, finished = self.done - steps.before, steps.finished()
+        if first < len(finished):
+            collected = [rows for epoch in range(first, len(finished)) for rows in steps.collected(epoch)]
+            self._write(finished[first:], steps.count, collected)
 
-    def _write(self, sums: np.ndarray, rows: int) -> None:
-        """Add epochs of so many rows, with sums (epochs, S), to the history, and validate after the last of them."""
-        step = self.new_step()
-        step.optimizer.count_epochs(len(sums))
-        found = step.values_of_epochs(sums, rows, step.network.outputs or 0)
+    def _write(self, sums: np.ndarray, count: float, collected: Sequence[Rows]) -> None:
+        """Add epochs of so many rows, or so much weight, with sums (epochs, S), and validate after the last of them.
+
+        `collected` has the predictions of each epoch if a metric needs them.
+        """
+        step = self.new_step(self.weighted)
+        step.optimizer.count_epochs(self.epochs_before + self.done + len(sums))
+        found = step.values_of_epochs(sums, count, step.network.outputs or 0, collected)
         seen: dict[str, float] = {}
         if self.validation:
-            with contextlib.nullcontext() if self.history["loss"] else self._compiling():  # compiled in the first epoch
-                seen = self.evaluate(*self.validation)
-        self.history.extend(found | {f"val_{name}": [value] for name, value in seen.items()})
+            first = not self.history["loss"]  # in the first epoch it is compiled
+            with self.held.open(), self._compiling() if first else contextlib.nullcontext():
+                seen = self.evaluate(self.validation)
+        self.history.extend(found | {f"val_{name}": [value] for name, value in seen.items()}, self.whole_history)

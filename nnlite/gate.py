@@ -212,6 +212,18 @@ def targets(
     return array
 
 
+def row_weights(values: Any, rows: int, dtype: Any = np.float64, name: str = "sample_weight") -> np.ndarray:
+    """The weights (N,) of so many rows, in main memory; ValueError unless they are finite and at least 0."""
+    array = HOST.to_numpy(numeric(values, HOST, name))
+    if array.shape != (rows,):
+        raise ValueError(f"{name} has shape {array.shape}, expected ({rows},): one number for each row")
+    array = finite(array, HOST, dtype, name).astype(np.float64)
+    if (array < 0).any():
+        row = int(np.argmax(array < 0))
+        raise ValueError(f"{name} has {array[row]:g} in row {row}: a weight is at least 0, and 0 leaves the row out")
+    return array
+
+
 def parameter(value: Any, shape: tuple[int, ...], device: Device, dtype: Any, name: str) -> Any:
     """Numbers for a parameter of this shape, on the device; ValueError for another shape, NaN or infinity."""
     array = numeric(value, device, name)

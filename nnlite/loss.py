@@ -80,18 +80,26 @@ class Loss:
             raise RuntimeError(f"{type(self).__name__}.backward() needs a forward before it")
         return self.gradient
 
-    def measure(self, prediction: Any, target: Any) -> Any:
-        """prediction, target (N, K) that have passed the gate -> ℓ (N,); keeps the gradient for `backward`."""
+    def measure(self, prediction: Any, target: Any, row_weights: Any = None) -> Any:
+        """prediction, target (N, K) that have passed the gate -> ℓ (N,); keeps the gradient for `backward`.
+
+        With row_weights (N, 2), each ℓₙ is multiplied by the first number, and its gradient by the second one, which
+        is the first one divided by the weights of the batch if the loss is a mean (weights.py).
+        """
         rows, columns = prediction.shape
-        scale = {"mean": 1 / rows, "sum": self.per_sample(columns), "none": 1.0}[self.reduction]
+        mean = self.reduction == "mean" and row_weights is None  # row weights are shares of the batch already
+        scale = 1 / rows if mean else self.per_sample(columns)
         target = self.smoothed(target)
-        if not self.ignore_nan:
-            losses, self.gradient = self.kernel(prediction, target, scale)
-            return losses
-        mean, absent = self.reduction == "mean", self.absent_logit if self.from_logits else self.absent
-        p, t, self.known = self.ops.leave_out(prediction, target, *absent)
-        losses, gradient = self.kernel(p, t, 1.0 if mean else scale)
-        self.gradient = self.ops.leave_out_backward(gradient, target, self.ops.count_known(self.known, mean))
+        if self.ignore_nan:
+            absent = self.absent_logit if self.from_logits else self.absent
+            p, t, self.known = self.ops.leave_out(prediction, target, *absent)
+            losses, gradient = self.kernel(p, t, 1.0 if mean else scale)
+            gradient = self.ops.leave_out_backward(gradient, target, self.ops.count_known(self.known, mean))
+        else:
+            losses, gradient = self.kernel(prediction, target, scale)
+        if row_weights is not None:
+            losses, gradient = self.ops.weigh(losses, gradient, row_weights)
+        self.gradient = gradient
         return losses
 
     def smoothed(self, target: Any) -> Any:

@@ -112,6 +112,10 @@ class Poisson(Loss):
         super().__init__(**options)
         self.from_logits = bool(log_input)
 
+    @property
+    def log_input(self) -> bool:
+        return self.from_logits
+
 
 class CrossEntropy(Loss):
     """Losses on probabilities. With from_logits=True they take logits instead, and are stable for all of them.
@@ -193,6 +197,10 @@ class BinaryFocal(BinaryCrossEntropy):
         self.gamma = number(gamma, "gamma", least=0)
         share = 1.0 if alpha is None else number(alpha, "alpha", above=0, below=1)
         self.of_ones, self.of_zeros = share, 1.0 if alpha is None else 1 - share
+
+    @property
+    def alpha(self) -> float | None:
+        return None if self.of_ones == self.of_zeros == 1.0 else self.of_ones
 
 
 class CategoricalFocal(CategoricalCrossEntropy):

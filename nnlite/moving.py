@@ -5,12 +5,13 @@ All of it is a keyword argument, and none of it costs anything unless it is aske
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 
-from . import gate
+from . import gate, registry
 from .devices import Ops, view
 from .network import Sequential
 from .schedules import Schedule
@@ -221,6 +222,11 @@ class Moving:
                 factors[start : start + size] = factor
         return factors
 
+    def config(self) -> dict[str, Any]:
+        """The arguments that make this optimizer again."""
+        found = registry.arguments(self)
+        return found | ({"lr": self.schedule or self._lr} if "lr" in found else {})
+
     # ---- learning rate --------------------------------------------------------------------------------------------
 
     @property
@@ -244,6 +250,11 @@ class Moving:
         if self.network is not None:
             self.bind(self.network)  # makes the clock if it is new
 
+    @property
+    def constant_lr(self) -> float | None:
+        """The learning rate; None if it is a schedule."""
+        return self._lr
+
     def follow(self) -> None:
         """Set the rate for one step that is made outside of a recorded program, and count the step."""
         if self.schedule is not None:
@@ -257,9 +268,25 @@ class Moving:
         return self.schedule.upcoming(*self._made(), epochs, per_epoch)
 
     def count_epochs(self, epochs: int) -> None:
-        """Count finished epochs, for a schedule."""
+        """Tell a schedule how many epochs have been finished in all."""
         if self.schedule is not None:
-            self.clock[2] += epochs
+            self.clock[2] = epochs
+
+    @property
+    def epochs_made(self) -> int:
+        """How many epochs have been finished in all; 0 without a schedule."""
+        return self._made()[1] if self.schedule is not None else 0
+
+    @contextlib.contextmanager
+    def at_window(self, epochs: int) -> Iterator[None]:
+        """In this block, the clock stands where it stood before the present window, after so many epochs."""
+        if self.schedule is None:
+            yield
+            return
+        now = self.clock.copy()
+        self.clock[0], self.clock[2] = now[1], epochs
+        yield
+        self.clock[...] = now
 
     def _made(self) -> tuple[int, int]:
         """How many steps and epochs were made."""

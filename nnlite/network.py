@@ -14,14 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from . import files, gate
-from .architecture import check_layers, columns_in, described, families, from_config
+from . import files, gate, layouts
+from .architecture import check_layers, columns_in, description, families, from_config
 from .attaching import Attached, own, within
 from .blocks import Chain, widths
 from .devices import Device, Ops, get_device, view
+from .exporting import export
 from .layers import Layer, back_through
 from .predicting import Predictor
-from .summary import summary_of
+from .summary import html_of, summary_of
 
 Seed = int | None
 
@@ -178,17 +179,25 @@ class Sequential:
         if values is not place:  # `net.parameters -= …` has already written into the array
             place[...] = gate.parameter(values, place.shape, self.backend, self.dtype, name)
 
-    def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of all parameters and of the layers' state in main memory: {"0.W": array (inputs, outputs), …}."""
+    def state_dict(self, layout: str = "nnlite") -> dict[str, np.ndarray]:
+        """Copies of all parameters and of the layers' state in main memory: {"0.W": array (inputs, outputs), …}.
+
+        layout "torch" names and transposes them as PyTorch's nn.Sequential of the same layers; "keras" as Keras, in
+        the order of `model.set_weights`. TypeError for a layer that the other library does not have.
+        """
         flat = np.array(self.backend.to_numpy(self.parameters))
         parameters = {name: flat[start : start + size].reshape(shape) for name, start, size, shape in self.segments()}
-        return parameters | {name: np.array(self.backend.to_numpy(array)) for name, array in self._state().items()}
+        state = parameters | {name: np.array(self.backend.to_numpy(array)) for name, array in self._state().items()}
+        return state if layout == "nnlite" else layouts.renamed(state, families(self.layers), layout)
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Any, layout: str = "nnlite") -> None:
         """Copy parameters and state from arrays, by name. State that is not given, such as a Dropout's counter, stays.
 
+        `layout` says whose names they are, as in `state_dict`; Keras's may also be the list of `model.get_weights()`.
         ValueError if a name or a shape is not this network's; in that case nothing is changed.
         """
+        if layout != "nnlite":
+            state = layouts.ours(state, self.state_dict(), families(self.layers), layout)
         shapes = {name: shape for name, _, _, shape in self.segments()}
         missing, unknown = (
             sorted(set(shapes) - set(state)),
@@ -228,11 +237,14 @@ class Sequential:
         return self.backend.name
 
     def summary(self) -> str:
-        """A table to print: the layers, their output shapes and numbers of parameters, and the memory they take.
+        """A table to print: the layers, their output shapes, numbers of parameters and state, and the memory they take.
 
         After a recorded fit, it also has the memory that is reserved for the results within a step.
         """
         return summary_of(self)
+
+    def _repr_html_(self) -> str:
+        return html_of(self)  # for notebooks
 
     # ---- files ------------------------------------------------------------------------------------------------
 
@@ -240,13 +252,18 @@ class Sequential:
         """Write architecture and parameters to one safetensors file. An old file stays until the new one is complete.
 
         `notes` is a dict that JSON can hold; `load` puts it into `net.notes`, with lists in place of NumPy's arrays.
-        TypeError for layers that are not nnlite's, ValueError for weights that are NaN or infinite.
+        TypeError for layers of your own that are not registered (`nl.register`), ValueError for weights that are NaN or
+        infinite.
         """
-        layers = described(self.layers)
-        named = {"columns": list(self.columns)} if self.columns else {}
-        frozen = [path for path, layer in families(self.layers) if not layer.trainable]
-        named |= {"frozen": frozen} if frozen else {}
-        files.write(path, self.state_dict(), {"layers": layers, "dtype": str(self.dtype), **named}, notes)
+        files.write(path, self.state_dict(), description(self), notes)
+
+    def export(self, path: str | os.PathLike[str], function: str = "predict") -> None:
+        """Write what `predict` computes for another program: model.onnx, or model.c with a function of this name.
+
+        The file of C99 needs nothing else; for ONNX, `pip install "nnlite[onnx]"`. Both compute in the network's dtype.
+        TypeError for a layer of your own that calls more than NumPy's usual functions.
+        """
+        export(self, path, function)
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -343,8 +360,17 @@ class Sequential:
         return Chain(*parts)
 
 
-def load(path: str | os.PathLike[str], device: str = "cpu") -> Sequential:
-    """The network that `net.save(path)` wrote; CorruptFileError if the file is not one."""
+def load(path: str | os.PathLike[str], device: str = "cpu", like: Sequential | None = None) -> Sequential:
+    """The network that `net.save(path)` or `trainer.save(path)` wrote; CorruptFileError if the file is not one.
+
+    A safetensors file that another program wrote has no layers, only arrays: with `like=net`, the network is a copy of
+    that one with the arrays of the file, in PyTorch's names or ours. It needs `pip install "nnlite[safetensors]"`.
+    """
+    if like is not None:
+        net = like.copy().to(device)
+        state = layouts.read(path)
+        net.load_state_dict(state, "nnlite" if any(name.endswith(".W") for name in state) else "torch")
+        return net
     backend = get_device(device)  # before the file is read, so that an error of the device comes first
     with files.read(path) as file:
         layers, dtype = from_config(file)

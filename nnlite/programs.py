@@ -43,6 +43,7 @@ class Program:
     def start(self, data: Mapping[str, Any]) -> None:
         """Begin at the first row of these data, with all sums 0."""
         self.replay.point(data)
+        self.replay.whole = True
         self.position[0] = 0
         self.sums[...] = 0
 

@@ -15,14 +15,17 @@ PAUSE = 5.0
 
 
 class Bar:
-    """A tqdm bar over all rows of all epochs, drawn at most ten times a second, or lines; nothing unless wanted."""
+    """A tqdm bar over all rows of all epochs, drawn at most ten times a second, or lines; nothing unless wanted.
 
-    def __init__(self, epochs: int, rows: int | None, wanted: bool) -> None:
+    `before` is the number of epochs, among all, that count as made and are not shown.
+    """
+
+    def __init__(self, epochs: int, rows: int | None, wanted: bool, before: int = 0) -> None:
         self.bar, self.lines, self.epochs, self.rows = None, False, epochs, 0
-        self.shown = 0  # number of epochs
-        self.drawn = -PAUSE  # the time of the last line or bar, by the monotonic clock
-        self.text = f"epoch 1/{epochs}"
-        if wanted and epochs and sys.stderr is not None:
+        self.before, self.shown = before, 0  # shown: the number of epochs after these
+        self.drawn, self.told = -PAUSE, 0  # the time of the last line or bar, by the monotonic clock, and its epoch
+        self.text = f"epoch {before + 1}/{epochs}"
+        if wanted and epochs > before and sys.stderr is not None:
             with contextlib.suppress(OSError, ValueError):  # the terminal is gone or closed
                 sys.stderr.flush()
                 self.lines = not _can_draw(sys.stderr)
@@ -32,7 +35,8 @@ class Bar:
     def _start(self, rows: int | None) -> None:
         # The delay keeps tqdm from drawing in its constructor: if that failed, there would be no bar to close.
         options = {"unit": " rows", "unit_scale": True, "mininterval": 0.1, "dynamic_ncols": True, "delay": 1e-9}
-        self.bar = _quiet_tqdm()(total=None if rows is None else self.epochs * rows, **options)
+        total = None if rows is None else (self.epochs - self.before) * rows
+        self.bar = _quiet_tqdm()(total=total, **options)
         self._draw(lambda bar: bar.set_description(self.text, refresh=False))
         self._draw(lambda bar: bar.refresh())
 
@@ -67,6 +71,13 @@ class Bar:
             self._draw(lambda bar: _leave_out(bar, time.perf_counter() - start))
             self._draw(lambda bar: bar.set_description(self.text, refresh=False))
 
+    def begin(self, rows: int, epochs: int) -> None:
+        """Begin where an earlier fit was stopped, after so many rows and epochs."""
+        self.rows, self.shown, self.text = rows, epochs, f"epoch {min(epochs + 1, self.epochs)}/{self.epochs}"
+        if self.bar is not None:
+            self.bar.initial = self.bar.n = rows  # rows that do not count in its rate
+        self._draw(lambda bar: bar.set_description(self.text))
+
     def advance(self, rows: int) -> None:
         """Show that this number of rows is done, counted over all epochs."""
         self.rows = rows
@@ -75,16 +86,27 @@ class Bar:
     def show(self, history: Mapping[str, Sequence[float]]) -> None:
         """Show epochs that have ended since the last call: their values by name, one for each epoch of the fit."""
         before, self.shown = self.shown, min(map(len, history.values()))
-        for epoch in range(before if self.epochs <= EACH else max(before, self.shown - 1), self.shown):
-            self._show(epoch + 1, {name: f"{values[epoch]:.4f}" for name, values in history.items()})
+        for epoch in range(before if self._each else max(before, self.shown - 1), self.shown):
+            self._show(self.before + epoch + 1, _text(history, epoch))
 
-    def _show(self, epoch: int, text: Mapping[str, str]) -> None:
-        now, last = time.monotonic(), epoch == self.epochs
-        if self.lines and (last or self.epochs <= EACH or now - self.drawn >= PAUSE):
-            self.drawn = now
+    def stopped(self, history: Mapping[str, Sequence[float]]) -> None:
+        """Show the last epoch, if training was ended before its time."""
+        epoch = self.before + self.shown
+        if self.shown and epoch < self.epochs and epoch != self.told:
+            self._show(epoch, _text(history, self.shown - 1), last=True)
+
+    @property
+    def _each(self) -> bool:
+        """Whether every epoch has its line."""
+        return self.epochs - self.before <= EACH
+
+    def _show(self, epoch: int, text: Mapping[str, str], last: bool = False) -> None:
+        now, last = time.monotonic(), last or epoch == self.epochs
+        if self.lines and (last or self._each or now - self.drawn >= PAUSE):
+            self.drawn, self.told = now, epoch
             self._print(f"epoch {epoch}/{self.epochs}: {', '.join(f'{name}={value}' for name, value in text.items())}")
         if self.bar is not None and (last or now - self.drawn >= 0.1):
-            self.drawn = now
+            self.drawn, self.told = now, epoch
             self.text = f"epoch {min(epoch + 1, self.epochs)}/{self.epochs}"
             self._draw(lambda bar: bar.set_description(self.text, refresh=False))
             self._draw(lambda bar: bar.set_postfix(text, refresh=last))
@@ -110,6 +132,10 @@ class Bar:
                 sys.stderr.flush()
             except (OSError, ValueError, AttributeError):  # no reader of the pipe, a closed file, no stderr
                 self.lines = False
+
+
+def _text(history: Mapping[str, Sequence[float]], epoch: int) -> dict[str, str]:
+    return {name: f"{values[epoch]:.4f}" for name, values in history.items()}
 
 
 def _leave_out(bar: Any, seconds: float) -> None:

@@ -7,24 +7,22 @@ twin with a recorder and symbols is used to record the step (programs.py). The o
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
-
-import numpy as np
 
 from .devices import Ops, view
 from .loss import Loss
 from .metrics import Metric
 from .network import Sequential
 from .optimizers import Optimizer
+from .sums import Sums
 from .twins import settings, twin_of
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(Sums):
     """The parts of a step. `depth` layers come before the loss, which may compute the last activation inside."""
 
     network: Sequential
@@ -32,6 +30,7 @@ class Step:
     optimizer: Optimizer
     metrics: Sequence[Metric]
     depth: int
+    weighted: bool = False  # whether rows have weights
 
     def train(self, data: Mapping[str, Any], n: int) -> None:
         """Take the next n rows, learn from them, and add them to the epoch's sums. This is recorded for a fit."""
@@ -40,8 +39,8 @@ class Step:
         target = ops.take_rows(data["target"], data["order"], data["position"], n)  # (n, outputs)
         if "rates" in data:  # of a schedule
             ops.take_rate(data["rates"], self.optimizer.clock, self.optimizer.rate)
-        outputs, losses = self.learn(x, target)
-        self.count(outputs, losses, target, data["sums"])
+        outputs, losses = self.learn(x, target, self.row_weights(data, n))
+        self.count(outputs, losses, target, data)
         ops.advance(data["position"], n)
 
     def evaluate(self, data: Mapping[str, Any], n: int) -> None:
@@ -50,30 +49,37 @@ class Step:
         x = ops.read_rows(data["x"], data["position"], n)  # (n, inputs)
         target = ops.read_rows(data["target"], data["position"], n)  # (n, outputs)
         outputs = self.network.propagate(x, self.depth)
-        self.count(outputs, self.loss.measure(outputs, target), target, data["sums"])
+        self.count(outputs, self.loss.measure(outputs, target, self.row_weights(data, n)), target, data)
         ops.advance(data["position"], n)
 
-    def learn(self, x: Any, target: Any) -> tuple[Any, Any]:
+    def row_weights(self, data: Mapping[str, Any], n: int) -> Any:
+        """What the next n rows weigh (n, 2), and their shares of the batch; None if all rows weigh the same."""
+        return self.network.ops.read_rows(data["row_weights"], data["position"], n) if self.weighted else None
+
+    def learn(self, x: Any, target: Any, row_weights: Any = None) -> tuple[Any, Any]:
         """Update the parameters with one batch -> the outputs (n, outputs) and losses (n,) from before the update."""
-        outputs, losses, _ = self.slope(x, target)
+        outputs, losses, _ = self.slope(x, target, row_weights=row_weights)
         self.optimizer.step()  # moves network.parameters (P,)
         return outputs, losses
 
-    def slope(self, x: Any, target: Any, input_gradient: bool = False) -> tuple[Any, Any, Any]:
+    def slope(self, x: Any, target: Any, input_gradient: bool = False, row_weights: Any = None) -> tuple[Any, Any, Any]:
         """Fill network.gradients (P,) from one batch -> outputs (n, outputs), losses (n,), dx (n, inputs) or None."""
         outputs = self.network.propagate(x, self.depth)  # (n, outputs)
-        losses = self.loss.measure(outputs, target)  # (n,)
+        losses = self.loss.measure(outputs, target, row_weights)  # (n,)
         dx = self.network.backpropagate(self.loss.backward(), self.depth, input_gradient)
         return outputs, losses, dx
 
-    def count(self, outputs: Any, losses: Any, target: Any, sums: Any) -> None:
-        """Add a batch to the sums (S,): first the loss, then each metric."""
-        loss, *others = self.parts(sums, target.shape[1])
+    def count(self, outputs: Any, losses: Any, target: Any, data: Mapping[str, Any]) -> None:
+        """Add a batch to the sums (S,): first the loss, then each metric; others need all predictions, in `answer`."""
+        loss, *others = self.parts(data["sums"], target.shape[1])
         self.count_losses(losses, loss)
         if self.metrics:
-            prediction = self.loss.predictions(outputs)  # (n, outputs)
+            ops, prediction = self.network.ops, self.loss.predictions(outputs)  # (n, outputs)
             for metric, part in zip(self.metrics, others):
-                metric.add(self.network.ops, prediction, target, part)
+                if self.sums_up(metric):
+                    metric.add(ops, prediction, target, part)
+            if self.collects:
+                ops.write_rows(prediction, data["position"], data["answer"])
 
     def count_losses(self, losses: Any, sums: Any) -> None:
         """Add the losses (n,) of a batch to the first of these sums; with ignore_nan, known shares to the second."""
@@ -106,51 +112,4 @@ class Step:
     def settings(self) -> tuple[Any, ...]:
         """All plain values that a recorded step contains. After one of them has changed, the step is recorded anew."""
         parts = (*self.network.layers, self.loss, self.optimizer, *self.metrics)
-        return (*settings(*parts), self.depth, self.network.threads)
-
-    # ---- sums ----------------------------------------------------------------------------------------------------
-
-    @property
-    def names(self) -> list[str]:
-        """The names of the sums of an epoch: the loss, then each metric."""
-        return ["loss", *(metric.name for metric in self.metrics)]
-
-    def shapes(self, outputs: int) -> list[tuple[int, ...]]:
-        """The shapes of these sums, for so many outputs."""
-        return [(2 if self.loss.ignore_nan else 1,), *(metric.shape(outputs) for metric in self.metrics)]
-
-    def size(self, outputs: int) -> int:
-        """The number S of all sums together."""
-        return sum(map(math.prod, self.shapes(outputs)))
-
-    def parts(self, sums: Any, outputs: int) -> list[Any]:
-        """Views of the sums (S,), an array or a symbol: one for the loss and one for each metric."""
-        parts, start = [], 0
-        for name, shape in zip(self.names, self.shapes(outputs)):
-            parts.append(view(sums, name, start, shape))
-            start += math.prod(shape)
-        return parts
-
-    def merged(self, sums: Sequence[np.ndarray], outputs: int) -> np.ndarray:
-        """The sums (S,) over all rows, from the sums (S,) over each group of rows."""
-        total, *others = sums
-        for more in others:
-            mine, its = self.parts(total, outputs), self.parts(more, outputs)
-            merged = [mine[0] + its[0], *(m.merge(a, b).ravel() for m, a, b in zip(self.metrics, mine[1:], its[1:]))]
-            total = np.concatenate(merged)
-        return total
-
-    def values(self, sums: np.ndarray, rows: int, outputs: int) -> dict[str, float]:
-        """The sums (S,) over so many rows -> the loss and the metrics, by name."""
-        return {name: values[0] for name, values in self.values_of_epochs(sums[None], rows, outputs).items()}
-
-    def values_of_epochs(self, sums: np.ndarray, rows: int, outputs: int) -> dict[str, list[float]]:
-        """The same for many epochs, from sums (epochs, S): a small net makes millions of them in a second."""
-        count = sums[:, 1] if self.loss.ignore_nan else rows
-        found = {"loss": (sums[:, 0] * self.loss.per_sample(outputs) / count).tolist()}
-        start, *sizes = map(math.prod, self.shapes(outputs))
-        for metric, size in zip(self.metrics, sizes):
-            shape = metric.shape(outputs)
-            found[metric.name] = [metric.value(each.reshape(shape)) for each in sums[:, start : start + size]]
-            start += size
-        return found
+        return (*settings(*parts), self.depth, self.weighted, self.network.threads)

@@ -13,6 +13,8 @@ from . import gate
 from .devices import Arena, Device, Recorder, Symbol
 from .programs import NOT_RECORDED, KeptPrograms, Program
 from .step import Step
+from .sums import Rows
+from .weights import Data
 
 LONGEST_RUN = 0.2  # seconds that the device may go on without Python: Ctrl-C and the progress bar wait that long
 MOST_INDICES = 200_000  # of rows, in the order of the epochs of a window
@@ -26,7 +28,7 @@ class Steps:
     """Runs a step over x (N, inputs), target (N, outputs) in batches, one epoch or many at a time.
 
     They run on `device`, by default the network's. The program comes from `kept` if there is one that fits; `close`
-    puts it back there.
+    puts it back there. Rows count alike, or by their weight (N,). A window has at least `window` epochs.
     """
 
     def __init__(
@@ -39,16 +41,22 @@ class Steps:
         how: str = "auto",
         kept: KeptPrograms | None = None,
         device: Device | None = None,
+        window: int = 1,
+        weight: np.ndarray | None = None,
     ) -> None:
-        self.rows, self.device = len(x), device or step.network.backend
+        self.network, self.rows, self.device = step.network, len(x), device or step.network.backend
+        self.given, self.is_mean = Data(x, target, weight), step.loss.reduction == "mean"
+        self.count = self.given.count  # the number of rows, or their weights together
         self.batch = min(batch_size, self.rows)
         self.per_epoch, self.rest = -(-self.rows // self.batch), self.rows % self.batch
-        self.window = max(1, min(epochs, MOST_INDICES // self.rows))  # number of epochs whose order is drawn at once
+        numbers = self.rows * (target.shape[1] if step.collects else 1)
+        self.window = max(window, min(epochs, MOST_INDICES // numbers))  # number of epochs whose order is drawn at once
         self.order = np.zeros((self.window, self.rows), np.int64)
         order = self.order.reshape(-1)  # flat, as the kernels read it
         if not self.device.in_main_memory:
             order = self.device.zeros(order.size, np.int64)
-        self.data = {"x": x, "target": target, "order": order}
+        self.data: dict[str, Any] = {"x": x, "target": target, "order": order}
+        self.data |= self.given.extra(self.device, self.order.size, step.collects)
         self.optimizer = step.optimizer
         if self.optimizer.schedule is not None:
             self.data["rates"] = self.device.zeros(self.window * self.per_epoch, np.float64)
@@ -89,10 +97,14 @@ class Steps:
         self.epochs, self.done, self.before = epochs, 0, before
         order = self.order[:epochs]
         order[...] = np.arange(self.rows)
+        self.drawn_by = None if shuffles is None or epochs == 1 else (shuffles, shuffles.bit_generator.state)
         if shuffles is not None:
             shuffles.permuted(order, axis=1, out=order)
         if not self.device.in_main_memory:
             self.data["order"][: order.size] = self.device.asarray(order.ravel())
+        if "row_weights" in self.data:
+            found = self.given.in_order(order, self.batch, self.is_mean, self.data["row_weights"].dtype)
+            self.data["row_weights"][: order.size] = self.device.asarray(found)
         if "rates" in self.data:
             self.data["rates"][: epochs * self.per_epoch] = self.device.asarray(
                 self.optimizer.upcoming(epochs, self.per_epoch), np.float64
@@ -100,11 +112,11 @@ class Steps:
         self.program.start(self.data)
 
     def runs(self, epochs: int) -> Iterator[tuple[int, int, int]]:
-        """Make so many of the window's epochs, in runs of the replay that take about LONGEST_RUN seconds each.
+        """Make the steps up to the end of so many of the window's epochs, in runs of about LONGEST_RUN seconds each.
 
         Yields for each run its first step, the step at which it stopped, and the step at which it should stop.
         """
-        last = self.done + epochs * self.per_epoch
+        last = epochs * self.per_epoch
         while self.done < last:
             first, goal = self.done, min(last, self.done + max(1, int(self.pace)))
             start = time.perf_counter()
@@ -114,9 +126,23 @@ class Steps:
             self.done = goal
             yield first, came, goal
 
+    def cut(self) -> None:
+        """End the window after the epochs made: the generator is where they alone would have left it."""
+        if self.drawn_by is not None:
+            generator, state = self.drawn_by
+            generator.bit_generator.state = state
+            generator.permuted(self.order[: self.done // self.per_epoch], axis=1)
+
     def finished(self) -> np.ndarray:
         """The sums (epochs, S) of the window's epochs that have been finished."""
         return self.history[: int(np.isfinite(self.history[:, 0]).sum())]
+
+    def collected(self, epoch: int) -> list[Rows]:
+        """The predictions of one of the window's epochs, with targets and weights, in the order of the data; or []."""
+        if "answer" not in self.data:
+            return []
+        found = self.data["answer"][epoch * self.rows : (epoch + 1) * self.rows]
+        return self.given.collected(self.device.to_numpy(found), self.order[epoch])
 
 
 def culprit(step: Step, arena: Arena) -> str:
@@ -138,7 +164,8 @@ def culprit(step: Step, arena: Arena) -> str:
         part.step()
         prediction = twin.loss.predictions(x)
         for part, sums in zip(twin.metrics, twin.parts(symbols["sums"], target.shape[1])[1:]):
-            part.add(twin.network.ops, prediction, target, sums)
+            if twin.sums_up(part):
+                part.add(twin.network.ops, prediction, target, sums)
     except NOT_RECORDED:
         return type(part).__name__
     return "the step"

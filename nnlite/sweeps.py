@@ -55,10 +55,18 @@ class Sweep:
             start += size * times
         return True
 
-    def _run(self, data: Mapping[str, Any], start: int, size: int, times: int, sums: list[np.ndarray] | None) -> bool:
-        """Process `times` batches of `size` rows, from row `start` on."""
+    def _run(
+        self,
+        data: Mapping[str, Any],
+        start: int,
+        size: int,
+        times: int,
+        sums: list[np.ndarray] | None,
+        taken: np.ndarray | None = None,
+    ) -> bool:
+        """Process `times` batches of `size` rows, from row `start` on; with `taken`, together with other threads."""
         program = self._taken(size, data)
-        went_well = program.replay.sweep(data, start, times)
+        went_well = program.replay.sweep(data, start, times, taken)
         if sums is not None:
             sums.append(np.array(self.device.to_numpy(program.sums)))
         self._back(size, program)
@@ -81,25 +89,34 @@ class Sweep:
             free.append(program)
 
     def _on_threads(self, data: Mapping[str, Any], rows: int, largest: int, sums: list[np.ndarray] | None) -> bool:
-        """Distribute the batches among threads that end with this call."""
+        """Distribute the batches among threads that end with this call.
+
+        Without sums, each thread takes the next batch as soon as it has finished one. Sums must not depend on which
+        thread was faster: then the threads take parts of several batches, and each part has its own sums.
+        """
+        (size, times), *others = batches(rows, largest)
         parts: list[tuple[int, int, int, list[np.ndarray]]] = []
-        start = 0
-        for size, times in batches(rows, largest):
-            some = -(-times // (PARTS * self.threads))
-            for done in range(0, times, some):
-                parts.append((start + done * size, size, min(some, times - done), []))
-            start += size * times
+        some = -(-times // (PARTS * self.threads))
+        for done in range(0, times if sums is not None else 0, some):
+            parts.append((done * size, size, min(some, times - done), []))
+        start = size * times
+        for rest, _ in others:
+            parts.append((start, rest, 1, []))
+            start += rest
         left = iter(parts)  # the iterator of a list gives each part to only one thread
-        bad: list[Any] = []
+        taken, bad = np.zeros(1, np.int64), []
 
         def share(thread: int) -> None:
+            if sums is None and not self._run(data, 0, size, times, None, taken):
+                bad.append(thread)
+                taken[0] = times  # so that the others stop
             for part in left:
                 if bad:
                     return
                 if not self._run(data, *part):
-                    bad.append(part)
+                    bad.append(thread)
 
-        for error in together(share, min(self.threads, len(parts))):
+        for error in together(share, self.threads):
             raise error
         if sums is not None:
             for *_, found in parts:

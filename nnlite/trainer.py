@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import elsewhere, gate
 from .attaching import learns
+from .callback import Callback, Callbacks
 from .chunks import Chunks
 from .devices import Device, Kernel, Tape
 from .divergence import DivergedError as DivergedError
@@ -26,12 +28,17 @@ from .network import Sequential
 from .optimizers import SGD, Optimizer
 from .programs import KeptPrograms
 from .progress import Bar
+from .resuming import Resumable, settings_of
 from .rules import optimizer as optimizer_named
 from .step import Step
 from .sweeps import Sweep
+from .weights import NAMES, ClassWeight, Data, Names, refuse_together, refuse_weights
+
+if TYPE_CHECKING:
+    from .explanation import Explanation
 
 
-class Trainer:
+class Trainer(Resumable):
     """Trains a network on arrays by gradient descent on batches.
 
     `loss`, `optimizer` and `metrics` are objects or lower-case names; the default optimizer is SGD(lr=0.01). A loss may
@@ -54,7 +61,7 @@ class Trainer:
         network: Sequential,
         loss: str | Loss | Kernel = "mse",
         optimizer: str | Optimizer | None = None,
-        metrics: Sequence[str | Metric] = (),
+        metrics: Sequence[str | Metric | Callable[..., float]] = (),
         replay: str = "auto",
     ) -> None:
         if not isinstance(network, Sequential):
@@ -62,14 +69,18 @@ class Trainer:
         if network.outputs is None:
             raise ValueError("the network has no Dense layer, so there is nothing to train")
         self.network = network
-        self._asked: Sequence[str | Metric] = ()
+        self._asked: Sequence[str | Metric | Callable[..., float]] = ()
         self.loss = loss
         self.metrics = metrics
         self.optimizer = SGD() if optimizer is None else optimizer
         self.replay = gate.one_of(replay, ("auto", "eager", "graph", "persistent"), "replay")
         if self.replay != "eager":
             network.backend.refuse(self.replay)
-        self.history = History()
+        self.history = History()  # of all fits
+        self.measured: tuple[str, ...] = ()  # the columns of the last fit
+        self.callbacks: tuple[Callback, ...] = ()  # of the fit that goes on
+        self.stopped = False  # whether a callback has ended the last fit
+        self.interrupted = False  # whether an error or an interrupt has
         self.tape: Tape | None = None  # of the last fit; None before any fit, or if the step was not recorded
         self._plan = "nothing has been trained yet"
         self._kept = KeptPrograms()  # programs of earlier fits
@@ -105,7 +116,7 @@ class Trainer:
         return self._metrics
 
     @metrics.setter
-    def metrics(self, metrics: Sequence[str | Metric]) -> None:
+    def metrics(self, metrics: Sequence[str | Metric | Callable[..., float]]) -> None:
         if isinstance(metrics, str):
             raise TypeError(f'metrics must be a list such as ["{metrics}"], not the text {metrics!r}')
         self._asked, self._metrics = tuple(metrics), tuple(chosen(metrics, self.loss, self.network))
@@ -115,7 +126,8 @@ class Trainer:
         return self._plan
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_kept": KeptPrograms(), "tape": None}  # programs are made for this process
+        made_here = {"_kept": KeptPrograms(), "tape": None, "callbacks": (), "_fit": None}  # for this process
+        return vars(self) | made_here
 
     # ---- one step -----------------------------------------------------------------------------------------------
 
@@ -125,6 +137,7 @@ class Trainer:
         DivergedError if the loss or a parameter is no longer finite.
         """
         self._refuse_frozen()
+        self._unfinished = None  # it would go on from other parameters
         with _quiet(), self.network.backend.explained():
             x, target = self.checked(x, y)
             before = snapshot(self.network)
@@ -137,10 +150,23 @@ class Trainer:
             raise diverged(step, loss, before, 1, 1)
         return loss
 
-    def new_step(self) -> Step:
+    def explain_step(self, x: Any, y: Any, digits: int = 4) -> Explanation:
+        """One step on x (N, inputs) and y, written out with every number; the network is not changed.
+
+        Print it, let a notebook show it, or draw it with `.plot(path)`. Every number is rounded to so many significant
+        digits (2 to 10) before it is used again. ValueError for a step of more than 4,000 numbers.
+        """
+        from .explaining import explain
+
+        self._refuse_frozen()
+        return explain(self.new_step(), *self.checked(x, y), gate.integer(digits, "digits", least=2))
+
+    def new_step(self, weighted: bool = False) -> Step:
         """A step of the present parts: since the last one, the network may have moved, or attributes have changed."""
         self.optimizer.bind(self.network)
-        return Step(self.network, self.loss.on(self.network.ops), self.optimizer, self.metrics, self.depth)
+        if weighted:
+            refuse_weights(self.metrics)
+        return Step(self.network, self.loss.on(self.network.ops), self.optimizer, self.metrics, self.depth, weighted)
 
     def _refuse_frozen(self) -> None:
         """ValueError for a network in which no layer learns."""
@@ -155,7 +181,7 @@ class Trainer:
 
     # ---- many steps -----------------------------------------------------------------------------------------------
 
-    @elsewhere.answered(elsewhere.FIT)
+    @elsewhere.answered(elsewhere.FIT, elsewhere.FIT_ALIASES)
     def fit(
         self,
         x: Any,
@@ -163,8 +189,13 @@ class Trainer:
         epochs: int = 1,
         batch_size: int = 32,
         shuffle: bool = True,
-        validation_data: tuple[Any, Any] | None = None,
+        validation_data: tuple[Any, ...] | None = None,
         progress: bool = True,
+        callbacks: Sequence[Callback | Callable[[Trainer, int], object]] = (),
+        initial_epoch: int = 0,
+        validation_split: float = 0.0,
+        sample_weight: Any = None,
+        class_weight: ClassWeight = None,
     ) -> History:
         """Train on x (N, inputs) and y: (N, outputs), numbers (N,) for one output, or integer labels (N,) for several.
 
@@ -173,38 +204,78 @@ class Trainer:
         "val_…" those of `validation_data` (x, y) after the epoch. `progress` shows a bar on stderr. DivergedError if
         the loss or a parameter is no longer finite; ValueError or TypeError for data that do not fit.
 
+        A later fit goes on where the last one ended: it returns the history of its own epochs, and `trainer.history`
+        has all. `callbacks` look between epochs: each is a Callback or a function f(trainer, epoch). If `initial_epoch`
+        is given, epochs are counted from there on, and `epochs` is the count at which training ends, as in Keras.
+
         A numpy.memmap that fits into half of the free memory is used as a plain array. Larger ones, and arrays that do
         not fit onto a GPU, are taken in chunks; in each epoch, the rows of a chunk come from all over the data (from a
         file, in stretches of 64 KiB). x may also be your own chunks, without y: an iterable of pairs (x, y), or a
         function that returns one for each epoch. Rows are then shuffled only within a chunk, so mix all kinds of rows
         in each.
+
+        Row n counts sample_weight (N,) times, in loss, gradient and metrics (weights.py). In training, `class_weight`
+        multiplies this by {label: weight}, or by "balanced" so that all classes weigh the same. Chunks, and
+        validation_data, may have weights as a third array. validation_split=0.1 holds back a tenth of the rows, picked
+        at random by the network's seed: the same rows in every fit, and the same share of every class.
         """
         epochs, batch_size = gate.integer(epochs, "epochs", least=0), gate.integer(batch_size, "batch_size")
+        before = gate.integer(initial_epoch, "initial_epoch", least=0)
+        going_on, backend = self._going_on(), self.network.backend
+        done = going_on.history.epochs if going_on else 0
+        watch = Callbacks(self, callbacks, 0 if before else self.history.epochs - done)
         self._refuse_frozen()
-        backend = self.network.backend
         with backend.explained():
-            chunks = Chunks.of(x, y, self.network.dtype.itemsize, epochs, backend.room())
+            cut = going_on.in_chunks if going_on else None
+            size, left = self.network.dtype.itemsize, max(epochs - before, 0)
+            chunks = Chunks.of(x, y, size, left, backend.room(), sample_weight, cut)
+            refuse_together(chunks is not None, y, validation_data, validation_split, sample_weight, class_weight)
+            validation = None if validation_data is None else self._validation(validation_data)
+            data: Any = None  # unless they come in chunks
             if chunks is None:
-                x, target = self.checked(x, y)
-        validation = None if validation_data is None else self._validation(validation_data)
-        self.history = history = History()  # this fit's own, in case another thread begins a fit
-        if epochs == 0:
-            return history
-        names = self.new_step().names
+                data = self.rows(x, y, sample_weight)
+                if validation_split:
+                    data, validation = data.divided(validation_split, self.network.seed or 0)
+                data = data.by_class(class_weight)
+                _ = data.count, validation and validation.count  # refused if no row counts
+        names = self.new_step(data is not None and data.weight is not None).names
         names += [f"val_{name}" for name in names] if validation else []
-        history.extend({name: [] for name in names})  # the history has all columns even if no epoch ends
-        shuffles = self._shuffles if shuffle else None
-        with _quiet(), backend.explained(), Bar(epochs, chunks.rows if chunks else len(x), progress) as bar:
-            device = self._device_for_fit(chunks.rows if chunks else len(x), batch_size, epochs, validation)
-            run = (epochs, batch_size, shuffles, validation, history, bar, self.replay, self._kept, device)
-            fit = Fit(self.new_step, self.checked, self._evaluate, *run)
+        # This fit's own, in case another thread begins a fit, with all columns even if no epoch ends.
+        history = History({name: [] for name in names})
+        settings = partial(settings_of, before, batch_size, shuffle, data, validation)
+        if going_on:
+            going_on.check(epochs, settings(), names)
+            going_on.restore(watch.all)
+            history = going_on.history
+        watch.looked = going_on.looked if going_on else before
+        if epochs <= before or (going_on and going_on.ended):
+            return history if going_on else History()
+        if not self.history.keys() >= history.keys():
+            self.history.extend(history)
+        self.measured = tuple(names)
+        shuffles, rows = self._shuffles if shuffle else None, chunks.rows if chunks else len(data or ())
+        with _quiet(), backend.explained(), Bar(epochs, rows, progress, before) as bar:
+            device = self._device_for_fit(rows, batch_size, epochs - before, validation)
+            told = before, epochs, batch_size, shuffles, validation, history, self.history, watch, bar
+            clock = going_on.epochs_before if going_on else self.optimizer.epochs_made - before
+            here = self.replay, self._kept, device, clock, settings, self._seconds, going_on
+            checked = partial(self.rows, class_weight=class_weight)
+            fit = Fit(self.new_step, checked, self._evaluate, *told, *here)
             try:
-                for _ in fit.parts(chunks) if chunks else fit.whole(x, target):
-                    bar.show(history)
+                with self._under_way(fit), watch, fit.held:
+                    if not watch.look(fit.done):  # it may have been stopped before that
+                        for _ in fit.parts(chunks) if chunks else fit.whole(data):
+                            bar.show(history)
+                    if self.stopped:
+                        bar.stopped(history)
             finally:
                 if fit.program:
                     self.tape, self._plan = fit.program.tape, fit.program.replay.plan
         return history
+
+    def stop(self) -> None:
+        """End the fit that goes on, after the epoch at which a callback looks; to be called by a callback."""
+        self.stopped = True
 
     def _device_for_fit(self, rows: int | None, batch: int, epochs: int, validation: Any) -> Device:
         """The device for these epochs. The fits before count too: many short ones may be worth compiling."""
@@ -212,7 +283,7 @@ class Trainer:
             return self.network.backend.for_work(math.inf)
         self._seconds += epochs * seconds(self.network, rows, batch, training=True)
         if validation:
-            self._seconds += epochs * self._seconds_for_evaluation(len(validation[0]))
+            self._seconds += epochs * self._seconds_for_evaluation(len(validation))
         return self.network.backend.for_work(self._seconds)
 
     def _seconds_for_evaluation(self, rows: int) -> float:
@@ -239,43 +310,44 @@ class Trainer:
         iterations = gate.integer(iterations, "iterations")
         self._refuse_frozen()
         with _quiet(), self.network.backend.explained():
-            self.history = history = History(loss=[])
+            history, self._unfinished = History(loss=[]), None
             objective, before = Objective(self.new_step(), *self.checked(x, y), self.replay), snapshot(self.network)
             for loss in chosen(objective, iterations, *limits):
-                history.extend({"loss": [loss]})
+                history.extend({"loss": [loss]}, self.history)
             if not math.isfinite(loss := objective.value_and_gradient(objective.parameters)[0]):
                 raise diverged(objective.step, loss, before, len(history["loss"]) + 1, 1)
         return history
 
-    def evaluate(self, x: Any, y: Any, batch_size: int | None = None) -> dict[str, float]:
+    def evaluate(self, x: Any, y: Any, batch_size: int | None = None, sample_weight: Any = None) -> dict[str, float]:
         """The loss and the metrics over x (N, inputs) and y, without training: {"loss": …, "accuracy": …}.
 
-        At most `batch_size` rows are computed at once. ValueError or TypeError for data that do not fit.
+        At most `batch_size` rows are computed at once. Row n counts sample_weight (N,) times. ValueError or TypeError
+        for data that do not fit.
         """
         most = None if batch_size is None else gate.integer(batch_size, "batch_size")
         with _quiet(), self.network.backend.explained():
-            return self._evaluate(*self.checked(x, y), most)
+            return self._evaluate(self.rows(x, y, sample_weight), most)
 
-    def _evaluate(self, x: Any, target: Any, most: int | None = None) -> dict[str, float]:
-        """`evaluate` for x (N, inputs), target (N, outputs) that have passed the gate, at most `most` rows at once."""
-        step, columns = self.new_step(), target.shape[1]
-        sums: list[np.ndarray] = []  # of each group of rows
-        device = self.network.backend
+    def _evaluate(self, data: Data, most: int | None = None) -> dict[str, float]:
+        """`evaluate` for rows that have passed the gate, at most `most` of them at once."""
+        step, columns, device = self.new_step(data.weight is not None), data.target.shape[1], self.network.backend
+        given, sums = data.arrays(device, step.collects), list[np.ndarray]()  # sums of each group of rows
         if device.chooses:
-            device = device.for_work(self._seconds + self._seconds_for_evaluation(len(x)))
-        if not self._evaluation(step, columns, device)({"x": x, "target": target}, len(x), most, sums):
+            device = device.for_work(self._seconds + self._seconds_for_evaluation(len(data)))
+        if not self._evaluation(step, columns, device)(given, len(data), most, sums):
             # A program stops when the loss is not finite, but the metrics must cover all rows.
-            zeros, arrays = self.network.backend.zeros, {"x": x, "target": target} | step.arrays()
+            zeros, arrays = self.network.backend.zeros, given | step.arrays()
             arrays |= {"position": zeros(1, np.int64), "sums": zeros(step.size(columns), np.float64)}
-            step.evaluation_on(self.network.ops, arrays)(len(x))
+            step.evaluation_on(self.network.ops, arrays)(len(data))
             sums = [self.network.backend.to_numpy(arrays["sums"])]
-        return step.values(step.merged(sums, columns), len(x), columns)
+        collected = data.collected(device.to_numpy(given["answer"])) if step.collects else []
+        return step.values(step.merged(sums, columns), data.count, columns, collected)
 
     def _evaluation(self, step: Step, columns: int, device: Device) -> Sweep:
         """The sweep that evaluates; it is recorded anew after a setting or an array of the step has changed."""
         arrays = {name: array for name, array in self.network.arrays().items() if name != "gradients"}
         made_of = step.settings(), {name: id(array) for name, array in arrays.items()}
-        key = "evaluation", device.name
+        key = "evaluation", device.name, step.weighted
         kept = self._kept.take(key)
         if kept is None or kept[0] != made_of:
             network = self.network
@@ -287,7 +359,7 @@ class Trainer:
 
     # ---- what goes in, and what went wrong -------------------------------------------------------------------------
 
-    def checked(self, x: Any, y: Any, names: tuple[str, str] = ("x", "y")) -> tuple[Any, Any]:
+    def checked(self, x: Any, y: Any, names: Names = NAMES) -> tuple[Any, Any]:
         """Put x (N, inputs) and y through the gate -> x (N, inputs), target (N, outputs)."""
         net = self.network
         names_of_columns = net.columns or gate.columns_of(x)
@@ -299,10 +371,18 @@ class Trainer:
         net.columns = names_of_columns  # at the end, so that refused data do not set them
         return x, target
 
-    def _validation(self, data: Any) -> tuple[Any, Any]:
-        if not isinstance(data, (tuple, list)) or len(data) != 2:
-            raise ValueError("validation_data must be a pair (x, y)")
-        return self.checked(data[0], data[1], names=("validation x", "validation y"))
+    def rows(
+        self, x: Any, y: Any, sample_weight: Any = None, names: Names = NAMES, class_weight: ClassWeight = None
+    ) -> Data:
+        """The same with weights of rows (N,), or None."""
+        data = Data(*self.checked(x, y, names)).weighed(sample_weight, self.network.dtype, names[2])
+        return data.by_class(class_weight)
+
+    def _validation(self, data: Any) -> Data:
+        if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
+            raise ValueError("validation_data must be a pair (x, y), or (x, y, sample_weight)")
+        weight = data[2] if len(data) == 3 else None
+        return self.rows(data[0], data[1], weight, tuple(f"validation {name}" for name in NAMES))
 
     def __repr__(self) -> str:
         return f"Trainer({self.network!r}, loss={self.loss!r}, optimizer={self.optimizer!r})"

@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("[0-9][0-9]_*.py"))
-FROM_SCIKIT_LEARN = {"07_iris", "08_digits", "10_devices"}
+FROM_SCIKIT_LEARN = {"09_iris", "10_digits", "12_devices"}
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def test_there_are_examples():
     assert [path.stem[:2] for path in EXAMPLES] == [f"{number:02d}" for number in range(1, len(EXAMPLES) + 1)]
-    assert len(EXAMPLES) >= 10
+    assert len(EXAMPLES) >= 13
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_example(path, tmp_path):
-    if path.stem == "09_mnist" and not os.environ.get("NNLITE_DATA"):
+    if path.stem == "11_mnist" and not os.environ.get("NNLITE_DATA"):
         pytest.skip("NNLITE_DATA is not set, and tests do not download MNIST")
     if path.stem in FROM_SCIKIT_LEARN and importlib.util.find_spec("sklearn") is None:
         pytest.skip("its data are files of scikit-learn, which is not installed")

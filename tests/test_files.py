@@ -366,10 +366,10 @@ def test_what_is_not_a_file(tmp_path):
         nl.load(tmp_path / "nothing", "numpy")
 
 
-def test_own_layers_cannot_be_saved_and_say_so(path):
+def test_own_layers_that_are_not_registered_say_how(path):
     class Own(nl.ReLU):
         pass
 
-    with pytest.raises(TypeError, match=r"Own: only nnlite's own layers can be saved; keep net.state_dict\(\)"):
+    with pytest.raises(TypeError, match=r"Own is a layer of your own.*@nl\.register.*net\.state_dict\(\)"):
         nl.Sequential(nl.Dense(1, 1), Own(), device="numpy").save(path)
     assert not path.exists()

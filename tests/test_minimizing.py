@@ -124,7 +124,7 @@ def test_a_sine_to_ten_digits(device):
     net = nl.mlp([1, 20, 1], hidden="tanh", device=device, dtype="float64", seed=0)
     trainer = nl.Trainer(net, "mse")
     history = trainer.minimize(x, y, "lm", goal=goal)
-    assert trainer.history is history and 1 < len(history["loss"]) < 1000
+    assert trainer.history == history and 1 < len(history["loss"]) < 1000
     assert all(np.diff(history["loss"]) < 0)
     found = trainer.evaluate(x, y)["loss"]
     assert found <= goal and history["loss"][-1] == pytest.approx(found, rel=1e-6)

@@ -14,6 +14,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.colors import to_rgba
 
+import nnlite as nl
 from nnlite import plots
 
 pytestmark = pytest.mark.usefixtures("no_figures_left")
@@ -71,6 +72,7 @@ def all_functions():
         "weights": lambda **ax: plots.weights(net, **ax),
         "confusion_matrix": lambda **ax: plots.confusion_matrix([[2, 1], [0, 3]], **ax),
         "activations": lambda **ax: plots.activations({"identity": (z, z, np.ones(5))}, **ax),
+        "range_test": lambda **ax: plots.range_test(nl.RangeTest(10.0 ** np.arange(-5, 0), (z - 0.5) ** 2), **ax),
     }
 
 
@@ -88,9 +90,8 @@ def test_every_picture_draws_where_it_is_told_and_can_be_saved(name, tmp_path):
 
 
 def test_every_picture_fits_into_a_part_of_a_figure():
-    for part, draw in zip(
-        plt.figure(layout="constrained").subfigures(2, 3).flat, all_functions().values(), strict=True
-    ):
+    figure = plt.figure(figsize=(8.6, 4.8), layout="constrained")
+    for part, draw in zip(figure.subfigures(2, 4).flat[: len(all_functions())], all_functions().values(), strict=True):
         draw(ax=part.subplots())
     plt.gcf().canvas.draw()
 
@@ -299,9 +300,35 @@ def test_network_colours_weights_by_sign():
 
 def test_network_abbreviates_large_layers():
     ax = plots.network(FakeNet(784, 8, 10))
-    assert circles(ax) == [6, 8, 6]
-    assert "… 784" in texts(ax) and "8" in texts(ax) and texts(ax).count("⋮") == 2
-    assert len(ax.collections[0].get_segments()) == 6 * 8 + 8 * 6
+    assert circles(ax) == [16, 8, 10]
+    assert "… 784" in texts(ax) and "8" in texts(ax) and texts(ax).count("⋮") == 1
+    assert len(ax.collections[0].get_segments()) == 16 * 8 + 8 * 10
+
+
+def test_network_of_a_few_dozen_units_is_drawn_whole():
+    ax = plots.network(FakeNet(64, 32, 10))
+    assert circles(ax) == [64, 32, 10] and "⋮" not in texts(ax)
+    ax.figure.canvas.draw()
+    lines, *columns = [c for c in ax.collections if type(c).__name__ in ("LineCollection", "PathCollection")]
+    for units in columns:  # no circle covers its neighbour
+        radius = np.sqrt(units.get_sizes()[0]) / 2 * ax.figure.dpi / 72
+        heights = units.get_offset_transform().transform(units.get_offsets())[:, 1]
+        assert np.abs(np.diff(heights)).min() > 1.5 * radius
+    weak, strong = np.argsort(np.abs(lines.get_array()))[[0, -1]]
+    assert lines.get_edgecolor()[weak, 3] < 0.1 and lines.get_edgecolor()[strong, 3] == 1
+    assert lines.get_linewidths()[weak] < lines.get_linewidths()[strong]
+
+
+def test_network_colours_units_by_bias():
+    net = FakeNet(1, 3)
+    net.state["0.W"], net.state["0.b"] = np.array([[1.0, -1.0, 0.5]]), np.array([-2.0, 0.0, 2.0])
+    ax = plots.network(net)
+    inputs, outputs = [c.get_facecolor() for c in ax.collections if type(c).__name__ == "PathCollection"]
+    assert inputs.tolist() == [[1, 1, 1, 1]]
+    below, zero, above = outputs[:, :3]
+    assert below[2] > 2 * below[0] and above[0] > 2 * above[2] and min(zero) > 0.9  # blue, white, red
+    del net.state["0.b"]  # a layer without bias
+    assert plots.network(net).collections[-1].get_facecolor()[0, :3].min() > 0.9
 
 
 def test_network_of_zeros_and_of_nan():
@@ -316,6 +343,57 @@ def test_network_without_dense_layers():
     net.layers, net.state = [ReLU()], {}
     with pytest.raises(ValueError, match="no Dense layer"):
         plots.network(net)
+
+
+# animate
+
+
+def trainer_of(seed=0):
+    import nnlite as nl
+
+    net = nl.mlp([2, 4, 1], hidden="tanh", output="sigmoid", device="numpy", seed=seed)
+    return nl.Trainer(net, "bce", nl.Adam(lr=0.05))
+
+
+def test_animate_writes_the_frames_and_trains_as_one_fit(tmp_path, monkeypatch):
+    from PIL import Image
+
+    x, y = np.random.default_rng(0).normal(size=(2, 40, 2))
+    y = (x[:, :1] * x[:, 1:] > 0) * 1.0
+    drawn, draw = [], plots.animation.decision_boundary
+
+    def noted(*arguments):
+        drawn.append(draw(*arguments))
+        return drawn[-1]
+
+    monkeypatch.setattr(plots.animation, "decision_boundary", noted)
+    trainer, other = trainer_of(), trainer_of()
+    history = plots.animate(trainer, x, y, tmp_path / "xor.gif", epochs=16, frames=5, resolution=20, batch_size=8)
+    expected = other.fit(x, y, epochs=16, batch_size=8, progress=False)
+    np.testing.assert_array_equal(trainer.network.parameters, other.network.parameters)
+    assert history == expected and not plt.get_fignums()
+    assert drawn[-1].get_title() == f"epoch 16 of 16, loss {history['loss'][-1]:.4f}"
+    with Image.open(tmp_path / "xor.gif") as picture:
+        frames = []
+        for i in range(picture.n_frames):
+            picture.seek(i)
+            frames.append((picture.info["duration"], np.asarray(picture.convert("L"), float)))
+    assert len(frames) == 5 and picture.format == "GIF"  # after 0, 1, 4, 9 and 16 epochs
+    assert frames[-1][0] >= 2 * frames[0][0]  # the last one stays for a while
+    assert all(np.abs(a - b).mean() > 0.1 for (_, a), (_, b) in pairwise(frames))
+    assert (tmp_path / "xor.gif").stat().st_size < 200_000
+
+
+def test_animate_wrong(tmp_path):
+    x = np.zeros((4, 3))
+    with pytest.raises(ValueError, match=r"path must end in \.gif, got .*boundary\.png"):
+        plots.animate(trainer_of(), CORNERS, [0, 1, 1, 0], tmp_path / "boundary.png")
+    with pytest.raises(ValueError, match="x must have two columns"):
+        plots.animate(trainer_of(), x, [0, 1, 1, 0], tmp_path / "boundary.gif")
+    for wrong in ({"frames": 1}, {"epochs": 0}, {"seconds": 0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            plots.animate(trainer_of(), CORNERS, [0, 1, 1, 0], tmp_path / "boundary.gif", **wrong)
+    assert not list(tmp_path.iterdir())
 
 
 # weights

@@ -117,6 +117,21 @@ def weights(trainer):
 # ---- predictions --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("layers", [[nl.Dense(3, 2)], [nl.Identity()]])  # rows that are used in place, and copied ones
+def test_threads_take_batches_until_none_is_left(layers):
+    """Here another thread has taken the first two of five, and does not answer them."""
+    pytest.importorskip("numba")
+    net = nl.Sequential(nl.Dense(3, 3), *layers, device="numba")
+    x, taken = np.ones((40, 3), np.float32), np.array([2])
+    answer = np.zeros((40, net.outputs), np.float32)
+    net.predict(x[:8])
+    sweep = net._predictor.recorded["numba"].sweep
+    program = sweep._taken(8, {"x": x, "answer": answer})
+    assert program.replay.sweep({"x": x, "answer": answer}, 0, 5, taken)
+    np.testing.assert_allclose(answer[16:], net.predict(x[16:]), rtol=1e-6)
+    assert not answer[:16].any() and taken == 6
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_row_is_answered_alike_alone_and_among_others(dtype, threads, host):
     """Up to the order in which a product of so many rows adds: some roundings."""
@@ -294,7 +309,7 @@ def test_a_bounded_number_of_programs_is_kept(counted):
 
 def kept_sweeps(trainer):
     net = trainer.network
-    return net._predictor.recorded[net.device].sweep, trainer._kept._programs["evaluation", net.device][1]
+    return net._predictor.recorded[net.device].sweep, trainer._kept._programs["evaluation", net.device, False][1]
 
 
 @pytest.mark.parametrize("replay", ["auto", "eager"])

@@ -85,6 +85,14 @@ def test_every_optimizer_and_schedule_is_there():
             assert re.search(rf"`(nl\.schedules\.)?{kind.__name__}`", README), kind
 
 
+def test_every_callback_is_there():
+    from nnlite import callbacks
+
+    for kind in vars(callbacks).values():
+        if isinstance(kind, type) and issubclass(kind, callbacks.Callback) and kind is not callbacks.Watcher:
+            assert re.search(rf"`nl\.{kind.__name__}[`(]", README), kind
+
+
 def test_the_afternoons_reading_is_no_longer_than_an_afternoon():
     part = README[README.index("### An afternoon's reading") : README.index("## Benchmarks")]
     table = [line for line in part.splitlines() if line.startswith("|")]  # what stands below it is not counted

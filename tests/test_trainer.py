@@ -181,7 +181,7 @@ def test_a_diverging_step_changes_nothing(device, data):
 def test_history_is_a_mapping_and_draws_itself(data, tmp_path):
     trainer = make()
     history = trainer.fit(*data, epochs=3, progress=False)
-    assert trainer.history is history and dict(history) == {"loss": history["loss"]}
+    assert trainer.history == history and dict(history) == {"loss": history["loss"]}
     assert "3 epochs" in repr(history)
     axes = history.plot(tmp_path / "curve.png")
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG") and axes.has_data()
@@ -231,7 +231,7 @@ def test_names_for_everything_and_combinations_that_make_no_sense():
     for arguments, error, message in (
         ({"loss": "hinged"}, ValueError, "loss='hinged' is not known; choose one of 'mse'"),
         ({"optimizer": "sgdd"}, ValueError, "optimizer='sgdd' is not known; choose one of 'sgd', 'adam'"),
-        ({"metrics": ["f1"]}, ValueError, "metric='f1' is not known; choose one of 'accuracy'"),
+        ({"metrics": ["f2"]}, ValueError, "metric='f2' is not known; choose one of 'accuracy'"),
         ({"metrics": "accuracy"}, TypeError, r'metrics must be a list such as \["accuracy"\]'),
         (
             {"loss": "cce"},

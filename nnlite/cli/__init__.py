@@ -90,7 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument("--epochs", type=int, help="how many times every row is seen")
     new.add_argument("--batch-size", type=int, help="rows in a step")
     new.add_argument("--seed", type=int, default=0, help="for split, first weights, shuffles (default: %(default)s)")
-    new.add_argument("--out", default="out", metavar="DIR", help="folder for the results (default: %(default)s)")
+    new.add_argument("--out", metavar="DIR", help="folder for the results (default: out, or that of --resume)")
+    new.add_argument("--resume", metavar="DIR", help="go on with a training that was stopped, from its folder")
     new.add_argument("--quiet", action="store_true", help="print nothing but the last line")
 
     use = command(predict.predict, "predict the rows of a table")

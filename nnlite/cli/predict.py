@@ -10,6 +10,7 @@ import numpy as np
 import nnlite as nl
 
 from .. import tables
+from ..tables.scaling import fold_noted
 from . import output
 from .output import say
 
@@ -19,6 +20,7 @@ def predict(options: argparse.Namespace) -> None:
     net = nl.load(options.model, device=options.device)
     assert net.inputs is not None and net.outputs is not None
     classes, decisions = _notes(options.model, net)
+    fold_noted(net, options.model)
     table = tables.read(options.data, options.header, decisions.names if decisions and decisions.header else ())
     if decisions is None:
         decisions = tables.Decisions.of_numbers(table, net.inputs)

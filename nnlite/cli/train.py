@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import io
 import itertools
 import os
@@ -29,6 +30,8 @@ from ..tables.scaling import Scale, fold
 from . import output, report
 from .output import say
 
+CHECKPOINT = "checkpoint.safetensors"  # its name in the folder of the results
+SECONDS = 5.0  # from one checkpoint to the next
 FOR_CLASSES = {name for name, loss in LOSSES.items() if loss.target in ("probability", "class", "side")}
 
 
@@ -87,9 +90,11 @@ def train(options: argparse.Namespace) -> None:
     net = _network(data, recipe, options)
     optimizer = OPTIMIZERS[options.optimizer](lr=recipe.lr, weight_decay=recipe.weight_decay, decoupled=True)
     trainer = nl.Trainer(net, data.loss, optimizer, metrics=[_metric(data)])
-    folder = output.folder(options.out)
-    import matplotlib.figure  # noqa: F401  (if this import fails, it fails before the training)
-
+    if options.resume is not None and not os.path.isdir(options.resume):
+        raise NotADirectoryError(
+            errno.ENOTDIR, "--resume needs the folder of a training that was stopped", options.resume
+        )
+    folder = output.folder(options.out or options.resume or "out")
     if data.decisions:
         tell("\n".join([str(data.decisions), *data.told, ""]))
     tell(f"{_description(data)}\n\n{net.summary()}\n")
@@ -100,20 +105,31 @@ def train(options: argparse.Namespace) -> None:
     x, x_test = (x_scale.apply(part) if x_scale else part for part in (x, x_test))
     y, y_test = (y_scale.apply(part) if y_scale else part for part in (y, y_test))
     bar, seen = not options.quiet and sys.stderr is not None, (x_test, y_test)  # only shown: nothing is chosen by it
+    net.notes = {**_notes(data), **_notes_of_checkpoint(options, data, recipe, x_scale, y_scale)}
+    if options.resume is not None:
+        tell(_resume(trainer, Path(options.resume) / CHECKPOINT))
+    checkpoint = Backup(folder / CHECKPOINT, seconds=SECONDS)
     try:
         with _sigterm_stops():
             if data.decisions and options.epochs is None:
-                fit_until_best(trainer, x, y, recipe.epochs, recipe.batch_size, options.seed, bar, tell)
+                how = options.seed, bar, tell, [checkpoint]
+                fit_until_best(trainer, x, y, recipe.epochs, recipe.batch_size, *how)
             else:
-                trainer.fit(x, y, recipe.epochs, recipe.batch_size, validation_data=seen, progress=bar)
+                trainer.fit(
+                    x, y, recipe.epochs, recipe.batch_size, validation_data=seen, progress=bar, callbacks=[checkpoint]
+                )
     except Terminated as stop:
         epochs = min(map(len, trainer.history.values()), default=0)
+        on = f"; --resume {folder} goes on" if trainer.unfinished else ""
         if not epochs:
-            raise Terminated(f"{stop} before the first epoch had ended; nothing was written") from None
+            what = "before the first epoch had ended"
+            raise Terminated(f"{stop} {what}{on or '; nothing was written'}") from None
         _save(folder, net, data, trainer.history, x_scale, y_scale)
         what = f"after {epochs} of {recipe.epochs} epochs; wrote {folder / 'model.safetensors'} and history.csv"
-        raise Terminated(f"{stop} {what}") from None
+        raise Terminated(f"{stop} {what}{on}") from None
     _save(folder, net, data, trainer.history, x_scale, y_scale)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(folder / CHECKPOINT)  # the model is complete
     for name in ("model.safetensors", "history.csv"):
         tell(f"wrote {folder / name}")
     prediction = net.predict(data.split.x_test)  # (N, K)
@@ -122,6 +138,14 @@ def train(options: argparse.Namespace) -> None:
     if data.decisions:
         tell("\n".join(["", *report.lines(data.split, data.classes, prediction)]))
     say(_result(data, prediction))
+
+
+class Backup(nl.Checkpoint):
+    """A checkpoint that is needed only until the training has ended."""
+
+    def _save(self, trainer: nl.Trainer) -> None:
+        if trainer.unfinished is not None and not trainer.unfinished.over:
+            super()._save(trainer)
 
 
 class Terminated(KeyboardInterrupt):
@@ -156,14 +180,50 @@ def _save(
     """Write the model and its history. The scales go into the network's weights, so that it then reads raw columns."""
     if x_scale:
         fold(net, x_scale, y_scale)
-    notes: dict[str, Any] = {"data": data.name, "classes": data.classes}
-    if data.decisions:
-        notes["decisions"] = data.decisions.notes()
-    net.save(folder / "model.safetensors", notes)
+    net.save(folder / "model.safetensors", _notes(data))
     for name in PICTURES:  # those of an earlier model would be taken for this one's
         (folder / name).unlink(missing_ok=True)
     rows = [["epoch", *history], *zip(itertools.count(1), *history.values())]
     output.write(folder / "history.csv", output.to_csv(rows))
+
+
+def _notes(data: Data) -> dict[str, Any]:
+    """What `nnlite predict` must know of the data."""
+    notes: dict[str, Any] = {"data": data.name, "classes": data.classes}
+    if data.decisions:
+        notes["decisions"] = data.decisions.notes()
+    return notes
+
+
+def _notes_of_checkpoint(
+    options: argparse.Namespace,
+    data: Data,
+    recipe: Recipe,
+    x_scale: Scale | None,
+    y_scale: Scale | None,
+) -> dict[str, Any]:
+    """What is noted in a checkpoint: scales, which are not in the network's weights yet, and what was asked for."""
+    asked = {
+        "layers": list(recipe.layers),
+        **{name: getattr(recipe, name) for name in ("activation", "batch_size", "lr")},
+    }
+    asked |= {"loss": data.loss, "optimizer": options.optimizer, "seed": options.seed, "data": data.name}
+    return {"scales": [scale and [*scale] for scale in (x_scale, y_scale)], "asked": asked}
+
+
+def _resume(trainer: nl.Trainer, path: Path) -> str:
+    """Go on from this checkpoint if there is one; a line that says so. ValueError if it is of another command."""
+    if not path.exists():
+        return f"there is no checkpoint in {path.parent}: the training begins\n"
+    before = nl.load(path, device="numpy").notes.get("asked")
+    if not isinstance(before, dict):
+        raise ValueError(f"{path} is not a checkpoint of nnlite train")
+    for name, value in trainer.network.notes["asked"].items():
+        if before.get(name) != value:
+            option = "the data" if name == "data" else f"--{name.replace('_', '-')}"
+            raise ValueError(f"{path} was written with {option} {before.get(name)}, and not {value}: give the same")
+    trainer.resume(path)
+    return f"going on from {path}, after {len(trainer.history.get('loss', ()))} epochs\n"
 
 
 def _metric(data: Data) -> str | nl.Metric:

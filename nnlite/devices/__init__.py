@@ -34,6 +34,7 @@ from .device import OutOfGPUMemoryError as OutOfGPUMemoryError
 from .device import Replay as Replay
 from .device import StepwiseReplay as StepwiseReplay
 from .numpy.device import NumpyDevice
+from .numpy.replay import called as called
 
 if TYPE_CHECKING:  # Numba and CuPy are imported only when they are used
     from .cpu.limits import CpuLimits

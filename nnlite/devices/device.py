@@ -32,6 +32,7 @@ class Replay(ABC):
     """Tapes in the form in which a device runs them, and the arena on which they work."""
 
     arena: Arena
+    whole = True  # False after an error in the middle of a step: its arrays then belong to no step
     plan: str  # how the device runs them, and the reason, as a sentence for the user
 
     @abstractmethod
@@ -43,8 +44,13 @@ class Replay(ABC):
         first of the sums became a number that is not finite; steps after it do not count.
         """
 
-    def sweep(self, data: Mapping[str, Any], position: int, times: int) -> bool:
-        """Run `times` steps from row `position` on, with sums that begin at 0. Whether sums[0] stayed finite."""
+    def sweep(self, data: Mapping[str, Any], position: int, times: int, taken: np.ndarray | None = None) -> bool:
+        """Run `times` steps from row `position` on, with sums that begin at 0. Whether sums[0] stayed finite.
+
+        `taken` (1,) counts the steps that a thread has taken, if several threads divide these steps, each with a replay
+        of its own. Only devices that run on threads can do that.
+        """
+        assert taken is None
         self.point(data)
         self.arena.segments["position"][0] = position
         self.arena.segments["sums"][...] = 0
@@ -86,7 +92,9 @@ class StepwiseReplay(Replay):
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # sums[0] shows what is not finite
             for step in range(first, last):
                 ends_epoch = (step + 1) % per_epoch == 0
+                self.whole = False
                 make(ends_epoch)
+                self.whole = True
                 if not math.isfinite(sums[0]):
                     return step
                 if ends_epoch:

@@ -6,14 +6,14 @@ N rows, D features
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from ..callbacks import Callback, EarlyStopping
 from ..datasets import split
-from ..history import History
-from ..progress import Bar
 from ..trainer import Trainer
 
 HELD = 0.15  # of the rows
@@ -31,36 +31,77 @@ def fit_until_best(
     seed: int = 0,
     progress: bool = False,
     tell: Callable[[str], None] = lambda text: None,
-) -> History:
-    """Train on x (N, D), y for the number of epochs, up to `most`, that is best for new rows -> the history.
+    callbacks: Sequence[Callback] = (),
+) -> None:
+    """Train on x (N, D), y for the number of epochs, up to `most`, that is best for new rows.
 
     With many rows, some are held back, and the parameters of the epoch that predicts them best are kept. With few,
     cross-validation finds the best number of epochs, and all rows are then trained on. "val_loss" is the loss over the
     rows that were held back, in the second case the mean over all parts. An interrupt leaves the best parameters of the
-    first case.
+    first case. `callbacks` look at the training that counts; after `trainer.resume`, it goes on where it was stopped.
     """
+    if len(x) < SMALL:
+        stopped = trainer.unfinished
+        if stopped and stopped.loaded:
+            epochs, unseen = stopped.epochs, Unseen()  # which the fit gives its memory back
+        else:
+            curve = _cross_validated(trainer, x, y, most, batch_size, seed, tell)
+            epochs, unseen = 1 + int(curve.argmin()), Unseen(curve, trainer.history.epochs)
+            tell(f"{epochs} epochs")
+        trainer.fit(x, y, epochs, batch_size, progress=progress, callbacks=[unseen, *callbacks])
+        return
     labels = None if y.dtype.kind == "i" else False
-    if len(x) >= SMALL:
-        x_train, y_train, x_held, y_held = split(x, y, HELD, seed, stratify=labels)
-        return _early_stopping(trainer, (x_train, y_train), (x_held, y_held), most, batch_size, PATIENCE, progress)
+    x, y, *held = split(x, y, HELD, seed, stratify=labels)
+    early = EarlyStopping(patience=PATIENCE)
+    how: Any = {"validation_data": held, "progress": progress, "callbacks": [early, *callbacks]}
+    try:
+        trainer.fit(x, y, most, batch_size, **how)
+    except KeyboardInterrupt:
+        arrays = trainer.network.arrays()
+        for name, array in early.kept.items():
+            arrays[name][...] = array
+        raise
+
+
+class Unseen(Callback):
+    """Adds to the history, after `before` epochs of earlier fits, the mean loss over unseen rows (epochs,)."""
+
+    def __init__(self, losses: np.ndarray | Sequence[float] = (), before: int = 0) -> None:
+        self.losses, self.before = np.array(losses, np.float64), before
+
+    def end(self, trainer: Trainer) -> None:
+        history = trainer.history
+        earlier = history.get("val_loss", [math.nan] * self.before)[: self.before]
+        history["val_loss"] = [*earlier, *self.losses[: history.epochs - self.before].tolist()]
+
+    def state(self) -> dict[str, Any]:
+        return {"losses": self.losses, "before": self.before}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.losses, self.before = state["losses"], state["before"]
+
+
+def _cross_validated(
+    trainer: Trainer,
+    x: np.ndarray,
+    y: np.ndarray,
+    most: int,
+    batch_size: int,
+    seed: int,
+    tell: Callable[[str], None],
+) -> np.ndarray:
+    """The mean loss over unseen rows after each of `most` epochs (most,), of copies of the trainer."""
     parts = _parts(x, y, min(FOLDS, len(x)), seed)
     tell(f"cross-validation in {len(parts)} parts finds the best number of epochs")
     curves = []
     for held in parts:
         fold, train = copy.deepcopy(trainer), np.setdiff1d(np.arange(len(x)), held)
-        data, unseen = (x[train], y[train]), (x[held], y[held])
-        found = _early_stopping(fold, data, unseen, most, min(batch_size, len(train)), 2 * PATIENCE, False)["val_loss"]
+        how: Any = {"validation_data": (x[held], y[held]), "progress": False}
+        how["callbacks"] = [EarlyStopping(patience=2 * PATIENCE, restore_best=False)]
+        found = fold.fit(x[train], y[train], most, min(batch_size, len(train)), **how)["val_loss"]
         curves.append(np.array([*found, *[found[-1]] * (most - len(found))]))
         trainer._seconds = fold._seconds  # device "auto" looks at the work of all parts together
-    curve = np.mean(curves, axis=0)  # (most,)
-    epochs = 1 + int(curve.argmin())
-    tell(f"{epochs} epochs")
-    try:
-        trainer.fit(x, y, epochs, batch_size, progress=progress)
-    finally:
-        done = min(map(len, trainer.history.values()), default=0)
-        trainer.history.extend({"val_loss": curve[:done].tolist()})
-    return trainer.history
+    return np.mean(curves, axis=0)
 
 
 def _parts(x: np.ndarray, y: np.ndarray, parts: int, seed: int) -> list[np.ndarray]:
@@ -69,24 +110,3 @@ def _parts(x: np.ndarray, y: np.ndarray, parts: int, seed: int) -> list[np.ndarr
     if y.dtype.kind == "i":
         order = order[np.argsort(y[order], kind="stable")]
     return [order[part::parts] for part in range(parts)]
-
-
-def _early_stopping(
-    trainer: Trainer, data: Any, held: Any, most: int, batch_size: int, patience: int, progress: bool
-) -> History:
-    """Epochs until the loss over the rows held back has not become smaller for a while; the best parameters stay."""
-    net, history, (x, y) = trainer.network, History(), data
-    best, best_loss, since, epoch = net.state_dict(), np.inf, 0, 0
-    try:
-        with Bar(most, len(x), progress) as bar:
-            while epoch < most and since < patience:
-                history.extend(trainer.fit(x, y, 1, batch_size, validation_data=held, progress=False))
-                epoch, since = epoch + 1, since + 1
-                if history["val_loss"][-1] < best_loss:
-                    best, best_loss, since = net.state_dict(), history["val_loss"][-1], 0
-                bar.advance(epoch * len(x))
-                bar.show(history)
-    finally:
-        net.load_state_dict(best)
-        trainer.history = history
-    return history

@@ -17,7 +17,7 @@ import re
 import stat
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -406,7 +406,11 @@ def _of_polars(path: str, content: bytes, kind: str) -> Table:
 
         if kind == "excel":
             importlib.import_module("fastexcel")
-        readers = {"parquet": polars.read_parquet, "ipc": polars.read_ipc, "excel": polars.read_excel}
+        readers: dict[str, Callable[..., Any]] = {
+            "parquet": polars.read_parquet,
+            "ipc": polars.read_ipc,
+            "excel": polars.read_excel,
+        }
     except ImportError as error:
         raise ImportError(f"{path}: to read a file of {name}, install what it needs: {INSTALL}") from error
     try:

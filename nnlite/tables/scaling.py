@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..files import CorruptFileError
 from ..network import Sequential
 
 INDICATOR = 0.5  # what a column of 0 and 1 is divided by
@@ -54,3 +55,16 @@ def fold(net: Sequential, inputs: Scale, outputs: Scale | None = None) -> None:
         b *= outputs.deviation
         b += outputs.mean
     net.load_state_dict(state)
+
+
+def fold_noted(net: Sequential, path: str) -> None:
+    """`fold` with the scales that a checkpoint of `nnlite train` notes; CorruptFileError if they do not fit."""
+    scales = net.notes.get("scales") if isinstance(net.notes, dict) else None
+    if scales is None:
+        return
+    try:
+        x_scale, y_scale = (each and Scale(*np.array(each, np.float64)) for each in scales)
+        if x_scale:
+            fold(net, x_scale, y_scale)
+    except (TypeError, ValueError, IndexError) as error:
+        raise CorruptFileError(f"{path}: the scales of its columns do not fit the network: {error}") from error

@@ -410,7 +410,10 @@ def test_ctrl_c(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
 
 
 def test_python_m_nnlite_needs_no_screen() -> None:
-    code = "import sys, runpy; sys.argv = ['nnlite', 'train', 'and', '--quiet', '--device', 'numpy']\n"
+    """Nor does it keep the first epoch waiting for the import of what draws."""
+    code = "import sys, runpy, nnlite as nl; fit = nl.Trainer.fit\n"
+    code += "def watched(*a, **k): assert 'matplotlib' not in sys.modules; return fit(*a, **k)\n"
+    code += "nl.Trainer.fit = watched; sys.argv = ['nnlite', 'train', 'and', '--quiet', '--device', 'numpy']\n"
     code += "try: runpy.run_module('nnlite', run_name='__main__')\n"
     code += "except SystemExit as end: assert end.code == 0, end.code\n"
     code += "assert 'matplotlib.pyplot' not in sys.modules"
@@ -458,6 +461,65 @@ def test_sigterm_before_the_first_epoch_writes_nothing(
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.mark.parametrize("data", ["xor", "flowers.csv"])
+def test_a_training_that_was_stopped_goes_on(data: str, capsys: pytest.CaptureFixture[str]) -> None:
+    flowers()
+    argv = ["train", data, "--device", "numpy", "--epochs", "300"]
+    run(capsys, *argv, "--out", "whole")
+    command = [sys.executable, "-m", "nnlite", *argv]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        process.stderr.readline()
+        process.terminate()
+        *_, last = process.stderr.read().splitlines()
+    assert process.returncode == 143 and last.endswith("; --resume out goes on")
+    if data == "flowers.csv":
+        use = [["predict", f"out/{name}.safetensors", data, "--device", "numpy"] for name in ("checkpoint", "model")]
+        first, second = (run(capsys, *each) for each in use)
+        assert first == second, "the checkpoint is a model too, which scales the columns"
+    assert re.search(r"going on from out/checkpoint.safetensors, after \d+ ep", run(capsys, *argv, "--resume", "out"))
+    assert not Path("out/checkpoint.safetensors").exists(), "the model is complete"
+    for name in ("history.csv", "model.safetensors"):
+        assert Path("out", name).read_bytes() == Path("whole", name).read_bytes()
+
+
+@pytest.mark.parametrize("data", [["moons", "--epochs", "20"], ["flowers.csv"]], ids=["moons", "flowers.csv"])
+def test_a_killed_training_goes_on_from_its_last_checkpoint(data: list[str]) -> None:
+    flowers()
+    code = "import sys, os, signal; from nnlite.cli import main, train; import nnlite as nl; train.SECONDS = 0.0\n"
+    code += "save = nl.Trainer.save\n"
+    code += "def killed(trainer, path):\n"
+    code += "    save(trainer, path)\n"
+    code += "    if len(trainer.history['loss']) == 7: os.kill(os.getpid(), signal.SIGKILL)\n"
+    code += "nl.Trainer.save = killed; main(sys.argv[1:])"
+    argv = ["train", *data, "--device", "numpy"]
+    assert subprocess.run([sys.executable, "-c", code, *argv], capture_output=True).returncode == -signal.SIGKILL
+    assert Path("out/checkpoint.safetensors").exists()
+    assert cli.main([*argv, "--out", "whole", "--quiet"]) == 0
+    assert cli.main([*argv, "--resume", "out", "--quiet"]) == 0
+    for name in ("history.csv", "model.safetensors"):
+        assert Path("out", name).read_bytes() == Path("whole", name).read_bytes()
+
+
+def test_what_resume_refuses(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    argv = ["train", "moons", "--device", "numpy", "--epochs", "3"]
+    assert mistake(capsys, *argv, "--resume", "nowhere").startswith("nowhere: --resume needs the folder")
+    Path("empty").mkdir()
+    assert "there is no checkpoint in empty: the training begins" in run(capsys, *argv, "--resume", "empty")
+    monkeypatch.setattr(nl.Checkpoint, "after_epoch", lambda self, trainer, epoch: trainer.save(self.path))
+    monkeypatch.setattr("os.unlink", lambda path: None)
+    run(capsys, *argv)
+    for option, message in (
+        (["--lr", "0.5"], "out/checkpoint.safetensors was written with --lr 0.01, and not 0.5: give the same"),
+        (["--layers", "3"], "with --layers [16, 16], and not [3]"),
+        (["--seed", "1"], "with --seed 0, and not 1"),
+        (["--epochs", "2"], "3 epochs done, now epochs=2 in all"),
+    ):
+        assert message in mistake_last(capsys, *argv, *option, "--resume", "out")
+    Path("out/checkpoint.safetensors").write_bytes(Path("out/model.safetensors").read_bytes())
+    assert "is not a checkpoint of nnlite train" in mistake_last(capsys, *argv, "--resume", "out")
+
+
 def test_a_full_stdout_loses_no_model_but_is_told() -> None:
     for command in (TRAINING[2:] + ["--epochs", "2"], ["nnlite", "info"], ["nnlite", "--version"]):
         with open("/dev/full", "w") as full:
@@ -469,11 +531,12 @@ def test_a_full_stdout_loses_no_model_but_is_told() -> None:
     assert Path("out/model.safetensors").exists() and Path("out/learning_curve.png").exists()
 
 
-def test_a_picture_that_cannot_be_drawn_is_told_before_the_training() -> None:
+def test_a_picture_that_cannot_be_drawn_does_not_cost_the_model() -> None:
     environment = os.environ | {"MPLBACKEND": "bogus"}
-    done = subprocess.run(TRAINING, env=environment, capture_output=True, text=True)
+    argv = [*TRAINING, "--epochs", "2", "--quiet"]
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1 and "'bogus'" in done.stderr
-    assert not list(Path("out").iterdir())
+    assert {path.name for path in Path("out").iterdir()} == {"model.safetensors", "history.csv"}
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "history.csv", "learning_curve.png", "p.csv"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -27,9 +30,10 @@ def test_the_parameters_of_the_best_epoch_stay(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(learning, "SMALL", 50)
     x, y = noisy(200)
     one = trainer()
-    history = fit_until_best(one, x, y, most=100, batch_size=32)
+    fit_until_best(one, x, y, most=100, batch_size=32)
+    history = one.history
     best = int(np.argmin(history["val_loss"]))
-    assert len(history["loss"]) == best + 1 + learning.PATIENCE < 100 and one.history is history
+    assert len(history["loss"]) == best + 1 + learning.PATIENCE < 100
     held = nl.datasets.split(x, y, learning.HELD, seed=0, stratify=False)
     assert one.evaluate(held.x_test, held.y_test)["loss"] == pytest.approx(history["val_loss"][best], rel=1e-12)
 
@@ -38,8 +42,8 @@ def test_few_rows_are_all_trained_on_for_the_epochs_that_cross_validation_finds(
     x, y = noisy(60)
     told: list[str] = []
     one, other = trainer(), trainer()
-    history = fit_until_best(one, x, y, most=60, batch_size=16, tell=told.append)
-    epochs = len(history["loss"])
+    fit_until_best(one, x, y, most=60, batch_size=16, tell=told.append)
+    history, epochs = one.history, one.history.epochs
     assert told == ["cross-validation in 5 parts finds the best number of epochs", f"{epochs} epochs"]
     assert 1 <= epochs < 60 and len(history["val_loss"]) == epochs
     assert history["val_loss"][-1] == min(history["val_loss"])
@@ -47,25 +51,51 @@ def test_few_rows_are_all_trained_on_for_the_epochs_that_cross_validation_finds(
     np.testing.assert_array_equal(one.network.parameters, other.network.parameters)
 
 
+def interrupted(trainer: nl.Trainer, epoch: int) -> None:
+    if epoch == 8:
+        raise KeyboardInterrupt
+
+
 def test_an_interrupt_leaves_the_best_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learning, "SMALL", 50)
     x, y = noisy(200)
-    one, fit = trainer(), nl.Trainer.fit
-    calls: list[int] = []
-
-    def interrupted(*args: object, **kwargs: object) -> nl.History:
-        calls.append(1)
-        if len(calls) == 8:
-            raise KeyboardInterrupt
-        return fit(*args, **kwargs)
-
-    monkeypatch.setattr(nl.Trainer, "fit", interrupted)
+    one = trainer()
     with pytest.raises(KeyboardInterrupt):
-        fit_until_best(one, x, y, most=100, batch_size=32)
-    assert len(one.history["val_loss"]) == 7
+        fit_until_best(one, x, y, most=100, batch_size=32, callbacks=[interrupted])
+    losses = one.history["val_loss"]
+    assert len(losses) == 8 and int(np.argmin(losses)) < 7
     held = nl.datasets.split(x, y, learning.HELD, seed=0, stratify=False)
     loss = one.evaluate(held.x_test, held.y_test)["loss"]
-    assert loss == pytest.approx(min(one.history["val_loss"]), rel=1e-12)
+    assert loss == pytest.approx(min(losses), rel=1e-12)
+
+
+@pytest.mark.parametrize("small", [50, 2000], ids=["rows held back", "cross-validation"])
+def test_a_training_that_was_stopped_goes_on(small: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learning, "SMALL", small)
+    x, y = noisy(100)
+    whole, one, other = trainer(0.005), trainer(0.005), trainer(0.005)
+    how: Any = {"most": 100, "batch_size": 32}
+    fit_until_best(whole, x, y, **how)
+    assert 8 < whole.history.epochs < 100
+    path = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        fit_until_best(one, x, y, **how, callbacks=[interrupted, nl.Checkpoint(path)])
+    other.resume(path)
+    told: list[str] = []
+    fit_until_best(other, x, y, **how, tell=told.append)
+    assert not told, "cross-validation is not repeated"
+    assert other.history == whole.history
+    np.testing.assert_array_equal(other.network.parameters, whole.network.parameters)
+
+
+def test_a_later_fit_adds_to_the_history() -> None:
+    x, y = noisy(60)
+    one = trainer()
+    one.fit(x, y, 3, progress=False)
+    fit_until_best(one, x, y, most=20, batch_size=16)
+    losses = one.history["val_loss"]
+    assert len(losses) == one.history.epochs > 3
+    assert np.isnan(losses[:3]).all() and losses[-1] == min(losses[3:])
 
 
 def test_parts_are_alike() -> None:

@@ -119,7 +119,7 @@ def softsign_backward(dy, y):
 
 @kernel("x (N,K) -> y (N,K)", elementwise=True)
 def hard_sigmoid(x):
-    """y = x / 6 + ½, cut off at 0 and 1."""
+    """y = min(max(x / 6 + ½, 0), 1)."""
     return np.clip(x * (1 / 6) + 0.5, 0, 1)
 
 
@@ -131,7 +131,7 @@ def hard_sigmoid_backward(dy, y):
 
 @kernel("x (N,K), low, high -> y (N,K)", elementwise=True)
 def hard_tanh(x, low, high):
-    """y = x, cut off at low and high."""
+    """y = min(max(x, low), high)."""
     return np.clip(x, low, high)
 
 

@@ -15,7 +15,8 @@ from .kernel import Kernels
 from .recording import Call, Symbol, Tape
 
 ALIGNMENT = 64  # bytes: one cache line, and the widest vector
-DATA = ("x", "target", "order", "rates", "answer")  # arrays whose size and address may change at each use
+# Arrays whose size and address may change at each use:
+DATA = ("x", "target", "row_weights", "order", "rates", "answer")
 
 
 class ArenaDevice(Protocol):

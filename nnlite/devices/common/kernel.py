@@ -196,7 +196,7 @@ class Kernels:
 
     def of(self, kernel: Kernel) -> Callable[..., Any]:
         """The function that this device calls for a kernel: its own if it has one, or else the formula."""
-        found = vars(self).get(kernel.name)
+        found = None if kernel.own else getattr(self, kernel.name, None)
         return found if found is not None and kernel_of(found) is kernel else kernel
 
     def call(self, kernel: Kernel, *operands: Any) -> Any:
@@ -213,4 +213,8 @@ class Kernels:
         return answer
 
     def __getattr__(self, name: str) -> Any:  # only reached when there is no such kernel; typed for mypy
-        raise AttributeError(f"there is no kernel {name!r}; known are {', '.join(sorted(vars(self)))}")
+        raise AttributeError(f"there is no kernel {name!r}; known are {', '.join(sorted(self.names()))}")
+
+    def names(self) -> set[str]:
+        """The names of all kernels."""
+        return set(vars(self))

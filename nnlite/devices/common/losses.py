@@ -178,4 +178,10 @@ def leave_out_backward(dknown, target, count):
     return np.where(np.isnan(target), 0, dknown / count)
 
 
+@kernel("losses (N), gradient (N,K), row_weights (N,2) -> weighted (N), dprediction (N,K)")
+def weigh(losses, gradient, row_weights):
+    """Each row's loss times its weight, and its gradient times the second number: the weight's share of its batch."""
+    return losses * row_weights[:, 0], gradient * row_weights[:, 1:]
+
+
 LOSSES = kernels_in(globals())

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from ... import markup
 from .kernel import Kernel, Kernels, kernel_of
 
 
@@ -80,7 +81,8 @@ class Call:
     operands: tuple[Any, ...]
     results: tuple[Symbol, ...]
 
-    def __str__(self) -> str:
+    def parts(self) -> tuple[str, str, str]:
+        """Its name, what it writes, and what it reads, as texts."""
         signature = self.kernel.signature
         named = dict(zip(signature.operands, self.operands))
         written = [*self.results, *(named[name] for name in signature.in_place)]
@@ -89,7 +91,11 @@ class Call:
             for name, value in named.items()
             if name not in signature.results
         ]
-        return f"{self.name:<28} {', '.join(map(repr, written))} ← {', '.join(read)}"
+        return self.name, ", ".join(map(repr, written)), ", ".join(read)
+
+    def __str__(self) -> str:
+        name, written, read = self.parts()
+        return f"{name:<28} {written} ← {read}"
 
 
 @dataclass
@@ -100,6 +106,10 @@ class Tape:
 
     def __str__(self) -> str:
         return "\n".join(f"{i:3} {call}" for i, call in enumerate(self.calls))
+
+    def _repr_html_(self) -> str:  # for notebooks
+        rows = [(str(i), *call.parts()) for i, call in enumerate(self.calls)]
+        return markup.table(["", "kernel", "results", "operands"], rows, numeric=[0])
 
     def __len__(self) -> int:
         return len(self.calls)
@@ -120,7 +130,7 @@ class Recorder:
     def call(self, kernel: Kernel, *operands: Any) -> Any:
         """Record a call of a user's own kernel, under a name that no kernel of the table has."""
         name = kernel_of(kernel).name
-        return self._record(f"own_{name}" if name in vars(self._kernels) else name, kernel, operands)
+        return self._record(f"own_{name}" if name in self._kernels.names() else name, kernel, operands)
 
     def _record(self, name: str, kernel: Kernel, operands: tuple[Any, ...]) -> Any:
         signature = kernel.signature

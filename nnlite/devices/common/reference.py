@@ -16,6 +16,7 @@ import numpy as np
 
 from . import normalization
 from .activations import ACTIVATIONS
+from .counting import COUNTING
 from .kernel import kernel, kernels_in
 from .losses import LOSSES
 from .rules import RULES, unbias
@@ -151,7 +152,7 @@ def softplus(x):
 
 @kernel("dy (N,K), y (N,K) -> dx (N,K)", elementwise=True)
 def softplus_backward(dy, y):
-    """dx = dy sigmoid(x), and sigmoid(x) = 1 − e^−y."""
+    """dx = dy (1 − e^−y), since sigmoid(x) = 1 − e^−y."""
     return dy * -np.expm1(-y)
 
 
@@ -388,4 +389,4 @@ def adam_step(w, dw, m, v, steps, lr, beta1, beta2, epsilon):
     w -= lr / unbias(beta1, steps) * m / (np.sqrt(v / unbias(beta2, steps)) + epsilon)
 
 
-KERNELS = kernels_in(globals()) | kernels_in(vars(normalization)) | ACTIVATIONS | LOSSES | RULES
+KERNELS = kernels_in(globals()) | kernels_in(vars(normalization)) | ACTIVATIONS | LOSSES | COUNTING | RULES

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from ..common.arena import Arena
-from ..common.kernel import Kernels
 from ..common.recording import Tape
-from ..common.reference import KERNELS
 from ..device import Replay
 from ..numpy.device import NumpyDevice
-from .eager import LOOPS, REPLAY_ONLY, eager
+from .eager import EagerKernels
 from .limits import CpuLimits
 from .replay import CompiledReplay
 
@@ -22,7 +20,7 @@ class NumbaDevice(NumpyDevice):
 
     def __init__(self, limits: CpuLimits | None = None) -> None:
         self.limits: CpuLimits = limits or CpuLimits()
-        self.ops = Kernels(KERNELS, {name: eager(KERNELS[name]) for name in LOOPS if name not in REPLAY_ONLY})
+        self.ops = EagerKernels()
 
     def replay(self, full: Tape, short: Tape | None, arena: Arena, threads: int = 1, how: str = "auto") -> Replay:
         self.refuse(how)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..common.kernel import Kernel
+from ..common.kernel import Kernel, Kernels
 from ..common.reference import KERNELS
 from . import loops
 from .compiling import allocates, compiled
@@ -37,6 +37,8 @@ REPLAY_ONLY = {
     *("softplus_backward", "count_step"),
     *("linear_backward_weights_sgd", "linear_backward_bias_sgd"),
 }
+
+EAGER = {name for name in LOOPS if name not in REPLAY_ONLY}
 
 F4, F8 = np.dtype(np.float32), np.dtype(np.float64)
 APART = {"E", *"123456789"}  # arrays with such a first size have their own dtype: an order of rows, a counter, a sum
@@ -134,3 +136,21 @@ def call({operands}):
     call = names["call"]
     call.kernel = kernel
     return call
+
+
+class EagerKernels(Kernels):
+    """The reference's kernels, and eager kernels for those in EAGER.
+
+    An eager kernel is made when it is first asked for: to make them all takes longer than a small training.
+    """
+
+    def __init__(self) -> None:
+        super().__init__({name: kernel for name, kernel in KERNELS.items() if name not in EAGER})
+
+    def __getattr__(self, name: str) -> Any:
+        if name in EAGER:
+            return vars(self).setdefault(name, eager(KERNELS[name]))
+        return super().__getattr__(name)
+
+    def names(self) -> set[str]:
+        return super().names() | EAGER

@@ -856,6 +856,15 @@ def leave_out_backward(dprediction, dknown, target, count):
             dprediction[i, j] = factor * dknown[i, j] if target[i, j] == target[i, j] else zero
 
 
+def weigh(weighted, dprediction, losses, gradient, row_weights):
+    rows, columns = gradient.shape
+    for i in range(rows):
+        weighted[i] = losses[i] * row_weights[i, 0]
+        share = row_weights[i, 1]
+        for j in range(columns):
+            dprediction[i, j] = share * gradient[i, j]
+
+
 # ---- sums over an epoch -----------------------------------------------------------------------------------------
 
 
@@ -884,52 +893,88 @@ def add_hits(sums, prediction, target):
 
 
 def add_sides(sums, prediction, target):
-    rows, columns = prediction.shape
     half, zero = prediction.dtype.type(0.5), prediction.dtype.type(0)
     of_half, of_zero, below, known = 0, 0, 0, 0
-    for i in range(rows):
-        for j in range(columns):
-            p, t = prediction[i, j], target[i, j]
-            there = t == t
-            of_half += there & ((p > half) == (t > half))
-            of_zero += there & ((p > zero) == (t > zero))
-            below += t < zero
-            known += there
+    predictions, targets = flat(prediction), flat(target)
+    for i in range(targets.size):
+        p, t = predictions[i], targets[i]
+        there = t == t
+        of_half += there & ((p > half) == (t > half))
+        of_zero += there & ((p > zero) == (t > zero))
+        below += t < zero
+        known += there
     sums[0] += of_half
     sums[1] += of_zero
     sums[2] += below
     sums[3] += known
 
 
-def add_absolute_errors(sums, prediction, target):
+def add_confusions(sums, prediction, target, classes):
     rows, columns = prediction.shape
+    half, zero, known = prediction.dtype.type(0.5), prediction.dtype.type(0), 0
     for i in range(rows):
-        for j in range(columns):
-            there = target[i, j] == target[i, j]
-            sums[0] += abs(prediction[i, j] - target[i, j]) if there else target.dtype.type(0)
-            sums[1] += there
+        if classes != 0:
+            if target[i, 0] != target[i, 0]:
+                continue
+            found, expected, highest, largest = 0, 0, prediction[i, 0], target[i, 0]
+            for j in range(1, columns):
+                if prediction[i, j] > highest:
+                    found, highest = j, prediction[i, j]
+                if target[i, j] > largest:
+                    expected, largest = j, target[i, j]
+            known += 1
+            sums[0, found] += found == expected
+            sums[1, found] += found == expected
+            sums[2, found] += 1
+            sums[3, found] += 1
+            sums[4, expected] += 1
+        else:
+            for j in range(columns):
+                p, t = prediction[i, j], target[i, j]
+                there, true = t == t, t > half
+                sums[0, j] += true & (p > half)
+                sums[1, j] += true & (p > zero)
+                sums[2, j] += there & (p > half)
+                sums[3, j] += there & (p > zero)
+                sums[4, j] += true
+                sums[5, j] += t < zero
+                sums[6, j] += there
+    for j in range(columns):
+        sums[6, j] += known
+
+
+def add_absolute_errors(sums, prediction, target):
+    total, known = 0.0, 0
+    predictions, targets = flat(prediction), flat(target)
+    for i in range(targets.size):
+        there = targets[i] == targets[i]
+        total += np.float64(abs(predictions[i] - targets[i]) if there else target.dtype.type(0))
+        known += there
+    sums[0] += total
+    sums[1] += known
 
 
 def add_squared_errors(sums, prediction, target):
-    rows, columns = prediction.shape
-    for i in range(rows):
-        for j in range(columns):
-            there = target[i, j] == target[i, j]
-            error = np.float64(prediction[i, j] - target[i, j]) if there else 0.0
-            sums[0] += error * error
-            sums[1] += there
+    total, known = 0.0, 0
+    predictions, targets = flat(prediction), flat(target)
+    for i in range(targets.size):
+        there = targets[i] == targets[i]
+        error = np.float64(predictions[i] - targets[i] if there else target.dtype.type(0))
+        total += error * error
+        known += there
+    sums[0] += total
+    sums[1] += known
 
 
 def add_spreads(sums, prediction, target):
     rows, columns = prediction.shape
     for j in range(columns):
-        known = 0
-        for i in range(rows - 1, -1, -1):
-            if target[i, j] == target[i, j]:
-                known += 1
-                if sums[4, j] == 0:
+        if sums[4, j] == 0:  # no target of this output was known yet: this finds the first
+            for i in range(rows):
+                if target[i, j] == target[i, j]:
                     sums[1, j] = target[i, j]
-        first, mean, count = sums[1, j], sums[2, j], sums[4, j] + known
+                    break
+        first, mean, known = sums[1, j], sums[2, j], 0
         errors, total, squares = 0.0, 0.0, 0.0
         for i in range(rows):
             there = target[i, j] == target[i, j]
@@ -938,6 +983,8 @@ def add_spreads(sums, prediction, target):
             errors += error * error
             total += d
             squares += d * d
+            known += there
+        count = sums[4, j] + known
         sums[0, j] += errors
         sums[2, j] = mean + total / max(count, 1.0)
         sums[3, j] += squares - total * total / max(count, 1.0)

@@ -70,25 +70,32 @@ class CompiledReplay(Replay):
                 tiles.place(arena, self.threads)
         self.pointers: dict[str, list[Pointers]] = {name: [] for name in DATA}
         self.tables = [self._table(*each) for each in plans] + ([] if short else [table.as_table(arena.device.zeros)])
+        self.first_row = 0  # at which the next run begins, if it uses rows of the data where they are
         self.no_marks = np.zeros((3, table.ROW), np.int64)  # for one thread alone, which marks only errors
         self.swept: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None  # pointers, position, sums
+        self.rows = next((int(call.operands[-1]) for call in full.calls if call.name == "advance"), 0)  # of a batch
         self.run(0, 0, 1, np.zeros((1, len(arena.segments["sums"]))))  # compiles the loop that runs the table
 
     def point(self, data: Mapping[str, Any]) -> None:
         super().point(data)
         for name, array in data.items():
             start = self.arena.device.address(array)
-            for lines, which, words, offsets, _ in self.pointers[name]:
-                lines[which, words] = start + offsets
+            for lines, which, words, offsets, strides in self.pointers[name]:
+                lines[which, words] = start + offsets + self.first_row * strides
 
-    def sweep(self, data: Mapping[str, Any], position: int, times: int) -> bool:
-        if self.threads > 1:
-            return super().sweep(data, position, times)
+    def sweep(self, data: Mapping[str, Any], position: int, times: int, taken: np.ndarray | None = None) -> bool:
+        if self.threads > 1 or len(data) != 2:  # `table.sweep` points to two arrays
+            self.first_row = position
+            try:
+                return super().sweep(data, position, times, taken)
+            finally:
+                self.first_row = 0
         if self.swept is None:
             places = [(i, *place) for i, name in enumerate(data) for p in self.pointers[name] for place in zip(*p[1:])]
             self.swept = np.array(places, np.int64), self.arena.segments["position"], self.arena.segments["sums"]
-        pointers, rows, sums = self.swept
-        status = table.sweep(self.tables[0].lines, pointers, *data.values(), rows, sums, position, times)
+        pointers, row, sums = self.swept
+        batches = position, times, self.rows, 0 if taken is None else taken.ctypes.data
+        status = table.sweep(self.tables[0].lines, pointers, *data.values(), row, sums, *batches)
         if status > 0:
             self._raise()
         return status == 0
@@ -113,6 +120,7 @@ class CompiledReplay(Replay):
             if max(stopped) == last:  # the other threads did the parts of one that had no memory
                 errors = [error for error in errors if not isinstance(error, MemoryError)]
             if errors:
+                self.whole = False
                 raise errors[0]
         if marks[0, 0]:
             self._raise()
@@ -120,6 +128,7 @@ class CompiledReplay(Replay):
 
     def _raise(self) -> NoReturn:
         """Raise an error that explains why compiled code has failed."""
+        self.whole = False
         if not self.own:
             raise MemoryError("memory ran out in a step; a smaller batch_size= or smaller layers take less")
         raise RuntimeError(

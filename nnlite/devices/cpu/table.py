@@ -192,27 +192,36 @@ def run_lines(lines, first, last):
 
 
 @compiled
-def sweep(lines, pointers, a, b, position, sums, first, times):
-    """Run all lines `times` times, on the data a and b from row `first` on, with sums (S,) that begin at 0.
+def sweep(lines, pointers, a, b, position, sums, first, times, rows, taken):
+    """Run all lines for `times` batches of so many rows of the data a and b, from row `first` on.
+
+    The sums (S,) begin at 0. If several threads call this for the same batches, each with lines and sums of its own,
+    `taken` is the address of the number of batches that a thread has taken. It is 0 for a thread alone.
 
     pointers (words, 5) lists the words that hold addresses of the data: 0 for a or 1 for b, the line, the word in the
     line, the bytes from the start of the array, and the bytes from one row to the next, or 0 for the whole array.
     Returns 0, or −1 as soon as the first of the sums is not finite, or the status of a function that raised an error.
     """
     start_a, start_b = address(a), address(b)
-    for i in range(pointers.shape[0]):
-        start = start_a if pointers[i, 0] == 0 else start_b
-        lines[pointers[i, 1], pointers[i, 2]] = start + pointers[i, 3] + first * pointers[i, 4]
-    position[0] = first
     for i in range(sums.size):
         sums[i] = 0
-    for _ in range(times):
+    batch = 0
+    while True:
+        number = batch if taken == 0 else add_atomically(taken, 1)
+        if number >= times:
+            return 0
+        if number == 0 or taken != 0:  # else the lines themselves have moved on
+            begin = first + number * rows
+            for i in range(pointers.shape[0]):
+                start = start_a if pointers[i, 0] == 0 else start_b
+                lines[pointers[i, 1], pointers[i, 2]] = start + pointers[i, 3] + begin * pointers[i, 4]
+            position[0] = begin
+        batch += 1
         status = run_lines(lines, ZERO, lines.shape[0])
         if status != 0:
             return status
         if not np.isfinite(sums[0]):
             return -1
-    return 0
 
 
 # Why each thread sees what the others wrote, on processors that reorder reads and writes, too:

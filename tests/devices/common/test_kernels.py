@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnlite.devices import get_device
-from nnlite.devices.common.kernel import Kernels, Signature, kernel
+from nnlite.devices.common.kernel import Kernels, Signature, kernel, kernel_of
 from nnlite.devices.common.ops import Ops
 from nnlite.devices.common.reference import KERNELS
 from nnlite.devices.cpu.eager import COLUMNS, LOOPS, REPLAY_ONLY, eager
@@ -48,6 +48,7 @@ NUMBERS = {
     "no_prediction": 2.0,
     "no_target": 1.0,
     "mean": True,
+    "classes": True,
 }
 SHAPES = [  # N, K, M: one row, one column, sizes that are no multiple of a vector
     {"N": 1, "K": 1, "M": 1, "P": 1, "G": 1, "A": 1, "E": 3},
@@ -182,8 +183,23 @@ def test_shares_of_the_columns_make_the_whole(name, large, rng):
         np.testing.assert_allclose(result, expected, rtol=1e-11, atol=1e-13)
 
 
+def test_yes_or_no_answers_are_counted_on_both_sides(device, rng):
+    """The other half of a kernel whose number chooses between two."""
+    where = get_device(device)
+    for k in (1, 19):
+        target = np.where(rng.uniform(size=(70, k)) < 0.2, np.nan, np.sign(rng.standard_normal((70, k))))
+        operands = [rng.uniform(-1, 1, (70, k)), target, False, rng.uniform(0, 9, (7, k))]
+        pairs = zip(
+            run(KERNELS["add_confusions"], operands, get_device("numpy")),
+            run(where.ops.add_confusions, operands, where),
+        )
+        for e, f in pairs:
+            np.testing.assert_allclose(f, e, rtol=1e-12)
+
+
 def test_every_device_has_every_kernel(device):
-    assert set(KERNELS) <= set(vars(get_device(device).ops))
+    ops = get_device(device).ops
+    assert set(KERNELS) <= ops.names() and all(kernel_of(getattr(ops, name)) is KERNELS[name] for name in KERNELS)
 
 
 @settings(max_examples=25, deadline=None)

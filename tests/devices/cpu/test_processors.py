@@ -41,7 +41,7 @@ def test_compiled_for_fewer_features(name, features, tmp_path):
         f"sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', *{TESTS}]))"
     )
     environment = os.environ | {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features}
-    environment["NUMBA_CACHE_DIR"] = str(tmp_path)
+    environment |= {"NUMBA_CACHE_DIR": str(tmp_path), "PYTEST_ADDOPTS": ""}
     done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout

@@ -3,8 +3,12 @@
 // Shared memory starts as NaN. Fibers take turns forward, backward, or at random, where every other warp or block goes
 // on only when all others wait: what depends on the order is a race.
 // A thread that waits at a barrier that not all threads of its block or warp come to is found, and said.
+// Fibers change over by _setjmp and _longjmp, which call nothing of the system; swapcontext would, each time. A fiber
+// that has ended is used again, for a thread of the next launch.
 #pragma once
+#undef _FORTIFY_SOURCE  // its longjmp takes another stack for a fault
 #include <cmath>
+#include <csetjmp>
 #include <cstdint>
 #include <cstring>
 #include <map>
@@ -34,7 +38,7 @@ namespace cpu {
 
 enum State { RUNS, AT_BARRIER, AT_WARP, DONE };
 enum Result { FINE = 0, LEFT_ALONE = 2, STUCK = 3 };
-struct Fiber { ucontext_t context; int block, thread; State state; };
+struct Fiber { jmp_buf left; bool begun; int block, thread; State state; };
 struct Block {
   std::map<void*, std::vector<char>> memory;
   char* dynamic;
@@ -47,7 +51,7 @@ struct Block {
 static std::vector<Fiber> fibers;
 static std::vector<Block> blocks;
 static std::vector<std::unique_ptr<char[]>> stacks;
-static ucontext_t scheduler;
+static jmp_buf scheduler;
 static int now, threads, first_block;
 static Result result;
 static std::function<void()> body;
@@ -57,9 +61,7 @@ inline void place(const Fiber& f) {
   threadIdx = {(unsigned)f.thread, 0, 0}, blockIdx = {(unsigned)(first_block + f.block), 0, 0};
 }
 inline void give_way() {
-  const int me = now;
-  swapcontext(&fibers[me].context, &scheduler);
-  place(fibers[me]);
+  if (!_setjmp(fibers[now].left)) _longjmp(scheduler, 1);
 }
 inline void step_aside() { give_way(); }
 inline char* shared_memory(void* key, size_t bytes) {
@@ -83,34 +85,48 @@ inline void wait(State where) {
   give_way();
 }
 inline void begin() {
-  body();
-  Fiber& f = fibers[now];
-  f.state = DONE;
-  Block& b = blocks[f.block];
-  ++b.done, ++b.warp_done[f.thread / 32];
-  if (b.waiting || b.warp_waiting[f.thread / 32]) result = LEFT_ALONE;
+  for (;; give_way()) {
+    body();
+    Fiber& f = fibers[now];
+    f.state = DONE;
+    Block& b = blocks[f.block];
+    ++b.done, ++b.warp_done[f.thread / 32];
+    if (b.waiting || b.warp_waiting[f.thread / 32]) result = LEFT_ALONE;
+  }
+}
+// Let a fiber run until it gives way.
+inline void resume(int number) {
+  Fiber& f = fibers[now = number];
+  place(f);
+  if (_setjmp(scheduler)) return;
+  if (f.begun) _longjmp(f.left, 1);
+  f.begun = true;
+  ucontext_t start;
+  getcontext(&start);
+  start.uc_stack.ss_sp = stacks[number].get(), start.uc_stack.ss_size = STACK, start.uc_link = nullptr;
+  makecontext(&start, (void (*)())begin, 0);
+  setcontext(&start);
 }
 
 // Blocks of `size` threads, `count` of them at once from number `first` on.
 inline Result run(int first, int count, int size, long dynamic, int order) {
+  if (result != FINE) fibers.clear();  // some stopped half-way
   threads = size, first_block = first, result = FINE;
-  fibers.resize(count * size);
+  const int all = count * size;
+  if ((int)fibers.size() < all) fibers.resize(all);
   blocks.assign(count, Block());
-  while ((int)stacks.size() < count * size) stacks.emplace_back(new char[STACK]);
+  while ((int)stacks.size() < all) stacks.emplace_back(new char[STACK]);
   for (Block& b : blocks) {
     b.waiting = b.done = 0;
     b.warp_waiting.assign((size + 31) / 32, 0), b.warp_done = b.warp_waiting, b.shuffled.assign(size, 0);
     b.room.assign(dynamic + 64, (char)0xff);
     b.dynamic = (char*)(((uintptr_t)b.room.data() + 15) / 16 * 16);
   }
-  std::vector<int> turns(fibers.size());
-  for (int i = 0; i < (int)fibers.size(); ++i) {
+  std::vector<int> turns(all);
+  for (int i = 0; i < all; ++i) {
     Fiber& f = fibers[i];
     f.block = i / size, f.thread = i % size, f.state = RUNS;
-    getcontext(&f.context);
-    f.context.uc_stack.ss_sp = stacks[i].get(), f.context.uc_stack.ss_size = STACK, f.context.uc_link = &scheduler;
-    makecontext(&f.context, (void (*)())begin, 0);
-    turns[i] = order == 1 ? (int)fibers.size() - 1 - i : i;
+    turns[i] = order == 1 ? all - 1 - i : i;
   }
   if (order >= 2) std::shuffle(turns.begin(), turns.end(), std::mt19937(7));
   bool moved = true;
@@ -123,13 +139,12 @@ inline Result run(int first, int count, int size, long dynamic, int order) {
       const int odd = (order == 4 ? 0 : fibers[i].thread / 32) + fibers[i].block + order;
       const bool slow = order >= 2 && odd % 2 == 0 && !all_wait;
       if (fibers[i].state != RUNS || slow) continue;
-      now = i, place(fibers[i]);
-      swapcontext(&scheduler, &fibers[i].context);
+      resume(i);
       moved |= fibers[i].state != RUNS;
     }
     if (!alive) break;
     idle = moved ? 0 : idle + 1;
-    if (idle > 10000) return STUCK;
+    if (idle > 10000) return result = STUCK;
   }
   return result;
 }

@@ -7,13 +7,16 @@ graph is captured nothing but a launch is allowed.
 
 import contextlib
 import ctypes
+import functools
 import hashlib
 import itertools
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -187,6 +190,35 @@ def _touch():
 # ---- kernels -----------------------------------------------------------------------------------------------------
 
 
+FOLDER = Path(tempfile.gettempdir()) / "nnlite-cuda-on-cpu"
+
+
+def _built(text, ending, *options):
+    """The file that g++ makes of a text, or has made of it before."""
+    FOLDER.mkdir(exist_ok=True)
+    made = FOLDER / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}{ending}"
+    if not made.exists():
+        part = made.with_suffix(f".{os.getpid()}.{time.monotonic_ns()}.cpp")
+        part.write_text(text)
+        command = [COMPILER, "-O1", "-std=c++17", "-fPIC", "-w", *options, "-o", f"{part}.out", str(part)]
+        subprocess.run(command, check=True)
+        Path(f"{part}.out").replace(made)
+        part.unlink()
+    return made
+
+
+@functools.cache
+def _header():
+    """on_cpu.h, compiled once for all sources that include it: half of the time of each would go into it."""
+    text = (HERE / "on_cpu.h").read_text()
+    made = _built(text, ".h.gch", "-x", "c++-header")
+    header = made.with_suffix("")
+    part = header.with_suffix(f".{os.getpid()}")
+    part.write_text(text)  # for a compiler that does not take what another one has compiled
+    part.replace(header)  # at once: another process may be reading it
+    return header
+
+
 class RawModule:
     def __init__(self, code, options=(), enable_cooperative_groups=False):
         self.code, self.options, self.cooperative = settings.edit(code), options, enable_cooperative_groups
@@ -202,18 +234,7 @@ class RawModule:
             f'extern "C" int count_{name}() {{ return cpu::parameters({name}); }}\n'
             for name in self.names
         )
-        text = f"{(HERE / 'on_cpu.h').read_text()}\n{self.code}\n{entries}".replace("#pragma once", "")
-        folder = Path(tempfile.gettempdir()) / "nnlite-cuda-on-cpu"
-        folder.mkdir(exist_ok=True)
-        made = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.so"
-        if not made.exists():
-            part = made.with_suffix(f".{id(self)}.cpp")
-            part.write_text(text)
-            command = [COMPILER, "-O1", "-std=c++17", "-shared", "-fPIC", "-w", "-o", f"{part}.so", str(part)]
-            subprocess.run(command, check=True)
-            Path(f"{part}.so").replace(made)
-            part.unlink()
-        return made
+        return _built(f'#include "{_header().name}"\n{self.code}\n{entries}', ".so", "-shared")
 
     def get_function(self, name):
         assert name in self.names, name

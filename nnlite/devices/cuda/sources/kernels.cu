@@ -639,6 +639,18 @@ template <class T> __device__ void leave_out_backward(Line line, const Team& tea
   }
 }
 
+template <class T> __device__ void weigh(Line line, const Team& team) {
+  Matrix<T> weighted = line.vector<T>(), dprediction = line.matrix<T>();
+  Matrix<T> losses = line.vector<T>(), gradient = line.matrix<T>(), row_weights = line.matrix<T>();
+  for (Rows r(team, gradient.rows, gradient.columns); r.there(); r.next()) {
+    const T* weight = row_weights.row(r.row);
+    const T* from = gradient.row(r.row);
+    T* to = dprediction.row(r.row);
+    for (Word j = r.lane; j < gradient.columns; j += r.lanes) to[j] = weight[1] * from[j];
+    if (r.lane == 0) weighted.data[r.row] = weight[0] * losses.data[r.row];
+  }
+}
+
 // ---- sums over an epoch, by one block -------------------------------------------------------------------------------
 
 template <class T> __device__ void add_losses(Line line, const Team& team) {
@@ -702,6 +714,38 @@ template <class T> __device__ void add_sides(Line line, const Team& team) {
   of_half = block_sum(of_half, team), of_zero = block_sum(of_zero, team);
   below = block_sum(below, team), known = block_sum(known, team);
   if (team.thread == 0) sums.data[0] += of_half, sums.data[1] += of_zero, sums.data[2] += below, sums.data[3] += known;
+}
+
+// Whether column j has the first of the largest numbers of a row.
+template <class T> __device__ bool is_largest(const T* row, Word j, Word columns) {
+  for (Word k = 0; k < columns; ++k) {
+    if (row[k] > row[j] || (k < j && row[k] == row[j])) return false;
+  }
+  return true;
+}
+
+template <class T> __device__ void add_confusions(Line line, const Team& team) {
+  Matrix<double> sums = line.matrix<double>();
+  Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();
+  const bool classes = line.number() != 0;
+  if (team.block > 0) return;
+  for (Word j = 0; j < prediction.columns; ++j) {
+    double counts[7] = {0, 0, 0, 0, 0, 0, 0};
+    for (Word i = team.thread; i < prediction.rows; i += team.threads) {
+      const T *p = prediction.row(i), *t = target.row(i);
+      const T first = classes ? t[0] : t[j];
+      if (first != first) continue;
+      const bool largest = classes && is_largest(p, j, prediction.columns);
+      const bool high = classes ? largest : p[j] > T(0.5), above = classes ? largest : p[j] > 0;
+      const bool is_true = classes ? is_largest(t, j, target.columns) : t[j] > T(0.5);
+      counts[0] += is_true && high, counts[1] += is_true && above, counts[2] += high, counts[3] += above;
+      counts[4] += is_true, counts[5] += !classes && t[j] < 0, counts[6] += 1;
+    }
+    for (int k = 0; k < 7; ++k) {
+      const double count = block_sum(counts[k], team);
+      if (team.thread == 0) sums.row(k)[j] += count;
+    }
+  }
 }
 
 template <class T> __device__ void add_spreads(Line line, const Team& team) {

@@ -3,14 +3,15 @@
 Gradient descent knows the slope of the loss, one number for each parameter. Levenberg and Marquardt's method knows how
 each parameter moves each prediction: the Jacobian J, one row for every point. With the errors r, the best step for
 errors that are straight lines in the parameters is the least-squares solution of J δ = −r. Since they are not, the step
-is kept short by a damping λ, which falls as long as the steps do what is expected of them:
+is kept short by a damping λ, which falls as long as the steps do what is expected of them. D is a diagonal matrix, the
+scale of each parameter:
 
     (JᵀJ + λ D) δ = −Jᵀ r
 
 A step costs more than one of Adam's, and P³ in the number P of parameters, but here some hundred of them do what
 Adam's thousands cannot. It is for few parameters, all points at once, and targets without much noise: physics, fits.
 
-    python examples/11_least_squares.py --out out
+    python examples/13_least_squares.py --out out
 """
 
 import argparse
@@ -26,7 +27,7 @@ GOAL, EASIER = 1e-10, 1e-5  # mean squared errors
 
 
 def make_trainer(optimizer=None):
-    """A net with 20 hidden units and 61 parameters, in float64, since float32 has no ten digits."""
+    """A net with 20 hidden neurons and 61 parameters, in float64, since float32 has no ten digits."""
     net = nl.mlp([1, 20, 1], hidden="tanh", dtype="float64", device="cpu", seed=0)
     return nl.Trainer(net, "mse", optimizer)
 
@@ -65,15 +66,17 @@ def main():
     print(f"{'Adam, lr=0.01':24} {len(adam):8,} {adam_seconds:8.2f} {min(adam):19.1e}")
     print(f"{'Levenberg and Marquardt':24} {len(exact):8,} {exact_seconds:8.2f} {exact[-1]:19.1e}")
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
-    for name, losses, seconds in (("Adam", adam, adam_seconds), ("Levenberg and Marquardt", exact, exact_seconds)):
-        left.semilogy(np.linspace(0, seconds, len(losses)), losses, label=name)
-    left.set(xlabel="seconds", ylabel="mean squared error")
-    left.legend()
-    right.plot(x, 1e6 * (trainer.network.predict(x) - y))
-    right.set(xlabel="x", ylabel="error in millionths", title="Levenberg and Marquardt's fit of sin 2x")
-    figure.tight_layout()
-    figure.savefig(options.out / "11_least_squares.png", dpi=150)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), dpi=150, layout="constrained")
+    orange, blue = nl.plots.COLOURS[1], nl.plots.COLOURS[0]
+    left.semilogy(np.linspace(0, adam_seconds, len(adam)), adam, color=orange, label="Adam")
+    left.semilogy(np.linspace(0, exact_seconds, len(exact)), exact, color=blue, label="Levenberg and Marquardt")
+    left.set(title="The way down", xlabel="seconds", ylabel="mean squared error")
+    left.legend(frameon=False)
+    right.plot(x, 1e6 * (trainer.network.predict(x) - y), color=blue)
+    right.set(title="Levenberg and Marquardt's fit of sin 2x", xlabel="x", ylabel="error in millionths")
+    for ax in (left, right):
+        ax.spines[["top", "right"]].set_visible(False)
+    figure.savefig(options.out / "13_least_squares.png")
 
     assert exact[-1] <= GOAL, f"a mean squared error of {exact[-1]:.1e} is more than {GOAL}"
     assert min(adam) < adam[0] / 10, "Adam has not learned"

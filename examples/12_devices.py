@@ -10,7 +10,7 @@ twice the width. Where two lines cross, another device becomes the fastest: look
 
 Starting a device and compiling its kernels happens once. It is done before the clock runs, by one epoch on another net.
 
-    python examples/10_devices.py --out out
+    python examples/12_devices.py --out out
 """
 
 import argparse
@@ -69,7 +69,7 @@ def main():
     fastest = [max(present, key=lambda name: rates[name][i]) for i in range(len(widths))]
     for name, group in groupby(zip(widths, fastest), key=lambda pair: pair[1]):
         print(f"from a width of {next(group)[0]} on: {name}")
-    draw(widths, rates).savefig(arguments.out / "10_devices.png")
+    draw(widths, rates).savefig(arguments.out / "12_devices.png")
 
 
 def draw(widths, rates):

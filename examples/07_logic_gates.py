@@ -4,12 +4,15 @@ A gate takes two bits and answers with one: AND, OR, NAND, XOR. Draw the four in
 AND, OR and NAND one straight line separates the corners with answer 1 from the others, so a single neuron would do. For
 XOR, "either, but not both", there is no such line: the 1s lie across from each other. A hidden layer bends the line.
 
-The net is 2-3-1 with sigmoids, the loss is the mean squared error, the learning rate is 0.5, and every step sees all
-four rows. XOR's curve first shows a plateau: until the hidden neurons differ, the best answer to every input is ½, and
-its loss is ¼. No seed was picked here: with these first weights XOR is learned from each of the seeds 0 … 59 that we
-tried; some stay on the plateau twice as long (pass --seed 32 and see).
+The net is 2-3-1 with sigmoids, as in the last lesson, the loss is the mean squared error, and the learning rate is 0.5.
+`nl.mlp` makes the net, with first weights drawn at random from a seed, and `Trainer.fit` makes the steps. An epoch is
+one pass over all rows; here, each step sees all four of them, so an epoch is a step.
 
-    python examples/05_logic_gates.py --out out
+XOR's curve first shows a plateau: until the hidden neurons differ, the best answer to every input is ½, and its loss is
+¼. No seed was picked here: with these first weights XOR is learned from each of the seeds 0 … 59 that we tried; some
+stay on the plateau twice as long (pass --seed 32 and see).
+
+    python examples/07_logic_gates.py --out out
 """
 
 import argparse
@@ -48,7 +51,7 @@ def main():
         answers = "  ".join(f"{answer:.3f}" for answer in net.predict(x).ravel())
         print(f"{gate.upper():>5}  {answers}   loss {losses[0]:.3f} → {losses[-1]:.5f}")
 
-    draw(results).savefig(arguments.out / "05_logic_gates.png")
+    draw(results).savefig(arguments.out / "07_logic_gates.png")
 
     for gate, (net, _) in results.items():
         x, y = nl.datasets.logic_gate(gate)

@@ -1,14 +1,13 @@
 """Iris: three species told apart by four measurements, the oldest data set of its kind (Anderson 1935, Fisher 1936).
 
-With three classes the net has three outputs. Softmax turns them into probabilities, and the loss for such answers is
-the cross-entropy, −ln of the probability that the net gave to the right class: 0 when it was sure and right, large when
-it was sure and wrong. Answering ⅓ for each class costs ln 3 = 1.10. The set is so small that every step can use all of
-it, and so the curves are smooth.
+Three classes again, so three outputs, softmax and cross-entropy: answering ⅓ for each class costs ln 3 = 1.10. The set
+is so small that every step can use all of it, and so the curves are smooth. The steps have momentum: each of them goes
+on with 0.9 of the one before it, like a ball that rolls downhill.
 
 30 of the 150 flowers are held back. Only these show whether the net has learned species or memorised flowers. The
 confusion matrix shows which species the net confuses: setosa is easy, the other two overlap.
 
-    python examples/07_iris.py --out out
+    python examples/09_iris.py --out out
 """
 
 import argparse
@@ -53,7 +52,7 @@ def main():
     nl.plots.history(history, ax=axes[0])
     nl.plots.confusion_matrix(matrix, labels=SPECIES, ax=axes[1]).set_title("Held-back flowers")
     nl.plots.network(net, ax=axes[2])
-    figure.savefig(arguments.out / "07_iris.png")
+    figure.savefig(arguments.out / "09_iris.png")
 
     assert history["val_accuracy"][-1] >= 0.9
     assert abs(matrix.trace() / matrix.sum() - history["val_accuracy"][-1]) < 1e-9  # two ways to count

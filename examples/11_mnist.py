@@ -9,7 +9,7 @@ told the net to look for them.
 
 The data is read from $NNLITE_DATA/mnist/ if that variable is set. Otherwise it is downloaded once.
 
-    python examples/09_mnist.py --out out
+    python examples/11_mnist.py --out out
 """
 
 import argparse
@@ -54,7 +54,7 @@ def main():
 
     probabilities = net.predict(data.x_test)  # (10000, 10)
     matrix = nl.metrics.confusion_matrix(probabilities, data.y_test)  # (10, 10)
-    draw(net, history, matrix).savefig(arguments.out / "09_mnist.png")
+    draw(net, history, matrix).savefig(arguments.out / "11_mnist.png")
     assert history["val_accuracy"][-1] >= wanted
 
 

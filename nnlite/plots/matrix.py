@@ -1,0 +1,52 @@
+"""The matrix of true and predicted classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import gate
+from .common import INK, label, new_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def confusion_matrix(matrix: npt.ArrayLike, labels: Sequence[Any] | None = None, ax: Axes | None = None) -> Axes:
+    """How often each true class (row) was predicted as each class (column). A larger part of its row is darker.
+
+    matrix: (K, K) counts, the right answers on the diagonal; labels: K names, 0 … K − 1 when None.
+    """
+    counts = gate.real_array(matrix, "matrix", axes=2)  # (K, K)
+    if counts.shape[0] != counts.shape[1] or not counts.size:
+        raise ValueError(f"matrix must be square, true classes by predicted ones, got shape {counts.shape}")
+    if not np.isfinite(counts).all() or counts.min() < 0:
+        raise ValueError("matrix must hold counts: finite and not negative")
+    classes = len(counts)
+    names = [str(name) for name in (range(classes) if labels is None else labels)]
+    if len(names) != classes:
+        raise ValueError(f"labels must name the {classes} classes of the matrix, got {len(names)} labels")
+
+    ax = new_axes(ax, (5.2, 4.4))
+    total = counts.sum(axis=1, keepdims=True)  # (K, 1)
+    part = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)  # (K, K)
+    ax.imshow(part, cmap="Blues", vmin=0, vmax=1)
+    whole = (counts == np.round(counts)).all()
+    texts = [[f"{count:.0f}" if whole else f"{count:.2f}" for count in row] for row in counts]
+    longest = max(len(text) for row in texts for text in row)
+    size = min(11, 170 / classes, 355 / (classes * longest))  # points, as high and as wide as a cell allows
+    for (row, column), count in np.ndenumerate(counts):
+        dark = part[row, column] > 0.5
+        colour = "white" if dark else INK if count else "#A0A0A0"
+        ax.text(column, row, texts[row][column], ha="center", va="center", color=colour, fontsize=size)
+    right = f": {100 * np.trace(counts) / counts.sum():.1f} % right" if counts.any() else ""
+    label(ax, f"Confusion matrix{right}", "predicted class", "true class", bare=False)
+    slanted = max(map(len, names)) > max(1, 40 // classes)
+    ax.set_xticks(range(classes), names, rotation=45 if slanted else 0, ha="right" if slanted else "center")
+    ax.set_yticks(range(classes), names)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    return ax

@@ -1,0 +1,132 @@
+"""Exported networks, run by those for whom they are: ONNX Runtime, and a C compiler with all its warnings."""
+
+import ctypes
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+import nnlite as nl
+from nnlite.activations import ACTIVATIONS
+
+ROWS = 7
+
+
+def nets():
+    """A network with each activation, and others with what is not an activation."""
+    for name in ACTIVATIONS:
+        yield name, lambda name=name, **options: nl.mlp([3, 5, 4], name, name, **options)
+    yield "batch norm", lambda **options: nl.mlp([3, 6, 2], dropout=0.5, batch_norm=True, **options)
+    layers = lambda: (nl.LayerNorm(3), nl.GaussianNoise(0.1), nl.Dense(3, 1))  # noqa: E731
+    yield "layer norm", lambda **options: nl.Sequential(*layers(), **options)
+    yield (
+        "residual",
+        lambda **options: nl.Sequential(
+            nl.Residual(nl.Dense(3, 3), nl.Tanh()),
+            nl.Residual(nl.Dense(3, 4), nl.ReLU(), projection=True),
+            nl.Sequential(nl.Dense(4, 2), nl.Softmax()),
+            **options,
+        ),
+    )
+    yield "no bias", lambda **options: nl.Sequential(nl.Dense(3, 2, bias=False), nl.Identity(), **options)
+    yield "one output", lambda **options: nl.Sequential(nl.Dense(3, 1), nl.Softsign(), **options)
+
+
+NETS = dict(nets())
+
+
+@pytest.fixture(params=["float32", "float64"])
+def dtype(request):
+    return request.param
+
+
+@pytest.fixture
+def x(dtype, request):
+    rows = np.random.default_rng(0).standard_normal((ROWS, 3)) * 3
+    rows[0], rows[1] = 0, [40, -40, 90]
+    steep = "name" in request.fixturenames and request.getfixturevalue("name") in ("sine", "exponential")
+    return (rows / 100 if steep else rows).astype(dtype)  # e^e^x and sin 30x multiply each rounding
+
+
+def made(name, dtype):
+    """The network, with numbers that no initializer draws, and a state that is not the first one."""
+    net, rng = NETS[name](device="numpy", dtype=dtype, seed=3), np.random.default_rng(1)
+    net.parameters = net.parameters + rng.uniform(-0.3, 0.3, net.parameters.shape)
+    for layer in net.layers:
+        if isinstance(layer, nl.BatchNorm):
+            layer.mean, layer.variance = rng.uniform(-1, 1, layer.inputs), rng.uniform(0.5, 2, layer.inputs)
+    return net
+
+
+def compiled(path, function="predict"):
+    """The function of a file of C, compiled without a single warning."""
+    if not shutil.which("cc"):
+        pytest.skip("there is no C compiler")
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O2"]
+    library = path.with_suffix(".so")
+    subprocess.run(["cc", *flags, "-shared", "-fPIC", str(path), "-o", str(library), "-lm"], check=True)
+    return getattr(ctypes.CDLL(str(library)), function)
+
+
+def run_c(function, net, x):
+    y = np.full((len(x), net.outputs), np.nan, x.dtype)
+    for row, answer in zip(x, y):
+        function(row.ctypes.data_as(ctypes.c_void_p), answer.ctypes.data_as(ctypes.c_void_p))
+    return y
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_c_computes_what_predict_does(name, dtype, x, tmp_path):
+    net = made(name, dtype)
+    net.export(tmp_path / "model.c")
+    digits = 1e-12 if dtype == "float64" else 2e-6
+    np.testing.assert_allclose(
+        run_c(compiled(tmp_path / "model.c"), net, x), net.predict(x), rtol=digits, atol=digits * 40
+    )
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_onnx_computes_what_predict_does(name, dtype, x, tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    net = made(name, dtype)
+    net.export(tmp_path / "model.onnx")
+    session = runtime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"x": x})
+    digits = 1e-6 if dtype == "float32" else 1e-12
+    np.testing.assert_allclose(found, net.predict(x), rtol=digits * 2, atol=digits * 40)
+    assert session.run(None, {"x": x[:1]})[0].shape == (1, net.outputs)  # any number of rows
+
+
+def test_a_layer_of_ones_own_is_written_from_its_formula(x, dtype, tmp_path):
+    @nl.kernel("x (N,K) -> y (N,K)")
+    def bump(x):
+        return np.exp(-(x**2)) + np.where((x > 1) | (x < -1), 1, 0.5)
+
+    class Bump(nl.Layer):
+        def forward(self, x):
+            return self.ops.call(bump, x)
+
+    net = nl.Sequential(nl.Dense(3, 2), Bump(), device="numpy", dtype=dtype)
+    net.export(tmp_path / "model.c", "answer")
+    found = run_c(compiled(tmp_path / "model.c", "answer"), net, x)
+    np.testing.assert_allclose(found, net.predict(x), rtol=1e-5)
+
+
+def test_what_cannot_be_translated_is_named(tmp_path):
+    class Sorted(nl.Layer):
+        def forward(self, x):
+            return np.sort(x, axis=1)
+
+    net = nl.Sequential(nl.Dense(3, 2), Sorted(), device="numpy")
+    with pytest.raises(TypeError, match=r"1: Sorted\(\) cannot be exported: it uses np.sort"):
+        net.export(tmp_path / "model.c")
+    assert not list(tmp_path.iterdir())
+
+
+def test_wrong_names(tmp_path):
+    net = nl.mlp([2, 1], device="numpy")
+    with pytest.raises(ValueError, match=r"must end in \.onnx or \.c"):
+        net.export(tmp_path / "model.pb")
+    with pytest.raises(ValueError, match="one that C allows, not 'my predict'"):
+        net.export(tmp_path / "model.c", "my predict")
