@@ -1,31 +1,29 @@
 """Fixtures for tests and doctests: one `device` after the other, and `nl` for the examples in docstrings."""
 
-import importlib.util
 import os
 import sys
-from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # pictures need no screen
 
 import numpy as np
 import pytest
+import rig as rig_package
 
 import nnlite as nl
 
-_stand_in = Path(__file__).parent / "tests" / "devices" / "cuda" / "stand_in.py"
-_spec = importlib.util.spec_from_file_location("stand_in", _stand_in)
-stand_in_module = sys.modules["stand_in"] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(stand_in_module)
+NO_RIG = rig_package.why_not()
+if not NO_RIG:
+    rig_package.install()
 
 
-@pytest.fixture(params=["numpy", "numba", "cupy", "cupy on the CPU"])
+@pytest.fixture(params=["numpy", "numba", "cupy"])
 def device(request):
     """The name of each device; one that this machine lacks is skipped with the reason.
 
-    cupy runs on a GPU, and once more on a stand-in for CuPy, with the CUDA sources compiled for the CPU.
+    cupy runs on a GPU, or else on one that is not there: the rig.
     """
-    if request.param == "cupy on the CPU":
-        return request.getfixturevalue("stand_in")
+    if request.param == "cupy" and not NO_RIG:
+        request.getfixturevalue("rig")
     return there(request.param)
 
 
@@ -44,15 +42,15 @@ def there(name):
 
 
 @pytest.fixture
-def stand_in():
-    """device "cupy" on a stand-in for CuPy and for the GPU."""
-    if stand_in_module.COMPILER is None:
-        pytest.skip("the CUDA sources run on the CPU where g++ is installed")
-    with stand_in_module.installed():
+def rig():
+    """A card that is not there, for device "cupy": its limits can be set, and it says what was launched."""
+    if NO_RIG:
+        pytest.skip(NO_RIG)
+    with rig_package.plugged_in() as card:
         make = sys.modules["nnlite.devices"]._make
         make.cache_clear()
         try:
-            yield "cupy"
+            yield card
         finally:
             make.cache_clear()
 

@@ -62,6 +62,7 @@ from .gate import PrecisionWarning
 from .gradcheck import GradientReport, check_gradients
 from .history import History
 from .layers import Dense, Layer
+from .loading import load
 from .losses import (
     MAE,
     MSE,
@@ -80,7 +81,7 @@ from .losses import (
     SquaredHinge,
 )
 from .metrics import Metric
-from .network import Sequential, load
+from .network import Sequential
 from .noise import Dropout, GaussianNoise
 from .normalization import BatchNorm, LayerNorm
 from .optimizers import SGD, Adam, Optimizer

@@ -21,10 +21,11 @@ import numpy as np
 from . import files, losses, metrics, optimizers, registry, rules, schedules
 from .architecture import description, families
 from .history import History
+from .loading import load
 from .logits import from_logits
 from .loss import Loss
 from .metrics import Metric
-from .network import Sequential, load
+from .network import Sequential
 from .noise import Noise
 from .optimizers import Optimizer
 from .schedules import Schedule

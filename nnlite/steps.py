@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from . import gate
-from .devices import Arena, Device, Recorder, Symbol
-from .programs import NOT_RECORDED, KeptPrograms, Program
+from .culprits import culprit
+from .devices import Arena, Device
+from .programs import KeptPrograms, Program
 from .step import Step
 from .sums import Rows
 from .weights import Data
@@ -143,29 +144,3 @@ class Steps:
             return []
         found = self.data["answer"][epoch * self.rows : (epoch + 1) * self.rows]
         return self.given.collected(self.device.to_numpy(found), self.order[epoch])
-
-
-def culprit(step: Step, arena: Arena) -> str:
-    """The name of the layer, loss, metric or optimizer that cannot be recorded: each is tried, in a step's order."""
-    symbols = arena.symbols()
-    twin = step.on(Recorder(arena.device.ops, arena.dtype), symbols)
-    layers = twin.network.layers[: twin.depth]
-    x, target = (Symbol(name, (1, *symbols[name].shape[1:]), arena.dtype, name) for name in ("x", "target"))
-    part: Any = twin
-    try:
-        for part in layers:
-            x = part.forward(x)
-        part = twin.loss
-        part.measure(x, target)
-        dy = part.backward()
-        for part in reversed(layers):
-            dy = part.backward(dy)
-        part = twin.optimizer
-        part.step()
-        prediction = twin.loss.predictions(x)
-        for part, sums in zip(twin.metrics, twin.parts(symbols["sums"], target.shape[1])[1:]):
-            if twin.sums_up(part):
-                part.add(twin.network.ops, prediction, target, sums)
-    except NOT_RECORDED:
-        return type(part).__name__
-    return "the step"

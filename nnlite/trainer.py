@@ -17,6 +17,7 @@ from .devices import Device, Kernel, Tape
 from .divergence import DivergedError as DivergedError
 from .divergence import all_finite, diverged, snapshot
 from .estimate import seconds
+from .evaluating import evaluated
 from .fitting import Fit
 from .history import History
 from .logits import from_logits
@@ -31,7 +32,6 @@ from .progress import Bar
 from .resuming import Resumable, settings_of
 from .rules import optimizer as optimizer_named
 from .step import Step
-from .sweeps import Sweep
 from .weights import NAMES, ClassWeight, Data, Names, refuse_together, refuse_weights
 
 if TYPE_CHECKING:
@@ -330,32 +330,11 @@ class Trainer(Resumable):
 
     def _evaluate(self, data: Data, most: int | None = None) -> dict[str, float]:
         """`evaluate` for rows that have passed the gate, at most `most` of them at once."""
-        step, columns, device = self.new_step(data.weight is not None), data.target.shape[1], self.network.backend
-        given, sums = data.arrays(device, step.collects), list[np.ndarray]()  # sums of each group of rows
+        device = self.network.backend
         if device.chooses:
             device = device.for_work(self._seconds + self._seconds_for_evaluation(len(data)))
-        if not self._evaluation(step, columns, device)(given, len(data), most, sums):
-            # A program stops when the loss is not finite, but the metrics must cover all rows.
-            zeros, arrays = self.network.backend.zeros, given | step.arrays()
-            arrays |= {"position": zeros(1, np.int64), "sums": zeros(step.size(columns), np.float64)}
-            step.evaluation_on(self.network.ops, arrays)(len(data))
-            sums = [self.network.backend.to_numpy(arrays["sums"])]
-        collected = data.collected(device.to_numpy(given["answer"])) if step.collects else []
-        return step.values(step.merged(sums, columns), data.count, columns, collected)
-
-    def _evaluation(self, step: Step, columns: int, device: Device) -> Sweep:
-        """The sweep that evaluates; it is recorded anew after a setting or an array of the step has changed."""
-        arrays = {name: array for name, array in self.network.arrays().items() if name != "gradients"}
-        made_of = step.settings(), {name: id(array) for name, array in arrays.items()}
-        key = "evaluation", device.name, step.weighted
-        kept = self._kept.take(key)
-        if kept is None or kept[0] != made_of:
-            network = self.network
-            how = "eager" if self.replay == "eager" else ""
-            place = device, network.dtype, arrays
-            kept = made_of, Sweep(step.evaluation_on, *place, step.size(columns), network.threads, how)
-        self._kept.put(key, kept)
-        return kept[1]
+        step = self.new_step(data.weight is not None)
+        return evaluated(step, data, most, device, "eager" if self.replay == "eager" else "", self._kept)
 
     # ---- what goes in, and what went wrong -------------------------------------------------------------------------
 

@@ -316,3 +316,20 @@ def test_all_sides_are_held_to_avx2(bench, monkeypatch):
     finally:
         bench.report.forced.clear()
     assert "AVX2 alone" not in bench.report.processor()
+
+
+def test_the_gpus_benchmark_needs_no_installed_nnlite():
+    """It imports nnlite from its own checkout, in its children too."""
+    code = (
+        "import os, sys, pathlib, subprocess\n"
+        "sys.path[:] = [each for each in sys.path if not (pathlib.Path(each) / 'nnlite').is_dir()]\n"
+        f"sys.path.insert(0, {str(BENCHMARKS)!r})\n"
+        "import gpu\n"
+        "gpu.use_this_checkout()\n"
+        "import nnlite\n"
+        "print(nnlite.__file__, flush=True)\n"
+        "subprocess.run([sys.executable, '-c', 'import nnlite; print(nnlite.__file__)'])\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd="/")
+    assert process.stdout.split() == [str(BENCHMARKS.parent / "nnlite" / "__init__.py")] * 2, process.stderr

@@ -23,11 +23,11 @@ def limited(name):
 @pytest.fixture(params=["numba", "cupy"])
 def other(request):
     if request.param == "cupy":
-        request.getfixturevalue("stand_in")
+        request.getfixturevalue("rig")
     return limited(request.param)
 
 
-def test_get_device_gives_one_device_with_the_limits_of_its_kind(stand_in):
+def test_get_device_gives_one_device_with_the_limits_of_its_kind(rig):
     for name, limits in (("numpy", None), ("numba", CpuLimits()), ("cupy", CudaLimits())):
         assert get_device(name) is get_device(name) and get_device(name).limits == limits
 
@@ -41,7 +41,7 @@ def test_a_network_keeps_its_device_and_a_pickle_of_it_the_limits(other):
 
 
 @pytest.mark.parametrize("name", ["numpy", "numba", "cupy"])
-def test_a_device_without_limits_of_its_own_comes_out_of_a_pickle_as_it_is(name, stand_in):
+def test_a_device_without_limits_of_its_own_comes_out_of_a_pickle_as_it_is(name, rig):
     assert pickle.loads(pickle.dumps(get_device(name))) is get_device(name)
 
 

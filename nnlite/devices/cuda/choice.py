@@ -14,7 +14,7 @@ from .limits import CudaLimits
 from .machine import Machine
 from .persistent import PersistentReplay
 
-STATIC_BYTES = 24 * 1024  # at most, of shared memory that the persistent kernel declares itself
+STATIC_BYTES = 18 * 1024  # at most, of shared memory that the persistent kernel declares itself
 
 
 def choose(machine: Machine, tapes: Sequence[Tape], arena: Arena, how: str, limits: CudaLimits) -> Replay:
@@ -37,16 +37,16 @@ def choose(machine: Machine, tapes: Sequence[Tape], arena: Arena, how: str, limi
         why = "as asked" if how in ("graph", "sweep") else f"{size}, more than {limits.persistent:,}"
         return GraphReplay(machine, tapes, arena, why, limits.steps)
     why = "as asked" if how == "persistent" else f"{size}, at most {limits.persistent:,}"
-    if amount <= limits.one_block:
-        one = PersistentReplay(machine, tapes, arena, 1, why, limits)
-        if one.shared_bytes + STATIC_BYTES <= machine.shared_bytes:
-            return one
-    blocks = min(limits.most_blocks, batch, machine.processors)
-    if machine.cooperates and blocks > 1:
-        return PersistentReplay(machine, tapes, arena, blocks, why, limits)
+    several = min(limits.most_blocks, batch, machine.processors) if machine.cooperates else 1
+    numbers_of_blocks = [1] * (amount <= limits.one_block) + [several] * (several > 1)
+    for blocks in numbers_of_blocks if machine.persists else []:
+        replay = PersistentReplay(machine, tapes, arena, blocks, why, limits)
+        if replay.shared_bytes + STATIC_BYTES <= machine.shared_bytes:
+            return replay
     if how == "persistent":
         raise ValueError(
-            'replay="persistent" needs a GPU that can launch cooperatively, or a smaller net; use replay="graph"'
+            'replay="persistent" needs a smaller net, or a GPU that can launch cooperatively and has more shared '
+            'memory; use replay="graph"'
         )
-    why = "the net is too large for one block, and this GPU cannot hold more together"
+    why = "the net does not fit into one block, nor into as many as this GPU can hold together"
     return GraphReplay(machine, tapes, arena, why, limits.steps)

@@ -5,57 +5,86 @@ cuBLAS stores matrices column by column, so it computes the transposed product: 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-WORKSPACE = 32 << 20  # bytes that cuBLAS needs on Hopper; without its own workspace, it cannot be captured
+HOPPER, WORKSPACE, OF_OLDER_CARDS = (
+    90,
+    32 << 20,
+    4 << 20,
+)  # bytes of workspace; cuBLAS takes its own, but not in a capture
 PLAIN, TRANSPOSED = 0, 1
 DEFAULT_MATH, TF32_MATH = 0, 3
+VERSIONS = (13, 12)  # of cuBLAS, with the functions that are called here
+ADDRESS, INT = ctypes.c_void_p, ctypes.c_int
+GEMM = (ADDRESS, *[INT] * 5, ADDRESS, *[ADDRESS, INT] * 2, ADDRESS, *[ADDRESS, INT])
+PARAMETERS = {  # without these types, ctypes would cut addresses
+    "cublasCreate_v2": (ADDRESS,),
+    "cublasDestroy_v2": (ADDRESS,),
+    "cublasSetStream_v2": (ADDRESS, ADDRESS),
+    "cublasSetWorkspace_v2": (ADDRESS, ADDRESS, ctypes.c_size_t),
+    "cublasSetMathMode": (ADDRESS, INT),
+    "cublasSgemm_v2": GEMM,
+    "cublasDgemm_v2": GEMM,
+}
 
 
-def library() -> ctypes.CDLL | None:
-    """The cuBLAS library, or None if it cannot be found."""
-    try:
-        from cuda import pathfinder  # comes with CuPy 14
+def candidates(cupy: Any) -> Iterator[str]:
+    """Names of the cuBLAS library: that for the CUDA version of CuPy comes first."""
+    own = cupy.cuda.runtime.runtimeGetVersion() // 1000
+    names = [name for version in VERSIONS for name in (f"libcublas.so.{version}", f"cublas64_{version}.dll")]
+    with contextlib.suppress(Exception):  # cuda.pathfinder, which comes with CuPy, raises its own error
+        from cuda import pathfinder
 
-        return ctypes.CDLL(pathfinder.load_nvidia_dynamic_lib("cublas").abs_path)
-    except Exception:  # cuda.pathfinder is missing, or raises its own error for a missing library
-        for name in ("libcublas.so.13", "libcublas.so.12", "cublas64_13.dll", "cublas64_12.dll"):
-            try:
-                return ctypes.CDLL(name)
-            except OSError:
-                continue
+        names.insert(0, pathfinder.load_nvidia_dynamic_lib("cublas").abs_path)
+    yield from sorted(names, key=lambda name: str(own) not in Path(name).name)
+
+
+def opened(cupy: Any, tf32: bool) -> Cublas | None:
+    """The first cuBLAS that can be used here; None if none can."""
+    for name in candidates(cupy):
+        with contextlib.suppress(OSError, AttributeError, RuntimeError, MemoryError):
+            return Cublas(ctypes.CDLL(name), cupy, tf32)
     return None
 
 
 class Cublas:
-    """Products on the current stream, in float32 or float64. `tf32` rounds the factors of float32 to 10 bits."""
+    """Products on the current stream, in float32 or float64. `tf32` rounds the factors of float32 to 10 bits.
+
+    A handle and its workspace are for one thread, and for work that does not run at the same time.
+    """
 
     def __init__(self, library: ctypes.CDLL, cupy: Any, tf32: bool) -> None:
         self.library, self.cupy = library, cupy
-        for name, count in (("cublasCreate_v2", 1), ("cublasSetStream_v2", 2), ("cublasSetWorkspace_v2", 3)):
-            getattr(library, name).argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t][:count]
-        library.cublasSetMathMode.argtypes = [ctypes.c_void_p, ctypes.c_int]
-        for name in ("cublasSgemm_v2", "cublasDgemm_v2"):
-            sizes, address = [ctypes.c_int] * 5, ctypes.c_void_p
-            operand = [address, ctypes.c_int]
-            getattr(library, name).argtypes = [address, *sizes, address, *operand, *operand, address, *operand]
+        for name, types in PARAMETERS.items():
+            getattr(library, name).argtypes = types
         self.handle = ctypes.c_void_p()
         self._check(library.cublasCreate_v2(ctypes.byref(self.handle)), "cublasCreate")
+        weakref.finalize(self, library.cublasDestroy_v2, self.handle).atexit = False  # the end of the process is enough
         self._check(library.cublasSetMathMode(self.handle, TF32_MATH if tf32 else DEFAULT_MATH), "cublasSetMathMode")
-        self.workspace = cupy.empty(WORKSPACE, np.uint8)
+        hopper = int(cupy.cuda.Device().compute_capability) >= HOPPER
+        self.workspace = cupy.empty(WORKSPACE if hopper else OF_OLDER_CARDS, np.uint8)
         self.stream: int | None = None
+        self._follow()
 
-    def product(self, c: Any, a: Any, b: Any, a_transposed: bool, b_transposed: bool) -> None:
-        """C ← A B: c (M, N), a (M, K) or (K, M), b (K, N) or (N, K)."""
+    def _follow(self) -> None:
+        """Let the handle work on the current stream."""
         stream = int(self.cupy.cuda.get_current_stream().ptr)
         if stream != self.stream:
             self._check(self.library.cublasSetStream_v2(self.handle, stream), "cublasSetStream")
-            place = self.workspace.data.ptr  # SetStream has put cuBLAS's default workspace back
-            self._check(self.library.cublasSetWorkspace_v2(self.handle, place, WORKSPACE), "cublasSetWorkspace")
+            place, size = self.workspace.data.ptr, self.workspace.size  # SetStream has put the default workspace back
+            self._check(self.library.cublasSetWorkspace_v2(self.handle, place, size), "cublasSetWorkspace")
             self.stream = stream
+
+    def product(self, c: Any, a: Any, b: Any, a_transposed: bool, b_transposed: bool) -> None:
+        """C ← A B: c (M, N), a (M, K) or (K, M), b (K, N) or (N, K)."""
+        self._follow()
         rows, columns = c.shape
         inner = a.shape[0 if a_transposed else 1]
         real = ctypes.c_float if c.dtype == np.float32 else ctypes.c_double

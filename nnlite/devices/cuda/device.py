@@ -19,7 +19,8 @@ from ..device import Device, DeviceError, OutOfGPUMemoryError, Replay
 from .limits import CudaLimits
 from .machine import Machine
 
-ON_CUDA = (2, 13)  # DLPack's numbers for a GPU's memory, and for memory that it shares with the CPU
+ON_GPU = 2  # DLPack's number for a GPU's memory
+ON_CUDA = (ON_GPU, 13)  # and the one for memory that the GPUs share with the CPU
 FORKED = (
     "CUDA does not work in a process that was forked after it was used: start processes by 'spawn' "
     "(multiprocessing.set_start_method), or use the GPU only in the children"
@@ -50,22 +51,29 @@ def why_not() -> str:
         nvrtc.getVersion()
     except Exception as error:  # a missing library may raise anything
         return f"CUDA's compiler NVRTC cannot be loaded ({error}): pip install 'nnlite[gpu]', which brings it"
+    try:
+        cupy.ones(1)  # CuPy keeps what it compiles for this
+    except Exception as error:  # the compiler finds no headers, or does not know this GPU
+        told = next((line for line in str(error).splitlines() if "error" in line), str(error))
+        return (
+            f"CuPy cannot compile for this GPU ({told}): pip install 'nnlite[gpu]', which brings compiler and headers"
+        )
     return ""
 
 
 class Eager:
     """A CUDA kernel that is called like the reference's: it reserves the results, is launched, and returns them."""
 
-    def __init__(self, machine: Machine, kernel: Kernel) -> None:
-        self.machine, self.kernel = machine, kernel
+    def __init__(self, device: CupyDevice, kernel: Kernel) -> None:
+        self.device, self.kernel = device, kernel
 
     def __call__(self, *operands: Any) -> Any:
         signature, name = self.kernel.signature, self.kernel.name
         sizes = signature.sizes(operands, name)
         arrays = [operand for operand in operands if is_array(operand)]
         shapes = (tuple(sizes[letter] for letter in signature.results[result]) for result in signature.fresh)
-        results = tuple(self.machine.cupy.empty(shape, arrays[0].dtype) for shape in shapes)
-        self.machine.run(Call(name, self.kernel, operands, results))
+        results = tuple(self.device.cupy.empty(shape, arrays[0].dtype) for shape in shapes)
+        self.device.machine.run(Call(name, self.kernel, operands, results))
         return results[0] if len(results) == 1 else results or None
 
 
@@ -85,8 +93,16 @@ class CupyDevice(Device):
         self.cupy = cupy
         self.precision, self.process = precision, os.getpid()
         self.limits: CudaLimits = limits or CudaLimits()
-        self.machine = Machine(cupy, precision)
-        self.ops = Kernels({name: Eager(self.machine, kernel) for name, kernel in KERNELS.items()})
+        self._machines: dict[int, Machine] = {}
+        self.ops = Kernels({name: Eager(self, kernel) for name, kernel in KERNELS.items()})
+
+    @property
+    def machine(self) -> Machine:
+        """The GPU that is CuPy's current one."""
+        number = self.cupy.cuda.runtime.getDevice()
+        if number not in self._machines:
+            self._machines[number] = Machine(self.cupy, self.precision)
+        return self._machines[number]
 
     def asarray(self, array: Any, dtype: npt.DTypeLike | None = None) -> Any:
         return self.cupy.asarray(array, dtype, order="C")
@@ -103,9 +119,15 @@ class CupyDevice(Device):
         return isinstance(array, self.cupy.ndarray)
 
     def borrowed(self, array: Any) -> Any:
-        if hasattr(array, "__dlpack_device__") and not self.owns(array) and array.__dlpack_device__()[0] in ON_CUDA:
-            return self.cupy.from_dlpack(array.detach() if hasattr(array, "detach") else array)
-        return array
+        kind, number = array.__dlpack_device__() if hasattr(array, "__dlpack_device__") else (0, 0)
+        if kind not in ON_CUDA:
+            return array
+        here = self.cupy.cuda.runtime.getDevice()
+        if kind == ON_GPU and number != here:
+            raise ValueError(f"an array lies on GPU {number}, but CuPy works on GPU {here}: copy the array there first")
+        return (
+            array if self.owns(array) else self.cupy.from_dlpack(array.detach() if hasattr(array, "detach") else array)
+        )
 
     def room(self) -> int | None:
         free, _ = self.cupy.cuda.runtime.memGetInfo()

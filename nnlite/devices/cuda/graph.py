@@ -23,14 +23,14 @@ class GraphReplay(CudaReplay):
         arena.place("results", *([(call, time) for time, call in enumerate(tape.calls)] for tape in tapes))
         self.tapes = tapes
         self.calls: list[list[Call]] = []  # the calls of each tape, with arrays in the place of symbols
-        self.forward = [self._forward_pairs(tape.calls) if machine.cublas else {} for tape in tapes]
+        self.cublas = machine.cublas  # kept, since the graphs use its workspace
         self.backward = [self._backward_pairs(tape.calls) for tape in tapes]
         self.history = machine.cupy.zeros((1, len(arena.segments["sums"])), np.float64)
         self.state = machine.cupy.zeros(2, np.int64)  # finite steps, finished epochs
         self.stream = machine.cupy.cuda.Stream(non_blocking=True)
         self.graphs: tuple[Any, Any, Any] | None = None
         self.plan = f"CUDA graph of {steps} steps of {len(tapes[0])} calls: {why}; products by " + (
-            f"cuBLAS in {machine.precision}" if machine.cublas else "a kernel of our own, since there is no cuBLAS"
+            f"cuBLAS in {machine.precision}" if self.cublas else "a kernel of our own, since there is no cuBLAS"
         )
 
     def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
@@ -63,8 +63,15 @@ class GraphReplay(CudaReplay):
             self.arena.segments["position"][...] = epochs * rows + min(rows, steps * batch)
         return came
 
+    def prepare(self) -> None:
+        if self.cublas is not self.machine.cublas:  # another thread made the graphs, and may be using its workspace
+            self.places = None
+        super().prepare()
+
     def _make(self) -> None:
         """Capture the three graphs. First, a step is made and undone, so that all is compiled, loaded and reserved."""
+        self.cublas = self.machine.cublas
+        self.forward = [self._forward_pairs(tape.calls) if self.cublas else {} for tape in self.tapes]
         self.calls = [[placed(call, self.arena) for call in tape.calls] for tape in self.tapes]
         kept = {name: array.copy() for name, array in self.arena.segments.items() if name not in DATA}
         self.cupy.cuda.get_current_stream().synchronize()

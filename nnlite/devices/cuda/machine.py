@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from . import cublas
 OPTIONS = ("-std=c++17", "-diag-suppress=177")  # 177: the sources contain functions that are not used
 BLOCK = 256  # threads of a block, for a kernel that is launched alone or in a graph
 WARP, TILE = 32, 64
+VOLTA = 70  # the first compute capability that has the instruction `ld.acquire`, with which blocks wait for each other
 LONGEST = 16  # the most words of a launch
 TYPES = {"f4": "float", "f8": "double", "i8": "Word"}
 
@@ -80,7 +82,8 @@ class Machine:
         self.processors = int(attributes["MultiProcessorCount"])
         self.shared_bytes = int(attributes["MaxSharedMemoryPerBlockOptin"])
         self.cooperates = bool(attributes["CooperativeLaunch"])
-
+        self.persists = int(cupy.cuda.Device().compute_capability) >= VOLTA
+        self._own = threading.local()
         self._kernels: dict[tuple[str, str], Any] = {}
         self._modules: dict[str, Any] = {}
 
@@ -89,11 +92,12 @@ class Machine:
         """The address in the GPU's memory at which an array begins."""
         return int(array.data.ptr)
 
-    @functools.cached_property
+    @property
     def cublas(self) -> cublas.Cublas | None:
-        """cuBLAS, or None if this machine does not have it: products are then made by nnlite's own kernels."""
-        library = cublas.library()
-        return cublas.Cublas(library, self.cupy, self.precision == "tf32") if library else None
+        """This thread's cuBLAS, or None if none can be used here: nnlite's own kernels then make the products."""
+        if not hasattr(self._own, "cublas"):
+            self._own.cublas = cublas.opened(self.cupy, self.precision == "tf32")
+        return self._own.cublas
 
     def kernel(self, name: str, real: str) -> Any:
         """A kernel to launch on a grid. The first call for a type compiles all kernels of that type."""
@@ -102,7 +106,9 @@ class Machine:
         return self._kernels[name, real]
 
     def _module(self, real: str) -> Any:
-        real = "float" if real == "Word" else real
+        """The module with the kernels of a type. Every module has those of integers."""
+        if real == "Word":
+            real = next(iter(self._modules), "float")
         if real not in self._modules:
             self._modules[real] = self.cupy.RawModule(code=launches(real), options=OPTIONS)
         return self._modules[real]
@@ -110,7 +116,7 @@ class Machine:
     @functools.cached_property
     def end_step(self) -> Any:
         """The kernel that ends a step of a graph."""
-        return self._module("float").get_function("end_step")
+        return self._module("Word").get_function("end_step")
 
     def run(self, call: Call) -> None:
         """Run a call, with arrays as operands, on the current stream."""

@@ -81,7 +81,11 @@ class PersistentReplay(CudaReplay):
         tables = [word for table in self.tables for word in (address(table), table.shape[1])]
         settings = (*tables, address(self.entries), len(self.kept), self.used, first, last, per_epoch)
         results = (address(sums), at, len(sums), address(self.history), address(self.stopped), address(self.gate))
-        self.kernel((self.blocks,), (self.threads,), (*settings, *results), shared_mem=self.shared_bytes)
+        self.kernel(
+            *((self.blocks,), (self.threads,), (*settings, *results)),
+            shared_mem=self.shared_bytes,
+            enable_cooperative_groups=self.blocks > 1,
+        )
         came = int(self.stopped[0])
         start, stop = first // per_epoch, came // per_epoch
         history[start:stop] = self.arena.device.to_numpy(self.history[start:stop])
@@ -94,11 +98,14 @@ class PersistentReplay(CudaReplay):
         self.tables = [self.cupy.asarray(table) for table in tables]
 
     def _compiled(self) -> Any:
-        code = replays(self.numbers, self.threads)
-        module = self.cupy.RawModule(code=code, options=OPTIONS, enable_cooperative_groups=self.blocks > 1)
-        kernel = module.get_function("replay")
-        kernel.max_dynamic_shared_size_bytes = self.shared_bytes
-        return kernel
+        """The function to launch.
+
+        CuPy gives all networks of one source the same function, so it may use as much shared memory as there is. Its
+        function, and not its kernel, can launch cooperatively: a kernel would have to be linked with libcudadevrt.
+        """
+        kernel = self.cupy.RawModule(code=replays(self.numbers, self.threads), options=OPTIONS).get_function("replay")
+        kernel.max_dynamic_shared_size_bytes = self.machine.shared_bytes - kernel.shared_size_bytes
+        return kernel.kernel
 
     # ---- from calls to tables ----------------------------------------------------------------------------------------
 

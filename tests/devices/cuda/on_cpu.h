@@ -2,11 +2,9 @@
 //
 // Shared memory starts as NaN. Fibers take turns forward, backward, or at random, where every other warp or block goes
 // on only when all others wait: what depends on the order is a race.
-// A thread that waits at a barrier that not all threads of its block or warp come to is found, and said.
-// Fibers change over by _setjmp and _longjmp, which call nothing of the system; swapcontext would, each time. A fiber
-// that has ended is used again, for a thread of the next launch.
+// A thread that waits at a barrier that not all threads of its block or warp come to is found, and said. So is an
+// operand that lies neither in the card's memory nor in the block's shared memory.
 #pragma once
-#undef _FORTIFY_SOURCE  // its longjmp takes another stack for a fault
 #include <cmath>
 #include <csetjmp>
 #include <cstdint>
@@ -29,6 +27,7 @@
   type* name = (type*)cpu::shared_memory(&name##_place, sizeof(type) * (count))
 #define DYNAMIC_SHARED(type, name) type* name = (type*)cpu::blocks[cpu::fibers[cpu::now].block].dynamic
 #define WAIT_A_MOMENT() cpu::step_aside()
+#define ADDRESS(type, word) ((type*)cpu::checked((void*)(word)))
 #define WHOLE_WARP 0xffffffffu
 
 struct Place { unsigned x, y, z; };
@@ -37,8 +36,9 @@ static Place threadIdx, blockIdx, blockDim, gridDim;
 namespace cpu {
 
 enum State { RUNS, AT_BARRIER, AT_WARP, DONE };
-enum Result { FINE = 0, LEFT_ALONE = 2, STUCK = 3 };
-struct Fiber { jmp_buf left; bool begun; int block, thread; State state; };
+enum Result { FINE = 0, LEFT_ALONE = 2, STUCK = 3, ILLEGAL_ADDRESS = 4 };
+struct Fiber { int block, thread; State state; };
+struct Stack { std::unique_ptr<char[]> memory; jmp_buf here; bool begun; };  // of the fiber with the same number
 struct Block {
   std::map<void*, std::vector<char>> memory;
   char* dynamic;
@@ -50,20 +50,33 @@ struct Block {
 
 static std::vector<Fiber> fibers;
 static std::vector<Block> blocks;
-static std::vector<std::unique_ptr<char[]>> stacks;
+static std::vector<Stack> stacks;
 static jmp_buf scheduler;
 static int now, threads, first_block;
 static Result result;
 static std::function<void()> body;
-const int STACK = 64 * 1024;
+static char *card_first, *card_last;  // the card's memory
+static const int* numbers;            // of a table -> of a kernel, for a library with the kernels of all tables
+static int count_of_numbers;
+static int left_out;  // the number of a barrier in the source that is left out, or -1
+const int BYTES_OF_STACK = 64 * 1024;
 
 inline void place(const Fiber& f) {
   threadIdx = {(unsigned)f.thread, 0, 0}, blockIdx = {(unsigned)(first_block + f.block), 0, 0};
 }
 inline void give_way() {
-  if (!_setjmp(fibers[now].left)) _longjmp(scheduler, 1);
+  const int me = now;
+  if (!_setjmp(stacks[me].here)) _longjmp(scheduler, 1);
+  place(fibers[me]);
 }
 inline void step_aside() { give_way(); }
+inline int number_of(long long number) { return number < count_of_numbers ? numbers[number] : 0; }
+inline void* checked(void* place) {
+  const std::vector<char>& shared = blocks[fibers[now].block].room;
+  const bool on_card = place >= card_first && place < card_last;
+  if (!on_card && !(place >= shared.data() && place < shared.data() + shared.size())) result = ILLEGAL_ADDRESS;
+  return place;
+}
 inline char* shared_memory(void* key, size_t bytes) {
   auto& memory = blocks[fibers[now].block].memory[key];
   if (memory.empty()) memory.assign(bytes + 16, (char)0xff);
@@ -84,49 +97,49 @@ inline void wait(State where) {
   if (++waiting == all) waiting = 0, wake(f.block, where, first, first + all);
   give_way();
 }
-inline void begin() {
-  for (;; give_way()) {
+inline void begin() {  // a stack is used again and again: a new context would cost system calls
+  for (;;) {
+    place(fibers[now]);
     body();
     Fiber& f = fibers[now];
     f.state = DONE;
     Block& b = blocks[f.block];
     ++b.done, ++b.warp_done[f.thread / 32];
     if (b.waiting || b.warp_waiting[f.thread / 32]) result = LEFT_ALONE;
+    give_way();
   }
 }
-// Let a fiber run until it gives way.
-inline void resume(int number) {
-  Fiber& f = fibers[now = number];
-  place(f);
+__attribute__((noinline)) inline void resume(int i) {
   if (_setjmp(scheduler)) return;
-  if (f.begun) _longjmp(f.left, 1);
-  f.begun = true;
-  ucontext_t start;
-  getcontext(&start);
-  start.uc_stack.ss_sp = stacks[number].get(), start.uc_stack.ss_size = STACK, start.uc_link = nullptr;
-  makecontext(&start, (void (*)())begin, 0);
-  setcontext(&start);
+  now = i;
+  Stack& stack = stacks[i];
+  if (stack.begun) _longjmp(stack.here, 1);
+  stack.begun = true;
+  ucontext_t fresh;
+  getcontext(&fresh);
+  fresh.uc_stack.ss_sp = stack.memory.get(), fresh.uc_stack.ss_size = BYTES_OF_STACK, fresh.uc_link = nullptr;
+  makecontext(&fresh, (void (*)())begin, 0);
+  setcontext(&fresh);
 }
 
 // Blocks of `size` threads, `count` of them at once from number `first` on.
 inline Result run(int first, int count, int size, long dynamic, int order) {
-  if (result != FINE) fibers.clear();  // some stopped half-way
   threads = size, first_block = first, result = FINE;
-  const int all = count * size;
-  if ((int)fibers.size() < all) fibers.resize(all);
+  fibers.resize(count * size);
   blocks.assign(count, Block());
-  while ((int)stacks.size() < all) stacks.emplace_back(new char[STACK]);
+  while ((int)stacks.size() < count * size)
+    stacks.push_back({std::unique_ptr<char[]>(new char[BYTES_OF_STACK]), {}, false});
   for (Block& b : blocks) {
     b.waiting = b.done = 0;
     b.warp_waiting.assign((size + 31) / 32, 0), b.warp_done = b.warp_waiting, b.shuffled.assign(size, 0);
     b.room.assign(dynamic + 64, (char)0xff);
     b.dynamic = (char*)(((uintptr_t)b.room.data() + 15) / 16 * 16);
   }
-  std::vector<int> turns(all);
-  for (int i = 0; i < all; ++i) {
+  std::vector<int> turns(fibers.size());
+  for (int i = 0; i < (int)fibers.size(); ++i) {
     Fiber& f = fibers[i];
     f.block = i / size, f.thread = i % size, f.state = RUNS;
-    turns[i] = order == 1 ? all - 1 - i : i;
+    turns[i] = order == 1 ? (int)fibers.size() - 1 - i : i;
   }
   if (order >= 2) std::shuffle(turns.begin(), turns.end(), std::mt19937(7));
   bool moved = true;
@@ -144,13 +157,17 @@ inline Result run(int first, int count, int size, long dynamic, int order) {
     }
     if (!alive) break;
     idle = moved ? 0 : idle + 1;
-    if (idle > 10000) return result = STUCK;
+    if (idle > 10000) result = STUCK;
   }
+  for (int i = 0; i < (int)fibers.size(); ++i)  // what has not come to its end is never resumed
+    if (fibers[i].state != DONE) stacks[i].begun = false;
   return result;
 }
 
+template <class T> T parameter(T* value) { return *value; }
+template <class T> T* parameter(T** value) { return *value ? (T*)checked((void*)*value) : nullptr; }  // of nothing
 template <class... A, size_t... I>
-void call(void (*kernel)(A...), void** given, std::index_sequence<I...>) { kernel(*(A*)given[I]...); }
+void call(void (*kernel)(A...), void** given, std::index_sequence<I...>) { kernel(parameter((A*)given[I])...); }
 
 template <class... A> int parameters(void (*)(A...)) { return sizeof...(A); }
 
@@ -167,7 +184,15 @@ int launch(void (*kernel)(A...), void** given, int grid, int block, long dynamic
 
 }  // namespace cpu
 
+extern "C" void set_up(char* first, char* last, const int* numbers, int count, int left_out) {
+  cpu::card_first = first, cpu::card_last = last, cpu::numbers = numbers, cpu::count_of_numbers = count;
+  cpu::left_out = left_out;
+}
+
 inline void __syncthreads() { cpu::wait(cpu::AT_BARRIER); }
+inline void numbered_barrier(int number) {
+  if (number != cpu::left_out) __syncthreads();
+}
 inline void __threadfence() {}
 inline unsigned atomicAdd(unsigned* place, unsigned value) { *place += value; return *place - value; }
 inline unsigned read_acquired(const unsigned* place) { return *(volatile const unsigned*)place; }

@@ -6,25 +6,24 @@ import faulthandler
 import importlib.util
 import os
 import re
-import shutil
 import signal
-import subprocess
-import sys
+import struct
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
+from rig import CARD
 
 import nnlite as nl
 from nnlite.devices.common.lines import line
 from nnlite.devices.common.recording import Call, Symbol
 from nnlite.devices.common.reference import KERNELS
-from nnlite.devices.cuda import choice, cublas, machine, persistent
+from nnlite.devices.cuda import choice, machine, persistent
 from nnlite.devices.cuda.device import CupyDevice
 from nnlite.devices.cuda.limits import CudaLimits
 
-stand_in_module = sys.modules["stand_in"]
 CARDS = ("75", "80", "86", "90", "100", "120")  # compute capabilities, from Turing to Blackwell
 TAPE = ("take_rows", "linear", "relu", "softmax_cross_entropy", "linear_backward", "relu_backward", "add_hits")
 TAPE += ("linear_backward_weights_sgd", "linear_backward_bias_sgd", "add_losses", "advance")
@@ -47,65 +46,93 @@ def nvrtc():
     pytest.skip("NVRTC is not installed: pip install nvidia-cuda-nvrtc-cu12")
 
 
+OF_CUPY = ("-ftz=true", "--device-as-default-execution-space")  # what CuPy adds to our options
+
+
 def compile_for(card, code):
-    """Its messages; an empty text where all is well."""
-    library, program = nvrtc(), ctypes.c_void_p()
-    options = [f"-arch=compute_{card}".encode(), *(option.encode() for option in machine.OPTIONS)]
+    """The messages of NVRTC with CuPy's options, "" if all is well, and the machine code."""
+    library, program, size = nvrtc(), ctypes.c_void_p(), ctypes.c_size_t()
+    options = [option.encode() for option in (*machine.OPTIONS, *OF_CUPY, f"-arch=sm_{card}")]
     library.nvrtcCreateProgram(ctypes.byref(program), code.encode(), b"nnlite.cu", 0, None, None)
     failed = library.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
-    size = ctypes.c_size_t()
-    library.nvrtcGetProgramLogSize(program, ctypes.byref(size))
-    log = ctypes.create_string_buffer(size.value)
-    library.nvrtcGetProgramLog(program, log)
+    texts = []
+    for what in ("ProgramLog",) if failed else ("ProgramLog", "CUBIN"):
+        getattr(library, f"nvrtcGet{what}Size")(program, ctypes.byref(size))
+        texts.append(ctypes.create_string_buffer(size.value))
+        getattr(library, f"nvrtcGet{what}")(program, texts[-1])
     library.nvrtcDestroyProgram(ctypes.byref(program))
-    return log.value.decode() or ("failed" if failed else "")
+    return texts[0].value.decode() or ("failed" if failed else ""), b"" if failed else texts[1].raw
 
 
-def sources(real):
-    """What can be asked for: the launches, and replays by blocks of the least and of the most threads."""
-    kinds = [(name, "Word" if name == "advance" else real) for name in TAPE]
-    return [machine.launches(real), machine.replays(kinds, 64), machine.replays(kinds, 512)]
+class Resources(NamedTuple):
+    """The most of any kernel in machine code: registers of a thread, bytes on its stack, bytes of shared memory."""
+
+    registers: int
+    stack: int
+    shared: int
+
+
+REGISTERS, FRAME = 0x2F, 0x11  # attributes of kernels in .nv.info
+WITH_DATA = 4  # the format of an attribute whose value follows it; the others have two bytes
+
+
+def resources(code):
+    """What the kernels in this machine code need, from the sections of its ELF file."""
+    (table,), (count, of_names) = struct.unpack_from("<Q", code, 40), struct.unpack_from("<HH", code, 60)
+    headers = [struct.unpack_from("<IIQQQQIIQQ", code, table + 64 * number) for number in range(count)]
+    found = {REGISTERS: [0], FRAME: [0]}
+    shared = [0]
+    for header in headers:
+        start = headers[of_names][4] + header[0]
+        name, place, size = code[start : code.index(b"\0", start)], header[4], header[5]
+        if name.startswith(b".nv.shared."):
+            shared.append(size)
+        at = place
+        while name == b".nv.info" and at < place + size:
+            kind, attribute, length = struct.unpack_from("<BBH", code, at)
+            if kind == WITH_DATA and attribute in found:
+                found[attribute].append(struct.unpack_from("<4xI", code, at + 4)[0])  # after the kernel's number
+            at += 4 + (length if kind == WITH_DATA else 0)
+    return Resources(max(found[REGISTERS]), max(found[FRAME]), max(shared))
+
+
+def kinds(real):
+    return [(name, "Word" if name == "advance" else real) for name in TAPE]
 
 
 @pytest.mark.parametrize("card", CARDS)
-@pytest.mark.parametrize("real", ["float", "double"])
-def test_compiles_for_every_card(card, real):
-    for code in sources(real):
-        assert compile_for(card, code) == ""
+def test_machine_code_of_a_replay_for_every_card(card):
+    """It has 64 K registers for a block's threads, and of shared memory what the choice of a replay expects."""
+    real = "double" if card == "90" else "float"
+    log, code = compile_for(card, machine.replays(kinds(real), 512))
+    assert log == ""
+    needed = resources(code)
+    assert 16 < needed.registers <= 64 * 1024 // 512
+    assert needed.stack <= 160  # registers that were spilled
+    assert 8 * 1024 < needed.shared <= choice.STATIC_BYTES
 
 
-def test_every_kernel_of_the_reference_compiles_into_a_replay():
+def test_machine_code_of_all_launches():
+    log, code = compile_for("75", machine.launches("float"))
+    assert log == ""
+    needed = resources(code)
+    assert 16 < needed.registers <= 255 and needed.stack <= 160 and needed.shared <= 48 * 1024
+
+
+def test_machine_code_of_a_replay_with_every_kernel_of_the_reference():
     names = [name for name in KERNELS if name != "advance"]
-    assert compile_for("90", machine.replays([(name, "float") for name in names], 512)) == ""
+    assert compile_for("90", machine.replays([(name, "double") for name in names], 512))[0] == ""
 
 
-def test_what_is_wrong_in_a_source_is_seen():
-    assert "error" in compile_for("90", machine.launches("float").replace("__shfl_xor_sync", "__shfl_wrong"))
+def test_machine_code_is_not_made_of_what_is_wrong():
+    wrong = machine.replays(kinds("float"), 512).replace("__shfl_xor_sync", "__shfl_wrong")
+    assert "error" in compile_for("90", wrong)[0]
 
 
-@pytest.mark.skipif(shutil.which("nvcc") is None, reason="registers and shared memory are told by nvcc")
-@pytest.mark.parametrize("real", ["float", "double"])
-def test_registers_and_shared_memory_keep_to_their_budget(real, tmp_path):
-    for number, code in enumerate(sources(real)):
-        path = tmp_path / "nnlite.cu"
-        path.write_text(code)
-        command = [
-            "nvcc",
-            "-arch=sm_90",
-            "-std=c++17",
-            "-cubin",
-            "-Xptxas",
-            "-v",
-            "-o",
-            str(tmp_path / "out"),
-            str(path),
-        ]
-        told = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-        for registers in map(int, re.findall(r"Used (\d+) registers", told)):
-            assert registers <= (255 if number == 0 or "THREADS 64" in code else 128)
-        assert max(map(int, re.findall(r"(\d+) bytes spill stores", told))) <= 160
-        used = [int(found) for found in re.findall(r"(\d+) bytes smem", told)]
-        assert max(used) <= choice.STATIC_BYTES
+def test_the_options_are_those_of_cupy(rig):
+    train("cupy", *NETS["xor"], "persistent")
+    (given,) = {tuple(option for option in options if not option.startswith("-I")) for options in rig.options}
+    assert set(given) - {"--pch"} == {*machine.OPTIONS, *OF_CUPY, "-arch=sm_90"}
 
 
 # ---- numbers that stand in Python and in a source -------------------------------------------------------------------
@@ -211,9 +238,9 @@ NETS = {  # sizes, loss
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("replay", ["persistent", "graph"])
 @pytest.mark.parametrize("net", NETS)
-def test_trains_as_numpy_does_in_every_order_of_threads(net, replay, order, stand_in):
-    stand_in_module.settings.order = ORDERS[order]
-    found = train(stand_in, *NETS[net], replay)
+def test_trains_as_numpy_does_in_every_order_of_threads(net, replay, order, rig):
+    rig.order, rig.blas_fails = ORDERS[order], True
+    found = train("cupy", *NETS[net], replay)
     assert replay in found[2]
     assert_alike(found, train("numpy", *NETS[net]), 2e-6)
 
@@ -228,10 +255,10 @@ BLOCKS = {
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("one_block", [10**9, 0])
 @pytest.mark.parametrize("layers", BLOCKS)
-def test_sums_over_a_batch_in_every_order_of_threads(layers, one_block, order, stand_in):
+def test_sums_over_a_batch_in_every_order_of_threads(layers, one_block, order, rig):
     """In the persistent replay by one block and by three, and in the graph, whose blocks divide the columns."""
     device = CupyDevice(limits=CudaLimits(one_block=one_block))
-    stand_in_module.settings.order = ORDERS[order]
+    rig.order, rig.blas_fails = ORDERS[order], True
     setting = {"sizes": (7, 70, 5), "loss": "cce", "layers": BLOCKS[layers], "dtype": "float64"}
     expected = train("numpy", **setting)
     for replay in ("persistent", "graph") if one_block else ("persistent",):
@@ -239,15 +266,15 @@ def test_sums_over_a_batch_in_every_order_of_threads(layers, one_block, order, s
 
 
 @pytest.mark.parametrize("replay", ["persistent", "graph"])
-def test_a_single_epoch_with_a_short_batch(replay, stand_in):
-    found = train(stand_in, (7, 19, 5), "cce", replay, epochs=1)  # the stand-in finds what is written past an array
+def test_a_single_epoch_with_a_short_batch(replay, rig):
+    found = train("cupy", (7, 19, 5), "cce", replay, epochs=1)
     assert_alike(found, train("numpy", (7, 19, 5), "cce", epochs=1), 2e-6)
 
 
 @pytest.mark.parametrize("replay", ["persistent", "graph"])
-def test_adam_and_dropout_in_float64(replay, stand_in):
+def test_adam_and_dropout_in_float64(replay, rig):
     setting = {"optimizer": "adam", "dropout": 0.4, "dtype": "float64"}
-    found = train(stand_in, (7, 19, 5), "cce", replay, **setting)
+    found = train("cupy", (7, 19, 5), "cce", replay, **setting)
     assert_alike(found, train("numpy", (7, 19, 5), "cce", **setting), 1e-12)
 
 
@@ -256,7 +283,7 @@ ALL = {"l1": 0.01, "clip_value": 0.3, "clip_norm": 0.4, "max_norm": 0.9, "lr_fac
 
 @pytest.mark.parametrize(("replay", "one_block"), [("persistent", 10**9), ("persistent", 0), ("graph", 0)])
 @pytest.mark.parametrize("kind", [nl.SGD, nl.NAdam, nl.AdamW])
-def test_all_that_optimizers_share_and_a_schedule(kind, replay, one_block, stand_in):
+def test_all_that_optimizers_share_and_a_schedule(kind, replay, one_block, rig):
     def optimizer():
         rates = nl.schedules.Exponential(0.05, 0.9, by="step", warmup=3)
         return kind(lr=rates, weight_decay=0.1, decoupled=True, decay_biases=kind is nl.SGD, **ALL)
@@ -269,28 +296,26 @@ def test_all_that_optimizers_share_and_a_schedule(kind, replay, one_block, stand
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("net", NETS)
-def test_products_by_cublas(net, dtype, stand_in, monkeypatch):
-    library = stand_in_module.Cublas()
-    monkeypatch.setattr(cublas, "library", lambda: library)
+def test_products_by_cublas(net, dtype, rig):
     expected = train("numpy", *NETS[net], dtype=dtype)
     for replay in ("graph", "eager"):
-        found = train(stand_in, *NETS[net], replay, dtype=dtype)
+        found = train("cupy", *NETS[net], replay, dtype=dtype)
         assert_alike(found, expected, 2e-6 if dtype == "float32" else 1e-12)
-    launches = stand_in_module.settings.launches
+    launches = rig.launches
     assert launches.count("gemm") >= 5
     kind = "float" if dtype == "float32" else "double"
     assert f"launch_bias_{'tanh' if net == 'xor' else 'relu'}_{kind}" in launches  # in the graph, with its activation
     assert f"launch_{'tanh' if net == 'xor' else 'relu'}_backward_bias_{kind}" in launches
-    assert library.math == 0
+    assert rig.blas.math == 0
     nl.mlp([2, 1], device=nl.get_device("cupy", precision="tf32")).predict([[0.0, 1.0]])
-    assert library.math == 3
+    assert rig.blas.math == 3
 
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_several_blocks_share_out_a_step(order, optimizer, stand_in):
+def test_several_blocks_share_out_a_step(order, optimizer, rig):
     device = CupyDevice(limits=CudaLimits(one_block=0))
-    stand_in_module.settings.order = ORDERS.get(order, order)
+    rig.order = ORDERS[order]
     setting = {"optimizer": optimizer, "dropout": 0.2}
     found = train(device, (9, 20, 5), "cce", "persistent", **setting)
     assert "3 blocks" in found[2]
@@ -301,8 +326,9 @@ def test_several_blocks_share_out_a_step(order, optimizer, stand_in):
 
 def differs(device, net, expected, replay="persistent"):
     """Whether a training goes wrong in some order of threads: with a wrong number, or with no result at all."""
+    CARD.blas_fails = True  # so that our own kernels make the products
     for order in ORDERS.values():
-        stand_in_module.settings.order = ORDERS.get(order, order)
+        CARD.order = order
         try:
             assert_alike(train(device, **net, replay=replay), expected, 2e-6)
         except (AssertionError, RuntimeError, nl.DivergedError):
@@ -328,7 +354,7 @@ def in_a_process_of_its_own(function, *arguments):
 
 
 @pytest.mark.parametrize("blocks", [1, 3])
-def test_a_missing_stop_in_the_table_is_caught(blocks, stand_in, monkeypatch):
+def test_a_missing_stop_in_the_table_is_caught(blocks, rig, monkeypatch):
     """Every stop of a table is needed: without it, some order of threads gives other numbers."""
     # few threads, so that they do not make the same numbers in every kernel
     device = CupyDevice(limits=CudaLimits(one_block=10**9 if blocks == 1 else 0, threads=64))
@@ -365,18 +391,21 @@ def lines_of(device, whole, monkeypatch, net):
     return seen[0]
 
 
-@pytest.mark.parametrize("file", ["kernels", "products", "replay"])
-def test_a_missing_barrier_in_a_source_is_caught(file, stand_in, monkeypatch):
+SOURCES = ("kernels", "products", "replay")  # as they follow each other in a replay
+
+
+@pytest.mark.parametrize("file", SOURCES)
+def test_a_missing_barrier_in_a_source_is_caught(file, rig):
     """Without any one of the __syncthreads, some order of threads gives other numbers, or threads that wait in vain."""
-    text = text_of(file)
+    counts = [text_of(each).count("__syncthreads();") for each in SOURCES]
+    before = sum(counts[: SOURCES.index(file)])
     expected = [train("numpy", **net) for net in BROKEN]
     missed = []
-    for found in re.finditer(r"__syncthreads\(\);", text):
-        broken = text[: found.start()] + text[found.end() :]
-        monkeypatch.setattr(stand_in_module.settings, "edit", lambda code, broken=broken: code.replace(text, broken))
+    for number in range(counts[SOURCES.index(file)]):
+        rig.left_out = before + number
         if not in_a_process_of_its_own(differs_in_any, expected):
-            missed.append(text[: found.start()].count("\n") + 1)
-    assert missed == []
+            missed.append(number)
+    assert counts[SOURCES.index(file)] and missed == []
 
 
 BROKEN = (

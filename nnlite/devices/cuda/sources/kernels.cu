@@ -10,6 +10,7 @@ typedef unsigned int Bits;
 #define DYNAMIC_SHARED(type, name) extern __shared__ __align__(16) type name[]
 #define WAIT_A_MOMENT()
 #define WHOLE_WARP 0xffffffffu
+#define ADDRESS(type, word) ((type*)(word))
 #endif
 
 const int WARP = 32;
@@ -57,12 +58,12 @@ struct Line {
   const Word* next;
 
   template <class T> __device__ Matrix<T> matrix() {
-    Matrix<T> m = {(T*)next[0], next[1], next[2]};
+    Matrix<T> m = {ADDRESS(T, next[0]), next[1], next[2]};
     next += 3;
     return m;
   }
   template <class T> __device__ Matrix<T> vector() {
-    Matrix<T> v = {(T*)next[0], 1, next[1]};
+    Matrix<T> v = {ADDRESS(T, next[0]), 1, next[1]};
     next += 2;
     return v;
   }

@@ -71,7 +71,7 @@ replay(const Word* full, Word full_lines, const Word* short_, Word short_lines, 
   Word offset = used;
   full = take_table(memory, offset, full + blockIdx.x * full_lines * LINE, full_lines, team);
   short_ = take_table(memory, offset, short_ + blockIdx.x * short_lines * LINE, short_lines, team);
-  for (Word i = 0; i < segments; ++i) copy(memory + kept[i].offset, (void*)kept[i].home, kept[i].bytes, team);
+  for (Word i = 0; i < segments; ++i) copy(memory + kept[i].offset, ADDRESS(void, kept[i].home), kept[i].bytes, team);
   if (sums_at >= 0) sums = (double*)(memory + sums_at);
   __syncthreads();
   Word step = first, left = per_epoch - first % per_epoch, epoch = first / per_epoch;
@@ -91,8 +91,7 @@ replay(const Word* full, Word full_lines, const Word* short_, Word short_lines, 
     const double loss = *(volatile double*)sums;
     if (!(loss - loss == 0)) break;
     if (end_of_epoch) {
-      // A thread that reads the loss after this finds 0, which is finite too. There is a barrier before the next
-      // addition to the sums.
+      wait_for_all(gate, met);  // until all have read the loss. There is a barrier before the next addition to the sums
       if (blockIdx.x == 0)
         for (Word i = team.thread; i < count; i += team.threads) history[epoch * count + i] = sums[i], sums[i] = 0;
       ++epoch, left = per_epoch;
@@ -100,5 +99,5 @@ replay(const Word* full, Word full_lines, const Word* short_, Word short_lines, 
   }
   __syncthreads();
   if (team.thread == 0 && blockIdx.x == 0) *stopped = step;
-  for (Word i = 0; i < segments; ++i) copy((void*)kept[i].home, memory + kept[i].offset, kept[i].bytes, team);
+  for (Word i = 0; i < segments; ++i) copy(ADDRESS(void, kept[i].home), memory + kept[i].offset, kept[i].bytes, team);
 }
