@@ -32,6 +32,7 @@ from .output import say
 
 CHECKPOINT = "checkpoint.safetensors"  # its name in the folder of the results
 SECONDS = 5.0  # from one checkpoint to the next
+OF_TABLES = ("target", "task", "header", "categorical", "numeric", "ignore", "drop_missing")  # options
 FOR_CLASSES = {name for name, loss in LOSSES.items() if loss.target in ("probability", "class", "side")}
 
 
@@ -208,6 +209,10 @@ def _notes_of_checkpoint(
         **{name: getattr(recipe, name) for name in ("activation", "batch_size", "lr")},
     }
     asked |= {"loss": data.loss, "optimizer": options.optimizer, "seed": options.seed, "data": data.name}
+    if data.decisions:
+        given = {name: getattr(options, name) for name in OF_TABLES}
+        asked |= {name: [*value] if isinstance(value, tuple) else value for name, value in given.items()}
+        asked["epochs"] = "found" if options.epochs is None else "given"
     return {"scales": [scale and [*scale] for scale in (x_scale, y_scale)], "asked": asked}
 
 
@@ -239,7 +244,7 @@ def _data(options: argparse.Namespace) -> Data:
         if not (os.path.exists(name) or Path(name).suffix or os.sep in name or name == "-"):
             raise ValueError(f"{name!r} is neither a file here nor a data set; these are {', '.join(LOADERS)}")
         return _table(options, seed)
-    for option in ("target", "task", "header", "categorical", "numeric", "ignore", "drop_missing"):
+    for option in OF_TABLES:
         if getattr(options, option) not in (None, (), False):
             told = f"--{option.replace('_', '-')} is for files"
             raise ValueError(f"{told}; the data set {name!r} has its own target and columns")

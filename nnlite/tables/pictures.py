@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import gate
-from ..plots import COLOURS, INK
+from ..plots.common import COLOURS, INK, label, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,11 +25,11 @@ def predicted_against_true(prediction: Any, y: Any, ax: Axes | None = None) -> A
     true = gate.real_array(np.reshape(y, -1), "y", axes=1)  # (N,)
     if len(predicted) != len(true) or not len(true):
         raise ValueError(f"prediction and y must have equally many rows, one or more: {len(predicted)}, {len(true)}")
-    ax = _axes(ax)
+    ax = new_axes(ax)
     ends = [min(true.min(), predicted.min()), max(true.max(), predicted.max())]
     ax.plot(ends, ends, color=INK, linewidth=1)
     ax.scatter(true, predicted, s=14, alpha=0.5, color=COLOURS[0], linewidths=0)
-    ax.set(title="Predicted against true", xlabel="true", ylabel="predicted")
+    label(ax, "Predicted against true", "true", "predicted")
     return ax
 
 
@@ -40,19 +40,11 @@ def importance(drops: Mapping[str, float], score: str = "score", ax: Axes | None
     """
     if not drops:
         raise ValueError("drops must name a column or more")
-    ax = _axes(ax)
+    ax = new_axes(ax)
     chosen = sorted(drops.items(), key=lambda item: -item[1])[:MOST_BARS][::-1]
     names = [name if len(name) <= 24 else name[:23] + "…" for name, _ in chosen]
     places = range(len(chosen))
     ax.barh(places, [drop for _, drop in chosen], color=COLOURS[0])
     ax.set_yticks(places, [name.replace("$", r"\$") for name in names], fontsize=8)
-    ax.set(title="Permutation importance", xlabel=f"{score} lost when the column is shuffled")
+    label(ax, "Permutation importance", f"{score} lost when the column is shuffled", "")
     return ax
-
-
-def _axes(ax: Axes | None) -> Axes:
-    if ax is not None:
-        return ax
-    import matplotlib.pyplot as plt
-
-    return plt.subplots()[1]

@@ -516,6 +516,14 @@ def test_what_resume_refuses(capsys: pytest.CaptureFixture[str], monkeypatch: py
         (["--epochs", "2"], "3 epochs done, now epochs=2 in all"),
     ):
         assert message in mistake_last(capsys, *argv, *option, "--resume", "out")
+    table = ["train", flowers(), "--device", "numpy", "--out", "table"]
+    run(capsys, *table, "--epochs", "3")
+    for option, message in (
+        (["--epochs", "3", "--drop-missing"], "with --drop-missing False, and not True"),
+        (["--epochs", "3", "--ignore", "width"], "with --ignore [], and not ['width']"),
+        ([], "with --epochs given, and not found: give the same"),
+    ):
+        assert message in mistake_last(capsys, *table, *option, "--resume", "table")
     Path("out/checkpoint.safetensors").write_bytes(Path("out/model.safetensors").read_bytes())
     assert "is not a checkpoint of nnlite train" in mistake_last(capsys, *argv, "--resume", "out")
 
