@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +33,25 @@ AVX2 = {
 forced: dict[str, str] = {}  # what every child's environment also has
 
 
-def child(script: str | Path, job: str, threads: int | None = None, cache: str | None = None, **arguments: Any) -> Any:
+def child(
+    script: str | Path,
+    job: str,
+    threads: int | None = None,
+    cache: str | None = None,
+    launcher: Sequence[str] = (),
+    **arguments: Any,
+) -> Any:
     """What a script of this folder answers to a job, in a process of its own.
 
     threads: how many a library may use, or None for its own default. cache: a folder for Numba's code, if not the
-    usual one. Ends this process where the other one fails.
+    usual one. launcher: a command that starts it, such as mpirun. Ends this process where the other one fails.
     """
     environment = {name: value for name, value in os.environ.items() if name not in PINS} | forced
     if cache is not None:
         environment["NUMBA_CACHE_DIR"] = cache
     if threads is not None:
         environment |= dict.fromkeys(THREADS, str(threads))
-    command = [sys.executable, str(Path(__file__).parent / script), json.dumps({"job": job, **arguments})]
+    command = [*launcher, sys.executable, str(Path(__file__).parent / script), json.dumps({"job": job, **arguments})]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"no times: {job} {arguments} failed, see above")

@@ -57,6 +57,7 @@ from .blocks import Chain, Residual
 from .callbacks import Callback, CSVLogger, EarlyStopping, LivePlot, ReduceLROnPlateau, TensorBoard
 from .checkpoint import Checkpoint
 from .descent import Descent, gradient_descent
+from .estimators import MLPClassifier, MLPRegressor
 from .files import CorruptFileError
 from .gate import PrecisionWarning
 from .gradcheck import GradientReport, check_gradients
@@ -133,6 +134,7 @@ __all__ = [  # noqa: RUF022  (in the order in which a user meets them)
     "Schedule", "Trainer", "History", "Metric",
     "Callback", "EarlyStopping", "ReduceLROnPlateau", "Checkpoint", "CSVLogger", "TensorBoard", "LivePlot",
     "lr_range_test", "RangeTest",
+    "MLPClassifier", "MLPRegressor",
     "check_gradients", "GradientReport", "devices", "get_device", "kernel", "register",
     "DeviceError", "DivergedError", "CorruptFileError", "OutOfGPUMemoryError", "EagerWarning", "PrecisionWarning",
     "activations", "callbacks", "datasets", "gate", "initializers", "losses", "metrics", "optimizers", "plots",

@@ -31,6 +31,7 @@ class Callback:
     """
 
     every = 1
+    writes = False  # whether it writes or draws, which rank 0 alone does if there are several
     saves = False  # whether it saves the trainer, and so looks, and ends, after all others
 
     def begin(self, trainer: Any) -> None:
@@ -70,13 +71,15 @@ class Callbacks:
         self.before = before  # the number of epochs before those that the fit counts
         self.looked = 0  # the number of epochs that have been looked at
         self.all = tuple(sorted(map(_callback, given), key=lambda each: each.saves))
+        silent = trainer.ranks is not None and not trainer.ranks.first
+        self.acting = tuple(each for each in self.all if not (each.writes and silent))
         for each in self.all:
             gate.integer(each.every, f"every of {type(each).__name__}")
 
     def __enter__(self) -> Callbacks:
         self.trainer.callbacks, self.trainer.stopped, self.trainer.interrupted = self.all, False, False
         try:
-            for each in self.all:
+            for each in self.acting:
                 each.begin(self.trainer)
                 self.begun += 1
         except BaseException:
@@ -89,7 +92,7 @@ class Callbacks:
             self.trainer.interrupted = error[0] is not None
             with contextlib.ExitStack() as ends:  # each is called, even if one before raises
                 ends.callback(setattr, self.trainer, "callbacks", ())
-                for each in reversed(self.all[: self.begun]):
+                for each in reversed(self.acting[: self.begun]):
                     ends.callback(each.end, self.trainer)
 
     def until_look(self, done: int) -> int:
@@ -99,7 +102,7 @@ class Callbacks:
     def look(self, done: int) -> bool:
         """Let those look, once, whose turn it is after so many epochs; whether one of them ended training."""
         new, self.looked = done > self.looked, max(done, self.looked)
-        for each in self.all if new else ():
+        for each in self.acting if new else ():
             if (self.before + done) % each.every == 0:
                 each.after_epoch(self.trainer, self.before + done)
         return bool(self.trainer.stopped)

@@ -212,6 +212,8 @@ class CSVLogger(Callback):
     the same. Each line is handed to the system before the next epoch.
     """
 
+    writes = True
+
     def __init__(self, path: str | Path, append: bool = False, every: int = 1) -> None:
         self.path, self.append, self.every = Path(path), bool(append), gate.integer(every, "every")
         self.epoch: int | None = None  # the last one that was written
@@ -261,6 +263,8 @@ class TensorBoard(Callback):
     needs `pip install "nnlite[tensorboard]"`, which is without TensorFlow; ImportError if that is not there.
     """
 
+    writes = True
+
     def __init__(self, directory: str | Path = "logs", every: int = 1) -> None:
         if importlib.util.find_spec("tensorboard") is None:
             raise ImportError('nl.callbacks.TensorBoard needs a package: pip install "nnlite[tensorboard]"')
@@ -292,6 +296,8 @@ class LivePlot(Callback):
     It draws no more than twice a second, and once at the end. A window can be closed at any time. UserWarning where
     there is neither, as on a server; `figure` is the picture all the same.
     """
+
+    writes = True
 
     def __init__(self, every: int = 1) -> None:
         self.every = gate.integer(every, "every")

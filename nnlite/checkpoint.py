@@ -32,7 +32,7 @@ class Checkpoint(Watcher):
     True
     """
 
-    saves = True
+    writes = saves = True
 
     def __init__(
         self,

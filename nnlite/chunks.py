@@ -48,16 +48,18 @@ class Chunks:
         room: int | None = None,
         weight: Any = None,
         cut: bool | None = None,
+        shared: bool = False,
     ) -> Chunks | None:
         """The chunks of the data given to fit, or None for arrays to be taken whole. ValueError, TypeError if neither.
 
         With y, a numpy.memmap is cut into chunks if it takes more than half of the free memory (more than CHUNK_BYTES
-        if that is not known), and any array if it takes more than half of `room`, the bytes that the device has left.
-        `cut` says whether a memmap was cut before, by a fit that was stopped.
+        if that is not known, or if the data are `shared` by processes, which must cut them alike), and any array if it
+        takes more than half of `room`, the bytes that the device has left. `cut` says whether a memmap was cut before,
+        by a fit that was stopped.
         """
         if y is not None:
             size = x.size * itemsize if isinstance(x, np.ndarray) and x.ndim == 2 else 0
-            memory = available_memory() if isinstance(x, np.memmap) else None
+            memory = available_memory() if isinstance(x, np.memmap) and not shared else None
             on_disk = isinstance(x, np.memmap) and size > (CHUNK_BYTES if memory is None else memory // 2)
             on_disk = on_disk if cut is None else cut and isinstance(x, np.memmap)
             too_large = on_disk or (room is not None and size > room // 2)

@@ -47,6 +47,8 @@ class Fit:
     settings: Callable[[], dict[str, Any]]
     seconds: float  # of the fits before, as NumPy calls
     going_on: Unfinished | None  # a fit that was stopped, with which this one goes on
+    steps: Callable[..., Steps] = Steps
+    agreed: Callable[[bool], bool] = bool  # what all ranks do, if there are several
     program: Program | None = None  # the last one that ran
     weighted: bool = False  # whether the rows have weights
     place: Place = START  # where it stands
@@ -123,7 +125,7 @@ class Fit:
         with self.held.open(), self._compiling():
             window = self.going_on.place.window(len(data)) if self.going_on else 1
             here = self.batch_size, epochs, self.replay, self.kept, self.device, window
-            steps = Steps(self.new_step(self.weighted), data.x, data.target, *here, data.weight)
+            steps = self.steps(self.new_step(self.weighted), data.x, data.target, *here, data.weight)
         self.program = steps.program
         return steps
 
@@ -142,7 +144,7 @@ class Fit:
     def _look(self, done: int) -> bool:
         """Let the callbacks look after so many epochs; whether one of them ended training."""
         with self.held.open() if self.callbacks.all else contextlib.nullcontext():
-            return self.callbacks.look(done)
+            return self.agreed(self.callbacks.look(done))
 
     def _compiling(self) -> contextlib.AbstractContextManager[None]:
         """A context in which the bar says that, and how much, is compiled."""

@@ -88,7 +88,7 @@ class Loss:
         """
         rows, columns = prediction.shape
         mean = self.reduction == "mean" and row_weights is None  # row weights are shares of the batch already
-        scale = 1 / rows if mean else self.per_sample(columns)
+        scale = self.per_sample(columns) * (1 / rows if mean else 1)
         target = self.smoothed(target)
         if self.ignore_nan:
             absent = self.absent_logit if self.from_logits else self.absent

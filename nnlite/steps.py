@@ -78,12 +78,16 @@ class Steps:
         zeros = self.device.zeros
         own = {"position": zeros(1, np.int64), "sums": zeros(step.size(self.data["target"].shape[1]), np.float64)}
         arena = Arena(self.device, step.network.dtype, {**self.data, **step.arrays(), **own})
-        program = Program(step.training_on, arena, self.batch, self.rest, step.network.threads, how)
+        program = self.new_program(step, arena, how)
         if program.error is not None:
             warning = f"{culprit(step, arena)} cannot be recorded, so every step is made in Python: {program.error}"
             warnings.warn(warning, EagerWarning, stacklevel=gate.level_of_caller())
         step.network.recorded = (self.batch, arena.bytes) if program.tape else None
         return program
+
+    def new_program(self, step: Step, arena: Arena, how: str) -> Program:
+        """The program that makes such steps on this arena."""
+        return Program(step.training_on, arena, self.batch, self.rest, step.network.threads, how)
 
     def close(self) -> None:
         """Keep the program for later steps of this kind, without the data."""

@@ -14,6 +14,7 @@ from .attaching import learns
 from .callback import Callback, Callbacks
 from .chunks import Chunks
 from .devices import Device, Kernel, Tape
+from .distributed import Communicator, Ranks, SharedSteps, for_all
 from .divergence import DivergedError as DivergedError
 from .divergence import all_finite, diverged, snapshot
 from .estimate import seconds
@@ -45,7 +46,8 @@ class Trainer(Resumable):
     also be a kernel of your own, prediction (N, K), target (N, K) -> losses (N), dprediction (N, K). If the
     network ends in Softmax and the loss is categorical cross-entropy, or in Sigmoid and binary cross-entropy, it is
     trained from the logits: the same function, but numerically stable. Shuffles come from the network's seed. A step is
-    recorded once, and the device replays it. replay="eager" makes every step in Python; on cupy, "graph" and
+    recorded once, and the device replays it. Started by mpirun, communicator=mpi4py.MPI.COMM_WORLD lets each process
+    compute its rows of every batch (distributed.py). replay="eager" makes every step in Python; on cupy, "graph" and
     "persistent" choose one of its two ways of replay. After a fit, `print(trainer.tape)` shows the step, and
     `trainer.plan()` tells how the device ran it. ValueError for a network that does not fit the loss or a metric.
 
@@ -63,6 +65,7 @@ class Trainer(Resumable):
         optimizer: str | Optimizer | None = None,
         metrics: Sequence[str | Metric | Callable[..., float]] = (),
         replay: str = "auto",
+        communicator: Communicator | Ranks | None = None,
     ) -> None:
         if not isinstance(network, Sequential):
             raise TypeError(f"network must be a Sequential, not {network!r}")
@@ -81,6 +84,7 @@ class Trainer(Resumable):
         self.callbacks: tuple[Callback, ...] = ()  # of the fit that goes on
         self.stopped = False  # whether a callback has ended the last fit
         self.interrupted = False  # whether an error or an interrupt has
+        self.ranks = Ranks.of(communicator)
         self.tape: Tape | None = None  # of the last fit; None before any fit, or if the step was not recorded
         self._plan = "nothing has been trained yet"
         self._kept = KeptPrograms()  # programs of earlier fits
@@ -182,6 +186,7 @@ class Trainer(Resumable):
     # ---- many steps -----------------------------------------------------------------------------------------------
 
     @elsewhere.answered(elsewhere.FIT, elsewhere.FIT_ALIASES)
+    @for_all
     def fit(
         self,
         x: Any,
@@ -221,6 +226,9 @@ class Trainer(Resumable):
         """
         epochs, batch_size = gate.integer(epochs, "epochs", least=0), gate.integer(batch_size, "batch_size")
         before = gate.integer(initial_epoch, "initial_epoch", least=0)
+        if self.ranks:
+            progress = progress and self.ranks.first
+            self.ranks.refuse_resumed(self._going_on())
         going_on, backend = self._going_on(), self.network.backend
         done = going_on.history.epochs if going_on else 0
         watch = Callbacks(self, callbacks, 0 if before else self.history.epochs - done)
@@ -228,7 +236,7 @@ class Trainer(Resumable):
         with backend.explained():
             cut = going_on.in_chunks if going_on else None
             size, left = self.network.dtype.itemsize, max(epochs - before, 0)
-            chunks = Chunks.of(x, y, size, left, backend.room(), sample_weight, cut)
+            chunks = Chunks.of(x, y, size, left, backend.room(), sample_weight, cut, self.ranks is not None)
             refuse_together(chunks is not None, y, validation_data, validation_split, sample_weight, class_weight)
             validation = None if validation_data is None else self._validation(validation_data)
             data: Any = None  # unless they come in chunks
@@ -261,6 +269,9 @@ class Trainer(Resumable):
             here = self.replay, self._kept, device, clock, settings, self._seconds, going_on
             checked = partial(self.rows, class_weight=class_weight)
             fit = Fit(self.new_step, checked, self._evaluate, *told, *here)
+            if self.ranks:
+                fit.steps, fit.evaluate = partial(SharedSteps, self.ranks), self.ranks.asked(fit.evaluate)
+                fit.agreed = self.ranks.communicator.bcast
             try:
                 with self._under_way(fit), watch, fit.held:
                     if not watch.look(fit.done):  # it may have been stopped before that

@@ -180,3 +180,14 @@ def test_validation_comes_after_every_epoch(device, data):
 def test_what_is_wrong_is_said(source, error, message, data):
     with pytest.raises(error, match=message):
         fit("numpy", source(*data))
+
+
+def test_processes_cut_a_memmap_alike_whatever_memory_each_finds_free(tmp_path, monkeypatch):
+    x = np.memmap(tmp_path / "x", np.float32, "w+", shape=(100, 4))
+    y = np.zeros((100, 1), np.float32)
+    for free in (1, 2**40):
+        monkeypatch.setattr(chunks, "available_memory", lambda free=free: free)
+        assert (chunks.Chunks.of(x, y, 4, 1) is None) == (free > 1)
+        assert chunks.Chunks.of(x, y, 4, 1, shared=True) is None
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 400)
+    assert chunks.Chunks.of(x, y, 4, 1, shared=True) is not None

@@ -21,12 +21,15 @@ def test_two_commands_each_complete_in_itself():
         assert command.startswith("python3 -m venv .venv && .venv/bin/pip install")
 
 
-@pytest.mark.parametrize("code", BLOCKS, ids=["twenty lines", "a kernel"])
+@pytest.mark.parametrize("code", BLOCKS, ids=["twenty lines", "an estimator", "a kernel"])
 def test_code_runs_as_written(code, empty_folder, no_figures_left, capsys):
     exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
     out = capsys.readouterr().out
     if "swish" in code:
         assert re.search(r"swish +y4 \(32, 5\), s1 \(32, 5\) ← y3 \(32, 5\)", out), "as the comment in README says"
+    elif "GridSearchCV" in code:
+        assert float(re.search(r"([\d.]+)%", out)[1]) >= 90
+        assert (empty_folder / "digits.safetensors").exists()
     else:
         assert "WRONG" not in out and "ok    x" in out
         assert float(re.search(r"([\d.]+)% of the test points", out)[1]) >= 95

@@ -17,17 +17,18 @@ import nnlite as nl
 from .. import startup
 from ..activations import ACTIVATIONS
 from ..datasets import LOADERS
+from ..distributed import RankError
 from ..losses import LOSSES
 from ..rules import OPTIMIZERS
 from . import bench, info, output, predict, train
 from .output import complain, say
 
-USER_ERRORS = (ValueError, TypeError, OSError, ImportError, MemoryError, nl.DeviceError, nl.DivergedError)
+USER_ERRORS = (ValueError, TypeError, OSError, ImportError, MemoryError, RankError, nl.DeviceError, nl.DivergedError)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status: 0, 2 for a user's mistake, 130 for Ctrl-C, 143 for SIGTERM."""
-    output.lost = None
+    output.lost, output.silent = None, False
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # × must not stop the command where a terminal has no ×
     try:

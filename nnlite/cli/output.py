@@ -13,6 +13,7 @@ from typing import Any
 
 from ..atomic import replacing
 
+silent = False  # whether another process, one of those that mpirun has started, does the talking
 lost: OSError | None = None  # why stdout cannot be written to, such as a full disk; the command goes on
 
 
@@ -23,7 +24,7 @@ def say(text: str, end: str = "\n", error: bool = False) -> None:
     """
     global lost
     stream = sys.stderr if error else sys.stdout
-    if stream is None:  # closed before the start
+    if stream is None or silent:  # None: closed before the start
         return
     try:
         print(text, end=end, file=stream, flush=True)

@@ -13,7 +13,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -23,6 +23,7 @@ import nnlite as nl
 
 from .. import gate, tables
 from ..datasets import LOADERS, Split
+from ..distributed import Ranks, world
 from ..losses import LOSSES
 from ..rules import OPTIMIZERS
 from ..tables.learning import fit_until_best
@@ -75,6 +76,20 @@ class Data(NamedTuple):
     raw: bool = False  # whether columns have any size: training scales them, and the saved model reads them unscaled
 
 
+def by_all_ranks(command: Callable[[argparse.Namespace], None]) -> Callable[[argparse.Namespace], None]:
+    """A command that all processes of `mpirun -n 4 nnlite …` run together; only the first of them speaks."""
+
+    @wraps(command)
+    def run(options: argparse.Namespace) -> None:
+        ranks = options.ranks = Ranks.of(world())
+        output.silent = ranks is not None and not ranks.first
+        with ranks.together() if ranks else contextlib.nullcontext():
+            command(options)
+
+    return run
+
+
+@by_all_ranks
 def train(options: argparse.Namespace) -> None:
     """Train a network, test it on rows held back, and write the model, its history and pictures into a folder."""
     tell: Callable[[str], None] = (lambda text: None) if options.quiet else say
@@ -90,7 +105,7 @@ def train(options: argparse.Namespace) -> None:
     gate.integer(recipe.batch_size, "--batch-size")
     net = _network(data, recipe, options)
     optimizer = OPTIMIZERS[options.optimizer](lr=recipe.lr, weight_decay=recipe.weight_decay, decoupled=True)
-    trainer = nl.Trainer(net, data.loss, optimizer, metrics=[_metric(data)])
+    trainer = nl.Trainer(net, data.loss, optimizer, metrics=[_metric(data)], communicator=options.ranks)
     if options.resume is not None and not os.path.isdir(options.resume):
         raise NotADirectoryError(
             errno.ENOTDIR, "--resume needs the folder of a training that was stopped", options.resume
@@ -128,6 +143,8 @@ def train(options: argparse.Namespace) -> None:
         _save(folder, net, data, trainer.history, x_scale, y_scale)
         what = f"after {epochs} of {recipe.epochs} epochs; wrote {folder / 'model.safetensors'} and history.csv"
         raise Terminated(f"{stop} {what}{on}") from None
+    if output.silent:
+        return  # what follows is written once
     _save(folder, net, data, trainer.history, x_scale, y_scale)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(folder / CHECKPOINT)  # the model is complete

@@ -93,9 +93,10 @@ def _cross_validated(
     """The mean loss over unseen rows after each of `most` epochs (most,), of copies of the trainer."""
     parts = _parts(x, y, min(FOLDS, len(x)), seed)
     tell(f"cross-validation in {len(parts)} parts finds the best number of epochs")
-    curves = []
+    alone, curves = copy.copy(trainer), []
+    alone.ranks = None  # every rank finds the same: its parts are too few rows to be shared
     for held in parts:
-        fold, train = copy.deepcopy(trainer), np.setdiff1d(np.arange(len(x)), held)
+        fold, train = copy.deepcopy(alone), np.setdiff1d(np.arange(len(x)), held)
         how: Any = {"validation_data": (x[held], y[held]), "progress": False}
         how["callbacks"] = [EarlyStopping(patience=2 * PATIENCE, restore_best=False)]
         found = fold.fit(x[train], y[train], most, min(batch_size, len(train)), **how)["val_loss"]

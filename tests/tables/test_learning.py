@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,15 @@ def test_a_later_fit_adds_to_the_history() -> None:
     losses = one.history["val_loss"]
     assert len(losses) == one.history.epochs > 3
     assert np.isnan(losses[:3]).all() and losses[-1] == min(losses[3:])
+
+
+def test_every_rank_cross_validates_alone() -> None:
+    x, y = noisy(60)
+    one, ranks = trainer(), threading.Lock()  # like ranks, it cannot be copied
+    one.ranks = ranks  # type: ignore[assignment]
+    curve = learning._cross_validated(one, x, y, 5, 16, 0, print)
+    assert one.ranks is ranks
+    np.testing.assert_array_equal(curve, learning._cross_validated(trainer(), x, y, 5, 16, 0, print))
 
 
 def test_parts_are_alike() -> None:

@@ -69,14 +69,14 @@ def compiled(
     """Compile at the first call, for each kind of arguments. The machine code runs without Python's lock (the GIL).
 
     An `inlined` function is written into each compiled function that calls it. A function that is only called `inside`
-    compiled code gets no wrapper for Python, which would take as long to compile. A function that makes arrays
-    `allocates`.
+    compiled code gets no wrapper for Python, which would take as long to compile. LLVM writes it into its callers: said
+    here, since it would otherwise depend on the first caller. A function that makes arrays `allocates`.
     """
     options: dict[str, Any] = {"inline": "always"} if inlined else {}
     if inside:
-        options |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+        options |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": True}
     made: Any = njit(error_model="numpy", fastmath=fastmath, nogil=True, _nrt=allocates, **options)(function)
-    made._cache = Kept(function, prepare=_spare_scipy)
+    made._cache = Kept(made._compiler, prepare=_spare_scipy)
     if inside:
         made.__class__ = _Inside
     return made
@@ -140,7 +140,7 @@ class MachineCode(CFunc):
         options = OPTIONS | {"_nrt": allocates} | options
         super().__init__(function, (signature.args, signature.return_type), {}, options)
         self._compiler = _Alone(function, self._targetdescr, options, {}, pipeline_class=Compiler)
-        self._cache = Kept(function, key, _spare_scipy)
+        self._cache = Kept(self._compiler, key, _spare_scipy)
         self.compile()
 
     def _compile_uncached(self) -> Any:

@@ -3,9 +3,10 @@
 Numba has a cache too, which notices a change in a function's file, but not in the files of the functions that it calls
 (numba#1833). It also trusts what it reads: a truncated file fails every later run, and a flipped byte may crash it. It
 removes nothing. Here, each function has a file of its own for each kind of arguments, whose name stands for all that
-the code was made of: this folder, the versions of Python, NumPy and Numba, and the processor. So versions and machines
-may share a folder. Every file starts with a checksum. All files together take MOST_BYTES at most, or the oldest are
-removed. A function is compiled again if its file is damaged, missing, or cannot be written.
+the code was made of: this folder, the versions of Python, NumPy and Numba, the processor, and the compiler's options.
+So versions and machines may share a folder. Every file starts with a checksum. All files together take MOST_BYTES at
+most, or the oldest are removed. A function is compiled again if its file is damaged, missing, without what its reader
+calls, or cannot be written.
 
 The files are pickles, and whoever can write one can run any code here. So only a folder is used to which nobody else
 can write.
@@ -30,7 +31,9 @@ from typing import Any, NamedTuple
 import llvmlite
 import numba
 import numpy as np
+from numba.core import config
 from numba.core.caching import CompileResultCacheImpl, NullCache
+from numba.core.compiler import Flags
 from numba.core.registry import cpu_target
 from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
@@ -45,6 +48,11 @@ _VERSIONS = (*_PYTHON, np.__version__, numba.__version__, llvmlite.__version__)
 STAMP = hashlib.sha256(
     b"".join(path.read_bytes() for path in _SOURCES) + repr((TARGET, _VERSIONS)).encode()
 ).hexdigest()
+# Numba's settings, from the environment, that change machine code and are not among a function's options.
+_SETTINGS = (
+    *("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK"),
+    *("LLVM_REFPRUNE_PASS", "LLVM_REFPRUNE_FLAGS", "USING_SVML"),
+)
 
 
 class Kept(NullCache):
@@ -52,24 +60,33 @@ class Kept(NullCache):
 
     begun = 0  # the number of functions that this process has begun to compile, since it did not find them
 
-    def __init__(
-        self, function: Callable[..., Any], key: str | None = "", prepare: Callable[[], None] = lambda: None
-    ) -> None:
-        # `key` stands for the code from outside this folder that the function calls; None if it must not be kept.
-        self.function, self.key, self.prepare = function, key, prepare
+    def __init__(self, compiler: Any, key: str | None = "", prepare: Callable[[], None] = lambda: None) -> None:
+        # `compiler` is Numba's for this function and its options. `key` stands for the code from outside this folder
+        # that the function calls; None if it must not be kept.
+        self.compiler, self.key, self.prepare = compiler, key, prepare
+
+    def _flags(self) -> Any:
+        """The options that the function is compiled with here: it takes some from the function that calls it."""
+        flags = Flags()
+        self.compiler.targetdescr.options.parse_as_flags(flags, self.compiler.targetoptions)
+        return self.compiler._customize_flags(flags)
 
     def _path(self, signature: Any) -> Path | None:
         where = folder()
         if where is None or self.key is None:
             return None
-        code = list(code_of(self.function.__code__))
-        name = repr((STAMP, self.function.__module__, self.function.__qualname__, code, str(signature), self.key))
-        return where / f"{self.function.__name__[:40]}-{hashlib.sha256(name.encode()).hexdigest()[:24]}.nbc"
+        function, flags = self.compiler.py_func, self._flags()
+        options = [f"{name}={flag}" for name, flag in flags.values().items() if name != "fastmath"]
+        options += sorted(flags.fastmath.flags)  # a set, whose text has another order in every process
+        options += [f"{name}={getattr(config, name, None)!r}" for name in _SETTINGS]
+        code = list(code_of(function.__code__))
+        name = repr((STAMP, function.__module__, function.__qualname__, code, str(signature), self.key, options))
+        return where / f"{function.__name__[:40]}-{hashlib.sha256(name.encode()).hexdigest()[:24]}.nbc"
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
         path = self._path(signature)
         found = path and _read(path)
-        if found:
+        if found and self._callable(found):
             if self.key in ("", "line"):
                 # Numba would first load all that it needs to compile, which takes longer than to read a net's files.
                 rtsys.initialize(target_context)
@@ -80,6 +97,13 @@ class Kept(NullCache):
         Kept.begun += 1
         self.prepare()
         return None
+
+    def _callable(self, found: Any) -> bool:
+        """Whether a file holds the function that its reader calls: to call a missing one would end the process."""
+        (_, _, (machine_code, _)), described, *_ = found
+        alone = self._flags().no_cpython_wrapper
+        name = described.llvm_func_name if alone else described.llvm_cpython_wrapper_name
+        return name.encode() in machine_code
 
     def save_overload(self, signature: Any, made: Any) -> None:
         path = self._path(signature)

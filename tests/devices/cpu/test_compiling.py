@@ -12,9 +12,14 @@ from types import SimpleNamespace
 import pytest
 
 pytest.importorskip("numba")
+from numba import float64, njit
+from numba.core import config
+from numba.core.compiler import Flags
+from numba.core.targetconfig import ConfigStack
+
 from nnlite.devices.cpu import kept
-from nnlite.devices.cpu.compiling import inside
-from nnlite.devices.cpu.kept import only_ours
+from nnlite.devices.cpu.compiling import compiled, inside
+from nnlite.devices.cpu.kept import Kept, only_ours
 
 TRAIN = """
 import numpy as np, nnlite as nl
@@ -188,6 +193,62 @@ def test_functions_are_counted_while_they_are_compiled(tmp_path):
     number = result(start(tmp_path, counted))
     assert number >= len(files(tmp_path)) > 10  # a helper is compiled and kept as well
     assert result(start(tmp_path, counted)) == 0
+
+
+TWICE = """
+import shutil
+from numba import float64
+from nnlite.devices import functions_compiled
+from nnlite.devices.cpu.compiling import compiled, inside
+
+def double(x):
+    return 2 * x
+
+within = inside(double)
+assert compiled(lambda x: within(x) + 1)(3.0) == 7 and functions_compiled() == 2
+called = compiled(double)
+assert called(3.0) == 6 and functions_compiled() == 3
+assert compiled(double)(4.0) == 8 and functions_compiled() == 3
+"""
+
+
+def test_python_does_not_get_what_was_kept_for_compiled_code(tmp_path):
+    """A function may be compiled twice, with and without a wrapper for Python; to call a missing one is a crash."""
+    assert result(start(tmp_path, TWICE + "print(1)")) == 1
+    assert len(files(tmp_path)) == 3
+
+
+def test_a_file_without_a_wrapper_for_python_is_made_anew(tmp_path):
+    code = """
+without, path = (each._cache._path((float64,)) for each in (within, called))
+shutil.copy(without, path)
+assert compiled(double)(5.0) == 10 and functions_compiled() == 4
+assert path.read_bytes() != without.read_bytes() and compiled(double)(6.0) == 12 and functions_compiled() == 4
+print(1)
+"""
+    assert result(start(tmp_path, TWICE + code)) == 1
+
+
+def test_options_and_settings_have_files_of_their_own(tmp_path, monkeypatch):
+    def double(x):
+        return 2 * x
+
+    def path(**options):
+        return compiled(double, **options)._cache._path((float64,))
+
+    monkeypatch.setattr(kept, "folder", lambda: tmp_path)
+    options = {}, {"fastmath": {"contract"}}, {"inlined": True}, {"inside": True}, {"allocates": True}
+    paths = [path(**each) for each in options]
+    assert paths == [path(**each) for each in options]
+    helper = njit(double)
+    paths += [Kept(helper._compiler)._path((float64,))]
+    with ConfigStack().enter(Flags(compiled(double)._cache._flags())):  # as if this compiled function called it
+        paths += [Kept(helper._compiler)._path((float64,))]
+    for setting, value in {"OPT": 0, "BOUNDSCHECK": 1, "LOOP_VECTORIZE": 0}.items():
+        with monkeypatch.context() as changed:
+            changed.setattr(config, setting, value)
+            paths.append(path())
+    assert len(set(paths)) == len(paths) == 10 and paths[0] == path()
 
 
 def test_python_cannot_call_what_has_no_wrapper_for_it():

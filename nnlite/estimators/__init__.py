@@ -1,0 +1,8 @@
+"""Estimators: networks with the parameters, methods and attributes of scikit-learn's MLPClassifier and MLPRegressor.
+
+scikit-learn is not imported here. It knows an estimator by its methods, so that those here work in its pipelines and
+searches.
+"""
+
+from .classifier import MLPClassifier as MLPClassifier
+from .regressor import MLPRegressor as MLPRegressor

