@@ -356,17 +356,17 @@ def dropout(x):
 
 
 @nl.kernel("x (N,K), order (K) -> y (N,K)")
-def weigh(x, order):
+def weigh_columns(x, order):
     """An operand with the name of one that the batch is taken by."""
     return x * order
 
 
 class Named(nl.Layer):
     def forward(self, x):
-        return self.ops.call(weigh, self.ops.call(dropout, x), self.b)
+        return self.ops.call(weigh_columns, self.ops.call(dropout, x), self.b)
 
     def backward(self, dy):
-        return self.ops.call(dropout, self.ops.call(weigh, dy, self.b))
+        return self.ops.call(dropout, self.ops.call(weigh_columns, dy, self.b))
 
     def initial(self, rng):
         return {"b": np.arange(1.0, 5.0)}
@@ -384,7 +384,7 @@ def test_a_users_own_names_mean_nothing(threads, device, data):
         trainer = nl.Trainer(net, "mse", nl.SGD(lr=0.01), replay=replay)
         trainer.fit(*data, epochs=3, batch_size=10, progress=False)
         runs.append(net.backend.to_numpy(net.parameters))
-    assert {"own_dropout", "weigh"} <= {call.name for call in trainer.tape.calls}
+    assert {"own_dropout", "weigh_columns"} <= {call.name for call in trainer.tape.calls}
     np.testing.assert_allclose(runs[1], runs[0], rtol=1e-12)
 
 

@@ -137,12 +137,18 @@ __device__ inline double block_sum(double x, const Team& team) {
   return sum;
 }
 
+// A number for each thread of a block, in one place for all kernels: a template would have a place for each of its kinds.
+__device__ inline double* scratch() {
+  SHARED(double, part, MOST_THREADS);
+  return part;
+}
+
 // b <- s + alpha times the sum of value(row, column) over the rows; s is b if `adding`, or else 0. A warp sums 32
 // columns at a time, one for each lane, and the warps of a block divide the rows.
 template <class T, class Value>
 __device__ void column_sums(T* b, bool adding, Word rows, Word first, Word stop, T alpha, Value value,
                             const Team& team) {
-  SHARED(double, part, MOST_THREADS);
+  double* part = scratch();
   const int warps = team.threads / WARP, warp = team.thread / WARP;
   for (Word left = first + (Word)team.block * WARP; left < stop; left += (Word)team.blocks * WARP) {
     const Word j = left + team.lane();
