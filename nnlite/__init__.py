@@ -27,6 +27,7 @@ from . import (
     registry,
     rules,
     schedules,
+    tables,
 )
 from .activations import (
     ELU,
@@ -136,6 +137,6 @@ __all__ = [  # noqa: RUF022  (in the order in which a user meets them)
     "check_gradients", "GradientReport", "devices", "get_device", "kernel", "register",
     "DeviceError", "DivergedError", "CorruptFileError", "OutOfGPUMemoryError", "EagerWarning", "PrecisionWarning",
     "activations", "callbacks", "datasets", "gate", "initializers", "losses", "metrics", "optimizers", "plots",
-    "registry", "rules", "schedules",
+    "registry", "rules", "schedules", "tables",
 ]
 # fmt: on

@@ -1,4 +1,4 @@
-"""The command line: train on a data set or a CSV file, predict with a saved model, compare devices, show versions.
+"""The command line: train on a data set or a table, predict with a saved model, compare devices, show versions.
 
 Each command has a file of its own. This file parses the arguments and reports errors. Results go to stdout; the
 progress bar and errors go to stderr. A mistake of the user gives one line and exit status 2.
@@ -73,9 +73,16 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    new = command(train.train, "train a network on a data set or a CSV file")
-    new.add_argument("data", metavar="NAME|FILE.csv", help=f"a CSV file, or one of {', '.join(LOADERS)}")
-    new.add_argument("--target", metavar="COLUMN", help="CSV column: name, or number from 0 (default: -1, the last)")
+    new = command(train.train, "train a network on a data set or a table")
+    files = "a table: text, packed or not, - for stdin, or with polars also Parquet, Feather and Excel"
+    new.add_argument("data", metavar="NAME|FILE", help=f"{files}; or one of {', '.join(LOADERS)}")
+    new.add_argument(
+        "--target", metavar="COLUMN", help="column of a table: name, or number from 0 (default: -1, the last)"
+    )
+    new.add_argument("--task", choices=("classification", "regression"), help="default: as the target looks")
+    for option, text in (("categorical", "categories"), ("numeric", "numbers"), ("ignore", "nothing: leave them out")):
+        new.add_argument(f"--{option}", type=_names, default=(), metavar="A,B", help=f"columns to be taken as {text}")
+    new.add_argument("--drop-missing", action="store_true", help="leave out rows that miss a value, not fill it")
     new.add_argument("--layers", type=_layers, metavar="64,32", help="units of each hidden layer, or none")
     new.add_argument("--activation", choices=ACTIVATIONS, help="activation of the hidden layers")
     new.add_argument("--loss", choices=LOSSES, help="default: cce for classes, bce for logic gates, mse for numbers")
@@ -88,11 +95,13 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument("--resume", metavar="DIR", help="go on with a training that was stopped, from its folder")
     new.add_argument("--quiet", action="store_true", help="print nothing but the last line")
 
-    use = command(predict.predict, "predict the rows of a CSV file")
+    use = command(predict.predict, "predict the rows of a table")
     use.add_argument("model", metavar="MODEL", help="a model.safetensors written by nnlite")
-    use.add_argument("data", metavar="FILE.csv", help="the features; a target that the header names is left out")
+    use.add_argument("data", metavar="FILE", help="a table with the columns of the one that it was trained on")
     use.add_argument("--out", metavar="FILE", help="write there instead of to the screen")
     for each in (new, use):
+        how = "whether the first row of a table names the columns; default: as it looks"
+        each.add_argument("--header", type=_yes, metavar="yes|no", help=how)
         each.add_argument("--device", default="auto", help="numpy, numba (cpu), cupy (gpu) or auto (default)")
 
     compare = command(bench.bench, "the devices of this machine side by side")
@@ -106,6 +115,16 @@ def _parser() -> argparse.ArgumentParser:
 
     command(info.info, "versions, devices, threads and BLAS of this machine")
     return parser
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _yes(text: str) -> bool:
+    if text not in ("yes", "no"):
+        raise argparse.ArgumentTypeError(f"{text!r} must be yes or no")
+    return text == "yes"
 
 
 def _layers(text: str) -> list[int]:

@@ -17,7 +17,7 @@ import nnlite as nl
 
 from .. import gate
 from ..cores import usable
-from . import comparison, output, tables
+from . import comparison, output
 from .info import package_version
 from .output import say
 
@@ -49,7 +49,7 @@ def bench(options: argparse.Namespace) -> None:
     count = len(comparison.NETS) * len(devices)
     nets = measured[:count]
     sweep, batches = ([each for each in measured if each.net.name == name] for name in ("sweep", "batches"))
-    output.write(folder / "bench.csv", tables.to_csv(rows))
+    output.write(folder / "bench.csv", output.to_csv(rows))
     _draw(folder / "bench.png", nets, *([sweep, batches] if pair else []))
     *lines, advice = comparison.verdict(nets, sweep, batches)
     tell("\n".join(["", *lines, "", f"wrote {folder / 'bench.csv'}", f"wrote {folder / 'bench.png'}"]))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..atomic import replacing
 
@@ -32,11 +36,23 @@ def say(text: str, end: str = "\n", error: bool = False) -> None:
 
 
 def complain(error: BaseException | str) -> None:
-    """Print one line for any error on stderr."""
+    """Print one line for any error on stderr, and one for each of several problems of a table."""
+    problems = getattr(error, "problems", [])
+    if len(problems) > 1:
+        for problem in problems:
+            complain(problem)
+        return
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, OSError) and error.filename and error.strerror:
         text = f"{error.filename}: {error.strerror}"
     say(f"nnlite: {text}", error=True)
+
+
+def to_csv(rows: Sequence[Sequence[Any]]) -> str:
+    """The text of a CSV file with these rows."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def write(path: str | os.PathLike[str], content: str | bytes) -> None:

@@ -1,4 +1,4 @@
-"""`nnlite predict`: predict the rows of a CSV file with a saved network."""
+"""`nnlite predict`: predict the rows of a table with a saved network."""
 
 from __future__ import annotations
 
@@ -9,18 +9,26 @@ import numpy as np
 
 import nnlite as nl
 
-from . import output, tables
+from .. import tables
+from ..tables.scaling import fold_noted
+from . import output
 from .output import say
 
 
 def predict(options: argparse.Namespace) -> None:
-    """Predict the rows of a CSV file. Each row gives one line: a class and its probability, or the numbers."""
+    """Predict the rows of a table. Each row gives one line: a class and its probability, or the numbers."""
     net = nl.load(options.model, device=options.device)
     assert net.inputs is not None and net.outputs is not None
-    classes, features, target = _notes(options.model, net)
-    tables.fold_noted(net, options.model)
-    table = tables.read_csv(options.data, target, needed=False, features=features)
-    answers = net.predict(tables.select(table, features, net.inputs))  # (N, K)
+    classes, decisions = _notes(options.model, net)
+    fold_noted(net, options.model)
+    table = tables.read(options.data, options.header, decisions.names if decisions and decisions.header else ())
+    if decisions is None:
+        decisions = tables.Decisions.of_numbers(table, net.inputs)
+    x, told = decisions.encode(table)  # (N, D)
+    for line in told:
+        say(f"nnlite: {options.data}: {line}", error=True)
+    answers = net.predict(x)  # (N, K)
+    target = decisions.target.name if decisions.target and decisions.header else None
     if classes:
         best = nl.metrics.classes(answers)  # (N,)
         shares = answers if net.outputs > 1 else np.hstack([1 - answers, answers])  # (N, K)
@@ -31,19 +39,29 @@ def predict(options: argparse.Namespace) -> None:
         header = [name] if net.outputs == 1 else [f"{name} {k}" for k in range(net.outputs)]
         rows = [[f"{value:.10g}" for value in row] for row in answers]
     # A header is written only if the file has one, so that line n answers line n.
-    text = tables.to_csv([header] * (table.features is not None) + rows)
+    text = output.to_csv([header] * table.header + rows)
     if options.out is None:
         say(text, end="")
     else:
         output.write(options.out, text)
 
 
-def _notes(path: str, net: nl.Sequential) -> tuple[list[str] | None, list[str] | None, str | None]:
-    """The classes, features and target that `train` noted in the model; None for each that is missing."""
+def _notes(path: str, net: nl.Sequential) -> tuple[list[str] | None, tables.Decisions | None]:
+    """The classes and decisions that `train` noted in the model; None for each that is missing."""
     notes = net.notes if isinstance(net.notes, Mapping) else {}
-    classes, features, target = (notes.get(key) for key in ("classes", "features", "target"))
-    for names, size in ((classes, max(net.outputs or 0, 2)), (features, net.inputs)):
-        fits = isinstance(names, list) and len(names) == size and all(isinstance(name, str) for name in names)
-        if names is not None and not fits:
-            raise nl.CorruptFileError(f"{path}: its notes name other classes or features than the network has")
-    return classes, features, target if isinstance(target, str) else None
+    classes, decisions = notes.get("classes"), None
+    wrong = f"{path}: its notes name other classes or features than the network has"
+    size = max(net.outputs or 0, 2)
+    if classes is not None:
+        fits = isinstance(classes, list) and len(classes) == size and all(isinstance(name, str) for name in classes)
+        if not fits:
+            raise nl.CorruptFileError(wrong)
+    if "decisions" in notes:
+        try:
+            decisions = tables.Decisions.of(notes["decisions"])
+            fits = len(decisions.features) == net.inputs
+        except (ValueError, TypeError, AttributeError):
+            fits = False
+        if not fits:
+            raise nl.CorruptFileError(wrong)
+    return classes, decisions

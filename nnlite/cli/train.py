@@ -1,4 +1,4 @@
-"""`nnlite train`: train a network on a data set or a CSV file, test it, and save it with its history and pictures."""
+"""`nnlite train`: train a network on a data set or a table, test it, and save it with its history and pictures."""
 
 from __future__ import annotations
 
@@ -21,16 +21,20 @@ import numpy as np
 
 import nnlite as nl
 
-from .. import gate
+from .. import gate, tables
 from ..datasets import LOADERS, Split
 from ..distributed import Ranks, world
 from ..losses import LOSSES
 from ..rules import OPTIMIZERS
-from . import output, tables
+from ..tables.learning import fit_until_best
+from ..tables.scaling import Scale, fold
+from . import output, report
 from .output import say
 
 CHECKPOINT = "checkpoint.safetensors"  # its name in the folder of the results
 SECONDS = 5.0  # from one checkpoint to the next
+OF_TABLES = ("target", "task", "header", "categorical", "numeric", "ignore", "drop_missing")  # options
+FOR_CLASSES = {name for name, loss in LOSSES.items() if loss.target in ("probability", "class", "side")}
 
 
 class Recipe(NamedTuple):
@@ -41,11 +45,13 @@ class Recipe(NamedTuple):
     epochs: int = 60
     batch_size: int = 16
     lr: float = 0.01  # for Adam
+    weight_decay: float = 0.0
 
 
 MEASUREMENTS = ("breast_cancer", "iris", "wine")  # each column has its own unit and size, such as centimetres, grams
 GATE = Recipe(layers=(8,), epochs=300, batch_size=4, lr=0.05)
 IMAGES = Recipe((256,), "relu", epochs=10, batch_size=128, lr=0.001)
+PICTURES = ("learning_curve.png", "confusion_matrix.png", "decision_boundary.png", "predicted.png", "importance.png")
 RECIPES = {
     **dict.fromkeys(("and", "nand", "nor", "or", "xnor", "xor"), GATE),
     **dict.fromkeys(("mnist", "fashion_mnist"), IMAGES),
@@ -65,7 +71,8 @@ class Data(NamedTuple):
     recipe: Recipe
     loss: str
     classes: list[str] | None  # K names; None for numbers
-    table: tables.Table | None = None
+    decisions: tables.Decisions | None = None  # for a table: what its columns are
+    told: Sequence[str] = ()  # about the rows of the table
     raw: bool = False  # whether columns have any size: training scales them, and the saved model reads them unscaled
 
 
@@ -87,28 +94,30 @@ def train(options: argparse.Namespace) -> None:
     """Train a network, test it on rows held back, and write the model, its history and pictures into a folder."""
     tell: Callable[[str], None] = (lambda text: None) if options.quiet else say
     data = _data(options)
-    if data.classes is None and data.loss in tables.FOR_CLASSES:
+    if data.classes is None and data.loss in FOR_CLASSES:
         raise ValueError(f"--loss {data.loss} is for classes, but {data.name} has numbers to predict; try --loss mse")
     if data.classes is None and LOSSES[data.loss].target == "count":
         raise ValueError(f"--loss {data.loss} is for counts, but the numbers to predict are scaled; try --loss mse")
-    given = {name: value for name in Recipe._fields if (value := getattr(options, name)) is not None}
+    given = {name: value for name in Recipe._fields if (value := getattr(options, name, None)) is not None}
     usual = {"lr": 0.1} if options.optimizer == "sgd" else {}  # the recipes' lr is for Adam
     recipe = Recipe(**(data.recipe._asdict() | usual | given))
     gate.integer(recipe.epochs, "--epochs")
     gate.integer(recipe.batch_size, "--batch-size")
     net = _network(data, recipe, options)
-    optimizer = OPTIMIZERS[options.optimizer](lr=recipe.lr)
+    optimizer = OPTIMIZERS[options.optimizer](lr=recipe.lr, weight_decay=recipe.weight_decay, decoupled=True)
     trainer = nl.Trainer(net, data.loss, optimizer, metrics=[_metric(data)], communicator=options.ranks)
     if options.resume is not None and not os.path.isdir(options.resume):
         raise NotADirectoryError(
             errno.ENOTDIR, "--resume needs the folder of a training that was stopped", options.resume
         )
     folder = output.folder(options.out or options.resume or "out")
+    if data.decisions:
+        tell("\n".join([str(data.decisions), *data.told, ""]))
     tell(f"{_description(data)}\n\n{net.summary()}\n")
 
     x, y, x_test, y_test = data.split
-    x_scale = tables.Scale.of(x) if data.raw else None
-    y_scale = tables.Scale.of(y) if data.raw and data.classes is None else None
+    x_scale = Scale.of(x) if data.raw else None
+    y_scale = Scale.of(y) if data.raw and data.classes is None else None
     x, x_test = (x_scale.apply(part) if x_scale else part for part in (x, x_test))
     y, y_test = (y_scale.apply(part) if y_scale else part for part in (y, y_test))
     bar, seen = not options.quiet and sys.stderr is not None, (x_test, y_test)  # only shown: nothing is chosen by it
@@ -118,9 +127,13 @@ def train(options: argparse.Namespace) -> None:
     checkpoint = Backup(folder / CHECKPOINT, seconds=SECONDS)
     try:
         with _sigterm_stops():
-            trainer.fit(
-                x, y, recipe.epochs, recipe.batch_size, validation_data=seen, progress=bar, callbacks=[checkpoint]
-            )
+            if data.decisions and options.epochs is None:
+                how = options.seed, bar, tell, [checkpoint]
+                fit_until_best(trainer, x, y, recipe.epochs, recipe.batch_size, *how)
+            else:
+                trainer.fit(
+                    x, y, recipe.epochs, recipe.batch_size, validation_data=seen, progress=bar, callbacks=[checkpoint]
+                )
     except Terminated as stop:
         epochs = min(map(len, trainer.history.values()), default=0)
         on = f"; --resume {folder} goes on" if trainer.unfinished else ""
@@ -140,15 +153,17 @@ def train(options: argparse.Namespace) -> None:
     prediction = net.predict(data.split.x_test)  # (N, K)
     for name in _draw(folder, net, data, trainer.history, prediction):
         tell(f"wrote {folder / name}")
+    if data.decisions:
+        tell("\n".join(["", *report.lines(data.split, data.classes, prediction)]))
     say(_result(data, prediction))
 
 
 class Backup(nl.Checkpoint):
     """A checkpoint that is needed only until the training has ended."""
 
-    def end(self, trainer: nl.Trainer) -> None:
-        if trainer.unfinished is not None and trainer.unfinished.over is False:
-            super().end(trainer)
+    def _save(self, trainer: nl.Trainer) -> None:
+        if trainer.unfinished is not None and not trainer.unfinished.over:
+            super()._save(trainer)
 
 
 class Terminated(KeyboardInterrupt):
@@ -177,29 +192,33 @@ def _save(
     net: nl.Sequential,
     data: Data,
     history: nl.History,
-    x_scale: tables.Scale | None,
-    y_scale: tables.Scale | None,
+    x_scale: Scale | None,
+    y_scale: Scale | None,
 ) -> None:
     """Write the model and its history. The scales go into the network's weights, so that it then reads raw columns."""
     if x_scale:
-        tables.fold(net, x_scale, y_scale)
+        fold(net, x_scale, y_scale)
     net.save(folder / "model.safetensors", _notes(data))
+    for name in PICTURES:  # those of an earlier model would be taken for this one's
+        (folder / name).unlink(missing_ok=True)
     rows = [["epoch", *history], *zip(itertools.count(1), *history.values())]
-    output.write(folder / "history.csv", tables.to_csv(rows))
+    output.write(folder / "history.csv", output.to_csv(rows))
 
 
 def _notes(data: Data) -> dict[str, Any]:
     """What `nnlite predict` must know of the data."""
-    features, target = (data.table.features, data.table.target) if data.table else (None, None)
-    return {"data": data.name, "classes": data.classes, "features": features, "target": target}
+    notes: dict[str, Any] = {"data": data.name, "classes": data.classes}
+    if data.decisions:
+        notes["decisions"] = data.decisions.notes()
+    return notes
 
 
 def _notes_of_checkpoint(
     options: argparse.Namespace,
     data: Data,
     recipe: Recipe,
-    x_scale: tables.Scale | None,
-    y_scale: tables.Scale | None,
+    x_scale: Scale | None,
+    y_scale: Scale | None,
 ) -> dict[str, Any]:
     """What is noted in a checkpoint: scales, which are not in the network's weights yet, and what was asked for."""
     asked = {
@@ -207,6 +226,10 @@ def _notes_of_checkpoint(
         **{name: getattr(recipe, name) for name in ("activation", "batch_size", "lr")},
     }
     asked |= {"loss": data.loss, "optimizer": options.optimizer, "seed": options.seed, "data": data.name}
+    if data.decisions:
+        given = {name: getattr(options, name) for name in OF_TABLES}
+        asked |= {name: [*value] if isinstance(value, tuple) else value for name, value in given.items()}
+        asked["epochs"] = "found" if options.epochs is None else "given"
     return {"scales": [scale and [*scale] for scale in (x_scale, y_scale)], "asked": asked}
 
 
@@ -235,16 +258,13 @@ def _data(options: argparse.Namespace) -> Data:
     """The data set of this name, or the table in this file."""
     name, seed = options.data, gate.integer(options.seed, "--seed", least=0)
     if name not in LOADERS:
-        if not (os.path.exists(name) or Path(name).suffix or os.sep in name):
-            raise ValueError(f"{name!r} is neither a CSV file here nor a data set; these are {', '.join(LOADERS)}")
-        table = tables.read_csv(name, -1 if options.target is None else options.target)
-        y, classes = tables.target(table, options.loss)
-        epochs = min(200, max(5, 320_000 // len(y)))  # about 10,000 steps
-        recipe = Recipe((64, 32), "relu", epochs, batch_size=32, lr=0.003)
-        loss = options.loss or ("mse" if classes is None else "cce")
-        return Data(name, nl.datasets.split(table.x, y, seed=seed), recipe, loss, classes, table, raw=True)
-    if options.target is not None:
-        raise ValueError(f"--target is for CSV files; the data set {name!r} has its own target")
+        if not (os.path.exists(name) or Path(name).suffix or os.sep in name or name == "-"):
+            raise ValueError(f"{name!r} is neither a file here nor a data set; these are {', '.join(LOADERS)}")
+        return _table(options, seed)
+    for option in OF_TABLES:
+        if getattr(options, option) not in (None, (), False):
+            told = f"--{option.replace('_', '-')} is for files"
+            raise ValueError(f"{told}; the data set {name!r} has its own target and columns")
     recipe = RECIPES.get(name, Recipe())
     raw = {"standardise": False} if name in MEASUREMENTS else {}
     split = LOADERS[name]() if recipe in (GATE, IMAGES) else LOADERS[name](seed=seed, **raw)
@@ -256,13 +276,27 @@ def _data(options: argparse.Namespace) -> Data:
     return Data(name, split, recipe, options.loss or ("bce" if recipe is GATE else "cce"), classes, raw=bool(raw))
 
 
+def _table(options: argparse.Namespace, seed: int) -> Data:
+    """The table in a file, as numbers: text, dates and gaps are replaced, and some rows are held back."""
+    target = -1 if options.target is None else options.target
+    task = options.task or ("classification" if options.loss in FOR_CLASSES else None)
+    chosen = options.categorical, options.numeric, options.ignore, options.drop_missing
+    found = tables.prepare(options.data, target, task, options.header, *chosen, seed=seed)
+    assert found.decisions.target
+    classes = found.decisions.target.classes
+    epochs = min(500, max(5, 320_000 // len(found.split.y_train)))  # at most: about 10,000 steps
+    recipe = Recipe((64,), "tanh", epochs, batch_size=32, lr=0.001, weight_decay=0.3)  # by measurement over real tables
+    loss = options.loss or ("mse" if classes is None else "cce")
+    return Data(options.data, found.split, recipe, loss, classes, found.decisions, found.told, raw=True)
+
+
 def _network(data: Data, recipe: Recipe, options: argparse.Namespace) -> nl.Sequential:
     outputs, output = 1, "identity"
     if data.classes is not None:
         kind = LOSSES[data.loss].target
         outputs = 1 if kind == "probability" and len(data.classes) == 2 else len(data.classes)
         output = {"probability": "sigmoid", "side": "identity", "count": "identity"}.get(kind, "softmax")
-    init = "he_normal" if recipe.activation == "relu" else "glorot_uniform"
+    init = "he_normal" if recipe.activation == "relu" and not data.decisions else "glorot_uniform"
     dtype = "float64" if data.raw else "float32"  # raw columns may be 1e6 ± 1: float32 would lose their digits
     sizes = [data.split.x_train.shape[1], *recipe.layers, outputs]
     return nl.mlp(sizes, recipe.activation, output, init, options.device, dtype, options.seed)
@@ -272,9 +306,10 @@ def _description(data: Data) -> str:
     def some(number: int, noun: str, names: Sequence[str] | None) -> str:
         return f"{number:,} {noun}" + (f" ({', '.join(names[:10])}{', …' if len(names) > 10 else ''})" if names else "")
 
-    x, x_test, features = data.split.x_train, data.split.x_test, data.table.features if data.table else None
+    x, x_test, decisions = data.split.x_train, data.split.x_test, data.decisions
+    features = decisions.features if decisions and decisions.header else None
     answer = some(len(data.classes), "classes", data.classes) if data.classes else "a number"
-    target = f" of {data.table.target!r}" if data.table and data.table.target else ""
+    target = f" of {decisions.target.name!r}" if decisions and decisions.target and decisions.header else ""
     rows = f"{len(x):,} rows to learn from, {len(x_test):,} to test with"
     return f"{data.name}: {rows}; {some(x.shape[1], 'columns', features)} -> {answer}{target}"
 
@@ -302,6 +337,8 @@ def _draw(folder: Path, net: nl.Sequential, data: Data, history: nl.History, pre
             x, y, x_test, y_test = data.split
             points, labels = np.concatenate([x_test, x])[:2000], np.concatenate([y_test, y])[:2000]
             pictures["decision_boundary.png"] = partial(nl.plots.decision_boundary, net, points, labels)
+    if data.decisions:
+        pictures |= report.pictures(net, data.split, data.classes, data.decisions.groups, prediction)
     for name, draw in pictures.items():
         figure = Figure(figsize=(6.4, 4.8), dpi=150, layout="constrained")
         with warnings.catch_warnings():

@@ -1,0 +1,100 @@
+"""What is said and drawn of a network that was trained on a table: how good it is, and beside what.
+
+N rows held back, D features, K classes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..datasets import Split
+from ..metrics import classes as classes_of
+from ..network import Sequential
+from ..tables import pictures as drawn
+from ..tables.baselines import logistic, ridge
+
+MOST_CLASSES = 12  # whose recall is said
+REPEATS = 5  # of the shuffles that tell how much a column matters
+MOST_COLUMNS, MOST_ROWS = 200, 2000  # that are shuffled for it
+
+
+def lines(split: Split, classes: Sequence[str] | None, prediction: np.ndarray) -> list[str]:
+    """The scores of the simplest models on the rows held back, and whether the network is better; recall per class."""
+    x, y, x_test, y_test = split
+    if classes is None:
+        error = _rmse(prediction, y_test)
+        mean, linear = _rmse(y.mean(axis=0)[None], y_test), _rmse(ridge(x, y, x_test), y_test)
+        told = [f"the mean for every row: RMSE {mean:.4g}; ridge regression on the same columns: RMSE {linear:.4g}"]
+        better = {"the mean": error < mean, "ridge regression": error < linear}
+    else:
+        hits = float((classes_of(prediction) == y_test).mean())
+        most = int(np.bincount(y, minlength=len(classes)).argmax())
+        usual, linear = float((y_test == most).mean()), float((logistic(x, y, len(classes), x_test) == y_test).mean())
+        shares = f"{100 * usual:.2f} %; logistic regression on the same columns: {100 * linear:.2f} %"
+        told = [f"always {classes[most]!r}: {shares}"]
+        better = {f"always {classes[most]!r}": hits > usual, "logistic regression": hits > linear}
+        told.append(_recall(classes, classes_of(prediction), y_test))
+    worse = [name for name, is_better in better.items() if not is_better]
+    if worse:
+        told.append(f"the network is no better here than {' or '.join(worse)}")
+    return told
+
+
+def _rmse(prediction: np.ndarray, y: np.ndarray) -> float:
+    return float(np.sqrt(np.square(prediction - y).mean()))
+
+
+def _recall(classes: Sequence[str], found: np.ndarray, y: np.ndarray) -> str:
+    """How many of the rows (N,) of each class were found."""
+    parts = []
+    for k in np.unique(y)[:MOST_CLASSES]:
+        rows = y == k
+        parts.append(f"{classes[k]} {100 * (found[rows] == k).mean():.1f} % of {int(rows.sum()):,}")
+    return f"recall: {', '.join(parts)}{', …' if len(np.unique(y)) > MOST_CLASSES else ''}"
+
+
+def importance(
+    net: Sequential, x: np.ndarray, y: np.ndarray, numbers: bool, groups: Mapping[str, Sequence[int]], seed: int = 0
+) -> dict[str, float]:
+    """How much worse the score becomes if the values of one column are exchanged among the rows x (N, D), y.
+
+    The score is the accuracy, or R² for numbers. `groups` are the features that stand for each column.
+    """
+
+    def score(x: np.ndarray) -> float:
+        prediction = net.predict(x)
+        if not numbers:
+            return float((classes_of(prediction) == y).mean())
+        return float(1 - np.square(prediction - y).sum() / max(np.square(y - y.mean()).sum(), np.finfo(float).tiny))
+
+    rng = np.random.Generator(np.random.PCG64(seed))
+    x, y = x[:MOST_ROWS], y[:MOST_ROWS]
+    before, drops = score(x), {}
+    for name, places in list(groups.items())[:MOST_COLUMNS]:
+        scores = []
+        for _ in range(REPEATS):
+            shuffled = x.copy()
+            shuffled[:, places] = x[rng.permutation(len(x))][:, places]
+            scores.append(score(shuffled))
+        drops[name] = before - float(np.mean(scores))
+    return drops
+
+
+def pictures(
+    net: Sequential,
+    split: Split,
+    classes: Sequence[str] | None,
+    groups: Mapping[str, Sequence[int]],
+    prediction: np.ndarray,
+) -> dict[str, Callable[..., Any]]:
+    """Name of a file -> a function that draws it on `ax`."""
+    found: dict[str, Callable[..., Any]] = {}
+    if classes is None:
+        found["predicted.png"] = partial(drawn.predicted_against_true, prediction, split.y_test)
+    drops = importance(net, split.x_test, split.y_test, classes is None, groups)
+    found["importance.png"] = partial(drawn.importance, drops, "R²" if classes is None else "accuracy")
+    return found

@@ -1,0 +1,321 @@
+"""What a column of a table is taken as, and the numbers that a network reads in its place.
+
+A column is decided upon once, with the rows to learn from; later tables are then read in the same way. A missing value
+is filled, with the median or the most frequent value, and a column of its own says so. N = rows
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from . import written
+from .cells import MISSING, Cells
+from .reading import count, shown
+
+MOST_VALUES = 50  # of a category, each with a column of its own
+SURE = 0.95  # of the cells that are not missing must be numbers, or dates, for a column to be taken as such
+FEW = 10  # rows; with fewer, values that are all different mean nothing
+TRUTHS = ({"true", "false"}, {"yes", "no"}, {"t", "f"}, {"y", "n"}, {"on", "off"})
+ROW_NAMES = ("row names", "rownames", "row.names", "unnamed: 0", "index")
+IDENTIFIER = re.compile(r"(?i)(.*[_ .])?(id|uuid|guid)|.*[a-z]I[Dd]|ID.*")
+
+
+@dataclass
+class Column:
+    """What a column is taken as, and why."""
+
+    kind: ClassVar[str]
+    name: str
+    why: str
+    missing: int = 0  # cells without a value
+
+    @property
+    def features(self) -> list[str]:
+        """The names of the columns of numbers that stand in its place."""
+        return []
+
+    def encode(self, cells: Cells) -> tuple[np.ndarray, list[str]]:
+        """Cells of N rows -> numbers (N, features), and what had to be filled or was never seen in training."""
+        return np.zeros((len(cells), 0)), []
+
+    def notes(self) -> dict[str, Any]:
+        """What a model file keeps of it."""
+        return {"kind": self.kind} | asdict(self)
+
+
+@dataclass
+class LeftOut(Column):
+    kind = "left out"
+
+
+@dataclass
+class Number(Column):
+    """A number; `comma` says how it is written, None as Python writes it, and `flag` that a column tells gaps."""
+
+    kind = "number"
+    comma: bool | None = None
+    fill: float = 0.0
+    flag: bool = False
+
+    @property
+    def features(self) -> list[str]:
+        return [self.name, *([f"{self.name} is missing"] if self.flag else [])]
+
+    def numbers(self, cells: Cells) -> np.ndarray:
+        """(N,), NaN where there is none."""
+        return in_style(cells, self.comma)
+
+    def encode(self, cells: Cells) -> tuple[np.ndarray, list[str]]:
+        return self._filled(self.numbers(cells), cells)
+
+    def _filled(self, values: np.ndarray, cells: Cells) -> tuple[np.ndarray, list[str]]:
+        """Values (N,) -> (N, features) without gaps; told is how many cells are no value of this kind."""
+        gaps = ~np.isfinite(values)
+        told = []
+        if gaps.any():
+            words = [word for word in cells.take(np.flatnonzero(gaps)).distinct()[0] if word.lower() not in MISSING]
+            if words:
+                told.append(f"{self.name}: {shown(words[0])} is no {self.kind} and counts as missing")
+        columns = [np.where(gaps, self.fill, values)]
+        return np.stack([*columns, *([gaps.astype(float)] if self.flag else [])], axis=1), told
+
+
+@dataclass
+class Date(Number):
+    """A date: days since 1970, and its place in the year, the week and the day, as far as these change."""
+
+    kind = "date"
+    day_first: bool = False
+    wheels: list[str] = field(default_factory=list)
+
+    @property
+    def features(self) -> list[str]:
+        turns = [f"{self.name} {part} of the {wheel}" for wheel in self.wheels for part in ("sine", "cosine")]
+        return super().features + turns
+
+    def numbers(self, cells: Cells) -> np.ndarray:
+        words, codes = cells.distinct()
+        return written.days(words, self.day_first)[codes]
+
+    def encode(self, cells: Cells) -> tuple[np.ndarray, list[str]]:
+        x, told = self._filled(self.numbers(cells), cells)
+        return np.hstack([x, *(written.turn(x[:, 0], wheel) for wheel in self.wheels)]), told
+
+
+@dataclass
+class Category(Column):
+    """Text: a column of 0 and 1 for each of its `values`. With `others`, all of them are 0 for the rarer values."""
+
+    kind = "category"
+    values: list[str] = field(default_factory=list)
+    fill: str = ""  # the most frequent value, in the place of a missing one
+    others: bool = False
+    flag: bool = False
+
+    @property
+    def features(self) -> list[str]:
+        names = [f"{self.name} is {value}" for value in self._columns]
+        return [*names, *([f"{self.name} is missing"] if self.flag else [])]
+
+    @property
+    def _columns(self) -> list[str]:
+        """The values with a column: of two, the second tells both apart."""
+        return self.values[1:] if len(self.values) == 2 and not self.others else self.values
+
+    def encode(self, cells: Cells) -> tuple[np.ndarray, list[str]]:
+        words, codes = cells.distinct()
+        missing = np.array([word.lower() in MISSING and word not in self.values for word in words], bool)
+        place = {value: i for i, value in enumerate(self.values)}
+        new = [word for word, gap in zip(words, missing) if not gap and word not in place]
+        told = []
+        if new and not self.others:
+            what = f"{count(len(new), 'value')} never seen in training, such as {shown(new[0])}"
+            told.append(f"{self.name}: {what}; taken as missing")
+        unknown = -1 if self.others else place.get(self.fill, -1)
+        places = [place.get(self.fill, -1) if gap else place.get(word, unknown) for word, gap in zip(words, missing)]
+        table = np.zeros((len(words), len(self.features)))
+        for row, at in enumerate(places):
+            at -= len(self.values) - len(self._columns)
+            if at >= 0:
+                table[row, at] = 1
+        if self.flag:
+            table[:, -1] = missing | ([word in new and not self.others for word in words])
+        return table[codes], told
+
+
+KINDS: Mapping[str, type[Column]] = {kind.kind: kind for kind in (LeftOut, Number, Date, Category)}
+
+
+def column_of(notes: Mapping[str, Any]) -> Column:
+    """The column that `notes` describe; TypeError or KeyError if they are not its own."""
+    rest = dict(notes)
+    return KINDS[rest.pop("kind")](**rest)
+
+
+def in_style(cells: Cells, comma: bool | None) -> np.ndarray:
+    """The numbers (N,) in cells that are written with decimal commas, with points, or (None) as Python writes them."""
+    if comma is None:
+        return cells.numbers()
+    words, codes = cells.distinct()
+    return np.array([written.parsed(word, comma) for word in words], np.float64)[codes]
+
+
+# ---- deciding -------------------------------------------------------------------------------------------------------
+
+
+def decide(
+    name: str,
+    cells: Cells,
+    rows: np.ndarray,
+    first: bool = False,
+    comma: bool = False,
+    wanted: str = "",
+) -> Column:
+    """What a column is. Its kind comes from all cells; fills and categories from these rows, those to learn from.
+
+    first: whether it is the first column, where row names stand; comma: whether decimal commas are likely; wanted:
+    the kind that the user asked for, "number" or "category".
+    """
+    values = cells.numbers()
+    left_out = None if wanted else counts_rows(name, cells, values, first)
+    if left_out:
+        return left_out
+    if wanted != "category":
+        found = _number(name, cells, values, rows, comma, bool(wanted))
+        found = found or (None if wanted else _date(name, cells, rows))
+        if found:
+            return found
+    return _category(name, cells, cells.take(rows), bool(wanted))
+
+
+def counts_rows(name: str, cells: Cells, values: np.ndarray, first: bool) -> LeftOut | None:
+    """For a column, of these numbers (N,), that only counts or names the rows."""
+    if len(cells) < FEW:
+        return None
+    if values[0] in (0, 1) and (values == values[0] + np.arange(len(values))).all():
+        return LeftOut(name, "counts the rows")
+    named = first and name.lower() in ROW_NAMES
+    if named or IDENTIFIER.fullmatch(name):
+        words, codes = cells.distinct()
+        if len(words) == len(codes) and (named or not np.isfinite(values).all() or (values == np.floor(values)).all()):
+            return LeftOut(name, "names the rows" if named else "an identifier: every row has another one")
+    return None
+
+
+def _gaps(cells: Cells, values: np.ndarray) -> tuple[np.ndarray, list[str], np.ndarray]:
+    """Of values (N,): which are NaN because nothing is there (N,); the other texts that are no number, and where."""
+    unread = np.isnan(values)
+    missing, strange = np.zeros(len(values), bool), np.zeros(len(values), bool)
+    if not unread.any():
+        return missing, [], strange
+    words, codes = cells.take(np.flatnonzero(unread)).distinct()
+    empty = np.array([word.lower() in MISSING for word in words], bool)[codes]
+    missing[unread], strange[unread] = empty, ~empty
+    return missing, [word for word in words if word.lower() not in MISSING], strange
+
+
+def _number(name: str, cells: Cells, values: np.ndarray, rows: np.ndarray, comma: bool, wanted: bool) -> Column | None:
+    """For a column of numbers (N,). A few cells that are none count as missing; codes such as 007 are no numbers."""
+    if not wanted and cells.padded():
+        return None
+    style: bool | None = None
+    missing, words, strange = _gaps(cells, values)
+    if len(words) and strange.sum() > (1 - SURE) * (~missing).sum():
+        for style in (comma, not comma):
+            tried = in_style(cells, style)
+            if wanted or np.isfinite(tried[~missing]).mean() >= SURE:
+                values = tried
+                missing, words, strange = _gaps(cells, values)
+                break
+        else:
+            return None
+    if missing.all():
+        return LeftOut(name, "has no value", len(cells))
+    if np.isinf(values).any():
+        return LeftOut(name, "has infinite numbers", int(missing.sum()))
+    told = ["" if style is None else "decimal commas" if style else "signs or groups of digits"]
+    if words:
+        told.append(f"{int(strange.sum()):,} of its cells are no numbers, such as {shown(words[0])}: missing")
+    known = values[rows]
+    known = known[np.isfinite(known)]
+    gaps = len(known) < len(rows)
+    if not len(known):
+        return LeftOut(name, "has no number in the rows to learn from", int(missing.sum()))
+    if not gaps and (known == known[0]).all():
+        return LeftOut(name, "always the same", int(missing.sum()))
+    fill = float(np.median(known))
+    if gaps:
+        told.append(f"filled with the median, {fill:.6g}")
+    why = ", ".join(filter(None, told)) or "numbers"
+    return Number(name, why, int(missing.sum() + strange.sum()), style, fill, gaps)
+
+
+def _date(name: str, cells: Cells, rows: np.ndarray) -> Column | None:
+    """For a column of dates."""
+    present = [word for word in cells.distinct()[0] if word.lower() not in MISSING]
+    if not present or (written.date(present[0]) is None and written.date(present[0], True) is None):
+        return None
+    days, day_first = written.days(present, False), False
+    if np.isnan(days).any():
+        other = written.days(present, True)
+        if np.isnan(other).sum() < np.isnan(days).sum():
+            days, day_first = other, True
+    if np.isnan(days).mean() > 1 - SURE:
+        return None
+    column = Date(name, "", 0, day_first=day_first)
+    all_days = column.numbers(cells)
+    known = all_days[rows]
+    known = known[np.isfinite(known)]
+    if not len(known):
+        return None
+    if (known == known[0]).all():
+        return LeftOut(name, "always the same")
+    whole = np.floor(known)
+    if np.ptp(known) > 60:
+        column.wheels.append("year")
+    if len(np.unique(whole % 7)) > 1 and np.median(np.abs(np.diff(np.unique(whole)))) < 7:
+        column.wheels.append("week")
+    if (known != whole).any():
+        column.wheels.append("day")
+    column.fill, column.missing = float(np.median(known)), int(np.isnan(all_days).sum())
+    column.flag = len(known) < len(rows)
+    wheels = f", place in {' and '.join(column.wheels)}" if column.wheels else ""
+    order = ", day before month" if day_first else ""
+    column.why = f"days since 1970{wheels}{order}" + (", filled with the median" if column.flag else "")
+    return column
+
+
+def _category(name: str, cells: Cells, seen: Cells, wanted: bool) -> Column:
+    """For a column of text."""
+    words, codes = cells.distinct()
+    counts = np.bincount(codes, minlength=len(words))
+    present = [(word, int(n)) for word, n in zip(words, counts) if word.lower() not in MISSING]
+    missing = len(cells) - sum(n for _, n in present)
+    if not present:
+        return LeftOut(name, "has no value", missing)
+    if len(present) == 1 and not missing:
+        return LeftOut(name, "always the same")
+    if not wanted and len(cells) >= FEW and len(present) == len(cells) - missing:
+        return LeftOut(name, "every value is another: names or free text", missing)
+    here, codes = seen.distinct()
+    counts = np.bincount(codes, minlength=len(here))
+    found = {word: int(n) for word, n in zip(here, counts) if word.lower() not in MISSING}
+    gaps = len(seen) > sum(found.values())
+    frequent = sorted((word for word, n in found.items() if n > 1 or wanted), key=lambda word: (-found[word], word))
+    values = sorted(frequent[:MOST_VALUES])
+    covered = sum(found[value] for value in values)
+    if not values or (not wanted and covered < sum(found.values()) / 2):
+        return LeftOut(name, f"text: {len(present):,} different values in {len(cells):,} rows", missing)
+    if len(values) < 2 and not gaps and len(found) < 2:
+        return LeftOut(name, "always the same in the rows to learn from", missing)
+    others = len(found) - len(values)
+    truth = {word.lower() for word in found} in TRUTHS
+    why = "yes or no" if truth else f"text, {count(len(found), 'value')}"
+    why += f", the rarest {others:,} as one" if others else ""
+    why += f", missing taken as {shown(frequent[0])}" if gaps else ""
+    return Category(name, why, missing, values, frequent[0], bool(others), gaps)

@@ -1,0 +1,105 @@
+"""Numbers and dates as people write them: $1,234.50, 12 %, 1.234,50, 31/12/1999, 1 Jan 2000."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from datetime import datetime
+
+import numpy as np
+
+from .cells import number
+
+UNIT = r"(?:[$€£¥₹%]|USD|EUR|GBP|CHF|JPY)"
+UNITS = re.compile(rf"^([+-]?)\s*{UNIT}\s*|\s*{UNIT}$")
+BLANKS = " '’\u00a0\u202f"  # between groups of three digits, besides commas or points
+GROUPED = {
+    comma: re.compile(rf"[+-]?\d{{1,3}}(?:([{mark}{BLANKS}])\d{{3}})(?:\1\d{{3}})*(?:{point}\d*)?")
+    for comma, mark, point in ((False, ",", r"\."), (True, ".", ","))
+}
+
+
+def parsed(text: str, comma: bool = False) -> float:
+    """The number in a text with currency signs, percent or groups of digits, NaN if there is none; 12 % is 12.
+
+    comma: whether 1,5 is one and a half, and not 1.5.
+
+    >>> parsed("$1,234.50"), parsed("(1.234,50 €)", comma=True), parsed("12 %")
+    (1234.5, -1234.5, 12.0)
+    """
+    text = text.strip().replace("−", "-")
+    negative = text.startswith("(") and text.endswith(")")
+    text = UNITS.sub(r"\1", UNITS.sub(r"\1", text[1:-1] if negative else text)).strip()
+    match = GROUPED[comma].fullmatch(text)
+    if match:
+        text = text.replace(match[1], "")
+    elif comma and "." in text:
+        return math.nan
+    if comma:
+        text = text.replace(",", ".", 1)
+    return -number(text) if negative else number(text)
+
+
+# ---- dates --------------------------------------------------------------------------------------------------------
+
+MONTHS = {
+    name: i + 1
+    for i, name in enumerate(("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"))
+}
+CLOCK = r"(?P<H>\d{1,2}):(?P<M>\d{2})(?::(?P<S>\d{2})(?:\.\d+)?)?\s*(?P<half>[AaPp][Mm])?"
+TIME = rf"(?:[T ,]+{CLOCK}\s*(?:Z|UTC|[+-]\d\d:?\d\d)?)?"
+NAME = r"(?P<name>[A-Za-z]{3,9})\.?"
+YEAR = r"(?P<y>\d{4}|\d{2})"
+DAY = r"(?P<d>\d{1,2})(?:st|nd|rd|th)?"
+DATES = [
+    re.compile(pattern + TIME)
+    for pattern in (
+        r"(?P<y>\d{4})[-/.](?P<m>\d{1,2})(?:[-/.](?P<d>\d{1,2}))?",
+        rf"(?P<first>\d{{1,2}})[-/.](?P<second>\d{{1,2}})[-/.]{YEAR}",
+        rf"{DAY}[- ]{NAME}[- ,]+{YEAR}",
+        rf"{NAME}[- ]{DAY}[- ,]+{YEAR}",
+        rf"{NAME}[- ](?P<y>\d{{4}})",
+    )
+]
+WHEELS = {"year": 365.2425, "week": 7.0, "day": 1.0}  # days of one turn
+START = datetime(1970, 1, 1)  # a Thursday
+
+
+def date(text: str, day_first: bool = False) -> datetime | None:
+    """The date in a text, None if there is none. day_first: whether 1/2/2000 is the first of February.
+
+    >>> date("31/12/1999 23:59", day_first=True), date("Jan 1 2000")
+    (datetime.datetime(1999, 12, 31, 23, 59), datetime.datetime(2000, 1, 1, 0, 0))
+    """
+    for pattern in DATES:
+        found = pattern.fullmatch(text.strip())
+        if found:
+            break
+    else:
+        return None
+    part = found.groupdict()
+    month = part.get("m") or MONTHS.get((part.get("name") or "")[:3].lower())
+    day = part.get("d") or 1
+    if part.get("first"):
+        day, month = (part["first"], part["second"]) if day_first else (part["second"], part["first"])
+    year = int(part["y"]) + (0 if len(part["y"]) > 2 else 1900 if int(part["y"]) > 68 else 2000)
+    hour = int(part["H"] or 0)
+    if part["half"]:
+        hour = hour % 12 + (12 if part["half"].lower() == "pm" else 0)
+    try:
+        return datetime(year, int(month or 0), int(day), hour, int(part["M"] or 0), int(part["S"] or 0))
+    except ValueError:
+        return None
+
+
+def days(texts: Sequence[str], day_first: bool) -> np.ndarray:
+    """Days since 1970 (n,) of each text, NaN where it is no date."""
+    dates = [date(text, day_first) for text in texts]
+    return np.array([math.nan if day is None else (day - START).total_seconds() / 86400 for day in dates], np.float64)
+
+
+def turn(days: np.ndarray, wheel: str) -> np.ndarray:
+    """The place in the year, the week or the day as an angle's sine and cosine (N, 2): its end is near its start."""
+    angle = 2 * np.pi * ((days + (4 if wheel == "week" else 0)) / WHEELS[wheel] % 1)
+    return np.stack([np.sin(angle), np.cos(angle)], axis=1)

@@ -1,0 +1,305 @@
+"""What a column is taken as, what its target is, and the numbers that stand in its place."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from helpers import write
+
+from nnlite import tables
+from nnlite.tables import written
+from nnlite.tables.cells import Texts
+from nnlite.tables.columns import decide
+
+pytestmark = pytest.mark.usefixtures("empty_folder")
+
+
+def column(cells: list[str], name: str = "a", first: bool = False, comma: bool = False, wanted: str = "", rows=None):
+    found = decide(name, Texts(cells), np.arange(len(cells)) if rows is None else rows, first, comma, wanted)
+    x, told = found.encode(Texts(cells))
+    assert x.shape == (len(cells), len(found.features))
+    assert tables.Decisions.of(json.loads(json.dumps(notes(found)))).columns == [found]
+    return found, x, told
+
+
+def notes(column: tables.Column) -> dict[str, object]:
+    return tables.Decisions([column.name], [column], None, True).notes()
+
+
+@pytest.mark.parametrize(
+    ("cells", "comma", "values"),
+    [
+        (["1", "2.5", "-3e2"], False, [1, 2.5, -300]),
+        (["$1,234.50", "$2", "($3)"], False, [1234.5, 2, -3]),
+        (["12 %", "7%", "-3.5 %"], False, [12, 7, -3.5]),
+        (["1.234,50 €", "2", "3,5"], True, [1234.5, 2, 3.5]),
+        (["1,5", "2,25", "1.000"], True, [1.5, 2.25, 1000]),
+        (["1 234 567", "1'234", "−5"], False, [1234567, 1234, -5]),
+        (["1,5", "2", "0,25"], False, [1.5, 2, 0.25]),
+        (["1,500", "2,000", "12,250,000"], False, [1500, 2000, 12250000]),
+    ],
+)
+def test_numbers_as_people_write_them(cells: list[str], comma: bool, values: list[float]) -> None:
+    found, x, _ = column(cells, comma=comma)
+    assert found.kind == "number" and x[:, 0].tolist() == values
+
+
+def test_what_is_no_number() -> None:
+    for text in ("1,5,6", "x", "1 2", "", "12 km", "1,23,4"):
+        assert np.isnan(written.parsed(text)), text
+    assert np.isnan(written.parsed("1.5", comma=True))
+    assert column(["007", "012", "007", "100"])[0].kind == "category", "codes"
+
+
+def test_a_missing_number_is_the_median_and_a_column_says_so() -> None:
+    found, x, told = column(["1", "NA", "3", "?", "10", "nan"])
+    assert (found.kind, found.missing, found.features) == ("number", 3, ["a", "a is missing"]) and told == []
+    assert x.tolist() == [[1, 0], [3, 1], [3, 0], [3, 1], [10, 0], [3, 1]]
+    x, told = found.encode(Texts(["", "2", "x"]))
+    assert x.tolist() == [[3, 1], [2, 0], [3, 1]] and told == ["a: 'x' is no number and counts as missing"]
+
+
+def test_fills_and_categories_come_from_the_rows_to_learn_from() -> None:
+    found, _, _ = column(["1", "2", "3", "900", "", "900"], rows=np.arange(3))
+    assert found.fill == 2 and not found.flag, "the gap lies in another row"
+    found, x, told = column(["red", "blue", "red", "blue", "green"], rows=np.arange(4))
+    assert found.values == ["blue", "red"] and told == [
+        "a: 1 value never seen in training, such as 'green'; taken as missing"
+    ]
+    assert x[4].tolist() == [0], "as the most frequent"
+
+
+def test_a_few_cells_that_are_no_numbers() -> None:
+    found, x, _ = column([*map(str, range(40)), "l.7"])
+    assert found.kind == "number" and "'l.7': missing" in found.why and x[-1].tolist() == [19.5, 1]
+
+
+def test_categories() -> None:
+    found, x, _ = column(["x", "y", "z", "x", "y", "z", "NA"])
+    assert found.features == ["a is x", "a is y", "a is z", "a is missing"]
+    assert x[[0, 6]].tolist() == [[1, 0, 0, 0], [1, 0, 0, 1]]
+    for words in (("yes", "no"), ("True", "False"), ("T", "F")):
+        found, x, _ = column([*words, *words])
+        assert found.why == "yes or no" and x.shape == (4, 1) and sorted(x[:2, 0]) == [0, 1]
+    many = [f"v{i}" for i in range(60) for _ in range(2)] + ["v0"] * 100
+    found, x, told = column([*many, "only once"])
+    assert len(found.features) == 50 and found.others and x[-1].sum() == 0 and told == []
+
+
+@pytest.mark.parametrize(
+    ("cells", "name", "first", "why"),
+    [
+        (["7"] * 20, "a", False, "always the same"),
+        (["x"] * 20, "a", False, "always the same"),
+        (["NA"] * 20, "a", False, "has no value"),
+        ([str(i) for i in range(1, 21)], "a", False, "counts the rows"),
+        ([f"n{i}" for i in range(20)], "row names", True, "names the rows"),
+        ([str(7 * i % 23) for i in range(20)], "patient_id", False, "an identifier: every row has another one"),
+        ([f"n{i}" for i in range(20)], "a", False, "every value is another: names or free text"),
+        ([f"n{i % 19}" for i in range(20)], "a", False, "text: 19 different values in 20 rows"),
+        ([*map(str, range(19)), "inf"], "a", False, "has infinite numbers"),
+    ],
+)
+def test_what_is_left_out_with_a_word(cells: list[str], name: str, first: bool, why: str) -> None:
+    found, x, _ = column(cells, name, first)
+    assert (found.kind, found.why, x.shape[1]) == ("left out", why, 0)
+
+
+def test_numbers_that_were_asked_for() -> None:
+    assert column(["x", "y"] * 9, wanted="number")[0].why == "has no number in the rows to learn from"
+    found, x, _ = column(["007", "012", "x"], wanted="number")
+    assert found.kind == "number" and x[:, 0].tolist() == [7, 12, 9.5]
+    assert column(["1", "2", "1"], wanted="category")[0].features == ["a is 2"]
+
+
+def test_what_only_looks_like_it() -> None:
+    assert column([str(3 * i + 5) for i in range(20)])[0].kind == "number"
+    assert column([str(i % 4) for i in range(20)], "id")[0].kind == "number"
+    assert column([str(i) for i in range(1, 6)])[0].kind == "number", "too few rows to tell"
+
+
+@pytest.mark.parametrize(
+    ("text", "day_first", "expected"),
+    [
+        ("2012-01-02", False, "2012-01-02T00:00:00"),
+        ("2012/1/2", False, "2012-01-02T00:00:00"),
+        ("2012-01", False, "2012-01-01T00:00:00"),
+        ("2012-01-01T06:16:41Z", False, "2012-01-01T06:16:41"),
+        ("2012-01-01 06:16:41.5+01:00", False, "2012-01-01T06:16:41"),
+        ("3/4/2012", False, "2012-03-04T00:00:00"),
+        ("3/4/2012", True, "2012-04-03T00:00:00"),
+        ("31.12.99", True, "1999-12-31T00:00:00"),
+        ("1/2/05 11:30 PM", False, "2005-01-02T23:30:00"),
+        ("Jan 1 2000", False, "2000-01-01T00:00:00"),
+        ("March 5, 2001", False, "2001-03-05T00:00:00"),
+        ("1-Feb-70", False, "1970-02-01T00:00:00"),
+    ],
+)
+def test_dates(text: str, day_first: bool, expected: str) -> None:
+    found = written.date(text, day_first)
+    assert found is not None and found.isoformat() == expected
+
+
+def test_what_is_no_date() -> None:
+    for text in ("2012-13-01", "31/31/2012", "Foo 1 2000", "12", "1.5", "2012-02-30", ""):
+        assert written.date(text) is None and written.date(text, True) is None, text
+
+
+def test_a_column_of_dates() -> None:
+    found, x, _ = column([f"{day}/{month}/2012" for month in range(1, 13) for day in (1, 2, 3, 5, 14)])
+    assert found.kind == "date" and found.day_first and found.wheels == ["year", "week"] and x.shape == (60, 5)
+    assert x[0, 0] == 15340, "days since 1970"
+    sunday = np.flatnonzero((x[:, 0] + 4) % 7 == 0)
+    np.testing.assert_allclose(x[sunday, 3:], [[0, 1]] * len(sunday), atol=1e-9)
+    assert column(["2012-01-01 00:00", "2012-01-01 06:00", "2012-01-01 12:00"])[0].wheels == ["day"]
+    found, x, _ = column(["2012-01-01", "", "2012-01-03"])
+    assert found.features[:2] == ["a", "a is missing"] and x[1].tolist()[:2] == [15341, 1]
+
+
+# ---- the target -----------------------------------------------------------------------------------------------------
+
+
+def target(cells: list[str], task: str | None = None, header: str = "x,y\n") -> tuple[list[float], list[str] | None]:
+    rng = np.random.Generator(np.random.PCG64(0))
+    text = header + "".join(f'{number:.6f},"{cell}"\n' for number, cell in zip(rng.random(len(cells)), cells))
+    table = tables.read(write("t.csv", text), True)
+    found = tables.choose_target(table, "y", task)
+    return found.values(table["y"]).tolist(), found.classes
+
+
+def test_what_a_target_is() -> None:
+    assert target(["b", "a", "b"]) == ([1, 0, 1], ["a", "b"])
+    assert target(["10", "9", "10", "9"]) == ([1, 0, 1, 0], ["9", "10"])
+    assert target(["1", "2", "3", "4"]) == ([1, 2, 3, 4], None)
+    assert target(["1", "2", "3", "4"], "classification") == ([0, 1, 2, 3], ["1", "2", "3", "4"])
+    assert target(["0.5", "1.5", "0.5", "1.5"]) == ([0.5, 1.5, 0.5, 1.5], None)
+    assert target(["$1,000", "$2,500", "$700"] * 5) == ([1000, 2500, 700] * 5, None)
+    assert target(["yes", "no"] * 5)[1] == ["no", "yes"]
+
+
+def test_codes_are_classes_and_counts_are_numbers() -> None:
+    assert target(["1", "2", "3", "5"] * 9)[1] == ["1", "2", "3", "5"]
+    assert target(["3", "4", "5"] * 9)[1] is None, "codes begin at 0 or 1"
+    assert target(["0", "1", "2", "12"] * 9)[1] is None, "codes have no large gaps"
+    counts = ["0"] * 100 + ["1"] * 60 + ["2"] * 20 + ["3"] * 2
+    assert target(counts)[1] is None and target(counts, "classification")[1] == ["0", "1", "2", "3"]
+    assert target(["0", "1"] * 5, "regression") == ([0, 1] * 5, None)
+    assert target([str(i) for i in range(50)] * 2)[1] is None
+
+
+def test_labels_stay_as_they_are_written() -> None:
+    assert target(["007", "012", "007"])[1] == ["007", "012"]
+    assert target(["1", "1.0", "2", "1", "2.0", "2.0"])[1] == ["1", "2.0"]
+    ids = [2**53, 2**53 + 1, 2**64 + 1]
+    found = target([str(number) for number in ids] * 3, "classification")
+    assert found == ([0, 1, 2] * 3, [str(number) for number in ids]), "two that are the same float"
+
+
+def test_na_is_never_a_class_and_none_may_be_one() -> None:
+    assert target(["a", "NA", "b", "", "?", "NaN", "a"]) == ([0, -1, 1, -1, -1, -1, 0], ["a", "b"])
+    assert target(["none", "mild", "none", "mild"])[1] == ["mild", "none"]
+    assert np.isnan(target(["1.5", "NA", "2.5", "4"])[0][1])
+
+
+@pytest.mark.parametrize(
+    ("cells", "task", "told"),
+    [
+        ([f"n{i}" for i in range(20)], None, "2:2: the target 'y' names the rows"),
+        ([str(i) for i in range(20)], None, "2:2: the target 'y' only counts or names the rows; give another with"),
+        (["1.5", "l.7", "2.5"], None, "3:2: the text 'l.7' in a target of numbers"),
+        (["a", "b", "a"], "regression", "2:2: the text 'a' in a target of numbers"),
+        (["1", "1.5", "2"], "classification", "3:2: '1.5' is no class, which is a text or a whole number; try --task"),
+        (["x", "x", "x", "NA"], None, "2:2: the target holds one class only, 'x'"),
+        (["1.5"] * 3, None, "2:2: the target holds one class only, '1.5'"),
+        (["x", "NA", "y"], None, "4:2: too few rows"),
+    ],
+)
+def test_a_target_that_cannot_be_learned(cells: list[str], task: str | None, told: str) -> None:
+    with pytest.raises(tables.TableError) as found:
+        target(cells, task)
+    assert str(found.value).startswith(f"t.csv:{told}")
+
+
+# ---- a whole table --------------------------------------------------------------------------------------------------
+
+
+def people(rows: int = 60) -> str:
+    rng = np.random.Generator(np.random.PCG64(0))
+    age, town = rng.integers(20, 80, rows), rng.choice(["Rome", "Oslo", "Bonn"], rows)
+    lines = []
+    for i, (a, t) in enumerate(zip(age, town)):
+        state = "NA" if i % 20 == 7 else "ok" if a > 50 else "no"
+        lines.append(f'{i},{"" if i % 9 == 4 else a},{t},"${a * 100:,}",{state}')
+    return write("people.csv", "\n".join(["id,age,town,income,state", *lines]) + "\n")
+
+
+def test_preparing_splits_decides_and_tells() -> None:
+    found = tables.prepare(people(), "state")
+    towns = [f"town is {town}" for town in ("Bonn", "Oslo", "Rome")]
+    assert found.decisions.features == ["age", "age is missing", *towns, "income"]
+    assert found.decisions.groups == {"age": [0, 1], "town": [2, 3, 4], "income": [5]}
+    assert found.told == ["left out: 3 rows without a value of 'state'"]
+    assert len(found.split.x_train) == 46 and len(found.split.x_test) == 11
+    assert abs(found.split.y_train.mean() - found.split.y_test.mean()) < 0.05, "stratified"
+    shown = str(found.decisions).splitlines()
+    assert shown[0].split() == ["column", "taken", "as", "missing", "why"]
+    assert shown[1].split() == ["id", "left", "out", "counts", "the", "rows"] and "target: class" in shown[-1]
+
+
+def test_preparing_as_asked() -> None:
+    found = tables.prepare(people(), "state", categorical=["age"], ignore=["income"], numeric=["id"]).decisions
+    kinds = {column.name: column.kind for column in found.columns}
+    assert kinds == {"id": "number", "age": "category", "town": "category", "income": "left out"}
+    found = tables.prepare(people(), "state", drop_missing=True)
+    assert "age is missing" not in found.decisions.features and found.told[1] == "left out: 7 rows that miss a value"
+
+
+def test_all_problems_are_told_at_once() -> None:
+    with pytest.raises(tables.TableError) as found:
+        tables.prepare(people(), "stat", ignore=["x"], categorical=["y"])
+    assert [problem.partition(";")[0] for problem in found.value.problems] == [
+        f"people.csv:1:1: no column is called {name!r}" for name in ("stat", "y", "x")
+    ]
+
+
+def test_a_later_table_may_have_other_columns_in_another_order() -> None:
+    decisions = tables.prepare(people(), "state").decisions
+    later = {"town": ["Rome", "Paris"], "extra": [1, 2], "income": ["$1", "2"], "age": [30, None]}
+    x, told = decisions.encode(tables.read(later))
+    assert x.tolist() == [[30, 0, 0, 0, 1, 1], [decisions.columns[1].fill, 1, *x[1, 2:5], 2]]
+    assert told[0] == "ignored: extra" and told[1].startswith("town: 1 value never seen in training, such as 'Paris'")
+    with pytest.raises(tables.TableError) as found:
+        decisions.encode(tables.read({"town": ["Rome"]}))
+    assert [problem.split(": ")[1].split(",")[0] for problem in found.value.problems] == [
+        "there is no column 'age'",
+        "there is no column 'income'",
+    ]
+
+
+def test_many_columns_are_compared_once() -> None:
+    """20,000 columns, each compared with all others, would make 200 million comparisons."""
+    compared = []
+
+    class Name(str):
+        def __eq__(self, other: object) -> bool:
+            compared.append(other)
+            return str.__eq__(self, other)
+
+        __hash__ = str.__hash__
+
+    names = [Name(f"c{i}") for i in range(500)]
+    table = tables.Table("t", names, [Texts(["1", "2"]) for _ in names], True)
+    decisions = tables.decide(table, None)
+    turned = tables.Table("t", names[::-1], table.columns[::-1], True)
+    assert decisions.encode(turned)[0].shape == (2, 500) and len(decisions.groups) == 500
+    assert len(compared) < 5000
+
+
+def test_notes_of_another_kind_are_refused() -> None:
+    notes = tables.prepare(people(), "state").decisions.notes()
+    assert tables.Decisions.of(json.loads(json.dumps(notes))).notes() == notes
+    for wrong in ({}, notes | {"columns": [{"kind": "magic"}]}, notes | {"columns": 3}, notes | {"target": {"x": 1}}):
+        with pytest.raises(ValueError, match="no notes of decisions"):
+            tables.Decisions.of(wrong)

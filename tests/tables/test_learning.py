@@ -1,0 +1,181 @@
+"""The number of epochs, the simplest models, and the pictures."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nnlite as nl
+from nnlite.cli import report
+from nnlite.datasets import Split
+from nnlite.tables import baselines, learning, pictures
+from nnlite.tables.learning import fit_until_best
+
+
+def noisy(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """A straight line with so much noise that a long training learns the noise."""
+    rng = np.random.Generator(np.random.PCG64(seed))
+    x = rng.normal(size=(rows, 10))
+    return x, x[:, :1] + rng.normal(0, 2, (rows, 1))
+
+
+def trainer(rate: float = 0.02) -> nl.Trainer:
+    return nl.Trainer(nl.mlp([10, 40, 1], device="numpy", dtype="float64"), "mse", nl.Adam(rate))
+
+
+def test_the_parameters_of_the_best_epoch_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learning, "SMALL", 50)
+    x, y = noisy(200)
+    one = trainer()
+    fit_until_best(one, x, y, most=100, batch_size=32)
+    history = one.history
+    best = int(np.argmin(history["val_loss"]))
+    assert len(history["loss"]) == best + 1 + learning.PATIENCE < 100
+    held = nl.datasets.split(x, y, learning.HELD, seed=0, stratify=False)
+    assert one.evaluate(held.x_test, held.y_test)["loss"] == pytest.approx(history["val_loss"][best], rel=1e-12)
+
+
+def test_few_rows_are_all_trained_on_for_the_epochs_that_cross_validation_finds() -> None:
+    x, y = noisy(60)
+    told: list[str] = []
+    one, other = trainer(), trainer()
+    fit_until_best(one, x, y, most=60, batch_size=16, tell=told.append)
+    history, epochs = one.history, one.history.epochs
+    assert told == ["cross-validation in 5 parts finds the best number of epochs", f"{epochs} epochs"]
+    assert 1 <= epochs < 60 and len(history["val_loss"]) == epochs
+    assert history["val_loss"][-1] == min(history["val_loss"])
+    other.fit(x, y, epochs, 16, progress=False)
+    np.testing.assert_array_equal(one.network.parameters, other.network.parameters)
+
+
+def interrupted(trainer: nl.Trainer, epoch: int) -> None:
+    if epoch == 8:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_leaves_the_best_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learning, "SMALL", 50)
+    x, y = noisy(200)
+    one = trainer()
+    with pytest.raises(KeyboardInterrupt):
+        fit_until_best(one, x, y, most=100, batch_size=32, callbacks=[interrupted])
+    losses = one.history["val_loss"]
+    assert len(losses) == 8 and int(np.argmin(losses)) < 7
+    held = nl.datasets.split(x, y, learning.HELD, seed=0, stratify=False)
+    loss = one.evaluate(held.x_test, held.y_test)["loss"]
+    assert loss == pytest.approx(min(losses), rel=1e-12)
+
+
+@pytest.mark.parametrize("small", [50, 2000], ids=["rows held back", "cross-validation"])
+def test_a_training_that_was_stopped_goes_on(small: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learning, "SMALL", small)
+    x, y = noisy(100)
+    whole, one, other = trainer(0.005), trainer(0.005), trainer(0.005)
+    how: Any = {"most": 100, "batch_size": 32}
+    fit_until_best(whole, x, y, **how)
+    assert 8 < whole.history.epochs < 100
+    path = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        fit_until_best(one, x, y, **how, callbacks=[interrupted, nl.Checkpoint(path)])
+    other.resume(path)
+    told: list[str] = []
+    fit_until_best(other, x, y, **how, tell=told.append)
+    assert not told, "cross-validation is not repeated"
+    assert other.history == whole.history
+    np.testing.assert_array_equal(other.network.parameters, whole.network.parameters)
+
+
+def test_a_later_fit_adds_to_the_history() -> None:
+    x, y = noisy(60)
+    one = trainer()
+    one.fit(x, y, 3, progress=False)
+    fit_until_best(one, x, y, most=20, batch_size=16)
+    losses = one.history["val_loss"]
+    assert len(losses) == one.history.epochs > 3
+    assert np.isnan(losses[:3]).all() and losses[-1] == min(losses[3:])
+
+
+def test_every_rank_cross_validates_alone() -> None:
+    x, y = noisy(60)
+    one, ranks = trainer(), threading.Lock()  # like ranks, it cannot be copied
+    one.ranks = ranks  # type: ignore[assignment]
+    curve = learning._cross_validated(one, x, y, 5, 16, 0, print)
+    assert one.ranks is ranks
+    np.testing.assert_array_equal(curve, learning._cross_validated(trainer(), x, y, 5, 16, 0, print))
+
+
+def test_parts_are_alike() -> None:
+    labels = np.repeat([0, 1, 2], [50, 30, 7])
+    parts = learning._parts(labels[:, None], labels, 5, seed=0)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(87))
+    assert all(np.bincount(labels[part], minlength=3).tolist() in ([10, 6, 1], [10, 6, 2]) for part in parts)
+
+
+def test_ridge_and_logistic_regression_are_scikit_learns() -> None:
+    linear = pytest.importorskip("sklearn.linear_model")
+    rng = np.random.Generator(np.random.PCG64(0))
+    x, new = rng.normal(5, [1, 1e3, 1e-3], (200, 3)), rng.normal(5, [1, 1e3, 1e-3], (90, 3))
+    scaled, scaled_new = (x - x.mean(0)) / x.std(0), (new - x.mean(0)) / x.std(0)
+    y = scaled @ [[1.0], [2], [3]] + rng.normal(size=(200, 1))
+    np.testing.assert_allclose(
+        baselines.ridge(x, y, new), linear.Ridge().fit(scaled, y).predict(scaled_new).reshape(-1, 1)
+    )
+    labels = np.digitize(y[:, 0], [-2, 2])
+    theirs = linear.LogisticRegression(max_iter=1000).fit(scaled, labels).predict(scaled_new)
+    assert (baselines.logistic(x, labels, 3, new) == theirs).mean() > 0.98
+
+
+def split(classes: bool) -> Split:
+    rng = np.random.Generator(np.random.PCG64(0))
+    x = rng.normal(size=(300, 3))
+    y = (x[:, 0] + 0.5 * x[:, 1] ** 2 > 0.3).astype(int) if classes else 2 * x[:, :1] + 1
+    return Split(x[:200], y[:200], x[200:], y[200:])
+
+
+def test_what_is_said_of_classes() -> None:
+    parts = split(True)
+    right = np.eye(2)[parts.y_test]
+    told = report.lines(parts, ["no", "yes"], right)
+    usual, linear = told[0].split("; ")
+    most = ["no", "yes"][int(parts.y_train.mean() > 0.5)]
+    assert usual.startswith(f"always '{most}': ") and 80 < float(linear.split()[-2]) < 100
+    assert told[1].startswith("recall: no 100.0 % of ") and len(told) == 2
+    told = report.lines(parts, ["no", "yes"], 1 - right)
+    assert told[1].startswith("recall: no 0.0 % of ")
+    assert told[2] == f"the network is no better here than always '{most}' or logistic regression"
+
+
+def test_what_is_said_of_numbers() -> None:
+    parts = split(False)
+    told = report.lines(parts, None, parts.y_test)
+    assert told[0].startswith("the mean for every row: RMSE 1.799; ridge") and len(told) == 1
+    assert report.lines(parts, None, parts.y_test + 1)[1] == "the network is no better here than ridge regression"
+
+
+@pytest.mark.parametrize("classes", [True, False])
+def test_importance_finds_the_column_that_matters(classes: bool) -> None:
+    parts = split(classes)
+    net = nl.mlp([3, 2 if classes else 1], device="numpy")
+    W = np.zeros((3, 2 if classes else 1))
+    W[0, -1] = 2
+    net.load_state_dict({"0.W": W, "0.b": np.array([0.0, 0.0] if classes else [1.0])})
+    groups = {"a": [0], "b": [1, 2]}
+    drops = report.importance(net, parts.x_test, parts.y_test, not classes, groups)
+    assert drops["b"] == pytest.approx(0, abs=1e-12) and drops["a"] > 0.1
+    assert drops == report.importance(net, parts.x_test, parts.y_test, not classes, groups), "by a seed"
+
+
+def test_the_pictures(no_figures_left: None) -> None:
+    ax = pictures.importance({"a": 0.1, "b": 0.5, **{f"c{i}": 0.0 for i in range(30)}}, "R²")
+    assert len(ax.patches) == pictures.MOST_BARS and ax.get_yticklabels()[-1].get_text() == "b"
+    assert max(bar.get_width() for bar in ax.patches) == 0.5 and "R²" in ax.get_xlabel()
+    ax = pictures.predicted_against_true([[1.0], [2.0]], [1.5, 2.5])
+    assert ax.collections[0].get_offsets().tolist() == [[1.5, 1.0], [2.5, 2.0]]
+    with pytest.raises(ValueError, match="equally many rows"):
+        pictures.predicted_against_true([1.0], [1.0, 2.0])
+    with pytest.raises(ValueError, match="must name a column"):
+        pictures.importance({})

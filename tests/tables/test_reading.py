@@ -1,0 +1,291 @@
+"""Reading: the same table in many forms of file, with polars and without; every mistake with its line and remedy."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import importlib.util
+import io
+import lzma
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import write
+
+from nnlite import tables
+from nnlite.tables import reading
+
+pytestmark = pytest.mark.usefixtures("empty_folder")
+
+TEXT = "a,b,c\n1,2,x\n3,4,y\n"
+CELLS = [["1", "3"], ["2", "4"], ["x", "y"]]
+
+
+def zipped(text: str, *names: str) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in names:
+            archive.writestr(name, text)
+    return file.getvalue()
+
+
+@pytest.fixture(params=["csv", "polars"])
+def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each of the two that cut text into cells."""
+    if request.param == "polars":
+        pytest.importorskip("polars")
+    else:
+        found = importlib.util.find_spec
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "polars" else found(name))
+    return request.param
+
+
+def cells(table: tables.Table) -> list[list[str]]:
+    found = [column.distinct() for column in table.columns]
+    return [[words[code] for code in codes] for words, codes in found]
+
+
+FORMS = {
+    "commas": TEXT,
+    "BOM": "\ufeff" + TEXT,
+    "Windows": TEXT.replace("\n", "\r\n"),
+    "an old Mac": TEXT.replace("\n", "\r"),
+    "quotes": '"a",b,"c"\n" 1",2,"x"\n"3",4,y',
+    "blanks": "a, b ,c\n1, 2 ,x\n3,4 ,y\n\n\n",
+    "semicolons": TEXT.replace(",", ";"),
+    "tabs": TEXT.replace(",", "\t"),
+    "bars": TEXT.replace(",", "|"),
+    "spaces": "a  b c\n  1   2 x\n  3   4 y\n",
+    "UTF-16": TEXT.encode("utf-16"),
+    "UTF-16 without a mark": TEXT.encode("utf-16-le"),
+    "gzip": gzip.compress(TEXT.encode()),
+    "bzip2": bz2.compress(TEXT.encode()),
+    "xz": lzma.compress(TEXT.encode()),
+    "zip": zipped(TEXT, "t.csv", "__MACOSX/t.csv"),
+}
+
+
+@pytest.mark.parametrize("content", FORMS.values(), ids=FORMS)
+def test_the_same_table_in_many_forms(content: str | bytes, reader: str) -> None:
+    table = tables.read(write("t", content))
+    assert table.names == ["a", "b", "c"] and table.header and cells(table) == CELLS
+    assert table.columns[0].numbers().tolist() == [1, 3]
+
+
+def sheet(rows: list[list[object]]) -> bytes:
+    """An Excel file with the least that one must have."""
+
+    def cell(value: object) -> str:
+        if value is None:
+            return "<c/>"
+        return f'<c t="inlineStr"><is><t>{value}</t></is></c>' if isinstance(value, str) else f"<c><v>{value}</v></c>"
+
+    main, office = "http://schemas.openxmlformats.org", "application/vnd.openxmlformats-officedocument.spreadsheetml"
+    relations = f'xmlns="{main}/package/2006/relationships"'
+    kind = f"{main}/officeDocument/2006/relationships"
+    lines = "".join(f"<row>{''.join(map(cell, row))}</row>" for row in rows)
+    parts = {
+        "[Content_Types].xml": f'<Types xmlns="{main}/package/2006/content-types">'
+        '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+        f'<Override PartName="/xl/workbook.xml" ContentType="{office}.sheet.main+xml"/>'
+        f'<Override PartName="/xl/worksheets/sheet1.xml" ContentType="{office}.worksheet+xml"/></Types>',
+        "_rels/.rels": f"<Relationships {relations}>"
+        f'<Relationship Id="r1" Type="{kind}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+        "xl/workbook.xml": f'<workbook xmlns="{main}/spreadsheetml/2006/main" xmlns:r="{kind}">'
+        '<sheets><sheet name="s" sheetId="1" r:id="r1"/></sheets></workbook>',
+        "xl/_rels/workbook.xml.rels": f"<Relationships {relations}>"
+        f'<Relationship Id="r1" Type="{kind}/worksheet" Target="worksheets/sheet1.xml"/></Relationships>',
+        "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{main}/spreadsheetml/2006/main">'
+        f"<sheetData>{lines}</sheetData></worksheet>",
+    }
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, text in parts.items():
+            archive.writestr(name, text)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["parquet", "feather", "excel"])
+def test_files_of_frames(kind: str) -> None:
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame({"a": [1, None, 3], "b": [0.5, 2.0, None], "c": ["x", None, "007"]})
+    if kind == "parquet":
+        frame.write_parquet("t")
+    elif kind == "feather":
+        frame.write_ipc("t")
+    else:
+        pytest.importorskip("fastexcel")
+        write("t", sheet([["a", "b", "c"], [1, 0.5, "x"], [None, 2.0, None], [3, None, "007"]]))
+    table = tables.read("t")
+    assert table.names == ["a", "b", "c"] and cells(table)[2] == ["x", "", "007"]
+    np.testing.assert_array_equal(table["a"].numbers(), [1, np.nan, 3])
+    with pytest.raises(
+        ValueError, match=r"^t:1:1: this (\w+ file cannot be read|packed file is damaged).*; (write|pack) it again"
+    ):
+        tables.read(write("t", Path("t").read_bytes()[:100]))
+
+
+def test_parquet_without_polars_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "polars", None)
+    with pytest.raises(ImportError, match=r'^t: to read a file of Parquet, .*: pip install "nnlite\[tables\]"$'):
+        tables.read(write("t", b"PAR1" + bytes(10)))
+
+
+def test_frames_and_mappings() -> None:
+    pandas = pytest.importorskip("pandas")
+    columns = {"a": [1, 2, 3], "b": [0.5, None, 2.0], "c": ["x", None, "007"], "d": [True, False, True]}
+    for frame in (pandas.DataFrame(columns), columns):
+        table = tables.read(frame)
+        assert table.names == list("abcd") and cells(table)[2] == ["x", "", "007"]
+        np.testing.assert_array_equal(table["b"].numbers(), [0.5, np.nan, 2.0])
+        assert cells(table)[3] == ["True", "False", "True"]
+    day = pandas.DataFrame({"a": pandas.to_datetime(["2012-01-01", None]), "b": pandas.array([1, None], "Int64")})
+    assert cells(tables.read(day))[0] == ["2012-01-01 00:00:00", ""]
+    np.testing.assert_array_equal(tables.read(day)["b"].numbers(), [1, np.nan])
+    gap = tables.read(pandas.DataFrame({"a": [1, None, 2], "b": [1.5, 2, 1e300]}))
+    assert cells(gap) == [["1", "", "2"], ["1.5", "2", "1e+300"]], "a gap makes floats of whole numbers"
+    with pytest.raises(TypeError, match="or a mapping of names to columns, not int"):
+        tables.read(7)
+    with pytest.raises(ValueError, match="different lengths"):
+        tables.read({"a": [1, 2], "b": [1]})
+
+
+def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))
+    assert cells(tables.read("-")) == CELLS
+
+
+def test_latin_1_is_said(reader: str) -> None:
+    table = tables.read(write("t", "a,b\n1,café\n2,x\n".encode("latin-1")))
+    assert cells(table)[1] == ["café", "x"] and table.told == ["it is not UTF-8, so it was read as Latin-1"]
+
+
+@pytest.mark.parametrize("text", [",a\n1,5\n2,6\n", '"a"\n"1",5\n"2",6\n', '"a"\n"1" 5\n"2" 6\n'])
+def test_row_names_without_a_name(text: str, reader: str) -> None:
+    """As pandas, R's write.csv and R's write.table write them."""
+    table = tables.read(write("t", text))
+    assert table.names == ["row names", "a"] and cells(table) == [["1", "2"], ["5", "6"]]
+
+
+def test_the_first_line_of_scikit_learns_files(reader: str) -> None:
+    table = tables.read(write("t", "2,2,malignant,benign\n1.5,2,0\n3,4,1\n"))
+    assert not table.header and cells(table) == [["1.5", "3"], ["2", "4"], ["0", "1"]]
+
+
+HEADERS = {
+    "text over numbers": ("a,b\n1,2\n3,4\n", True),
+    "numbers": ("1,2\n3,4\n", False),
+    "text in each row": ("1,2,yes\n3,4,no\n", False),
+    "one name over a number": ("1,x,yes\n3,4,no\n", True),
+    "text only": ("colour,kind\nred,a\nblue,b\nred,a\n", True),
+    "text only, the first row comes again": ("red,a\nblue,b\nred,a\n", False),
+    "missing in the first row": ("5.1,NA,1.4,rose\n4.9,3.0,1.4,lily\n", False),
+    "a row of mixed data": ("39,State-gov,Bachelors,<=50K\n50,Self-emp,Masters,>50K\n", False),
+}
+
+
+@pytest.mark.parametrize(("text", "header"), HEADERS.values(), ids=HEADERS)
+def test_what_a_header_is(text: str, header: bool, reader: str) -> None:
+    path = write("t", text)
+    assert tables.read(path).header is header
+    assert tables.read(path, True).header and not tables.read(path, False).header
+    assert tables.read(path, False).rows == text.count("\n")
+
+
+def test_a_name_that_is_known_makes_a_header(reader: str) -> None:
+    path = write("t", "2019,2020\n1,2\n3,4\n")
+    assert not tables.read(path).header and tables.read(path, known=["2020"]).header
+
+
+def test_the_number_of_a_column_makes_no_header(reader: str) -> None:
+    path = write("t", "1,2,3\n4,5,6\n")
+    assert not tables.read(path, known=["2"]).header and tables.read(path, known=["3"]).header
+
+
+def test_a_large_file_asks_for_polars(reader: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "LARGE", 10)
+    told = tables.read(write("t", TEXT)).told
+    assert bool(told) is (reader == "csv") and all('pip install "nnlite[tables]"' in line for line in told)
+
+
+def test_quotes_hide_separators_and_newlines(reader: str) -> None:
+    table = tables.read(write("t", 'a,kind\n1,"two\nlines, and ""more"""\n2,one\n'))
+    assert cells(table)[1] == ['two\nlines, and "more"', "one"]
+    assert table.place(0, 1) == "t:2:2" and table.place(1, 0) == "t:4:1"
+
+
+WRONG = {
+    "empty": ("", "1:1: the file is empty"),
+    "blank": ("\n\n", "1:1: the file is empty"),
+    "only a BOM": ("\ufeff", "1:1: the file is empty"),
+    "too long": ("a,b\n1,2\n1,2,3\n4,5\n", "3:3: 3 columns, but the first row has 2; make them equal"),
+    "too short": ("a,b,c\n1,2,3\n1,2\n4,5,6\n", "3:3: 2 columns, but the first row has 3"),
+    "blank between": ("a,b\n1,2\n\n1,3\n", "3:1: an empty line"),
+    "open quotation": ('a,b\n1,"2\n3,4\n', "2:1: not a row of a CSV file"),
+    "a name twice": ("a,a,b\n0,1,2\n", "1:2: column 1 is called 'a' too"),
+    "a damaged archive": (gzip.compress(TEXT.encode())[:-5], "1:1: this packed file is damaged"),
+    "two files in an archive": (zipped(TEXT, "t.csv", "u.csv"), "1:1: the archive holds 2 files (t.csv, u.csv)"),
+}
+
+
+@pytest.mark.parametrize(("content", "told"), WRONG.values(), ids=WRONG)
+def test_a_wrong_file(content: str | bytes, told: str, reader: str) -> None:
+    with pytest.raises(tables.TableError) as found:
+        tables.read(write("t", content))
+    assert str(found.value).startswith(f"t:{told}")
+
+
+def test_all_rows_of_another_length_are_told_at_once(reader: str) -> None:
+    with pytest.raises(tables.TableError) as found:
+        tables.read(write("t", "a,b\n1,2\n" + "1\n3,4\n" * 9 + "3,4\n"))
+    assert [problem.split(":")[1] for problem in found.value.problems] == ["3", "5", "7", "9", "11"]
+    assert found.value.problems[-1].endswith("(and so in 4 more rows)")
+
+
+def test_pipes_and_devices() -> None:
+    os.mkfifo("pipe")
+    with pytest.raises(ValueError, match=r"^pipe:1:1: nobody writes into this pipe"):
+        tables.read("pipe")
+    with pytest.raises(ValueError, match=r"^/dev/zero:1:1: this is a device"):
+        tables.read("/dev/zero")
+    with pytest.raises(ValueError, match=r"^\.:1:1: this is a folder"):
+        tables.read(".")
+    with pytest.raises(ValueError, match=r"^no:1:1: there is no such file"):
+        tables.read("no")
+    with subprocess.Popen(["sh", "-c", "exec > pipe; sleep 0.2; printf '1,2\\n3,4\\n'; sleep 0.2; printf '5,6'"]):
+        handle = os.open("pipe", os.O_RDONLY)  # lets the writer open it
+        assert cells(tables.read("pipe"))[0] == ["1", "3", "5"]
+        os.close(handle)
+
+
+def test_polars_and_csv_read_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells of every kind, at random: both readers find the same table, or refuse it."""
+    pytest.importorskip("polars")
+    rng = np.random.Generator(np.random.PCG64(0))
+    words = ["1", " 2", "", "NA", "x y", '"a,b"', '"q""q"', "1e5", "007", "é", "-", "nan", "inf", '"n\nn"', "'", "1_0"]
+    found = importlib.util.find_spec
+    for _ in range(150):
+        width = int(rng.integers(1, 5))
+        rows = [[str(rng.choice(words)) for _ in range(width)] for _ in range(int(rng.integers(1, 8)))]
+        text = "\n".join(",".join(row) for row in rows) + "\n" * int(rng.integers(0, 3))
+        seen = []
+        for hidden in (False, True):
+            monkeypatch.setattr(
+                importlib.util, "find_spec", lambda name, hidden=hidden: None if hidden else found(name)
+            )
+            try:
+                table = tables.read(write("t", text), False)
+                seen.append((cells(table), [str(column.numbers().tolist()) for column in table.columns]))
+            except tables.TableError as error:
+                seen.append(str(error))
+        assert seen[0] == seen[1], text
+
+
+def test_polars_is_used_if_it_is_there() -> None:
+    pytest.importorskip("polars")
+    assert isinstance(tables.read(write("t", TEXT)).columns[0], reading.Polars)
