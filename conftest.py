@@ -11,6 +11,7 @@ import rig as rig_package
 
 import nnlite as nl
 
+collect_ignore = ["tests/program_of_ranks.py"]  # what mpirun runs: no module, and not every machine has mpi4py
 NO_RIG = rig_package.why_not()
 if not NO_RIG:
     rig_package.install()
