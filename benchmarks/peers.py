@@ -321,6 +321,10 @@ def _plain_only(problem: Problem) -> str:
     return "" if problem.extras == PLAIN else "is timed for plain SGD only"
 
 
+def _keras_cannot(problem: Problem) -> str:
+    return "divides a weighted loss by the number of rows" if problem.extras.weighted else ""
+
+
 def _scikit_learn_cannot(problem: Problem) -> str:
     if problem.extras.dropout or problem.extras.batch_norm or problem.extras.cosine:
         return "has no dropout, no batch norm, and no such schedule"
@@ -372,7 +376,7 @@ PEERS: dict[str, Peer] = {
     "torch": Peer("PyTorch eager", pytorch, ("torch",)),
     "compile": Peer("torch.compile", compiled_pytorch, ("torch",), program="c++", cannot=_plain_only),
     "jax": Peer("JAX scan", jax, ("jax",)),
-    "keras": Peer("Keras", extended.keras, ("keras", "jax"), exact=False, note="runs on JAX"),
+    "keras": Peer("Keras", extended.keras, ("keras", "jax"), cannot=_keras_cannot, exact=False, note="runs on JAX"),
     "sklearn": Peer("scikit-learn", scikit_learn, ("sklearn",), cannot=_scikit_learn_cannot),
     "sklearn-partial": Peer(
         "scikit-learn partial_fit", scikit_learn_partial, ("sklearn",), cannot=_scikit_learn_cannot
