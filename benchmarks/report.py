@@ -171,9 +171,9 @@ def text(results: list[Result], peers: Peers, facts: dict[str, str]) -> str:
         f"# Training speed, {date.today():%Y-%m-%d}",
         "\n".join(f"- {name}: {value}" for name, value in facts.items()),
         "## µs per training step",
-        "Whole epochs, shuffled (a full batch is not), over their steps; float32, plain SGD and no metrics, unless more "
-        f"is said. Median of {repeats} fresh processes, the peers by turns. Where two numbers of threads were tried, the "
-        "faster is shown: ¹ one thread; else the library's own default.",
+        "Whole epochs, shuffled (a full batch is not), over their steps; float32, plain SGD and no metrics, unless "
+        f"more is said. Median of {repeats} fresh processes, the peers by turns. Where two numbers of threads were "
+        "tried, the faster is shown: ¹ one thread; else the library's own default.",
         "\n".join(f"- {result.name}: {result.title}" for result in timed),
         speed(timed, peers),
         remarks(timed, peers),
