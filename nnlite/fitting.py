@@ -51,6 +51,7 @@ class Fit:
     agreed: Callable[[bool], bool] = bool  # what all ranks do, if there are several
     program: Program | None = None  # the last one that ran
     weighted: bool = False  # whether the rows have weights
+    step: Step | None = None  # the last one that was made
     place: Place = START  # where it stands
     held: Held = field(default_factory=Held)  # interrupts wait, unless somebody else's code runs
 
@@ -125,7 +126,8 @@ class Fit:
         with self.held.open(), self._compiling():
             window = self.going_on.place.window(len(data)) if self.going_on else 1
             here = self.batch_size, epochs, self.replay, self.kept, self.device, window
-            steps = self.steps(self.new_step(self.weighted), data.x, data.target, *here, data.weight)
+            self.step = self.new_step(self.weighted)
+            steps = self.steps(self.step, data.x, data.target, *here, data.weight)
         self.program = steps.program
         return steps
 
@@ -185,7 +187,7 @@ class Fit:
 
         `collected` has the predictions of each epoch if a metric needs them.
         """
-        step = self.new_step(self.weighted)
+        step = self.step or self.new_step(self.weighted)
         step.optimizer.count_epochs(self.epochs_before + self.done + len(sums))
         found = step.values_of_epochs(sums, count, step.network.outputs or 0, collected)
         seen: dict[str, float] = {}

@@ -25,6 +25,7 @@ class Held:
     def __enter__(self) -> Held:
         self.before: dict[int, Any] = {}
         self.came: tuple[int, FrameType | None] | None = None
+        self.opened = False
         if threading.current_thread() is threading.main_thread():
             for number in WAITING:
                 if callable(handler := signal.getsignal(number)):
@@ -33,9 +34,10 @@ class Held:
         return self
 
     def _hold(self, number: int, frame: FrameType | None) -> None:
-        if self.came:
+        if self.came or self.opened:
             self.before[number](number, frame)
-        self.came = number, frame
+        else:
+            self.came = number, frame
 
     def check(self) -> None:
         """Handle the signal that waits."""
@@ -45,18 +47,20 @@ class Held:
 
     def __exit__(self, *error: Any) -> None:
         for number, handler in self.before.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) == self._hold:  # or else somebody has set another one meanwhile
+                signal.signal(number, handler)
         if not error[0]:
             self.check()
 
     @contextlib.contextmanager
     def open(self) -> Iterator[None]:
         """Let signals through while somebody else's code runs in this block, or what may take long."""
-        self.__exit__(None)
+        self.check()
+        self.opened = True
         try:
             yield
         finally:
-            self.__enter__()
+            self.opened = False
 
     def between(self, items: Iterable[T]) -> Iterator[T]:
         """The same items; signals are let through while the next one is made."""
