@@ -60,9 +60,10 @@ class Objective:
     def residuals(self, w: np.ndarray) -> np.ndarray:
         """prediction − target (N · K,) at w (P,)."""
         self.parameters = w
-        with np.errstate(over="ignore", invalid="ignore"):
-            errors = self.network.predict(self.x) - self.target
-        return self.device.to_numpy(errors).astype(np.float64).ravel()
+        answer = self.device.zeros(self.target.shape, self.network.dtype)
+        data = {"x": self.x, "answer": answer}
+        self._program("answers", answers, data, len(self.x)).replay.sweep(data, 0, 1)
+        return self.device.to_numpy(answer - self.target).astype(np.float64).ravel()
 
     def jacobian(self, w: np.ndarray) -> np.ndarray:
         """The derivatives (N · K, P) of the residuals at w (P,): one row goes back at a time, for each output."""
@@ -108,6 +109,14 @@ def slope(step: Step, data: Mapping[str, Any], n: int) -> None:
     target = ops.read_rows(data["target"], data["position"], n)  # (n, outputs)
     _, losses, _ = step.slope(x, target)
     step.count_losses(losses, data["sums"])
+    ops.advance(data["position"], n)
+
+
+def answers(step: Step, data: Mapping[str, Any], n: int) -> None:
+    """Write the answers to the next n rows. This is recorded."""
+    ops = step.network.ops
+    x = ops.read_rows(data["x"], data["position"], n)  # (n, inputs)
+    ops.write_rows(step.network.propagate(x), data["position"], data["answer"])
     ops.advance(data["position"], n)
 
 
