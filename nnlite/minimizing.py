@@ -31,7 +31,10 @@ class Objective:
     def __init__(self, step: Step, x: Any, target: Any, how: str) -> None:
         self.step, self.x, self.target, self.how = step, x, target, how
         self.network, self.device = step.network, step.network.backend
-        self.places = np.concatenate([np.arange(first, first + size) for first, size in step.network.trained()])  # (P,)
+        stretches = step.network.trained()
+        self.places: Any = np.concatenate([np.arange(first, first + size) for first, size in stretches])  # (P,)
+        if len(stretches) == 1:  # a slice takes no copy
+            self.places = slice(stretches[0][0], sum(stretches[0]))
         self.start = self.parameters  # (P,)
         self._programs: dict[str, Program] = {}
 
@@ -170,7 +173,7 @@ def levenberg_marquardt(objective: Objective, iterations: int, tolerance: float,
         raise ValueError(f'method="lm" is for least squares, so the loss must be "mse" or "half_mse", not {what}')
     outputs = objective.target.shape[1]
     share = loss.per_sample(outputs) / objective.target.size / (2 if isinstance(loss, HalfMSE) else 1)
-    w, lengths = objective.start, np.zeros(len(objective.start))
+    w, lengths, unit = objective.start, np.zeros(len(objective.start)), np.eye(len(objective.start))
     r = objective.residuals(w)  # (N · K,)
     cost, damping, growth = float(r @ r), 1e-3, 2.0
     for _ in range(iterations):
@@ -184,10 +187,10 @@ def levenberg_marquardt(objective: Objective, iterations: int, tolerance: float,
             if damping > MOST_DAMPING:  # no step makes it smaller
                 objective.parameters = w
                 return
-            inverse = _inverse(squares, damping)
-            v = -inverse @ slope
+            damped = squares + damping * unit
+            v = -_solved(damped, slope)
             curve = 2 / PROBE * ((objective.residuals(w + PROBE * v / scale) - r) / PROBE - J @ v)  # r″ along v
-            a = -inverse @ (J.T @ curve)
+            a = -_solved(damped, J.T @ curve)
             if 2 * np.linalg.norm(a) <= MOST_CURVED * np.linalg.norm(v):
                 tried = objective.residuals(w + (v + a / 2) / scale)
                 new = float(tried @ tried)
@@ -201,12 +204,12 @@ def levenberg_marquardt(objective: Objective, iterations: int, tolerance: float,
             return
 
 
-def _inverse(squares: np.ndarray, damping: float) -> np.ndarray:
-    """(JᵀJ + λ)⁻¹ (P, P)."""
+def _solved(matrix: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    """x (P,) with matrix x = vector; for a matrix (P, P) without an inverse, as if only its diagonal were there."""
     try:
-        return np.linalg.inv(squares + damping * np.eye(len(squares)))
+        return np.linalg.solve(matrix, vector)
     except np.linalg.LinAlgError:
-        return np.eye(len(squares)) / damping
+        return vector / matrix.diagonal()
 
 
 METHODS: dict[str, Callable[[Objective, int, float, float], Iterator[float]]] = {
