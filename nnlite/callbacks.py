@@ -85,8 +85,13 @@ class EarlyStopping(Watcher):
             array[...] = arrays[name]
 
     def end(self, trainer: Any) -> None:
-        arrays = trainer.network.arrays()
-        for name, array in self.kept.items() if self.looked and not trainer.interrupted else ():
+        if self.looked and not trainer.interrupted:
+            self.bring_back(trainer.network)
+
+    def bring_back(self, network: Any) -> None:
+        """Give the network the parameters and the state of the best epoch, if they were kept."""
+        arrays = network.arrays()
+        for name, array in self.kept.items():
             arrays[name][...] = array
 
     def state(self) -> dict[str, Any]:

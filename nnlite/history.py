@@ -55,13 +55,12 @@ class History(dict[str, list[float]]):
 
     def _repr_html_(self) -> str:
         """The curves of the losses and the last epochs, for notebooks."""
-        epochs = len(next(iter(self.values()), []))
         losses = {name: values for name, values in self.items() if name.endswith("loss")}
         rows = [
             [f"{epoch + 1:,}", *(f"{values[epoch]:.6g}" if epoch < len(values) else "" for values in self.values())]
-            for epoch in range(max(0, epochs - LAST), epochs)
+            for epoch in range(max(0, self.epochs - LAST), self.epochs)
         ]
-        caption = f"The last {LAST} of {epochs:,} epochs" if epochs > LAST else f"{epochs} epochs"
+        caption = f"The last {LAST} of {self.epochs:,} epochs" if self.epochs > LAST else f"{self.epochs} epochs"
         return markup.curves(losses) + markup.table(["epoch", *self], rows, caption, range(1 + len(self)))
 
     def __missing__(self, name: str) -> NoReturn:

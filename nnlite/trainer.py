@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -250,7 +250,7 @@ class Trainer(Resumable):
         names += [f"val_{name}" for name in names] if validation else []
         # This fit's own, in case another thread begins a fit, with all columns even if no epoch ends.
         history = History({name: [] for name in names})
-        settings = partial(settings_of, before, batch_size, shuffle, data, validation)
+        settings = cache(partial(settings_of, before, batch_size, shuffle, data, validation))
         if going_on:
             going_on.check(epochs, settings(), names)
             going_on.restore(watch.all)

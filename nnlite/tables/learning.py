@@ -57,9 +57,7 @@ def fit_until_best(
     try:
         trainer.fit(x, y, most, batch_size, **how)
     except KeyboardInterrupt:
-        arrays = trainer.network.arrays()
-        for name, array in early.kept.items():
-            arrays[name][...] = array
+        early.bring_back(trainer.network)
         raise
 
 
