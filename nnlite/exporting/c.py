@@ -166,10 +166,7 @@ class _Source:
             return self.forms[operand.place].replace("{i}", "{i}" if operand.size > 1 else "0")
         if np.ndim(operand) and np.size(operand) > 1:
             return f"{self._named(operand)}[{{i}}]"
-        dtype = getattr(operand, "dtype", None)
-        if dtype is None:  # a plain number takes the precision of what it meets
-            met = [each.dtype for each in reader.operands if hasattr(each, "dtype")] if reader else []
-            dtype = next((each for each in met if each.kind == "f"), reader.dtype if reader else np.dtype("float64"))
+        dtype = reader.precision_of(operand) if reader else getattr(operand, "dtype", np.dtype("float64"))
         return _number(np.asarray(operand).ravel()[0], dtype)
 
     def _named(self, array: np.ndarray) -> str:

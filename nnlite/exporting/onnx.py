@@ -96,11 +96,7 @@ class _Graph:
     def _read(self, operand: Any, reader: Value) -> str:
         if isinstance(operand, Value):
             return self._name(operand)
-        dtype = getattr(operand, "dtype", None)
-        if dtype is None:  # a plain number takes the precision of what it meets
-            met = [each.dtype for each in reader.operands if hasattr(each, "dtype") and each.dtype.kind == "f"]
-            dtype = met[0] if met else reader.dtype
-        return self._constant(np.asarray(operand, dtype))
+        return self._constant(np.asarray(operand, reader.precision_of(operand)))
 
     def _constant(self, array: np.ndarray) -> str:
         found = self.program.names.get(array.__array_interface__["data"][0]) if array.ndim else None

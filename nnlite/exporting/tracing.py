@@ -85,6 +85,13 @@ class Value(NDArrayOperatorsMixin):
     def __len__(self) -> int:
         return self.shape[0]
 
+    def precision_of(self, operand: Any) -> Any:
+        """The dtype of one of the operands; a plain number takes the precision of what it meets."""
+        if hasattr(operand, "dtype"):
+            return operand.dtype
+        met = [each.dtype for each in self.operands if hasattr(each, "dtype") and each.dtype.kind == "f"]
+        return met[0] if met else self.dtype
+
     # ---- NumPy's calls ------------------------------------------------------------------------------------------
 
     def __array_ufunc__(self, function: np.ufunc, method: str, *operands: Any, **named: Any) -> Any:
