@@ -50,6 +50,8 @@ class MLPClassifier(Perceptron):
     _labels: Labels
     classes_: np.ndarray
 
+    class_weight: str | Mapping[Any, float] | None
+
     def __init__(
         self,
         hidden_layer_sizes: int | Sequence[int] = (100,),
@@ -84,36 +86,7 @@ class MLPClassifier(Perceptron):
         loss: str | Loss = "log_loss",
         class_weight: str | Mapping[Any, float] | None = None,
     ) -> None:
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.max_fun = max_fun
-        self.dropout = dropout
-        self.callbacks = callbacks
-        self.device = device
-        self.dtype = dtype
-        self.threads = threads
-        self.loss = loss
-        self.class_weight = class_weight
+        self._keep(locals())
 
     def fit(self: C, X: Any, y: Any, sample_weight: Any = None, validation_data: Any = None) -> C:
         """Train on X (N, features) and y: labels (N,), or 0 and 1 for each label (N, labels); returns the classifier.

@@ -45,6 +45,10 @@ class Estimator:
         parameters = inspect.signature(cls).parameters.values()
         return {each.name: each.default for each in sorted(parameters, key=lambda each: each.name)}
 
+    def _keep(self, arguments: dict[str, Any]) -> None:
+        """Keep the arguments of __init__, which are its local variables."""
+        vars(self).update({name: value for name, value in arguments.items() if name != "self"})
+
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """All parameters by name. None of them is an estimator, so that `deep` makes no difference."""
         return {name: getattr(self, name) for name in self._defaults()}
