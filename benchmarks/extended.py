@@ -19,24 +19,10 @@ EPSILON, MOMENTUM = 1e-5, 0.1  # of batch norm
 def pytorch(problem: Problem) -> Train:
     """Eager, with PyTorch's own layers and fused optimizers; the schedule sets the rate before each step."""
     import torch
-    from torch import nn
     from torch.nn import functional
 
     extras, classes = problem.extras, problem.loss == "cce"
-    kinds = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
-    layers: list[Any] = []
-    for i, (name, (W, b)) in enumerate(zip(activations_of(problem), layers_of(problem))):
-        last = i == len(problem.sizes) - 2
-        linear = nn.Linear(*W.shape, bias=last or not extras.batch_norm, dtype=torch.from_numpy(W).dtype)
-        with torch.no_grad():
-            linear.weight.copy_(torch.from_numpy(W.T.copy()))
-            if linear.bias is not None:
-                linear.bias.copy_(torch.from_numpy(b))
-        layers.append(linear)
-        if not last:
-            layers += [nn.BatchNorm1d(W.shape[1], EPSILON, MOMENTUM, dtype=linear.weight.dtype)] * extras.batch_norm
-            layers += [kinds[name]()] + [nn.Dropout(extras.dropout)] * bool(extras.dropout)
-    net = nn.Sequential(*layers).train()
+    net, mean_loss = torch_net(problem)
     optimizer: Any = {
         "sgd": partial(torch.optim.SGD, weight_decay=0),
         "adam": partial(torch.optim.Adam, weight_decay=0),
@@ -48,7 +34,7 @@ def pytorch(problem: Problem) -> Train:
 
     def loss_of(outputs: Any, target: Any, weight: Any) -> Any:
         if problem.weight is None:
-            return functional.cross_entropy(outputs, target) if classes else functional.mse_loss(outputs, target)
+            return mean_loss(outputs, target)
         if classes:
             each = functional.cross_entropy(outputs, target, reduction="none")
         else:
@@ -218,6 +204,26 @@ def keras(problem: Problem) -> Train:
         return [float(value) for value in history["loss"] + history.get("accuracy", [])]
 
     return train
+
+
+def torch_net(problem: Problem) -> tuple[Any, Any]:
+    """The net with the first weights, without the softmax, which PyTorch's cross_entropy has inside; the loss."""
+    import torch
+    from torch import nn
+
+    kinds, extras = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}, problem.extras
+    layers: list[Any] = []
+    for i, (name, (W, b)) in enumerate(zip(activations_of(problem), layers_of(problem))):
+        hidden, (W, b) = i < len(problem.sizes) - 2, map(torch.from_numpy, (W.T.copy(), b.copy()))
+        linear = nn.Linear(*W.T.shape, bias=not (hidden and extras.batch_norm))  # its weight is (outputs, inputs)
+        linear.weight, linear.bias = nn.Parameter(W), None if linear.bias is None else nn.Parameter(b)
+        layers.append(linear)
+        if hidden and extras.batch_norm:
+            layers.append(nn.BatchNorm1d(len(b), EPSILON, MOMENTUM, dtype=b.dtype))
+        layers += [kinds[name]()] if name in kinds else []
+        if hidden and extras.dropout:
+            layers.append(nn.Dropout(extras.dropout))
+    return nn.Sequential(*layers), nn.functional.cross_entropy if problem.loss == "cce" else nn.functional.mse_loss
 
 
 def torch_batches(problem: Problem, shuffle: bool) -> Any:

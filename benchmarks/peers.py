@@ -20,7 +20,7 @@ from typing import Any
 
 import extended
 import numpy as np
-from extended import torch_batches
+from extended import torch_batches, torch_net
 from workloads import PLAIN, Problem, Train, activations_of, layers_of
 
 
@@ -154,20 +154,6 @@ def compiled_pytorch(problem: Problem) -> Train:
         return losses
 
     return train
-
-
-def torch_net(problem: Problem) -> tuple[Any, Any]:
-    """The net with the first weights, without the softmax, which PyTorch's cross_entropy has inside; the loss."""
-    import torch
-    from torch import nn
-
-    kinds = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
-    layers: list[Any] = []
-    for name, (W, b) in zip(activations_of(problem), layers_of(problem)):  # PyTorch's weight is (outputs, inputs)
-        linear = nn.Linear(*W.shape)
-        linear.weight, linear.bias = (nn.Parameter(torch.from_numpy(array)) for array in (W.T.copy(), b.copy()))
-        layers += [linear] + ([kinds[name]()] if name in kinds else [])
-    return nn.Sequential(*layers), nn.functional.cross_entropy if problem.loss == "cce" else nn.functional.mse_loss
 
 
 def _torch_sgd(net: Any, lr: float) -> Any:

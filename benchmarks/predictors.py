@@ -15,7 +15,8 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from peers import Peer, jax_forward, scikit_learn_net, torch_net
+from extended import torch_net
+from peers import Peer, jax_forward, scikit_learn_net
 from workloads import Problem, activations_of, layers_of
 
 Run = Callable[[int], Any]  # times -> the last answer
