@@ -50,8 +50,7 @@ class Fit:
     steps: Callable[..., Steps] = Steps
     agreed: Callable[[bool], bool] = bool  # what all ranks do, if there are several
     program: Program | None = None  # the last one that ran
-    weighted: bool = False  # whether the rows have weights
-    step: Step | None = None  # the last one that was made
+    step: Step | None = None  # the last one that ran
     place: Place = START  # where it stands
     held: Held = field(default_factory=Held)  # interrupts wait, unless somebody else's code runs
 
@@ -64,7 +63,7 @@ class Fit:
         """Epochs over all data: one at a time if there is validation, or else up to a look or the end of a window."""
         first = done = end = self.going_on.place.done if self.going_on else self.before  # first, end: of a window
         steps = self._steps(data, self.epochs - done)
-        safe = Safe(steps.network)
+        safe = Safe(steps.step.network)
         try:
             while done < self.epochs:
                 if done == end:
@@ -101,7 +100,7 @@ class Fit:
                 data = self.checked(*chunk, names=tuple(f"{name} of chunk {i}" for name in NAMES))
                 if data.weight is not None and not data.weight.any():
                     continue  # none of its rows counts
-                if self.program and self.weighted != (data.weight is not None):
+                if self.step and self.step.weighted != (data.weight is not None):
                     raise ValueError(f"chunk {i} must have sample_weight or not, as the chunks before it")
                 steps = self._steps(data, 1)
                 here = self.place._replace(chunk=i, sums=tuple(sums), rows=rows, steps=None)
@@ -113,22 +112,21 @@ class Fit:
                 finally:
                     steps.close()
                 rows, count = rows + len(data), count + steps.count
-            if not sums:
+            if self.step is None or not sums:
                 raise ValueError("sample_weight is 0 for every row, so that no row counts")
-            step, stopped = self.new_step(self.weighted), START
-            self._write(step.merged(sums, step.network.outputs or 0)[None], count, joined(collected))
+            stopped, total = START, self.step.merged(sums, self.step.network.outputs or 0)
+            self._write(self.step, total[None], count, joined(collected))
             yield
             if self._look(done + 1):
                 break
 
     def _steps(self, data: Data, epochs: int) -> Steps:
-        self.weighted = data.weight is not None
         with self.held.open(), self._compiling():
             window = self.going_on.place.window(len(data)) if self.going_on else 1
             here = self.batch_size, epochs, self.replay, self.kept, self.device, window
-            self.step = self.new_step(self.weighted)
-            steps = self.steps(self.step, data.x, data.target, *here, data.weight)
-        self.program = steps.program
+            step = self.new_step(data.weight is not None)
+            steps = self.steps(step, data.x, data.target, *here, data.weight)
+        self.step, self.program = step, steps.program
         return steps
 
     def _start(self, steps: Steps, epochs: int, place: Place) -> bool:
@@ -180,14 +178,13 @@ class Fit:
         first, finished = self.done - steps.before, steps.finished()
         if first < len(finished):
             collected = [rows for epoch in range(first, len(finished)) for rows in steps.collected(epoch)]
-            self._write(finished[first:], steps.count, collected)
+            self._write(steps.step, finished[first:], steps.count, collected)
 
-    def _write(self, sums: np.ndarray, count: float, collected: Sequence[Rows]) -> None:
-        """Add epochs of so many rows, or so much weight, with sums (epochs, S), and validate after the last of them.
+    def _write(self, step: Step, sums: np.ndarray, count: float, collected: Sequence[Rows]) -> None:
+        """Add epochs of a step over so many rows, or so much weight, with sums (epochs, S); validate after the last.
 
         `collected` has the predictions of each epoch if a metric needs them.
         """
-        step = self.step or self.new_step(self.weighted)
         step.optimizer.count_epochs(self.epochs_before + self.done + len(sums))
         found = step.values_of_epochs(sums, count, step.network.outputs or 0, collected)
         seen: dict[str, float] = {}

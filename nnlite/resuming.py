@@ -96,7 +96,7 @@ class Place(NamedTuple):
         if self.current is None or self.finished is None:  # it was not drawn
             yield
             return
-        with steps.optimizer.at_window(before + self.done):
+        with steps.step.optimizer.at_window(before + self.done):
             yield
         epochs, rows = divmod(self.position, steps.rows)
         steps.done = epochs * steps.per_epoch + rows // steps.batch

@@ -45,7 +45,7 @@ class Steps:
         window: int = 1,
         weight: np.ndarray | None = None,
     ) -> None:
-        self.network, self.rows, self.device = step.network, len(x), device or step.network.backend
+        self.step, self.rows, self.device = step, len(x), device or step.network.backend
         self.given, self.is_mean = Data(x, target, weight), step.loss.reduction == "mean"
         self.count = self.given.count  # the number of rows, or their weights together
         self.batch = min(batch_size, self.rows)
@@ -58,8 +58,7 @@ class Steps:
             order = self.device.zeros(order.size, np.int64)
         self.data: dict[str, Any] = {"x": x, "target": target, "order": order}
         self.data |= self.given.extra(self.device, self.order.size, step.collects)
-        self.optimizer = step.optimizer
-        if self.optimizer.schedule is not None:
+        if step.optimizer.schedule is not None:
             self.data["rates"] = self.device.zeros(self.window * self.per_epoch, np.float64)
         self.kept = KeptPrograms() if kept is None else kept
         self.key = (how, self.device.name, self.batch, self.rest, x.shape[1], target.shape[1])
@@ -112,7 +111,7 @@ class Steps:
             self.data["row_weights"][: order.size] = self.device.asarray(found)
         if "rates" in self.data:
             self.data["rates"][: epochs * self.per_epoch] = self.device.asarray(
-                self.optimizer.upcoming(epochs, self.per_epoch), np.float64
+                self.step.optimizer.upcoming(epochs, self.per_epoch), np.float64
             )
         self.program.start(self.data)
 
