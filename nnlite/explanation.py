@@ -151,8 +151,4 @@ class Explanation:
         """The step of the first row as a picture, written to `path` if one is given; returns the matplotlib Axes."""
         from . import plots
 
-        axes = plots.step(self.layers, self.loss.value, ax=ax)
-        if path is not None:
-            figure: Any = axes.figure
-            figure.savefig(path, dpi=150)
-        return axes
+        return plots.written(plots.step(self.layers, self.loss.value, ax=ax), path)

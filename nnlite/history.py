@@ -47,11 +47,7 @@ class History(dict[str, list[float]]):
         """The curves over the epochs, written to `path` if one is given; returns the matplotlib Axes."""
         from . import plots
 
-        axes = plots.history(self)
-        if path is not None:
-            figure: Any = axes.figure
-            figure.savefig(path, dpi=150)
-        return axes
+        return plots.written(plots.history(self), path)
 
     def _repr_html_(self) -> str:
         """The curves of the losses and the last epochs, for notebooks."""

@@ -43,11 +43,7 @@ class RangeTest:
         """Loss over learning rate, written to `path` if one is given; returns the matplotlib Axes."""
         from . import plots
 
-        axes = plots.range_test(self)
-        if path is not None:
-            figure: Any = axes.figure
-            figure.savefig(path, dpi=150)
-        return axes
+        return plots.written(plots.range_test(self), path)
 
     def __repr__(self) -> str:
         return f"<RangeTest of {len(self.rates)} steps up to lr={self.rates[-1]:.2g}: suggestion={self.suggestion:.2g}>"

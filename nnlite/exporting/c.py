@@ -10,25 +10,26 @@ import numpy as np
 from .tracing import NotExportableError, Program, Value
 
 TYPES = {"float32": "float", "float64": "double", "bool": "int", "int64": "long"}
-INFIX = dict(
-    zip(
-        [
-            "add",
-            "subtract",
-            "multiply",
-            "divide",
-            "greater",
-            "greater_equal",
-            "less",
-            "less_equal",
-            "equal",
-            "logical_and",
-            "logical_or",
-        ],
-        ["+", "-", "*", "/", ">", ">=", "<", "<=", "==", "&&", "||"],
-        strict=True,
-    )
-)
+FORMS = {  # of an operation's number i, with the numbers of its operands and C's name of its own type
+    "add": "({0} + {1})",
+    "subtract": "({0} - {1})",
+    "multiply": "({0} * {1})",
+    "divide": "({0} / {1})",
+    "greater": "({0} > {1})",
+    "greater_equal": "({0} >= {1})",
+    "less": "({0} < {1})",
+    "less_equal": "({0} <= {1})",
+    "equal": "({0} == {1})",
+    "logical_and": "({0} && {1})",
+    "logical_or": "({0} || {1})",
+    "logical_not": "(!{0})",
+    "where": "({0} ? {1} : {2})",
+    "square": "({0} * {0})",
+    "negative": "(-{0})",
+    "sign": "(({kind}) (({0} > 0) - ({0} < 0)))",
+    "cast": "(({kind}) {0})",
+    "reshape": "{0}",
+}
 CALLS = {"power": "pow", "absolute": "fabs", "maximum": "fmax", "minimum": "fmin"}
 CALLS |= {name: name for name in ("exp", "expm1", "log", "log1p", "sqrt", "tanh", "sin", "cos")}
 MOST_IN_LINE = 100  # characters of an expression; a longer one is cut into several
@@ -138,27 +139,11 @@ class _Source:
     def _expression(self, value: Value) -> str:
         """A value's number i, of its operands' numbers."""
         of, kind = [self._read(operand, value) for operand in value.operands], TYPES[str(value.dtype)]
-        suffix = "f" if kind == "float" else ""
-        name = value.operation
-        if name in INFIX:
-            return f"({of[0]} {INFIX[name]} {of[1]})"
-        if name in CALLS:
-            return f"{CALLS[name]}{suffix}({', '.join(map(_bare, of))})"
-        if name == "where":
-            return f"({of[0]} ? {of[1]} : {of[2]})"
-        if name == "square":
-            return f"({of[0]} * {of[0]})"
-        if name == "negative":
-            return f"(-{of[0]})"
-        if name == "logical_not":
-            return f"(!{of[0]})"
-        if name == "sign":
-            return f"(({kind}) (({of[0]} > 0) - ({of[0]} < 0)))"
-        if name == "cast":
-            return f"(({kind}) {of[0]})" if value.operands[0].dtype != value.dtype else of[0]
-        if name == "reshape":
-            return of[0]
-        raise NotExportableError(f"{name} has no form in C")
+        if value.operation in FORMS:
+            return FORMS[value.operation].format(*of, kind=kind)
+        if value.operation in CALLS:
+            return f"{CALLS[value.operation]}{'f' if kind == 'float' else ''}({', '.join(map(_bare, of))})"
+        raise NotExportableError(f"{value.operation} has no form in C")
 
     def _read(self, operand: Any, reader: Value | None = None) -> str:
         """The number i of an operand."""

@@ -10,6 +10,7 @@ N = number of samples, K = number of outputs
 from .animation import animate
 from .boundary import decision_boundary
 from .common import COLOURS, INK, SIGNED
+from .common import written as written
 from .drawing import network
 from .functions import activations
 from .matrix import confusion_matrix

@@ -29,6 +29,14 @@ def new_axes(ax: Axes | None, size: tuple[float, float] = (5.2, 3.9)) -> Axes:
     return plt.subplots(figsize=size, dpi=160, layout="constrained")[1]
 
 
+def written(ax: Axes, path: Any) -> Axes:
+    """The same Axes, whose picture is written to this path if there is one."""
+    if path is not None:
+        figure: Any = ax.figure
+        figure.savefig(path, dpi=150)
+    return ax
+
+
 def label(ax: Axes, title: str, xlabel: str, ylabel: str, bare: bool = True) -> None:
     ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
     if bare:
