@@ -1,10 +1,10 @@
-"""nnlite on a GPU, in one call of under ten minutes: `python benchmarks/gpu.py [--out FOLDER] [--quick]`.
+"""nnlite on a GPU, in stages of less than nine minutes each: `python benchmarks/gpu.py --only tests|sanitizer|times`.
 
-First the test suite with the cupy device and compute-sanitizer on a tiny training; then times, µs for a training step
-in float32, of nnlite in its three ways and of PyTorch and JAX in theirs, and of nnlite on this machine's CPU. Each peer
-is a process of its own, all of them by turns; a peer whose losses after the same steps are others gets no time.
+tests: the suite with the cupy device. sanitizer: compute-sanitizer on tiny trainings. times: µs for a training step in
+float32, of nnlite in its three ways, of PyTorch and JAX in theirs, and of nnlite on this machine's CPU. Each peer is a
+process of its own, all of them by turns; a peer whose losses after the same steps are others gets no time.
 
-    python benchmarks/gpu.py --out benchmarks/results        writes gpu.md and gpu.csv there
+    python benchmarks/gpu.py --out benchmarks/results        all stages; writes gpu.md and gpu.csv there as they come
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +30,15 @@ import numpy as np
 import peers as on_cpu
 from options import parser
 from processes import seconds_each
-from workloads import WORKLOADS, Problem, Train, Workload, mnist
+from workloads import PLAIN, WORKLOADS, Problem, Train, Workload, mnist
 
-NETS = {name: load for name, load in WORKLOADS.items() if name != "chain"}
+NETS = {name: load for name, load in WORKLOADS.items() if name != "chain" and load.extras == PLAIN}
 NETS["large"] = Workload(
-    (784, 4096, 4096, 10), "relu", "softmax", "cce", 0.02, 4096, mnist, rows=4096 * 5 // 2, proof_steps=6
+    (784, 4096, 4096, 10), "relu", "softmax", "cce", 0.02, 4096, mnist, rows=4096 * 4, proof_steps=6
 )
+STAGES = ("tests", "sanitizer", "times")
 TOLERANCE = {"float32": 1e-3, "tf32": 3e-2}  # relative, of the loss of every epoch
-LONGEST = 500  # seconds, after which no further peer is started
+LONGEST = 480  # seconds of a stage, after which no further peer is started
 Case = tuple[str, str]  # net and precision
 GRAPH_STEPS = 16  # of PyTorch's graph, as of nnlite's
 
@@ -64,6 +65,7 @@ def pytorch(problem: Problem, precision: str, way: str, device: str = "cuda") ->
     """way: "eager", "compiled" (mode="reduce-overhead"), or "graph": whole steps captured by hand, many a graph."""
     import torch
 
+    torch._dynamo.reset()  # or it would give up compiling after a number of problems in one process
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     net, loss_of = on_cpu.torch_net(problem)
     net = net.to(device)
@@ -76,7 +78,7 @@ def pytorch(problem: Problem, precision: str, way: str, device: str = "cuda") ->
 
     def step(batch: Any) -> None:
         loss = loss_of(forward(x.index_select(0, batch)), y.index_select(0, batch))
-        optimizer.zero_grad(set_to_none=way != "graph")
+        optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         total.add_(loss.detach(), alpha=len(batch))
@@ -133,30 +135,29 @@ def jax(problem: Problem, precision: str) -> Train:
 
 PEERS: dict[str, tuple[str, Callable[[Problem, str], Train]]] = {  # name -> what it needs, how it trains
     "nnlite": ("cupy", lambda problem, precision: nnlite(problem, precision, "auto")),
-    "nnlite persistent": ("cupy", lambda problem, precision: nnlite(problem, precision, "persistent")),
-    "nnlite graph": ("cupy", lambda problem, precision: nnlite(problem, precision, "graph")),
-    "nnlite eager": ("cupy", lambda problem, precision: nnlite(problem, precision, "eager")),
-    "PyTorch eager": ("torch", lambda problem, precision: pytorch(problem, precision, "eager")),
-    "PyTorch compiled": ("torch", lambda problem, precision: pytorch(problem, precision, "compiled")),
     "PyTorch graph": ("torch", lambda problem, precision: pytorch(problem, precision, "graph")),
     "JAX": ("jax", jax),
     "nnlite on the CPU": ("numba", lambda problem, precision: on_cpu.nnlite(problem, "numba")),
+    "PyTorch eager": ("torch", lambda problem, precision: pytorch(problem, precision, "eager")),
+    "nnlite persistent": ("cupy", lambda problem, precision: nnlite(problem, precision, "persistent")),
+    "nnlite graph": ("cupy", lambda problem, precision: nnlite(problem, precision, "graph")),
+    "nnlite eager": ("cupy", lambda problem, precision: nnlite(problem, precision, "eager")),
+    "PyTorch compiled": ("torch", lambda problem, precision: pytorch(problem, precision, "compiled")),
 }
 
 
-def cases(quick: bool, peer: str = "") -> list[tuple[str, str]]:
+def cases(names: Sequence[str], peer: str = "") -> list[Case]:
     """Net and precision; on a CPU a step of the large net would take seconds."""
-    names = ("xor", "digits", "mnist-128") if quick else tuple(NETS)
-    found = [(name, "float32") for name in names] + ([] if quick else [("large", "tf32")])
+    found = [(name, "float32") for name in names] + [("large", "tf32")] * ("large" in names)
     return [case for case in found if case[0] != "large" or not peer.endswith("CPU")]
 
 
-# ---- one peer, in a process of its own ------------------------------------------------------------------
+# ---- one peer, in a process of its own -------------------------------------------------------------------------------
 
 
-def measure(peer: str, seconds: float, quick: bool) -> None:
+def measure(peer: str, seconds: float, names: Sequence[str]) -> None:
     """Print a line of JSON for each net: the losses of the proof, and µs a step; or why there are none."""
-    for name, precision in cases(quick, peer):
+    for name, precision in cases(names, peer):
         found: dict[str, Any] = {"net": name, "precision": precision}
         try:
             problem = NETS[name].problem()
@@ -164,16 +165,15 @@ def measure(peer: str, seconds: float, quick: bool) -> None:
                 problem = problem.head(min(len(problem.x), problem.batch_size * 50))
             small = problem.head(problem.batch_size * 5 // 2)
             epochs = math.ceil(NETS[name].proof_steps / small.steps)
+            started = time.perf_counter()
             found["losses"] = PEERS[peer][1](small, precision)(epochs, False)
+            found["first_seconds"] = time.perf_counter() - started
             train = PEERS[peer][1](problem, precision)
             wall, _ = seconds_each(lambda epochs, train=train: train(epochs, True), seconds)
             found["us"] = wall / problem.steps * 1e6
         except Exception as error:  # one peer that cannot must not keep the others from being measured
             found["error"] = f"{type(error).__name__}: {error}"[:200]
         print(json.dumps(found), flush=True)
-
-
-# ---- all of them ----------------------------------------------------------------------------------------
 
 
 def output(command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
@@ -202,76 +202,102 @@ def last_line(text: str) -> str:
     return (text.strip().splitlines() or ["said nothing"])[-1]
 
 
-def tests() -> str:
-    """The suite on the GPU: its last line, or what failed. A test that hangs shows after a minute where it is."""
-    options = ["-q", "-k", "cupy", "--maxfail=20", "-ofaulthandler_timeout=60"]
-    done = output([sys.executable, "-m", "pytest", *options], 240)
-    return done.stdout[-5000:] + done.stderr[-1000:] if done.returncode else last_line(done.stdout)
+# ---- the stages ------------------------------------------------------------------------------------------------------
 
 
-def sanitized() -> dict[str, str]:
-    """compute-sanitizer's verdict on a tiny training in both ways of replay: its last line for each tool."""
+def tests() -> list[str]:
+    """The suite on the GPU: its last line, or what failed. A test that hangs shows after two minutes where it is."""
+    options = ["-q", "-k", "cupy", "-ofaulthandler_timeout=120", "-p", "no:benchmark", "--maxfail=40"]
+    if importlib.util.find_spec("xdist"):
+        options += ["-n", str(min(12, os.cpu_count() or 1))]
+    done = output([sys.executable, "-m", "pytest", *options], LONGEST)
+    told = done.stdout[-8000:] + done.stderr[-1000:] if done.returncode else last_line(done.stdout)
+    return [f"Tests on the device: {told}", ""]
+
+
+def sanitized() -> list[str]:
+    """compute-sanitizer's verdict on a tiny training in each way of replay: its last line for each tool."""
     if shutil.which("compute-sanitizer") is None:
-        return {"compute-sanitizer": "is not installed"}
+        return ["compute-sanitizer is not installed", ""]
     text = (
         "import numpy as np, nnlite as nl\n"
-        "for way in ('persistent', 'graph'):\n"
-        "    net = nl.mlp([6, 8, 3], output='softmax', device='cupy')\n"
+        "from nnlite.devices.cuda.device import CupyDevice\n"
+        "from nnlite.devices.cuda.limits import CudaLimits\n"
+        "for device, way in (('cupy', 'persistent'), ('cupy', 'graph'), (CupyDevice(limits=CudaLimits(one_block=0)),"
+        " 'persistent')):\n"
+        "    net = nl.mlp([6, 8, 3], output='softmax', device=device)\n"
         "    x, y = np.ones((20, 6), 'f4'), np.arange(20) % 3\n"
-        "    nl.Trainer(net, 'cce', replay=way).fit(x, y, 2, 8, progress=False)\n"
+        "    trainer = nl.Trainer(net, 'cce', nl.Adam(), ['accuracy'], replay=way)\n"
+        "    print(trainer.fit(x, y, 2, 8, progress=False)['loss'], trainer.plan())\n"
     )
-    verdicts = {}
-    for tool in ("memcheck", "racecheck"):
-        done = output(["compute-sanitizer", "--tool", tool, sys.executable, "-c", text], 100)
-        summaries = [line for line in done.stdout.splitlines() if "SUMMARY" in line]
-        verdicts[tool] = summaries[-1] if summaries else last_line(done.stdout + done.stderr)
-    return verdicts
+    lines = []
+    for tool in ("memcheck", "racecheck", "initcheck", "synccheck"):
+        done = output(["compute-sanitizer", "--tool", tool, sys.executable, "-c", text], LONGEST / 4)
+        wrong = [line for line in done.stdout.splitlines() if line.startswith("=========")]
+        lines += [f"{tool}: {wrong[-1] if wrong else last_line(done.stdout + done.stderr)}"]
+        if done.returncode or not wrong or " 0 errors" not in wrong[-1]:
+            lines += ["", "```", *wrong[:20], "```", ""]
+    return [*lines, ""]
 
 
-def times(
-    repeats: int, seconds: float, quick: bool, until: float
-) -> tuple[dict[Case, dict[str, list[float]]], list[str]]:
-    """Net and precision -> peer -> µs of its turns; and what went wrong."""
-    found: dict[Case, dict[str, list[float]]] = {case: {} for case in cases(quick)}
-    losses: dict[Case, dict[str, list[float]]] = {case: {} for case in found}
-    reasons: dict[str, None] = {}  # in order, each once
-    for _ in range(repeats):
-        for peer, (module, _) in PEERS.items():
-            if importlib.util.find_spec(module) is None or time.monotonic() > until:
-                continue
-            command = [sys.executable, __file__, "--peer", peer, "--seconds", str(seconds)]
-            done = output([*command, "--quick"] if quick else command, 90)
-            answers = [json.loads(line) for line in done.stdout.splitlines() if line[:1] + line[-1:] == "{}"]
-            told = {(answer["net"], answer["precision"]): answer for answer in answers}
-            for net, precision in cases(quick, peer):
-                each = told.get((net, precision), {"error": f"no answer: {last_line(done.stderr)}"[:200]})
-                if "error" in each:
-                    reasons[f"- {net} {precision}, {peer}: {each['error']}"] = None
-                else:
-                    losses[net, precision][peer] = each["losses"]
-                    found[net, precision].setdefault(peer, []).append(each["us"])
-    for (net, precision), of_peers in losses.items():
-        expected = of_peers.get("PyTorch eager") or next(iter(of_peers.values()), [])
-        for peer, got in of_peers.items():
-            if not np.allclose(got, expected, rtol=TOLERANCE[precision]):
-                wrong = f"trains otherwise: losses {got[-1]:.6g}, expected {expected[-1]:.6g}"
-                reasons[f"- {net} {precision}, {peer}: {wrong}"] = None
-                del found[net, precision][peer]
-    return found, list(reasons)
+class Times:
+    """What has been measured, and what went wrong."""
 
+    def __init__(self) -> None:
+        self.us: dict[Case, dict[str, list[float]]] = {}  # net and precision -> peer -> µs of its turns
+        self.losses: dict[Case, dict[str, list[float]]] = {}
+        self.reasons: dict[str, None] = {}  # in order, each once
 
-def table(found: dict[Case, dict[str, list[float]]]) -> list[str]:
-    """Markdown: a line for each net, µs a step, and how many times as long as nnlite in brackets."""
-    lines = ["| net | " + " | ".join(PEERS) + " |", "|---|" + "--:|" * len(PEERS)]
-    for (net, precision), of_peers in found.items():
-        us = {peer: statistics.median(turns) for peer, turns in of_peers.items()}
-        ours = us.get("nnlite", math.nan)
-        cells = [
-            "–" if peer not in us else f"{us[peer]:,.3g}" + ("" if peer == "nnlite" else f" ({us[peer] / ours:.2g})")
-            for peer in PEERS
-        ]
-        lines.append(f"| {net}{' TF32' if precision == 'tf32' else ''} | {' | '.join(cells)} |")
-    return lines
+    def ask(self, peer: str, seconds: float, names: Sequence[str], timeout: float) -> None:
+        """Take a turn of a peer."""
+        command = [sys.executable, __file__, "--peer", peer, "--seconds", str(seconds), "--nets", *names]
+        done = output(command, timeout)
+        answers = [json.loads(line) for line in done.stdout.splitlines() if line[:1] + line[-1:] == "{}"]
+        told = {(answer["net"], answer["precision"]): answer for answer in answers}
+        for case in cases(names, peer):
+            each = told.get(case, {"error": f"no answer: {last_line(done.stderr)}"[:200]})
+            if "error" in each:
+                self.reasons[f"- {' '.join(case)}, {peer}: {each['error']}"] = None
+            else:
+                self.losses.setdefault(case, {})[peer] = each["losses"]
+                self.us.setdefault(case, {}).setdefault(peer, []).append(each["us"])
+
+    def proven(self) -> dict[Case, dict[str, list[float]]]:
+        """The times of those who train as the others do; the reasons name those who do not."""
+        found = {case: dict(of_peers) for case, of_peers in self.us.items()}
+        for case, of_peers in self.losses.items():
+            expected = of_peers.get("PyTorch eager") or of_peers.get("PyTorch graph") or next(iter(of_peers.values()))
+            for peer, got in of_peers.items():
+                if not np.allclose(got, expected, rtol=TOLERANCE[case[1]]):
+                    wrong = f"trains otherwise: losses {got[-1]:.6g}, expected {expected[-1]:.6g}"
+                    self.reasons[f"- {' '.join(case)}, {peer}: {wrong}"] = None
+                    del found[case][peer]
+        return found
+
+    def table(self) -> list[str]:
+        """Markdown: a line for each net, µs a step, and how many times as long as nnlite in brackets."""
+        lines = ["µs for a training step, medians; in brackets how many times as long as nnlite takes.", ""]
+        lines += ["| net | " + " | ".join(PEERS) + " |", "|---|" + "--:|" * len(PEERS)]
+        for (net, precision), of_peers in self.proven().items():
+            us = {peer: statistics.median(turns) for peer, turns in of_peers.items()}
+            ours = us.get("nnlite", math.nan)
+            cells = [
+                "–"
+                if peer not in us
+                else f"{us[peer]:,.3g}" + ("" if peer == "nnlite" else f" ({us[peer] / ours:.2g})")
+                for peer in PEERS
+            ]
+            lines.append(f"| {net}{' TF32' if precision == 'tf32' else ''} | {' | '.join(cells)} |")
+        return [*lines, "", *self.reasons]
+
+    def write(self, path: Path) -> None:
+        """All turns as a CSV."""
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["net", "precision", "peer", "turn", "us_per_step"])
+            for (net, precision), of_peers in self.proven().items():
+                for peer, got in of_peers.items():
+                    writer.writerows([net, precision, peer, turn, us] for turn, us in enumerate(got))
 
 
 def machine() -> list[str]:
@@ -286,7 +312,7 @@ def machine() -> list[str]:
     for name in ("cupy", "numba", "torch", "jax"):
         if importlib.util.find_spec(name):
             versions.append(f"{name} {__import__(name).__version__}")
-    return [f"{card or 'no NVIDIA GPU'}; {', '.join(versions)}; {time.strftime('%Y-%m-%d')}"]
+    return [f"{card or 'no NVIDIA GPU'}; {', '.join(versions)}; {time.strftime('%Y-%m-%d')}", ""]
 
 
 def use_this_checkout() -> None:
@@ -300,40 +326,44 @@ def main() -> None:
     use_this_checkout()
     options = parser(__doc__, seconds=0.4, repeats=2)
     options.set_defaults(out=Path("out"))
-    options.add_argument("--quick", action="store_true", help="three nets, one turn, no tests")
+    options.add_argument("--only", nargs="+", choices=STAGES, default=STAGES, help="these stages")
+    options.add_argument("--nets", nargs="+", choices=NETS, default=list(NETS), metavar="NET", help="times of these")
+    options.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS), metavar="PEER", help="and these")
     options.add_argument("--peer", choices=PEERS, help=argparse.SUPPRESS)
     arguments = options.parse_args()
-    started = time.monotonic()
     if arguments.peer:
-        measure(arguments.peer, arguments.seconds, arguments.quick)
+        measure(arguments.peer, arguments.seconds, arguments.nets)
         return
     import nnlite as nl
 
     found = nl.devices()["cupy"]
     if not found.available:
         raise SystemExit(f"no GPU to measure: {found.detail}")
-    lines = ["# nnlite on a GPU", "", *machine(), ""]
-    if not arguments.quick:
-        lines += [f"Tests on the device: {tests()}", "", *(f"{tool}: {told}" for tool, told in sanitized().items()), ""]
-        print("\n".join(lines), flush=True)
-    repeats = 1 if arguments.quick else arguments.repeats
-    measured, reasons = times(repeats, arguments.seconds, arguments.quick, started + LONGEST)
-    lines += [
-        "µs for a training step, medians; in brackets how many times as long as nnlite takes.",
-        "",
-        *table(measured),
-        "",
-        *reasons,
-    ]
     arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "gpu.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    with (arguments.out / "gpu.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["net", "precision", "peer", "turn", "us_per_step"])
-        for (net, precision), of_peers in measured.items():
-            for peer, got in of_peers.items():
-                writer.writerows([net, precision, peer, turn, us] for turn, us in enumerate(got))
-    print("\n".join(lines))
+    lines, measured = ["# nnlite on a GPU", "", *machine()], Times()
+
+    def save() -> None:
+        told = lines + (measured.table() if measured.us or measured.reasons else [])
+        (arguments.out / "gpu.md").write_text("\n".join(told) + "\n", encoding="utf-8")
+        measured.write(arguments.out / "gpu.csv")
+
+    try:
+        if "tests" in arguments.only:
+            lines += tests()
+            save()
+        if "sanitizer" in arguments.only:
+            lines += sanitized()
+            save()
+        until = time.monotonic() + LONGEST
+        turns = [peer for _ in range(arguments.repeats) for peer in arguments.peers] * ("times" in arguments.only)
+        for peer in turns:
+            left = until - time.monotonic()
+            if importlib.util.find_spec(PEERS[peer][0]) and left > 0:
+                measured.ask(peer, arguments.seconds, arguments.nets, min(left, 150))
+                save()
+    finally:
+        save()
+        print((arguments.out / "gpu.md").read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":
