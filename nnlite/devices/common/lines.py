@@ -21,6 +21,9 @@ from .recording import Call, NotRecordableError
 WHOLE = {"N", "key"}  # operands of nnlite's own kernels that are whole numbers
 
 
+Share = Callable[[int, int, int], tuple[int, int]]  # (size, worker, workers) -> start, end
+
+
 class Line(NamedTuple):
     """The words of a line after the first, the kind of each operand, and the word at which each operand begins."""
 
@@ -107,10 +110,23 @@ def number(call: Call, name: str, given: Any) -> int | float:
         raise NotRecordableError(text if whole is None else f"{text}: hand over a float") from error
 
 
-def slice_of(planned: Planned, worker: int, workers: int) -> Slice | None:
-    """This worker's slice of a planned call, or None if the slice is empty."""
+def bounds(size: int, worker: int, workers: int) -> tuple[int, int]:
+    """The start and end of a worker's slice of `size` elements; it has whole vectors if there are many elements."""
+    unit = 16 if size >= 32 * workers else 1
+    start, stop = [min(size, -(-size * w // (workers * unit)) * unit) for w in (worker, worker + 1)]
+    return start, size if worker == workers - 1 else stop
+
+
+def even(size: int, worker: int, workers: int) -> tuple[int, int]:
+    """The same, where all workers but the last ones have equally many elements."""
+    most = -(-size // workers)
+    return min(size, most * worker), min(size, most * (worker + 1))
+
+
+def slice_of(planned: Planned, worker: int, workers: int, share: Share = bounds) -> Slice | None:
+    """This worker's slice of a planned call, or None if the slice is empty. `share` gives each its start and end."""
     call = planned.call
-    first, stop = bounds(sizes(call).get(planned.split, 1), worker, workers)
+    first, stop = share(sizes(call).get(planned.split, 1), worker, workers)
     if first == stop:
         return None
     if planned.split not in ("N", "P"):
@@ -124,10 +140,3 @@ def slice_of(planned: Planned, worker: int, workers: int) -> Slice | None:
         call, operands=mine([*signature.operands], call.operands), results=mine(signature.fresh, call.results)
     )
     return Slice(own, None, first)
-
-
-def bounds(size: int, worker: int, workers: int) -> tuple[int, int]:
-    """The start and end of a worker's slice of `size` elements; it has whole vectors if there are many elements."""
-    unit = 16 if size >= 32 * workers else 1
-    start, stop = [min(size, -(-size * w // (workers * unit)) * unit) for w in (worker, worker + 1)]
-    return start, size if worker == workers - 1 else stop

@@ -32,12 +32,15 @@ def choose(machine: Machine, tapes: Sequence[Tape], arena: Arena, how: str, limi
         return PythonReplay(tapes[0], tapes[1] if len(tapes) > 1 else None, arena, f"{own[0]} is no CUDA kernel")
     amount = sum(map(work, tapes[0].calls))
     batch = max(result.shape[0] for call in tapes[0].calls for result in call.results)
-    size = f"a step's work is {amount:,.0f}"
-    if how in ("graph", "sweep") or (how == "auto" and amount > limits.persistent):
-        why = "as asked" if how in ("graph", "sweep") else f"{size}, more than {limits.persistent:,}"
+    size, calls = f"a step's work is {amount:,.0f}", max(map(len, tapes))
+    if how in ("graph", "sweep") or (how == "auto" and (amount > limits.persistent or calls > limits.calls)):
+        much = f"{size}, more than {limits.persistent:,}"
+        long = f"a step has {calls} calls, more than {limits.calls}, which would be compiled for long"
+        why = "as asked" if how in ("graph", "sweep") else much if amount > limits.persistent else long
         return GraphReplay(machine, tapes, arena, why, limits.steps)
     why = "as asked" if how == "persistent" else f"{size}, at most {limits.persistent:,}"
     several = min(limits.most_blocks, batch, machine.processors) if machine.cooperates else 1
+    several = -(-batch // -(-batch // several))  # no more than have a row more than others
     numbers_of_blocks = [1] * (amount <= limits.one_block) + [several] * (several > 1)
     for blocks in numbers_of_blocks if machine.persists else []:
         replay = PersistentReplay(machine, tapes, arena, blocks, why, limits)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,20 +51,6 @@ def launches(real: str) -> str:
     """The source of all kernels to launch, for one type."""
     kinds = [(name, real) for name in (*KERNELS, *EXTRA)] + [(name, "Word") for name in COUNTERS]
     return source("kernels", "products", "launch", LAUNCHES=" ".join(f"LAUNCH({n}, {kind})" for n, kind in kinds))
-
-
-def replays(kinds: Iterable[tuple[str, str]], threads: int) -> str:
-    """The source of the persistent replay, with these pairs of kernel and type."""
-    cases = " ".join(
-        f"case {number}: return kernels::{name}<{real}>(line, team);"
-        for (name, real), number in numbered(kinds).items()
-    )
-    return source("kernels", "products", "replay", REPLAY="", THREADS=str(threads), CASES=cases)
-
-
-def numbered(kinds: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
-    """(kernel, type) -> its number in a table of the persistent replay, where 0 and 1 are barriers."""
-    return {kind: number for number, kind in enumerate(dict.fromkeys(kinds), 2)}
 
 
 def real_of(call: Call) -> str:

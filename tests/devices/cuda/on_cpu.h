@@ -20,7 +20,7 @@
 
 #define NNLITE_ON_CPU
 #define __global__
-#define __device__
+#define DEVICE inline
 #define __launch_bounds__(...)
 #define SHARED(type, name, count) \
   static char name##_place; \
@@ -56,8 +56,11 @@ static int now, threads, first_block;
 static Result result;
 static std::function<void()> body;
 static char *card_first, *card_last;  // the card's memory
-static const int* numbers;            // of a table -> of a kernel, for a library with the kernels of all tables
-static int count_of_numbers;
+// The steps of a replay, for a library with all kernels: a row for every line of each block.
+struct Table { const long long* rows; int lines; };
+static Table tables[2];  // of the full step and of the short one
+const int ROW = 17;      // words: the number of a kernel, of a barrier or of nothing, and its line
+const long long OFFSET = 1LL << 61;  // added to an offset in shared memory
 static int left_out;  // the number of a barrier in the source that is left out, or -1
 const int BYTES_OF_STACK = 64 * 1024;
 
@@ -70,7 +73,6 @@ inline void give_way() {
   place(fibers[me]);
 }
 inline void step_aside() { give_way(); }
-inline int number_of(long long number) { return number < count_of_numbers ? numbers[number] : 0; }
 inline void* checked(void* place) {
   const std::vector<char>& shared = blocks[fibers[now].block].room;
   const bool on_card = place >= card_first && place < card_last;
@@ -184,9 +186,10 @@ int launch(void (*kernel)(A...), void** given, int grid, int block, long dynamic
 
 }  // namespace cpu
 
-extern "C" void set_up(char* first, char* last, const int* numbers, int count, int left_out) {
-  cpu::card_first = first, cpu::card_last = last, cpu::numbers = numbers, cpu::count_of_numbers = count;
-  cpu::left_out = left_out;
+extern "C" void set_up(char* first, char* last, const long long* full, int full_lines, const long long* short_,
+                       int short_lines, int left_out) {
+  cpu::card_first = first, cpu::card_last = last, cpu::left_out = left_out;
+  cpu::tables[0] = {full, full_lines}, cpu::tables[1] = {short_, short_lines};
 }
 
 inline void __syncthreads() { cpu::wait(cpu::AT_BARRIER); }
@@ -194,6 +197,7 @@ inline void numbered_barrier(int number) {
   if (number != cpu::left_out) __syncthreads();
 }
 inline void __threadfence() {}
+inline void fetch(const void* place) { cpu::checked((void*)place); }
 inline unsigned atomicAdd(unsigned* place, unsigned value) { *place += value; return *place - value; }
 inline unsigned read_acquired(const unsigned* place) { return *(volatile const unsigned*)place; }
 template <class T> T __shfl_xor_sync(unsigned, T value, int apart) {

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import faulthandler
+import functools
 import importlib.util
 import os
 import re
@@ -18,15 +19,17 @@ from rig import CARD
 
 import nnlite as nl
 from nnlite.devices.common.lines import line
+from nnlite.devices.common.planning import Planned
 from nnlite.devices.common.recording import Call, Symbol
 from nnlite.devices.common.reference import KERNELS
-from nnlite.devices.cuda import choice, machine, persistent
+from nnlite.devices.cuda import choice, machine
 from nnlite.devices.cuda.device import CupyDevice
 from nnlite.devices.cuda.limits import CudaLimits
+from nnlite.devices.cuda.text import Placed, Text
+from nnlite.devices.numpy.device import NumpyDevice
+from nnlite.devices.numpy.replay import PythonReplay
 
 CARDS = ("75", "80", "86", "90", "100", "120")  # compute capabilities, from Turing to Blackwell
-TAPE = ("take_rows", "linear", "relu", "softmax_cross_entropy", "linear_backward", "relu_backward", "add_hits")
-TAPE += ("linear_backward_weights_sgd", "linear_backward_bias_sgd", "add_losses", "advance")
 
 
 # ---- compiled for a GPU -------------------------------------------------------------------------------------------
@@ -96,20 +99,34 @@ def resources(code):
     return Resources(max(found[REGISTERS]), max(found[FRAME]), max(shared))
 
 
-def kinds(real):
-    return [(name, "Word" if name == "advance" else real) for name in TAPE]
+def text_of_steps(sizes=(6, 8, 3), dtype="float32", blocks=1):
+    """A training's full step and its short one, written out."""
+    texts = []
+
+    class Device(NumpyDevice):
+        def replay(self, full, short, arena, threads=1, how="auto"):
+            replay = PythonReplay(full, short, arena)
+            texts.append(Text(replay.tapes, arena, blocks))
+            return replay
+
+    net = nl.mlp(sizes, output="softmax", device=Device(), dtype=dtype)
+    x, y = np.ones((20, sizes[0])), np.arange(20) % sizes[-1]
+    nl.Trainer(net, "cce", metrics=["accuracy"]).fit(x, y, 1, 8, progress=False)
+    return texts[0]
 
 
 @pytest.mark.parametrize("card", CARDS)
-def test_machine_code_of_a_replay_for_every_card(card):
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_machine_code_of_a_replay_for_every_card(card, blocks):
     """It has 64 K registers for a block's threads, and of shared memory what the choice of a replay expects."""
-    real = "double" if card == "90" else "float"
-    log, code = compile_for(card, machine.replays(kinds(real), 512))
+    threads = CudaLimits().threads
+    text = text_of_steps((6, 70, 3), "float64" if card == "90" else "float32", blocks)
+    log, code = compile_for(card, text.source(threads))
     assert log == ""
     needed = resources(code)
-    assert 16 < needed.registers <= 64 * 1024 // 512
+    assert 16 < needed.registers <= 64 * 1024 // threads
     assert needed.stack <= 160  # registers that were spilled
-    assert 8 * 1024 < needed.shared <= choice.STATIC_BYTES
+    assert needed.shared <= choice.STATIC_BYTES
 
 
 def test_machine_code_of_all_launches():
@@ -120,13 +137,16 @@ def test_machine_code_of_all_launches():
 
 
 def test_machine_code_of_a_replay_with_every_kernel_of_the_reference():
-    names = [name for name in KERNELS if name != "advance"]
-    assert compile_for("90", machine.replays([(name, "double") for name in names], 512))[0] == ""
+    text = text_of_steps()
+    calls = [row_of(kernel, np.float64) for name, kernel in KERNELS.items() if name != "advance"]
+    text.steps = [[text._call(Planned(call, "", 0)) for call in calls]]
+    log, code = compile_for("90", text.source(CudaLimits().threads))
+    assert log == "" and resources(code).shared <= choice.STATIC_BYTES
 
 
 def test_machine_code_is_not_made_of_what_is_wrong():
-    wrong = machine.replays(kinds("float"), 512).replace("__shfl_xor_sync", "__shfl_wrong")
-    assert "error" in compile_for("90", wrong)[0]
+    wrong = text_of_steps().source(512).replace("__shfl_xor_sync", "__shfl_wrong")
+    assert "__shfl_wrong" in compile_for("90", wrong)[0]
 
 
 def test_the_options_are_those_of_cupy(rig):
@@ -148,21 +168,20 @@ def constants(file):
     return {name: int(value) for line in declared for name, value in re.findall(r"(\w+) = (\d+)", line)}
 
 
-def row_of(kernel):
+def row_of(kernel, dtype=np.float32):
     """A call of this kernel: every size is 2 but those that are written as numbers."""
 
     def array(name, letters):
-        return Symbol(name, tuple(int(a) if a.isdigit() else 2 for a in letters), np.float32, "results", 0)
+        return Symbol(name, tuple(int(a) if a.isdigit() else 2 for a in letters), np.dtype(dtype), "results", 0)
 
     signature = kernel.signature
     operands = (array(name, a) if a is not None else 2 for name, a in signature.operands.items())
     return Call(kernel.name, kernel, tuple(operands), tuple(array(n, signature.results[n]) for n in signature.fresh))
 
 
-def test_no_kernel_needs_more_words_than_a_launch_or_a_line_of_a_table_has():
+def test_no_kernel_needs_more_words_than_a_launch_has():
     words = {name: len(line(row_of(k), lambda _: 0, machine.PARTS).words) for name, k in KERNELS.items()}
     assert max(words.values()) <= machine.LONGEST, words
-    assert max(words.values()) <= persistent.LINE - 2, words  # beside the kernel's number and the marks
 
 
 def test_a_launch_takes_so_many_words_and_threads():
@@ -175,14 +194,13 @@ def test_a_launch_takes_so_many_words_and_threads():
 
 
 def test_numbers_of_the_sources_are_those_of_python():
-    replay, kernels, products = map(constants, ("replay", "kernels", "products"))
-    assert replay == {"BARRIER": persistent.BARRIER, "SYNC": persistent.SYNC, "LINE": persistent.LINE}
+    kernels, products = map(constants, ("kernels", "products"))
     assert kernels["WARP"] == machine.WARP and products["TILE"] == machine.TILE
     assert products["SIDE"] ** 2 * machine.BLOCK == machine.TILE**2  # a block makes a tile, each thread a square in it
-    assert max(machine.BLOCK, CudaLimits().threads) <= kernels["MOST_THREADS"]
-    assert min(machine.numbered([("relu", "float")]).values()) > max(persistent.BARRIER, persistent.SYNC)
+    assert kernels["MOST_THREADS"] >= machine.BLOCK
+    assert CudaLimits().threads <= products["MOST_NEAR"]
     (kept,) = re.findall(r"struct Kept \{.*\n  Word (.*);", text_of("replay"))
-    assert kept.split(", ") == ["home", *persistent._Placed._fields]
+    assert kept.split(", ") == ["home", *Placed._fields]
 
 
 # ---- run on the CPU ------------------------------------------------------------------------------------------------
@@ -354,41 +372,28 @@ def in_a_process_of_its_own(function, *arguments):
 
 
 @pytest.mark.parametrize("blocks", [1, 3])
-def test_a_missing_stop_in_the_table_is_caught(blocks, rig, monkeypatch):
-    """Every stop of a table is needed: without it, some order of threads gives other numbers."""
+def test_a_missing_stop_in_a_step_is_caught(blocks, rig, monkeypatch):
+    """Every stop of a step is needed: without it, some order of threads gives other numbers."""
     # few threads, so that they do not make the same numbers in every kernel
     device = CupyDevice(limits=CudaLimits(one_block=10**9 if blocks == 1 else 0, threads=64))
     net = {"sizes": (9, 40, 5), "loss": "cce", "batch": 23}
     expected = train("numpy", **net)
-    whole = persistent.PersistentReplay._lines
-    stops = [line[0] for line in lines_of(device, whole, monkeypatch, net) if line[0] < 2]
+    whole, seen = Text._step, []
+
+    def without(self, calls, gone=-1):
+        lines = whole(self, calls)
+        stops = [i for i, line in enumerate(lines) if line in ("SYNC", "BARRIER")]
+        seen.append(len(stops))
+        return [line for i, line in enumerate(lines) if gone not in range(len(stops)) or i != stops[gone]]
+
+    monkeypatch.setattr(Text, "_step", without)
+    train(device, **net, replay="persistent")
     missed = []
-    for gone in range(len(stops)):
-
-        def without(self, steps, block, gone=gone):
-            lines = whole(self, steps, block)
-            stops = [i for i, line in enumerate(lines) if line[0] < 2]
-            if gone < len(stops):
-                lines[stops[gone]] = [99, *[0] * (persistent.LINE - 1)]  # a number that no kernel has
-            return lines
-
-        monkeypatch.setattr(persistent.PersistentReplay, "_lines", without)
+    for gone in range(seen[0]):
+        monkeypatch.setattr(Text, "_step", functools.partialmethod(without, gone=gone))
         if not in_a_process_of_its_own(differs, device, net, expected):
             missed.append(gone)
-    assert stops and missed == []
-
-
-def lines_of(device, whole, monkeypatch, net):
-    """The lines of the first block's first table."""
-    seen = []
-
-    def watched(self, steps, block):
-        seen.append(whole(self, steps, block))
-        return seen[-1]
-
-    monkeypatch.setattr(persistent.PersistentReplay, "_lines", watched)
-    train(device, **net, replay="persistent")
-    return seen[0]
+    assert seen[0] and missed == []
 
 
 SOURCES = ("kernels", "products", "replay")  # as they follow each other in a replay
@@ -410,9 +415,11 @@ def test_a_missing_barrier_in_a_source_is_caught(file, rig):
 
 BROKEN = (
     {"sizes": (9, 20, 5), "loss": "cce"},
-    {"sizes": (70, 66, 40), "loss": "cce", "bias": False, "rows": 150, "batch": 70, "epochs": 2},
+    {"sizes": (150, 66, 40), "loss": "cce", "bias": False, "rows": 150, "batch": 70, "epochs": 2},
     {"sizes": (2, 3, 1), "loss": "mse", "rows": 4, "batch": 4, "epochs": 12, "bias": False, "metrics": ["r2"]},
     {"sizes": (9, 40, 5), "loss": "cce", "layers": BLOCKS["batch norm"]},
+    {"sizes": (9, 40, 5), "loss": "cce", "layers": BLOCKS["batch norm"], "rows": 150, "batch": 70, "epochs": 2},
+    {"sizes": (9, 40, 20), "loss": "cce", "rows": 150, "batch": 130, "epochs": 2},
 )
 
 

@@ -4,8 +4,14 @@
 
 typedef long long Word;
 typedef unsigned int Bits;
+#ifdef NNLITE_REPLAY
+typedef int Size;  // of what a persistent replay works on, and places in it: 64 bits would take twice the instructions
+#else
+typedef Word Size;
+#endif
 
 #ifndef NNLITE_ON_CPU
+#define DEVICE __device__ __forceinline__  // so that a function knows the sizes that its caller knows
 #define SHARED(type, name, count) __shared__ type name[count]
 #define DYNAMIC_SHARED(type, name) extern __shared__ __align__(16) type name[]
 #define WAIT_A_MOMENT()
@@ -22,9 +28,9 @@ const int FEW = 64;             // the most float32 numbers that are added befor
 struct Team {
   int thread, threads, block, blocks;
 
-  __device__ Word rank() const { return (Word)block * threads + thread; }
-  __device__ Word size() const { return (Word)blocks * threads; }
-  __device__ int lane() const { return thread % WARP; }
+  DEVICE Size rank() const { return (Size)block * threads + thread; }
+  DEVICE Size size() const { return (Size)blocks * threads; }
+  DEVICE int lane() const { return thread % WARP; }
 };
 
 // The rows of a batch on which a thread works. The lanes of a warp that share a row are a power of two, 32 at most, and
@@ -32,101 +38,109 @@ struct Team {
 // they can exchange numbers.
 struct Rows {
   int lanes, lane;
-  Word row, apart, count;
+  Size row, apart, count;
 
-  __device__ Rows(const Team& team, Word rows, Word columns) : lanes(1), count(rows) {
-    while (lanes < WARP && lanes < columns) lanes *= 2;
-    lane = team.thread % lanes, row = team.rank() / lanes, apart = team.size() / lanes;
+  DEVICE Rows(const Team& team, Size rows, Size columns) : lanes(1), count(rows) {
+    int halvings = 0;
+    while (lanes < WARP && lanes < columns) lanes *= 2, ++halvings;
+    lane = team.thread & (lanes - 1), row = team.rank() >> halvings, apart = team.size() >> halvings;
   }
-  __device__ bool some() const { return row - row % (WARP / lanes) < count; }  // whether any lane of the warp has a row
-  __device__ bool there() const { return row < count; }
-  __device__ Word inside() const { return there() ? row : count - 1; }  // a row that is safe to read
-  __device__ void next() { row += apart; }
+  // whether any lane of the warp has a row
+  DEVICE bool some() const { return row - (row & (WARP / lanes - 1)) < count; }
+  DEVICE bool there() const { return row < count; }
+  DEVICE Size inside() const { return there() ? row : count - 1; }  // a row that is safe to read
+  DEVICE void next() { row += apart; }
 };
 
 template <class T>
 struct Matrix {
   T* data;
-  Word rows, columns;
+  Size rows, columns;
 
-  __device__ T* row(Word i) const { return data + i * columns; }
-  __device__ Word size() const { return rows * columns; }
+  template <class I> DEVICE T* row(I i) const { return data + i * columns; }  // 64 bits for a row of the data
+  DEVICE Size size() const { return rows * columns; }
 };
 
 // Reads a line from left to right: results first, then operands written in place, then operands that are only read.
 struct Line {
   const Word* next;
 
-  template <class T> __device__ Matrix<T> matrix() {
-    Matrix<T> m = {ADDRESS(T, next[0]), next[1], next[2]};
+  template <class T> DEVICE Matrix<T> matrix() {
+    Matrix<T> m = {ADDRESS(T, next[0]), (Size)next[1], (Size)next[2]};
     next += 3;
     return m;
   }
-  template <class T> __device__ Matrix<T> vector() {
-    Matrix<T> v = {ADDRESS(T, next[0]), 1, next[1]};
+  template <class T> DEVICE Matrix<T> vector() {
+    Matrix<T> v = {ADDRESS(T, next[0]), 1, (Size)next[1]};
     next += 2;
     return v;
   }
-  __device__ Word size() { return *next++; }
-  __device__ double number() {
+  DEVICE Word size() { return *next++; }
+  DEVICE double number() {
     double value = *(const double*)next;
     ++next;
     return value;
   }
 };
 
+template <class T> DEVICE constexpr Size line_of_cache() { return 128 / sizeof(T); }  // numbers
+
+#ifndef NNLITE_ON_CPU
+DEVICE void fetch(const void* place) { asm volatile("prefetch.global.L1 [%0];" ::"l"(place)); }
+#endif
+
 // ---- functions of one number ----------------------------------------------------------------------------------------
 
-__device__ inline float exp_of(float x) { return expf(x); }
-__device__ inline double exp_of(double x) { return exp(x); }
-__device__ inline float log_of(float x) { return logf(x); }
-__device__ inline double log_of(double x) { return log(x); }
-__device__ inline float log1p_of(float x) { return log1pf(x); }
-__device__ inline double log1p_of(double x) { return log1p(x); }
-__device__ inline float expm1_of(float x) { return expm1f(x); }
-__device__ inline double expm1_of(double x) { return expm1(x); }
-__device__ inline float tanh_of(float x) { return tanhf(x); }
-__device__ inline double tanh_of(double x) { return tanh(x); }
-__device__ inline float erf_of(float x) { return erff(x); }
-__device__ inline double erf_of(double x) { return erf(x); }
-__device__ inline float sin_of(float x) { return sinf(x); }
-__device__ inline double sin_of(double x) { return sin(x); }
-__device__ inline float cos_of(float x) { return cosf(x); }
-__device__ inline double cos_of(double x) { return cos(x); }
-__device__ inline float power_of(float x, float y) { return powf(x, y); }
-__device__ inline double power_of(double x, double y) { return pow(x, y); }
-__device__ inline float root_of(float x) { return sqrtf(x); }
-__device__ inline double root_of(double x) { return sqrt(x); }
+DEVICE float exp_of(float x) { return expf(x); }
+DEVICE double exp_of(double x) { return exp(x); }
+DEVICE float log_of(float x) { return logf(x); }
+DEVICE double log_of(double x) { return log(x); }
+DEVICE float log1p_of(float x) { return log1pf(x); }
+DEVICE double log1p_of(double x) { return log1p(x); }
+DEVICE float expm1_of(float x) { return expm1f(x); }
+DEVICE double expm1_of(double x) { return expm1(x); }
+DEVICE float tanh_of(float x) { return tanhf(x); }
+DEVICE double tanh_of(double x) { return tanh(x); }
+DEVICE float erf_of(float x) { return erff(x); }
+DEVICE double erf_of(double x) { return erf(x); }
+DEVICE float sin_of(float x) { return sinf(x); }
+DEVICE double sin_of(double x) { return sin(x); }
+DEVICE float cos_of(float x) { return cosf(x); }
+DEVICE double cos_of(double x) { return cos(x); }
+DEVICE float power_of(float x, float y) { return powf(x, y); }
+DEVICE double power_of(double x, double y) { return pow(x, y); }
+DEVICE float root_of(float x) { return sqrtf(x); }
+DEVICE double root_of(double x) { return sqrt(x); }
 
-template <class T> __device__ T size_of(T x) { return x < 0 ? -x : x; }
-template <class T> __device__ T larger(T a, T b) { return a < b ? b : a; }
-template <class T> __device__ T no_less_than_zero(T x) { return x < 0 ? T(0) : x; }  // NaN stays NaN
+template <class T> DEVICE T size_of(T x) { return x < 0 ? -x : x; }
+template <class T> DEVICE T larger(T a, T b) { return a < b ? b : a; }
+template <class T> DEVICE T no_less_than_zero(T x) { return x < 0 ? T(0) : x; }  // NaN stays NaN
 
-template <class T> __device__ T sigmoid_of(T x) {
+template <class T> DEVICE T sigmoid_of(T x) {
   T e = exp_of(-size_of(x));
   return (x < 0 ? e : T(1)) / (T(1) + e);
 }
-template <class T> __device__ T limited(T x, T low, T high) { return x < low ? low : x > high ? high : x; }
-template <class T> __device__ T normal_distribution(T x) { return T(0.5) * (T(1) + erf_of(x * T(0.70710678118654752))); }
-template <class T> __device__ T gelu_tanh_of(T x) {
+template <class T> DEVICE T limited(T x, T low, T high) { return x < low ? low : x > high ? high : x; }
+template <class T> DEVICE T normal_distribution(T x) { return T(0.5) * (T(1) + erf_of(x * T(0.70710678118654752))); }
+template <class T> DEVICE T gelu_tanh_of(T x) {
   return tanh_of(T(0.79788456080286536) * x * (T(1) + T(0.044715) * x * x));
 }
-template <class T> __device__ T softplus_of(T x) { return no_less_than_zero(x) + log1p_of(exp_of(-size_of(x))); }
+template <class T> DEVICE T softplus_of(T x) { return no_less_than_zero(x) + log1p_of(exp_of(-size_of(x))); }
 
 // ---- sums and maxima over a warp, and sums over a block, always in the same order -----------------------------------
 
-template <class T> __device__ T warp_sum(T x, int lanes = WARP) {
+template <class T> DEVICE T warp_sum(T x, int lanes = WARP) {
   for (int apart = lanes / 2; apart > 0; apart /= 2) x += __shfl_xor_sync(WHOLE_WARP, x, apart);
   return x;
 }
 
-template <class T> __device__ T warp_largest(T x, int lanes) {
+template <class T> DEVICE T warp_largest(T x, int lanes) {
   for (int apart = lanes / 2; apart > 0; apart /= 2) x = larger(x, __shfl_xor_sync(WHOLE_WARP, x, apart));
   return x;
 }
 
 // The sum of one number from each thread of a block; every thread gets it.
-__device__ inline double block_sum(double x, const Team& team) {
+DEVICE double block_sum(double x, const Team& team) {
   SHARED(double, of_warp, MOST_THREADS / WARP);
   x = warp_sum(x);
   __syncthreads();  // until all threads have read the former contents of `of_warp`
@@ -138,23 +152,46 @@ __device__ inline double block_sum(double x, const Team& team) {
 }
 
 // A number for each thread of a block, in one place for all kernels: a template would have a place for each of its kinds.
-__device__ inline double* scratch() {
+DEVICE double* scratch() {
   SHARED(double, part, MOST_THREADS);
   return part;
 }
 
+// The sum of value(i) for i < count, for thread 0. Few numbers are added by one warp, so that no other waits for it.
+template <class Value> DEVICE double sum_of(Size count, Value value, const Team& team) {
+  double sum = 0;
+  if (count <= 4 * WARP) {
+    if (team.thread >= WARP) return 0;
+    for (Size i = team.thread; i < count; i += WARP) sum += value(i);
+    return warp_sum(sum);
+  }
+  for (Size i = team.thread; i < count; i += team.threads) sum += value(i);
+  return block_sum(sum, team);
+}
+
 // b <- s + alpha times the sum of value(row, column) over the rows; s is b if `adding`, or else 0. A warp sums 32
-// columns at a time, one for each lane, and the warps of a block divide the rows.
+// columns at a time, one for each lane, and the warps of a block divide the rows, or if these are few, the columns.
 template <class T, class Value>
-__device__ void column_sums(T* b, bool adding, Word rows, Word first, Word stop, T alpha, Value value,
+DEVICE void column_sums(T* b, bool adding, Size rows, Size first, Size stop, T alpha, Value value,
                             const Team& team) {
-  double* part = scratch();
   const int warps = team.threads / WARP, warp = team.thread / WARP;
-  for (Word left = first + (Word)team.block * WARP; left < stop; left += (Word)team.blocks * WARP) {
-    const Word j = left + team.lane();
+  if (rows <= FEW) {
+    const int apart = team.blocks * WARP;
+    for (Size j = first + team.block * WARP + warp * apart + team.lane(); j < stop; j += warps * apart) {
+      T sum = 0;
+#pragma unroll 8
+      for (Size i = 0; i < rows; ++i) sum += value(i, j);
+      b[j] = (adding ? b[j] : T(0)) + alpha * sum;
+    }
+    return;
+  }
+  double* part = scratch();
+  for (Size left = first + team.block * WARP; left < stop; left += team.blocks * WARP) {
+    const Size j = left + team.lane();
     double sum = 0;
-    for (Word i = warp; j < stop && i < rows; i += FEW * warps) {
+    for (Size i = warp; j < stop && i < rows; i += FEW * warps) {
       T some = 0;
+#pragma unroll 4
       for (int k = 0; k < FEW && i + k * warps < rows; ++k) some += value(i + k * warps, j);
       sum += some;
     }
@@ -168,54 +205,64 @@ __device__ void column_sums(T* b, bool adding, Word rows, Word first, Word stop,
   }
 }
 
-#define FOR_EACH(i, n) for (Word i = team.rank(); i < (n); i += team.size())
+#define FOR_EACH(i, n) for (Size i = team.rank(); i < (n); i += team.size())
 
 namespace kernels {
 
 // ---- rows -----------------------------------------------------------------------------------------------------------
 
-template <class T> __device__ void take_rows(Line line, const Team& team) {
+template <class T> DEVICE void take_rows(Line line, const Team& team) {
   Matrix<T> y = line.matrix<T>(), x = line.matrix<T>();
   Matrix<Word> order = line.vector<Word>(), position = line.vector<Word>();
   const Word start = position.data[0];
+#ifdef NNLITE_REPLAY
+  FOR_EACH(i, y.size()) y.data[i] = x.row(order.data[start + i / y.columns])[i % y.columns];
+  // The next rows come into the cache meanwhile, if a block takes whole batches.
+  const Size pieces = 1 + (y.columns - 1) / line_of_cache<T>();
+  FOR_EACH(i, gridDim.x == 1 ? y.rows * pieces : 0) {
+    const Word next = start + y.rows + i / pieces;
+    if (next < order.columns) fetch(x.row(order.data[next]) + i % pieces * line_of_cache<T>());
+  }
+#else
   for (Rows r(team, y.rows, y.columns); r.there(); r.next()) {
     const T* from = x.row(order.data[start + r.row]);
     T* to = y.row(r.row);
-    for (Word j = r.lane; j < y.columns; j += r.lanes) to[j] = from[j];
+    for (Size j = r.lane; j < y.columns; j += r.lanes) to[j] = from[j];
   }
+#endif
 }
 
-template <class T> __device__ void read_rows(Line line, const Team& team) {
+template <class T> DEVICE void read_rows(Line line, const Team& team) {
   Matrix<T> y = line.matrix<T>(), x = line.matrix<T>();
   const T* from = x.row(line.vector<Word>().data[0]);
   FOR_EACH(i, y.size()) y.data[i] = from[i];
 }
 
-template <class T> __device__ void write_rows(Line line, const Team& team) {
+template <class T> DEVICE void write_rows(Line line, const Team& team) {
   Matrix<T> answer = line.matrix<T>(), y = line.matrix<T>();
   T* to = answer.row(line.vector<Word>().data[0]);
   FOR_EACH(i, y.size()) to[i] = y.data[i];
 }
 
-template <class T> __device__ void finite_rows(Line line, const Team& team) {
+template <class T> DEVICE void finite_rows(Line line, const Team& team) {
   Matrix<T> zeros = line.vector<T>(), x = line.matrix<T>();
   for (Rows r(team, x.rows, x.columns); r.some(); r.next()) {
     const T* from = x.row(r.inside());
     T sum = 0;
-    for (Word j = r.lane; j < x.columns; j += r.lanes) sum += from[j] * T(0);
+    for (Size j = r.lane; j < x.columns; j += r.lanes) sum += from[j] * T(0);
     sum = warp_sum(sum, r.lanes);
     if (r.there() && r.lane == 0) zeros.data[r.row] = sum;
   }
 }
 
-template <class T> __device__ void advance(Line line, const Team& team) {
+template <class T> DEVICE void advance(Line line, const Team& team) {
   Matrix<Word> position = line.vector<Word>();
-  const Word N = line.size();
+  const Size N = line.size();
   if (team.rank() == 0) position.data[0] += N;
 }
 
 // y <- y + b, after a product by cuBLAS.
-template <class T> __device__ void add_bias(Line line, const Team& team) {
+template <class T> DEVICE void add_bias(Line line, const Team& team) {
   Matrix<T> y = line.matrix<T>(), b = line.vector<T>();
   FOR_EACH(i, y.size()) y.data[i] += b.data[i % b.columns];
 }
@@ -224,7 +271,7 @@ template <class T> __device__ void add_bias(Line line, const Team& team) {
 
 // Makes two kernels: `name` for x, and `bias_name` for x + b, after a product by cuBLAS. `numbers` reads plain numbers.
 #define FORWARD_WITH(name, numbers, formula)                                                  \
-  template <class T> __device__ void name(Line line, const Team& team) {                      \
+  template <class T> DEVICE void name(Line line, const Team& team) {                      \
     Matrix<T> to = line.matrix<T>(), from = line.matrix<T>();                                 \
     numbers;                                                                                  \
     FOR_EACH(i, to.size()) {                                                                  \
@@ -232,7 +279,7 @@ template <class T> __device__ void add_bias(Line line, const Team& team) {
       to.data[i] = formula;                                                                   \
     }                                                                                         \
   }                                                                                           \
-  template <class T> __device__ void bias_##name(Line line, const Team& team) {               \
+  template <class T> DEVICE void bias_##name(Line line, const Team& team) {               \
     Matrix<T> to = line.matrix<T>(), from = line.matrix<T>(), b = line.vector<T>();           \
     numbers;                                                                                  \
     FOR_EACH(i, to.size()) {                                                                  \
@@ -244,7 +291,7 @@ template <class T> __device__ void add_bias(Line line, const Team& team) {
 // Makes two kernels: `name`, and `name_bias`, which also sums dx over the rows in the same pass: a bias's gradient.
 // The array beside dy is `y` or `x`, whatever `kept` says.
 #define BACKWARD_WITH(name, kept, numbers, formula)                                           \
-  template <class T> __device__ void name(Line line, const Team& team) {                      \
+  template <class T> DEVICE void name(Line line, const Team& team) {                      \
     Matrix<T> dx = line.matrix<T>(), of_dy = line.matrix<T>(), of_##kept = line.matrix<T>();  \
     numbers;                                                                                  \
     FOR_EACH(i, dx.size()) {                                                                  \
@@ -252,11 +299,11 @@ template <class T> __device__ void add_bias(Line line, const Team& team) {
       dx.data[i] = formula;                                                                   \
     }                                                                                         \
   }                                                                                           \
-  template <class T> __device__ void name##_bias(Line line, const Team& team) {               \
+  template <class T> DEVICE void name##_bias(Line line, const Team& team) {               \
     Matrix<T> dx = line.matrix<T>(), db = line.vector<T>();                                   \
     Matrix<T> of_dy = line.matrix<T>(), of_##kept = line.matrix<T>();                         \
     numbers;                                                                                  \
-    auto made = [=](Word i, Word j) {                                                         \
+    auto made = [=](Size i, Size j) {                                                         \
       const T dy = of_dy.row(i)[j], kept = of_##kept.row(i)[j];                               \
       return dx.row(i)[j] = formula;                                                          \
     };                                                                                        \
@@ -328,82 +375,82 @@ FORWARD_WITH(scaled, NUMBER(factor); NUMBER(offset), factor * x + offset)
 
 BACKWARD(dropout_backward, dy * y)  // y is the mask here
 
-template <class T> __device__ void prelu_backward_slope(Line line, const Team& team) {
+template <class T> DEVICE void prelu_backward_slope(Line line, const Team& team) {
   Matrix<T> dslope = line.vector<T>(), dy = line.matrix<T>(), x = line.matrix<T>();
   if (team.block > 0) return;
   double sum = 0;
-  for (Word i = team.thread; i < x.size(); i += team.threads) sum += dy.data[i] * (x.data[i] > 0 ? T(0) : x.data[i]);
+  for (Size i = team.thread; i < x.size(); i += team.threads) sum += dy.data[i] * (x.data[i] > 0 ? T(0) : x.data[i]);
   sum = block_sum(sum, team);
   if (team.thread == 0) dslope.data[0] = (T)sum;
 }
 
-template <class T> __device__ void softmax(Line line, const Team& team) {
+template <class T> DEVICE void softmax(Line line, const Team& team) {
   Matrix<T> y = line.matrix<T>(), x = line.matrix<T>();
   for (Rows r(team, y.rows, y.columns); r.some(); r.next()) {
     const T* from = x.row(r.inside());
     T* to = y.row(r.row);
     T highest = from[0], total = 0;
-    for (Word j = r.lane; j < y.columns; j += r.lanes) highest = larger(highest, from[j]);
+    for (Size j = r.lane; j < y.columns; j += r.lanes) highest = larger(highest, from[j]);
     highest = warp_largest(highest, r.lanes);
-    for (Word j = r.lane; j < y.columns; j += r.lanes) total += exp_of(from[j] - highest);
+    for (Size j = r.lane; j < y.columns; j += r.lanes) total += exp_of(from[j] - highest);
     total = warp_sum(total, r.lanes);
-    for (Word j = r.lane; r.there() && j < y.columns; j += r.lanes) to[j] = exp_of(from[j] - highest) / total;
+    for (Size j = r.lane; r.there() && j < y.columns; j += r.lanes) to[j] = exp_of(from[j] - highest) / total;
   }
 }
 
-template <class T> __device__ void softmax_backward(Line line, const Team& team) {
+template <class T> DEVICE void softmax_backward(Line line, const Team& team) {
   Matrix<T> dx = line.matrix<T>(), dy = line.matrix<T>(), y = line.matrix<T>();
   for (Rows r(team, y.rows, y.columns); r.some(); r.next()) {
     const T *of_dy = dy.row(r.inside()), *of_y = y.row(r.inside());
     T* to = dx.row(r.row);
     T total = 0;
-    for (Word j = r.lane; j < y.columns; j += r.lanes) total += of_dy[j] * of_y[j];
+    for (Size j = r.lane; j < y.columns; j += r.lanes) total += of_dy[j] * of_y[j];
     total = warp_sum(total, r.lanes);
-    for (Word j = r.lane; r.there() && j < y.columns; j += r.lanes) to[j] = of_y[j] * (of_dy[j] - total);
+    for (Size j = r.lane; r.there() && j < y.columns; j += r.lanes) to[j] = of_y[j] * (of_dy[j] - total);
   }
 }
 
-template <class T> __device__ void log_softmax(Line line, const Team& team) {
+template <class T> DEVICE void log_softmax(Line line, const Team& team) {
   Matrix<T> y = line.matrix<T>(), x = line.matrix<T>();
   for (Rows r(team, y.rows, y.columns); r.some(); r.next()) {
     const T* from = x.row(r.inside());
     T* to = y.row(r.row);
     T highest = from[0], total = 0;
-    for (Word j = r.lane; j < y.columns; j += r.lanes) highest = larger(highest, from[j]);
+    for (Size j = r.lane; j < y.columns; j += r.lanes) highest = larger(highest, from[j]);
     highest = warp_largest(highest, r.lanes);
-    for (Word j = r.lane; j < y.columns; j += r.lanes) total += exp_of(from[j] - highest);
+    for (Size j = r.lane; j < y.columns; j += r.lanes) total += exp_of(from[j] - highest);
     total = log_of(warp_sum(total, r.lanes));
-    for (Word j = r.lane; r.there() && j < y.columns; j += r.lanes) to[j] = from[j] - highest - total;
+    for (Size j = r.lane; r.there() && j < y.columns; j += r.lanes) to[j] = from[j] - highest - total;
   }
 }
 
-template <class T> __device__ void log_softmax_backward(Line line, const Team& team) {
+template <class T> DEVICE void log_softmax_backward(Line line, const Team& team) {
   Matrix<T> dx = line.matrix<T>(), dy = line.matrix<T>(), y = line.matrix<T>();
   for (Rows r(team, y.rows, y.columns); r.some(); r.next()) {
     const T *of_dy = dy.row(r.inside()), *of_y = y.row(r.inside());
     T* to = dx.row(r.row);
     T total = 0;
-    for (Word j = r.lane; j < y.columns; j += r.lanes) total += of_dy[j];
+    for (Size j = r.lane; j < y.columns; j += r.lanes) total += of_dy[j];
     total = warp_sum(total, r.lanes);
-    for (Word j = r.lane; r.there() && j < y.columns; j += r.lanes) to[j] = of_dy[j] - exp_of(of_y[j]) * total;
+    for (Size j = r.lane; r.there() && j < y.columns; j += r.lanes) to[j] = of_dy[j] - exp_of(of_y[j]) * total;
   }
 }
 
 // ---- dropout: a hash of its place decides whether a number is dropped, so all devices drop the same -----------------
 
-__device__ inline Bits hash32(Bits x) {
+DEVICE Bits hash32(Bits x) {
   x = (x ^ (x >> 16)) * 0x21F0AAADu;
   x = (x ^ (x >> 15)) * 0xD35A2D97u;
   return x ^ (x >> 15);
 }
 
-template <class T> __device__ void dropout(Line line, const Team& team) {
+template <class T> DEVICE void dropout(Line line, const Team& team) {
   Matrix<T> y = line.matrix<T>(), mask = line.matrix<T>(), x = line.matrix<T>();
   Matrix<Word> draws = line.vector<Word>();
   const Word key = line.size();
   const double rate = line.number();
-  const Word first = line.size();
-  const Bits seed = hash32(hash32((Bits)draws.data[0]) + (Bits)key) + (Bits)(first * x.columns);
+  const Size first = line.size();
+  const Bits seed = hash32(hash32((Bits)draws.data[0]) + (Bits)key) + (Bits)first * (Bits)x.columns;
   const Bits lowest = (Bits)(rate * 4294967296.0);
   const T kept = (T)(1 / (1 - rate));
   FOR_EACH(i, x.size()) {
@@ -413,17 +460,17 @@ template <class T> __device__ void dropout(Line line, const Team& team) {
   }
 }
 
-template <class T> __device__ void gaussian_noise(Line line, const Team& team) {
+template <class T> DEVICE void gaussian_noise(Line line, const Team& team) {
   Matrix<T> y = line.matrix<T>(), x = line.matrix<T>();
   Matrix<Word> draws = line.vector<Word>();
   const Word key = line.size();
   const T scale = (T)(line.number() / 65536);
-  const Word first = line.size();
-  const Bits seed = hash32(hash32((Bits)draws.data[0]) + (Bits)key) + (Bits)(6 * first * x.columns);
+  const Size first = line.size();
+  const Bits seed = hash32(hash32((Bits)draws.data[0]) + (Bits)key) + 6u * (Bits)first * (Bits)x.columns;
   FOR_EACH(i, x.size()) {
     Bits total = 0;  // of twelve numbers of 16 bits
     for (int k = 0; k < 6; ++k) {
-      const Bits bits = hash32(seed + (Bits)(6 * i + k));
+      const Bits bits = hash32(seed + 6u * (Bits)i + (Bits)k);
       total += (bits >> 16) + (bits & 0xFFFFu);
     }
     y.data[i] = x.data[i] + ((T)total - T(6 * 65535)) * scale;
@@ -432,7 +479,7 @@ template <class T> __device__ void gaussian_noise(Line line, const Team& team) {
 
 // ---- a connection around layers -------------------------------------------------------------------------------------
 
-template <class T> __device__ void add(Line line, const Team& team) {
+template <class T> DEVICE void add(Line line, const Team& team) {
   Matrix<T> y = line.matrix<T>(), a = line.matrix<T>(), b = line.matrix<T>();
   FOR_EACH(i, y.size()) y.data[i] = a.data[i] + b.data[i];
 }
@@ -443,17 +490,17 @@ template <class T> __device__ void add(Line line, const Team& team) {
 // `scale`, which here is already divided by K. `numbers` reads the plain numbers after the scale, and `before` computes
 // what both formulas need.
 #define LOSS_WITH(name, numbers, before, value, slope)                                     \
-  template <class T> __device__ void name(Line line, const Team& team) {                   \
+  template <class T> DEVICE void name(Line line, const Team& team) {                   \
     Matrix<T> losses = line.vector<T>(), gradient = line.matrix<T>();                      \
     Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();                    \
-    const Word K = prediction.columns;                                                     \
+    const Size K = prediction.columns;                                                     \
     const T scale = (T)(line.number() / K);                                                \
     numbers;                                                                               \
     for (Rows r(team, prediction.rows, K); r.some(); r.next()) {                           \
       const T *of_p = prediction.row(r.inside()), *of_t = target.row(r.inside());          \
       T* to = gradient.row(r.inside());                                                    \
       T total = 0;                                                                         \
-      for (Word j = r.lane; r.there() && j < K; j += r.lanes) {                            \
+      for (Size j = r.lane; r.there() && j < K; j += r.lanes) {                            \
         const T p = of_p[j], t = of_t[j];                                                  \
         before;                                                                            \
         total += value;                                                                    \
@@ -465,7 +512,7 @@ template <class T> __device__ void add(Line line, const Team& team) {
   }
 #define LOSS(name, value, slope) LOSS_WITH(name, , , value, slope)
 
-template <class T> __device__ T log_from_minus_100(T x) { return larger(log_of(x), T(-100)); }
+template <class T> DEVICE T log_from_minus_100(T x) { return larger(log_of(x), T(-100)); }
 
 LOSS(mse, (p - t) * (p - t), (scale + scale) * (p - t))
 LOSS(half_mse, (p - t) * (p - t) / 2, scale * (p - t))
@@ -486,7 +533,7 @@ LOSS_WITH(poisson, , const T rate = p + T(1e-8), p - t * log_of(rate), scale * (
 LOSS_WITH(exponential_poisson, , const T rate = exp_of(p), rate - t * p, scale * (rate - t))
 
 // The factor of a focal loss, of p between 0 and 1; `missed` gets how far p is from t.
-template <class T> __device__ T focal_of(T p, T t, T gamma, T of_ones, T of_zeros, T* missed) {
+template <class T> DEVICE T focal_of(T p, T t, T gamma, T of_ones, T of_zeros, T* missed) {
   *missed = larger(p + t - 2 * p * t, T(1e-12));
   return (of_ones * t + of_zeros * (T(1) - t)) * power_of(*missed, gamma);
 }
@@ -501,16 +548,16 @@ LOSS_WITH(sigmoid_binary_focal, NUMBER(gamma); NUMBER(of_ones); NUMBER(of_zeros)
           const T c = no_less_than_zero(p) - p * t + log1p_of(exp_of(-size_of(p))), power * c,
           scale * power * (s - t + gamma * c * (T(1) - t - t) * s * sigmoid_of(-p) / missed))
 
-template <class T> __device__ T smallest_normal();
-template <> __device__ inline float smallest_normal<float>() { return 1.17549435e-38f; }
-template <> __device__ inline double smallest_normal<double>() { return 2.2250738585072014e-308; }
+template <class T> DEVICE T smallest_normal();
+template <> DEVICE float smallest_normal<float>() { return 1.17549435e-38f; }
+template <> DEVICE double smallest_normal<double>() { return 2.2250738585072014e-308; }
 
 // t ln t, or 0 where the loss is not relative to the entropy of the targets.
-template <bool RELATIVE, class T> __device__ T entropy_of(T t) {
+template <bool RELATIVE, class T> DEVICE T entropy_of(T t) {
   return RELATIVE && t != 0 ? t * log_of(larger(t, smallest_normal<T>())) : T(0);
 }
 
-template <bool RELATIVE, class T> __device__ void cross_entropy(Line line, const Team& team) {
+template <bool RELATIVE, class T> DEVICE void cross_entropy(Line line, const Team& team) {
   Matrix<T> losses = line.vector<T>(), gradient = line.matrix<T>();
   Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();
   const T scale = (T)line.number();
@@ -518,7 +565,7 @@ template <bool RELATIVE, class T> __device__ void cross_entropy(Line line, const
     const T *of_p = prediction.row(r.inside()), *of_t = target.row(r.inside());
     T* to = gradient.row(r.inside());
     T total = 0;
-    for (Word j = r.lane; r.there() && j < prediction.columns; j += r.lanes) {
+    for (Size j = r.lane; r.there() && j < prediction.columns; j += r.lanes) {
       const T t = of_t[j], p = of_p[j] < smallest_normal<T>() ? smallest_normal<T>() : of_p[j];
       if (t != 0) total -= t * log_of(p) - entropy_of<RELATIVE>(t);
       to[j] = -scale * t / p;
@@ -528,7 +575,7 @@ template <bool RELATIVE, class T> __device__ void cross_entropy(Line line, const
   }
 }
 
-template <bool RELATIVE, class T> __device__ void cross_entropy_of_logits(Line line, const Team& team) {
+template <bool RELATIVE, class T> DEVICE void cross_entropy_of_logits(Line line, const Team& team) {
   Matrix<T> losses = line.vector<T>(), gradient = line.matrix<T>();
   Matrix<T> logits = line.matrix<T>(), target = line.matrix<T>();
   const T scale = (T)line.number();
@@ -536,32 +583,32 @@ template <bool RELATIVE, class T> __device__ void cross_entropy_of_logits(Line l
     const T *z = logits.row(r.inside()), *t = target.row(r.inside());
     T* to = gradient.row(r.inside());
     T highest = z[0], total = 0, loss = 0, targets = 0;
-    for (Word j = r.lane; j < logits.columns; j += r.lanes) highest = larger(highest, z[j]);
+    for (Size j = r.lane; j < logits.columns; j += r.lanes) highest = larger(highest, z[j]);
     highest = warp_largest(highest, r.lanes);
-    for (Word j = r.lane; r.there() && j < logits.columns; j += r.lanes) {
+    for (Size j = r.lane; r.there() && j < logits.columns; j += r.lanes) {
       const T shifted = z[j] - highest;
       total += to[j] = exp_of(shifted);
       loss -= t[j] * shifted - entropy_of<RELATIVE>(t[j]);
       targets += t[j];
     }
     total = warp_sum(total, r.lanes), loss = warp_sum(loss, r.lanes), targets = warp_sum(targets, r.lanes);
-    for (Word j = r.lane; r.there() && j < logits.columns; j += r.lanes) to[j] = scale * (to[j] / total - t[j]);
+    for (Size j = r.lane; r.there() && j < logits.columns; j += r.lanes) to[j] = scale * (to[j] / total - t[j]);
     if (r.there() && r.lane == 0) losses.data[r.row] = loss + targets * log_of(total);
   }
 }
 
-template <class T> __device__ void categorical_cross_entropy(Line line, const Team& team) {
+template <class T> DEVICE void categorical_cross_entropy(Line line, const Team& team) {
   cross_entropy<false, T>(line, team);
 }
-template <class T> __device__ void kl_divergence(Line line, const Team& team) { cross_entropy<true, T>(line, team); }
-template <class T> __device__ void softmax_cross_entropy(Line line, const Team& team) {
+template <class T> DEVICE void kl_divergence(Line line, const Team& team) { cross_entropy<true, T>(line, team); }
+template <class T> DEVICE void softmax_cross_entropy(Line line, const Team& team) {
   cross_entropy_of_logits<false, T>(line, team);
 }
-template <class T> __device__ void softmax_kl_divergence(Line line, const Team& team) {
+template <class T> DEVICE void softmax_kl_divergence(Line line, const Team& team) {
   cross_entropy_of_logits<true, T>(line, team);
 }
 
-template <class T> __device__ void categorical_focal(Line line, const Team& team) {
+template <class T> DEVICE void categorical_focal(Line line, const Team& team) {
   Matrix<T> losses = line.vector<T>(), gradient = line.matrix<T>();
   Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();
   const T scale = (T)line.number();
@@ -570,7 +617,7 @@ template <class T> __device__ void categorical_focal(Line line, const Team& team
     const T *of_p = prediction.row(r.inside()), *of_t = target.row(r.inside());
     T* to = gradient.row(r.inside());
     T total = 0;
-    for (Word j = r.lane; r.there() && j < prediction.columns; j += r.lanes) {
+    for (Size j = r.lane; r.there() && j < prediction.columns; j += r.lanes) {
       const T p = of_p[j] < smallest_normal<T>() ? smallest_normal<T>() : of_p[j];
       const T q = larger(T(1) - p, T(1e-12)), power = of_t[j] * power_of(q, gamma);
       total -= power * log_of(p);
@@ -581,7 +628,7 @@ template <class T> __device__ void categorical_focal(Line line, const Team& team
   }
 }
 
-template <class T> __device__ void softmax_categorical_focal(Line line, const Team& team) {
+template <class T> DEVICE void softmax_categorical_focal(Line line, const Team& team) {
   Matrix<T> losses = line.vector<T>(), gradient = line.matrix<T>();
   Matrix<T> logits = line.matrix<T>(), target = line.matrix<T>();
   const T scale = (T)line.number();
@@ -590,18 +637,18 @@ template <class T> __device__ void softmax_categorical_focal(Line line, const Te
     const T *z = logits.row(r.inside()), *t = target.row(r.inside());
     T* to = gradient.row(r.inside());
     T highest = z[0], total = 0, loss = 0, sum = 0;
-    for (Word j = r.lane; j < logits.columns; j += r.lanes) highest = larger(highest, z[j]);
+    for (Size j = r.lane; j < logits.columns; j += r.lanes) highest = larger(highest, z[j]);
     highest = warp_largest(highest, r.lanes);
-    for (Word j = r.lane; j < logits.columns; j += r.lanes) total += exp_of(z[j] - highest);
+    for (Size j = r.lane; j < logits.columns; j += r.lanes) total += exp_of(z[j] - highest);
     total = log_of(warp_sum(total, r.lanes));
-    for (Word j = r.lane; r.there() && j < logits.columns; j += r.lanes) {
+    for (Size j = r.lane; r.there() && j < logits.columns; j += r.lanes) {
       const T log = z[j] - highest - total, p = exp_of(log), q = larger(T(1) - p, T(1e-12));
       const T power = t[j] * power_of(q, gamma);
       loss -= power * log;
       sum += to[j] = power * (gamma * p * log / q - T(1));
     }
     loss = warp_sum(loss, r.lanes), sum = warp_sum(sum, r.lanes);
-    for (Word j = r.lane; r.there() && j < logits.columns; j += r.lanes) {
+    for (Size j = r.lane; r.there() && j < logits.columns; j += r.lanes) {
       to[j] = scale * (to[j] - exp_of(z[j] - highest - total) * sum);
     }
     if (r.there() && r.lane == 0) losses.data[r.row] = loss;
@@ -610,7 +657,7 @@ template <class T> __device__ void softmax_categorical_focal(Line line, const Te
 
 // ---- targets that are NaN were not measured -------------------------------------------------------------------------
 
-template <class T> __device__ void leave_out(Line line, const Team& team) {
+template <class T> DEVICE void leave_out(Line line, const Team& team) {
   Matrix<T> known_prediction = line.matrix<T>(), known_target = line.matrix<T>(), known = line.vector<T>();
   Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();
   NUMBER(no_prediction);
@@ -618,7 +665,7 @@ template <class T> __device__ void leave_out(Line line, const Team& team) {
   for (Rows r(team, target.rows, target.columns); r.some(); r.next()) {
     const T *p = prediction.row(r.inside()), *t = target.row(r.inside());
     T *to_p = known_prediction.row(r.inside()), *to_t = known_target.row(r.inside()), count = 0;
-    for (Word j = r.lane; r.there() && j < target.columns; j += r.lanes) {
+    for (Size j = r.lane; r.there() && j < target.columns; j += r.lanes) {
       const bool there = t[j] == t[j];
       count += there;
       to_p[j] = there ? p[j] : no_prediction, to_t[j] = there ? t[j] : no_target;
@@ -628,17 +675,15 @@ template <class T> __device__ void leave_out(Line line, const Team& team) {
   }
 }
 
-template <class T> __device__ void count_known(Line line, const Team& team) {
+template <class T> DEVICE void count_known(Line line, const Team& team) {
   Matrix<T> count = line.vector<T>(), known = line.vector<T>();
   const bool mean = line.number() != 0;
   if (team.block > 0) return;
-  double sum = 0;
-  for (Word i = team.thread; i < known.columns; i += team.threads) sum += known.data[i];
-  sum = block_sum(sum, team);
+  const double sum = sum_of(known.columns, [=](Size i) { return (double)known.data[i]; }, team);
   if (team.thread == 0) count.data[0] = mean && sum > 0 ? (T)sum : T(1);
 }
 
-template <class T> __device__ void leave_out_backward(Line line, const Team& team) {
+template <class T> DEVICE void leave_out_backward(Line line, const Team& team) {
   Matrix<T> dprediction = line.matrix<T>(), dknown = line.matrix<T>(), target = line.matrix<T>();
   const T count = line.vector<T>().data[0];
   FOR_EACH(i, target.size()) {
@@ -646,27 +691,25 @@ template <class T> __device__ void leave_out_backward(Line line, const Team& tea
   }
 }
 
-template <class T> __device__ void weigh(Line line, const Team& team) {
+template <class T> DEVICE void weigh(Line line, const Team& team) {
   Matrix<T> weighted = line.vector<T>(), dprediction = line.matrix<T>();
   Matrix<T> losses = line.vector<T>(), gradient = line.matrix<T>(), row_weights = line.matrix<T>();
   for (Rows r(team, gradient.rows, gradient.columns); r.there(); r.next()) {
     const T* weight = row_weights.row(r.row);
     const T* from = gradient.row(r.row);
     T* to = dprediction.row(r.row);
-    for (Word j = r.lane; j < gradient.columns; j += r.lanes) to[j] = weight[1] * from[j];
+    for (Size j = r.lane; j < gradient.columns; j += r.lanes) to[j] = weight[1] * from[j];
     if (r.lane == 0) weighted.data[r.row] = weight[0] * losses.data[r.row];
   }
 }
 
 // ---- sums over an epoch, by one block -------------------------------------------------------------------------------
 
-template <class T> __device__ void add_losses(Line line, const Team& team) {
+template <class T> DEVICE void add_losses(Line line, const Team& team) {
   Matrix<double> total = line.vector<double>();
   Matrix<T> losses = line.vector<T>();
   if (team.block > 0) return;
-  double sum = 0;
-  for (Word i = team.thread; i < losses.columns; i += team.threads) sum += losses.data[i];
-  sum = block_sum(sum, team);
+  const double sum = sum_of(losses.columns, [=](Size i) { return (double)losses.data[i]; }, team);
   if (team.thread == 0) total.data[0] += sum;
 }
 
@@ -674,12 +717,12 @@ template <class T> __device__ void add_losses(Line line, const Team& team) {
 
 // sums[0] += the sum of `value` over all numbers of prediction and target, sums[1] += the count of these numbers.
 #define ERRORS(name, value)                                                                  \
-  template <class T> __device__ void name(Line line, const Team& team) {                     \
+  template <class T> DEVICE void name(Line line, const Team& team) {                     \
     Matrix<double> sums = line.vector<double>();                                             \
     Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();                      \
     if (team.block > 0) return;                                                              \
     double sum = 0, known = 0;                                                               \
-    for (Word i = team.thread; i < prediction.size(); i += team.threads) {                   \
+    for (Size i = team.thread; i < prediction.size(); i += team.threads) {                   \
       const double error = prediction.data[i] - target.data[i];                              \
       if (target.data[i] == target.data[i]) sum += value, known += 1;                        \
     }                                                                                        \
@@ -690,15 +733,15 @@ template <class T> __device__ void add_losses(Line line, const Team& team) {
 ERRORS(add_absolute_errors, size_of(error))
 ERRORS(add_squared_errors, error * error)
 
-template <class T> __device__ void add_hits(Line line, const Team& team) {
+template <class T> DEVICE void add_hits(Line line, const Team& team) {
   Matrix<double> sums = line.vector<double>();
   Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();
   if (team.block > 0) return;
   double hits = 0, known = 0;
-  for (Word i = team.thread; i < prediction.rows; i += team.threads) {
+  for (Size i = team.thread; i < prediction.rows; i += team.threads) {
     const T *p = prediction.row(i), *t = target.row(i);
-    Word found = 0, expected = 0;
-    for (Word j = 1; j < prediction.columns; ++j) {
+    Size found = 0, expected = 0;
+    for (Size j = 1; j < prediction.columns; ++j) {
       if (p[j] > p[found]) found = j;
       if (t[j] > t[expected]) expected = j;
     }
@@ -708,12 +751,12 @@ template <class T> __device__ void add_hits(Line line, const Team& team) {
   if (team.thread == 0) sums.data[0] += hits, sums.data[1] += known;
 }
 
-template <class T> __device__ void add_sides(Line line, const Team& team) {
+template <class T> DEVICE void add_sides(Line line, const Team& team) {
   Matrix<double> sums = line.vector<double>();
   Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();
   if (team.block > 0) return;
   double of_half = 0, of_zero = 0, below = 0, known = 0;
-  for (Word i = team.thread; i < prediction.size(); i += team.threads) {
+  for (Size i = team.thread; i < prediction.size(); i += team.threads) {
     const T p = prediction.data[i], t = target.data[i];
     if (t != t) continue;
     of_half += (p > T(0.5)) == (t > T(0.5)), of_zero += (p > 0) == (t > 0), below += t < 0, known += 1;
@@ -724,21 +767,21 @@ template <class T> __device__ void add_sides(Line line, const Team& team) {
 }
 
 // Whether column j has the first of the largest numbers of a row.
-template <class T> __device__ bool is_largest(const T* row, Word j, Word columns) {
-  for (Word k = 0; k < columns; ++k) {
+template <class T> DEVICE bool is_largest(const T* row, Size j, Size columns) {
+  for (Size k = 0; k < columns; ++k) {
     if (row[k] > row[j] || (k < j && row[k] == row[j])) return false;
   }
   return true;
 }
 
-template <class T> __device__ void add_confusions(Line line, const Team& team) {
+template <class T> DEVICE void add_confusions(Line line, const Team& team) {
   Matrix<double> sums = line.matrix<double>();
   Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();
   const bool classes = line.number() != 0;
   if (team.block > 0) return;
-  for (Word j = 0; j < prediction.columns; ++j) {
+  for (Size j = 0; j < prediction.columns; ++j) {
     double counts[7] = {0, 0, 0, 0, 0, 0, 0};
-    for (Word i = team.thread; i < prediction.rows; i += team.threads) {
+    for (Size i = team.thread; i < prediction.rows; i += team.threads) {
       const T *p = prediction.row(i), *t = target.row(i);
       const T first = classes ? t[0] : t[j];
       if (first != first) continue;
@@ -755,19 +798,19 @@ template <class T> __device__ void add_confusions(Line line, const Team& team) {
   }
 }
 
-template <class T> __device__ void add_spreads(Line line, const Team& team) {
+template <class T> DEVICE void add_spreads(Line line, const Team& team) {
   Matrix<double> sums = line.matrix<double>();
   Matrix<T> prediction = line.matrix<T>(), target = line.matrix<T>();
   if (team.block > 0) return;
-  for (Word j = 0; j < prediction.columns; ++j) {
+  for (Size j = 0; j < prediction.columns; ++j) {
     const double before = sums.row(4)[j], mean = sums.row(2)[j];
     double first = sums.row(1)[j];
-    for (Word i = 0; before == 0 && i < target.rows; ++i) {
+    for (Size i = 0; before == 0 && i < target.rows; ++i) {
       first = target.row(i)[j];
       if (first == first) break;
     }
     double errors = 0, total = 0, squares = 0, known = 0;
-    for (Word i = team.thread; i < prediction.rows; i += team.threads) {
+    for (Size i = team.thread; i < prediction.rows; i += team.threads) {
       const double t = target.row(i)[j], error = t - prediction.row(i)[j], d = t - first - mean;
       if (t == t) errors += error * error, total += d, squares += d * d, known += 1;
     }
@@ -783,19 +826,19 @@ template <class T> __device__ void add_spreads(Line line, const Team& team) {
 
 // ---- optimizers -----------------------------------------------------------------------------------------------------
 
-template <class T> __device__ void add_decay(Line line, const Team& team) {
+template <class T> DEVICE void add_decay(Line line, const Team& team) {
   Matrix<T> dw = line.vector<T>(), w = line.vector<T>();
   const T decay = (T)line.number();
   FOR_EACH(i, w.columns) dw.data[i] += decay * w.data[i];
 }
 
-template <class T> __device__ void sgd_step(Line line, const Team& team) {
+template <class T> DEVICE void sgd_step(Line line, const Team& team) {
   Matrix<T> w = line.vector<T>(), dw = line.vector<T>(), lr = line.vector<T>();
   const T rate = lr.data[0];
   FOR_EACH(i, w.columns) w.data[i] -= rate * dw.data[i];
 }
 
-template <class T> __device__ void momentum_step(Line line, const Team& team) {
+template <class T> DEVICE void momentum_step(Line line, const Team& team) {
   Matrix<T> w = line.vector<T>(), velocity = line.vector<T>(), dw = line.vector<T>(), lr = line.vector<T>();
   const T rate = lr.data[0], momentum = (T)line.number();
   const bool nesterov = line.number() != 0;
@@ -806,12 +849,12 @@ template <class T> __device__ void momentum_step(Line line, const Team& team) {
   }
 }
 
-template <class T> __device__ void count_step(Line line, const Team& team) {
+template <class T> DEVICE void count_step(Line line, const Team& team) {
   Matrix<T> steps = line.vector<T>();
   if (team.rank() == 0) steps.data[0] += 1;
 }
 
-template <class T> __device__ void adam_step(Line line, const Team& team) {
+template <class T> DEVICE void adam_step(Line line, const Team& team) {
   Matrix<T> w = line.vector<T>(), m = line.vector<T>(), v = line.vector<T>();
   Matrix<T> dw = line.vector<T>(), steps = line.vector<T>(), lr = line.vector<T>();
   const double beta1 = line.number(), beta2 = line.number();
@@ -829,12 +872,12 @@ template <class T> __device__ void adam_step(Line line, const Team& team) {
 
 // ---- normalization --------------------------------------------------------------------------------------------------
 
-template <class T> __device__ void scale_shift(Line line, const Team& team) {
+template <class T> DEVICE void scale_shift(Line line, const Team& team) {
   Matrix<T> y = line.matrix<T>(), x = line.matrix<T>(), gamma = line.vector<T>(), beta = line.vector<T>();
   FOR_EACH(i, y.size()) y.data[i] = x.data[i] * gamma.data[i % y.columns] + beta.data[i % y.columns];
 }
 
-template <class T> __device__ void scale_shift_backward(Line line, const Team& team) {
+template <class T> DEVICE void scale_shift_backward(Line line, const Team& team) {
   Matrix<T> dx = line.matrix<T>(), products = line.matrix<T>();
   Matrix<T> dy = line.matrix<T>(), x = line.matrix<T>(), gamma = line.vector<T>();
   FOR_EACH(i, dx.size()) {
@@ -843,30 +886,31 @@ template <class T> __device__ void scale_shift_backward(Line line, const Team& t
   }
 }
 
-template <class T> __device__ void batch_moments(Line line, const Team& team) {
+template <class T> DEVICE void batch_moments(Line line, const Team& team) {
   Matrix<T> mean = line.vector<T>(), variance = line.vector<T>(), inverse = line.vector<T>(), x = line.matrix<T>();
   const double epsilon = line.number();
-  const Word first = line.size(), stop = line.size();
+  const Size first = line.size(), stop = line.size();
   const T share = (T)(1.0 / x.rows);
-  column_sums(mean.data, false, x.rows, first, stop, share, [=](Word i, Word j) { return x.row(i)[j]; }, team);
+  column_sums(mean.data, false, x.rows, first, stop, share, [=](Size i, Size j) { return x.row(i)[j]; }, team);
   __syncthreads();  // the other warps of the block read the means that its first warp has written
-  auto square = [=](Word i, Word j) {
+  auto square = [=](Size i, Size j) {
     const T d = x.row(i)[j] - mean.data[j];
     return d * d;
   };
   column_sums(variance.data, false, x.rows, first, stop, share, square, team);
+  __syncthreads();
   if (team.thread >= WARP) return;
-  for (Word j = first + (Word)team.block * WARP + team.lane(); j < stop; j += (Word)team.blocks * WARP)
-    inverse.data[j] = (T)(1 / sqrt(variance.data[j] + epsilon));  // this thread has also written variance.data[j]
+  for (Size j = first + team.block * WARP + team.lane(); j < stop; j += team.blocks * WARP)
+    inverse.data[j] = (T)(1 / sqrt(variance.data[j] + epsilon));
 }
 
-template <class T> __device__ void inverse_deviation(Line line, const Team& team) {
+template <class T> DEVICE void inverse_deviation(Line line, const Team& team) {
   Matrix<T> inverse = line.vector<T>(), variance = line.vector<T>();
   const T epsilon = (T)line.number();
   FOR_EACH(i, inverse.columns) inverse.data[i] = T(1) / root_of(variance.data[i] + epsilon);
 }
 
-template <class T> __device__ void follow_moments(Line line, const Team& team) {
+template <class T> DEVICE void follow_moments(Line line, const Team& team) {
   Matrix<T> running_mean = line.vector<T>(), running_variance = line.vector<T>();
   Matrix<T> mean = line.vector<T>(), variance = line.vector<T>();
   const T momentum = (T)line.number(), unbiased = (T)line.number();
@@ -876,120 +920,120 @@ template <class T> __device__ void follow_moments(Line line, const Team& team) {
   }
 }
 
-template <class T> __device__ void batch_norm(Line line, const Team& team) {
+template <class T> DEVICE void batch_norm(Line line, const Team& team) {
   Matrix<T> y = line.matrix<T>(), x = line.matrix<T>(), mean = line.vector<T>(), inverse = line.vector<T>();
   FOR_EACH(i, y.size()) y.data[i] = (x.data[i] - mean.data[i % y.columns]) * inverse.data[i % y.columns];
 }
 
-template <class T> __device__ void batch_norm_means(Line line, const Team& team) {
+template <class T> DEVICE void batch_norm_means(Line line, const Team& team) {
   Matrix<T> mean_dy = line.vector<T>(), mean_product = line.vector<T>(), dy = line.matrix<T>(), y = line.matrix<T>();
   const T share = (T)line.number();
-  const Word first = line.size(), stop = line.size();
-  auto product = [=](Word i, Word j) { return dy.row(i)[j] * y.row(i)[j]; };
-  column_sums(mean_dy.data, false, y.rows, first, stop, share, [=](Word i, Word j) { return dy.row(i)[j]; }, team);
+  const Size first = line.size(), stop = line.size();
+  auto product = [=](Size i, Size j) { return dy.row(i)[j] * y.row(i)[j]; };
+  column_sums(mean_dy.data, false, y.rows, first, stop, share, [=](Size i, Size j) { return dy.row(i)[j]; }, team);
   column_sums(mean_product.data, false, y.rows, first, stop, share, product, team);
 }
 
-template <class T> __device__ void batch_norm_backward(Line line, const Team& team) {
+template <class T> DEVICE void batch_norm_backward(Line line, const Team& team) {
   Matrix<T> dx = line.matrix<T>(), dy = line.matrix<T>(), y = line.matrix<T>();
   Matrix<T> inverse = line.vector<T>(), mean_dy = line.vector<T>(), mean_product = line.vector<T>();
   FOR_EACH(i, dx.size()) {
-    const Word j = i % dx.columns;
+    const Size j = i % dx.columns;
     dx.data[i] = inverse.data[j] * (dy.data[i] - mean_dy.data[j] - y.data[i] * mean_product.data[j]);
   }
 }
 
-template <class T> __device__ void layer_norm(Line line, const Team& team) {
+template <class T> DEVICE void layer_norm(Line line, const Team& team) {
   Matrix<T> y = line.matrix<T>(), inverse = line.vector<T>(), x = line.matrix<T>();
   const T epsilon = (T)line.number();
   for (Rows r(team, y.rows, y.columns); r.some(); r.next()) {
     const T* from = x.row(r.inside());
     T total = 0, squares = 0;
-    for (Word j = r.lane; j < y.columns; j += r.lanes) total += from[j];
+    for (Size j = r.lane; j < y.columns; j += r.lanes) total += from[j];
     const T mean = warp_sum(total, r.lanes) / y.columns;
-    for (Word j = r.lane; j < y.columns; j += r.lanes) squares += (from[j] - mean) * (from[j] - mean);
+    for (Size j = r.lane; j < y.columns; j += r.lanes) squares += (from[j] - mean) * (from[j] - mean);
     const T scale = T(1) / root_of(warp_sum(squares, r.lanes) / y.columns + epsilon);
-    for (Word j = r.lane; r.there() && j < y.columns; j += r.lanes) y.row(r.row)[j] = (from[j] - mean) * scale;
+    for (Size j = r.lane; r.there() && j < y.columns; j += r.lanes) y.row(r.row)[j] = (from[j] - mean) * scale;
     if (r.there() && r.lane == 0) inverse.data[r.row] = scale;
   }
 }
 
-template <class T> __device__ void layer_norm_backward(Line line, const Team& team) {
+template <class T> DEVICE void layer_norm_backward(Line line, const Team& team) {
   Matrix<T> dx = line.matrix<T>(), dy = line.matrix<T>(), y = line.matrix<T>(), inverse = line.vector<T>();
   for (Rows r(team, y.rows, y.columns); r.some(); r.next()) {
     const T *of_dy = dy.row(r.inside()), *of_y = y.row(r.inside());
     T total = 0, products = 0;
-    for (Word j = r.lane; j < y.columns; j += r.lanes) total += of_dy[j], products += of_dy[j] * of_y[j];
+    for (Size j = r.lane; j < y.columns; j += r.lanes) total += of_dy[j], products += of_dy[j] * of_y[j];
     total = warp_sum(total, r.lanes) / y.columns, products = warp_sum(products, r.lanes) / y.columns;
-    for (Word j = r.lane; r.there() && j < y.columns; j += r.lanes)
+    for (Size j = r.lane; r.there() && j < y.columns; j += r.lanes)
       dx.row(r.row)[j] = inverse.data[r.row] * (of_dy[j] - total - of_y[j] * products);
   }
 }
 
 // ---- what all optimizers share: limits, decay, averages, and rates of a schedule --------------------------------------
 
-template <class T> __device__ void clip_values(Line line, const Team& team) {
+template <class T> DEVICE void clip_values(Line line, const Team& team) {
   Matrix<T> dw = line.vector<T>();
   const T most = (T)line.number();
   FOR_EACH(i, dw.columns) dw.data[i] = dw.data[i] < -most ? -most : dw.data[i] > most ? most : dw.data[i];
 }
 
 // By one block, since its threads must know the sum over all numbers.
-template <class T> __device__ void clip_norm(Line line, const Team& team) {
+template <class T> DEVICE void clip_norm(Line line, const Team& team) {
   Matrix<T> dw = line.vector<T>();
   const double most = line.number();
   if (team.block > 0) return;
   double sum = 0;
-  for (Word i = team.thread; i < dw.columns; i += team.threads) sum += (double)dw.data[i] * (double)dw.data[i];
+  for (Size i = team.thread; i < dw.columns; i += team.threads) sum += (double)dw.data[i] * (double)dw.data[i];
   const double factor = most / (sqrt(block_sum(sum, team)) + 1e-6);
   if (factor >= 1) return;
-  for (Word i = team.thread; i < dw.columns; i += team.threads) dw.data[i] *= (T)factor;
+  for (Size i = team.thread; i < dw.columns; i += team.threads) dw.data[i] *= (T)factor;
 }
 
-template <class T> __device__ T sign_of(T x) { return x > 0 ? T(1) : x < 0 ? T(-1) : x; }  // NaN stays NaN
+template <class T> DEVICE T sign_of(T x) { return x > 0 ? T(1) : x < 0 ? T(-1) : x; }  // NaN stays NaN
 
-template <class T> __device__ void add_l1(Line line, const Team& team) {
+template <class T> DEVICE void add_l1(Line line, const Team& team) {
   Matrix<T> dw = line.vector<T>(), w = line.vector<T>();
   const T decay = (T)line.number();
   FOR_EACH(i, w.columns) dw.data[i] += decay * sign_of(w.data[i]);
 }
 
-template <class T> __device__ void shrink(Line line, const Team& team) {
+template <class T> DEVICE void shrink(Line line, const Team& team) {
   Matrix<T> w = line.vector<T>(), lr = line.vector<T>();
   const T rest = (T)(1 - (double)lr.data[0] * line.number());
   FOR_EACH(i, w.columns) w.data[i] *= rest;
 }
 
-template <class T> __device__ void remember(Line line, const Team& team) {
+template <class T> DEVICE void remember(Line line, const Team& team) {
   Matrix<T> before = line.vector<T>(), w = line.vector<T>();
   FOR_EACH(i, w.columns) before.data[i] = w.data[i];
 }
 
-template <class T> __device__ void scale_move(Line line, const Team& team) {
+template <class T> DEVICE void scale_move(Line line, const Team& team) {
   Matrix<T> w = line.vector<T>(), before = line.vector<T>(), factors = line.vector<T>();
   FOR_EACH(i, w.columns) w.data[i] = before.data[i] + factors.data[i] * (w.data[i] - before.data[i]);
 }
 
 // A thread has a column, so that no thread waits for another.
-template <class T> __device__ void limit_norms(Line line, const Team& team) {
+template <class T> DEVICE void limit_norms(Line line, const Team& team) {
   Matrix<T> W = line.matrix<T>();
   const double most = line.number();
-  const Word first = line.size(), stop = line.size();
-  for (Word j = first + team.rank(); j < stop; j += team.size()) {
+  const Size first = line.size(), stop = line.size();
+  for (Size j = first + team.rank(); j < stop; j += team.size()) {
     double sum = 0;
-    for (Word i = 0; i < W.rows; ++i) sum += (double)W.row(i)[j] * (double)W.row(i)[j];
+    for (Size i = 0; i < W.rows; ++i) sum += (double)W.row(i)[j] * (double)W.row(i)[j];
     const double norm = sqrt(sum);
-    for (Word i = 0; norm > most && i < W.rows; ++i) W.row(i)[j] *= (T)(most / norm);
+    for (Size i = 0; norm > most && i < W.rows; ++i) W.row(i)[j] *= (T)(most / norm);
   }
 }
 
-template <class T> __device__ void average_weights(Line line, const Team& team) {
+template <class T> DEVICE void average_weights(Line line, const Team& team) {
   Matrix<T> averages = line.vector<T>(), w = line.vector<T>(), steps = line.vector<T>();
   const T fresh = (T)(steps.data[0] > 1 ? 1 - line.number() : 1.0);
   FOR_EACH(i, w.columns) averages.data[i] += fresh * (w.data[i] - averages.data[i]);
 }
 
-template <class T> __device__ void take_rate(Line line, const Team& team) {
+template <class T> DEVICE void take_rate(Line line, const Team& team) {
   Matrix<Word> clock = line.vector<Word>();
   Matrix<T> rate = line.vector<T>();
   Matrix<double> rates = line.vector<double>();
@@ -1000,17 +1044,17 @@ template <class T> __device__ void take_rate(Line line, const Team& team) {
 
 // ---- the rules of other optimizers ----------------------------------------------------------------------------------
 
-__device__ inline double unbias(double beta, double t) { return beta > 0 ? -expm1(t * log(beta)) : 1; }
+DEVICE double unbias(double beta, double t) { return beta > 0 ? -expm1(t * log(beta)) : 1; }
 
 // m <- a running mean of g, v <- a running mean of g squared.
 template <class T> struct Means {
   T new1, new2;
 
-  __device__ Means(double beta1, double beta2) : new1((T)(1 - beta1)), new2((T)(1 - beta2)) {}
-  __device__ void add(T g, T* m, T* v) const { *m += new1 * (g - *m), *v += new2 * (g * g - *v); }
+  DEVICE Means(double beta1, double beta2) : new1((T)(1 - beta1)), new2((T)(1 - beta2)) {}
+  DEVICE void add(T g, T* m, T* v) const { *m += new1 * (g - *m), *v += new2 * (g * g - *v); }
 };
 
-template <class T> __device__ void amsgrad_step(Line line, const Team& team) {
+template <class T> DEVICE void amsgrad_step(Line line, const Team& team) {
   Matrix<T> w = line.vector<T>(), m = line.vector<T>(), v = line.vector<T>(), highest = line.vector<T>();
   Matrix<T> dw = line.vector<T>(), scales = line.vector<T>();
   const double beta1 = line.number(), beta2 = line.number();
@@ -1023,7 +1067,7 @@ template <class T> __device__ void amsgrad_step(Line line, const Team& team) {
   }
 }
 
-template <class T> __device__ void adam_scales(Line line, const Team& team) {
+template <class T> DEVICE void adam_scales(Line line, const Team& team) {
   Matrix<T> scales = line.vector<T>(), steps = line.vector<T>(), lr = line.vector<T>();
   const double beta1 = line.number(), beta2 = line.number(), t = steps.data[0];
   if (team.rank() > 0) return;
@@ -1031,7 +1075,7 @@ template <class T> __device__ void adam_scales(Line line, const Team& team) {
   scales.data[1] = (T)(1 / sqrt(unbias(beta2, t)));
 }
 
-template <class T> __device__ void nadam_step(Line line, const Team& team) {
+template <class T> DEVICE void nadam_step(Line line, const Team& team) {
   Matrix<T> w = line.vector<T>(), m = line.vector<T>(), v = line.vector<T>();
   Matrix<T> dw = line.vector<T>(), scales = line.vector<T>();
   const double beta1 = line.number(), beta2 = line.number();
@@ -1044,7 +1088,7 @@ template <class T> __device__ void nadam_step(Line line, const Team& team) {
   }
 }
 
-template <class T> __device__ void nadam_scales(Line line, const Team& team) {
+template <class T> DEVICE void nadam_scales(Line line, const Team& team) {
   Matrix<T> scales = line.vector<T>(), product = line.vector<T>(), steps = line.vector<T>(), lr = line.vector<T>();
   const double beta1 = line.number(), beta2 = line.number(), growth = line.number() * log(0.96), t = steps.data[0];
   if (team.rank() > 0) return;
@@ -1056,7 +1100,7 @@ template <class T> __device__ void nadam_scales(Line line, const Team& team) {
   scales.data[2] = (T)(1 / sqrt(unbias(beta2, t)));
 }
 
-template <class T> __device__ void radam_step(Line line, const Team& team) {
+template <class T> DEVICE void radam_step(Line line, const Team& team) {
   Matrix<T> w = line.vector<T>(), m = line.vector<T>(), v = line.vector<T>();
   Matrix<T> dw = line.vector<T>(), steps = line.vector<T>(), lr = line.vector<T>();
   const double beta1 = line.number(), beta2 = line.number(), t = steps.data[0];
@@ -1072,7 +1116,7 @@ template <class T> __device__ void radam_step(Line line, const Team& team) {
   }
 }
 
-template <class T> __device__ void adamax_step(Line line, const Team& team) {
+template <class T> DEVICE void adamax_step(Line line, const Team& team) {
   Matrix<T> w = line.vector<T>(), m = line.vector<T>(), u = line.vector<T>();
   Matrix<T> dw = line.vector<T>(), steps = line.vector<T>(), lr = line.vector<T>();
   const double beta1 = line.number();
@@ -1086,7 +1130,7 @@ template <class T> __device__ void adamax_step(Line line, const Team& team) {
   }
 }
 
-template <class T> __device__ void adagrad_step(Line line, const Team& team) {
+template <class T> DEVICE void adagrad_step(Line line, const Team& team) {
   Matrix<T> w = line.vector<T>(), v = line.vector<T>(), dw = line.vector<T>(), lr = line.vector<T>();
   const T rate = lr.data[0], epsilon = (T)line.number();
   FOR_EACH(i, w.columns) {
@@ -1096,7 +1140,7 @@ template <class T> __device__ void adagrad_step(Line line, const Team& team) {
   }
 }
 
-template <class T> __device__ void adadelta_step(Line line, const Team& team) {
+template <class T> DEVICE void adadelta_step(Line line, const Team& team) {
   Matrix<T> w = line.vector<T>(), v = line.vector<T>(), u = line.vector<T>();
   Matrix<T> dw = line.vector<T>(), lr = line.vector<T>();
   const T rate = lr.data[0], fresh = (T)(1 - line.number()), epsilon = (T)line.number();
@@ -1109,7 +1153,7 @@ template <class T> __device__ void adadelta_step(Line line, const Team& team) {
   }
 }
 
-template <class T> __device__ void rmsprop_scale(Line line, const Team& team) {
+template <class T> DEVICE void rmsprop_scale(Line line, const Team& team) {
   Matrix<T> dw = line.vector<T>(), v = line.vector<T>();
   const T fresh = (T)(1 - line.number()), epsilon = (T)line.number();
   FOR_EACH(i, dw.columns) {
@@ -1119,7 +1163,7 @@ template <class T> __device__ void rmsprop_scale(Line line, const Team& team) {
   }
 }
 
-template <class T> __device__ void rmsprop_center(Line line, const Team& team) {
+template <class T> DEVICE void rmsprop_center(Line line, const Team& team) {
   Matrix<T> dw = line.vector<T>(), v = line.vector<T>(), m = line.vector<T>();
   const double rho = line.number();
   const Means<T> means(rho, rho);
@@ -1131,7 +1175,7 @@ template <class T> __device__ void rmsprop_center(Line line, const Team& team) {
   }
 }
 
-template <class T> __device__ void lion_step(Line line, const Team& team) {
+template <class T> DEVICE void lion_step(Line line, const Team& team) {
   Matrix<T> w = line.vector<T>(), m = line.vector<T>(), dw = line.vector<T>(), lr = line.vector<T>();
   const double beta1 = line.number(), beta2 = line.number();
   const T rate = lr.data[0], keep = (T)beta1, part = (T)(1 - beta1), fresh = (T)(1 - beta2);
@@ -1142,7 +1186,7 @@ template <class T> __device__ void lion_step(Line line, const Team& team) {
   }
 }
 
-template <class T> __device__ void rprop_step(Line line, const Team& team) {
+template <class T> DEVICE void rprop_step(Line line, const Team& team) {
   Matrix<T> w = line.vector<T>(), last = line.vector<T>(), size = line.vector<T>();
   Matrix<T> dw = line.vector<T>(), lr = line.vector<T>();
   const T shorter = (T)line.number(), longer = (T)line.number(), least = (T)line.number(), most = (T)line.number();

@@ -9,79 +9,122 @@ struct Product {
   T* c;
   const T* s;  // added to the product, or null for nothing
   const T *a, *b;
-  Word rows, inner, columns;
-  Word c_row, s_row, a_row, a_step, b_row, b_step;
+  Size rows, inner, columns;
+  Size c_row, s_row, a_row, a_step, b_row, b_step;
   T alpha;
 
-  __device__ void write(Word i, Word j, T sum) const {
+  DEVICE void write(Size i, Size j, T sum) const {
     c[i * c_row + j] = (s ? s[i * s_row + j] : T(0)) + alpha * sum;
   }
 };
 
 // ---- by one block ---------------------------------------------------------------------------------------------------
+//
+// In shared memory, 32 numbers are read at once if they lie in 32 banks, or are one number. Two that lie a multiple of
+// 32 apart wait for each other.
 
-// Every thread makes squares of C with `side` x `side` numbers.
-template <int side, class T>
-__device__ void squares(const Product<T>& p, const Team& team) {
-  const Word across = (p.columns + side - 1) / side, down = (p.rows + side - 1) / side;
-  for (Word square = team.thread; square < down * across; square += team.threads) {
-    const Word i = square / across * side, j = square % across * side;
-    const T *a[side], *b[side];
-    T sum[side][side];
-    for (int k = 0; k < side; ++k) {  // past the end, the last row or column again: it is not written
-      a[k] = p.a + (i + k < p.rows ? i + k : p.rows - 1) * p.a_row;
-      b[k] = p.b + (j + k < p.columns ? j + k : p.columns - 1) * p.b_step;
-      for (int l = 0; l < side; ++l) sum[k][l] = 0;
-    }
-#pragma unroll 4
-    for (Word n = 0; n < p.inner; ++n) {
-      T of_b[side];
-      for (int l = 0; l < side; ++l) of_b[l] = b[l][n * p.b_row];
-      for (int k = 0; k < side; ++k) {
-        const T of_a = a[k][n * p.a_step];
-        for (int l = 0; l < side; ++l) sum[k][l] += of_a * of_b[l];
-      }
-    }
-    for (int k = 0; k < side && i + k < p.rows; ++k)
-      for (int l = 0; l < side && j + l < p.columns; ++l) p.write(i + k, j + l, sum[k][l]);
+const int MOST_NEAR = 512;  // threads of a block
+const int PART = 64;  // the least of the inner size that is worth a warp of its own
+
+// Adds the sums (count,) of `parts` neighbouring warps; the first of them gets the result. All threads of a block come.
+template <int count, class T>
+DEVICE void add_parts(T* sums, int part, int parts, const Team& team) {
+  double* room = scratch();
+  T* others = (T*)room;
+  const int at_once = MOST_THREADS * (int)(sizeof(double) / sizeof(T)) / MOST_NEAR;
+  for (int first = 0; first < count; first += at_once) {
+    __syncthreads();  // until all threads have read the former contents of `others`
+    for (int k = first; k < count && k < first + at_once; ++k)
+      others[(k - first) * MOST_NEAR + team.thread] = sums[k];
+    __syncthreads();
+    for (int from = 1; part == 0 && from < parts; ++from)
+      for (int k = first; k < count && k < first + at_once; ++k)
+        sums[k] += others[(k - first) * MOST_NEAR + team.thread + from * WARP];
   }
 }
 
-// For fewer numbers than threads: several threads add parts of each sum, and one of them adds the parts.
+// Every thread makes `down` x `across` numbers of C. The lanes of a warp are `wide` neighbours in a row of C times
+// `high` rows; the other numbers of a thread lie as many columns or rows further. Lanes that would read A or B from one
+// bank begin their sums at different numbers of the inner size. Where there are more warps than tiles, several warps
+// add parts of the sums of a tile, and one of them adds the parts.
+template <int down, int across, class T>
+DEVICE void tiles(const Product<T>& p, const Team& team) {
+  const int lane = team.lane(), warp = team.thread / WARP, warps = team.threads / WARP;
+  int halvings = 0;
+  while (halvings < 5 && (across << halvings) < p.columns) ++halvings;
+  const int wide = 1 << halvings, high = WARP >> halvings, x = lane & (wide - 1), y = lane >> halvings;
+  const Size in_row = (p.columns + wide * across - 1) / (wide * across);
+  const Size count = (p.rows + high * down - 1) / (high * down) * in_row;
+  int parts = 1;
+  while (2 * parts * count <= warps && 2 * parts * PART <= p.inner) parts *= 2;
+  const int part = warp % parts;
+  const Size start = p.inner * part / parts, stop = p.inner * (part + 1) / parts;
+  const bool turns = p.a_step == 1;  // with a column of A, lanes read neighbours or the same number anyway
+  for (Size tile = warp / parts; tile < count; tile += warps / parts) {
+    const Size top = tile / in_row * (high * down) + y, left = tile % in_row * (wide * across) + x;
+    const T *a[down], *b[across];
+    T sum[down][across];
+    for (int k = 0; k < down; ++k) {  // past the end, the last row or column again: it is not written
+      const Size i = top + k * high;
+      a[k] = p.a + (i < p.rows ? i : p.rows - 1) * p.a_row;
+    }
+    for (int l = 0; l < across; ++l) {
+      const Size j = left + l * wide;
+      b[l] = p.b + (j < p.columns ? j : p.columns - 1) * p.b_step;
+      for (int k = 0; k < down; ++k) sum[k][l] = 0;
+    }
+    Size n = start;
+    if (turns && start < stop) n += (p.b_step == 1 ? y : lane) % (stop - start);
+#pragma unroll 4
+    for (Size turn = start; turn < stop; ++turn) {
+      T of_a[down], of_b[across];
+      for (int k = 0; k < down; ++k) of_a[k] = a[k][n * p.a_step];
+      for (int l = 0; l < across; ++l) of_b[l] = b[l][n * p.b_row];
+      for (int k = 0; k < down; ++k)
+        for (int l = 0; l < across; ++l) sum[k][l] += of_a[k] * of_b[l];
+      n = turns && n + 1 == stop ? start : n + 1;
+    }
+    if (parts > 1) add_parts<down * across>(&sum[0][0], part, parts, team);
+    for (int k = 0; k < down; ++k)
+      for (int l = 0; l < across; ++l)
+        if (part == 0 && top + k * high < p.rows && left + l * wide < p.columns)
+          p.write(top + k * high, left + l * wide, sum[k][l]);
+  }
+}
+
+// For few numbers: several lanes of a warp add parts of each sum, and then the parts.
 template <class T>
-__device__ void shared_sums(const Product<T>& p, const Team& team) {
-  SHARED(T, part, MOST_THREADS);
-  const int count = (int)(p.rows * p.columns), most = team.threads / count;
-  const int parts = p.inner < most ? (p.inner > 0 ? (int)p.inner : 1) : most;
-  const int of_c = team.thread % count, mine = team.thread / count;
-  const Word i = of_c / p.columns, j = of_c % p.columns;
-  __syncthreads();  // until all threads have read the former contents of `part`
-  if (mine < parts) {
+DEVICE void shared_sums(const Product<T>& p, const Team& team) {
+  const Size count = p.rows * p.columns;
+  int lanes = 1;
+  while (lanes < WARP && 2 * lanes * count <= team.threads && 2 * lanes <= p.inner) lanes *= 2;
+  const int mine = team.thread & (lanes - 1);
+  for (Size number = team.thread / lanes; number - number % (WARP / lanes) < count; number += team.threads / lanes) {
+    const Size of_c = number < count ? number : count - 1, i = of_c / p.columns, j = of_c % p.columns;
     const T *a = p.a + i * p.a_row, *b = p.b + j * p.b_step;
     T sum = 0;
 #pragma unroll 8
-    for (Word n = mine; n < p.inner; n += parts) sum += a[n * p.a_step] * b[n * p.b_row];
-    part[team.thread] = sum;
-  }
-  __syncthreads();
-  if (mine == 0) {
-    T sum = 0;
-    for (int k = 0; k < parts; ++k) sum += part[k * count + of_c];
-    p.write(i, j, sum);
+    for (Size n = mine; n < p.inner; n += lanes) sum += a[n * p.a_step] * b[n * p.b_row];
+    sum = warp_sum(sum, lanes);
+    if (number < count && mine == 0) p.write(i, j, sum);
   }
 }
 
 template <class T>
-__device__ void near_product(const Product<T>& p, const Team& team) {
-  const Word count = p.rows * p.columns;
+DEVICE void near_product(const Product<T>& p, const Team& team) {
+  const Size count = p.rows * p.columns;
   if (2 * count <= team.threads) {
     if (count > 0) shared_sums(p, team);
-  } else if (count >= 16 * team.threads) {
-    squares<4>(p, team);
-  } else if (count >= 4 * team.threads) {
-    squares<2>(p, team);
+  } else if (count >= 2048 && p.rows >= 4) {  // at least a warp for each of the four parts of a processor
+    tiles<4, 4>(p, team);
+  } else if (count >= 1024 && p.rows >= 4) {
+    tiles<4, 2>(p, team);
+  } else if (count >= 512 && p.rows >= 2) {
+    tiles<2, 2>(p, team);
+  } else if (count >= 256) {
+    tiles<1, 2>(p, team);
   } else {
-    squares<1>(p, team);
+    tiles<1, 1>(p, team);
   }
 }
 
@@ -90,15 +133,15 @@ __device__ void near_product(const Product<T>& p, const Team& team) {
 const int TILE = 64, DEPTH = 16, SIDE = 4;  // a block of 256 threads makes a tile, and each thread a square in it
 
 template <class T>
-__device__ void tiled_product(const Product<T>& p, const Team& team) {
+DEVICE void tiled_product(const Product<T>& p, const Team& team) {
   SHARED(T, tile_a, DEPTH*(TILE + 1));
   SHARED(T, tile_b, DEPTH*(TILE + 1));
   const int side = TILE / SIDE, y = team.thread / side * SIDE, x = team.thread % side;
-  const Word across = (p.columns + TILE - 1) / TILE, down = (p.rows + TILE - 1) / TILE;
-  for (Word tile = team.block; tile < down * across; tile += team.blocks) {
-    const Word top = tile / across * TILE, left = tile % across * TILE;
+  const Size across = (p.columns + TILE - 1) / TILE, down = (p.rows + TILE - 1) / TILE;
+  for (Size tile = team.block; tile < down * across; tile += team.blocks) {
+    const Size top = tile / across * TILE, left = tile % across * TILE;
     T sum[SIDE][SIDE] = {};
-    for (Word start = 0; start < p.inner; start += DEPTH) {
+    for (Size start = 0; start < p.inner; start += DEPTH) {
       for (int k = team.thread; k < TILE * DEPTH; k += team.threads) {
         // neighbouring threads read neighbouring numbers
         int i = p.a_step == 1 ? k / DEPTH : k % TILE, n = p.a_step == 1 ? k % DEPTH : k / TILE;
@@ -121,14 +164,14 @@ __device__ void tiled_product(const Product<T>& p, const Team& team) {
     }
     for (int k = 0; k < SIDE; ++k)
       for (int l = 0; l < SIDE; ++l) {
-        const Word i = top + y + k, j = left + x + l * side;
+        const Size i = top + y + k, j = left + x + l * side;
         if (i < p.rows && j < p.columns) p.write(i, j, sum[k][l]);
       }
   }
 }
 
 template <class T>
-__device__ void make(const Product<T>& p, const Team& team) {
+DEVICE void make(const Product<T>& p, const Team& team) {
 #ifdef NNLITE_REPLAY
   near_product(p, team);
 #else
@@ -142,26 +185,26 @@ __device__ void make(const Product<T>& p, const Team& team) {
 namespace kernels {
 
 template <class T>
-__device__ void linear_from(Matrix<T> y, Matrix<T> x, Matrix<T> W, const T* b, Line line, const Team& team) {
-  const Word first = line.size(), stop = line.size();
+DEVICE void linear_from(Matrix<T> y, Matrix<T> x, Matrix<T> W, const T* b, Line line, const Team& team) {
+  const Size first = line.size(), stop = line.size();
   const Product<T> p = {y.data + first, b ? b + first : b, x.data, W.data + first, y.rows, x.columns, stop - first,
                         y.columns, 0, x.columns, 1, W.columns, 1, T(1)};
   make(p, team);
 }
 
-template <class T> __device__ void linear(Line line, const Team& team) {
+template <class T> DEVICE void linear(Line line, const Team& team) {
   Matrix<T> y = line.matrix<T>(), x = line.matrix<T>(), W = line.matrix<T>(), b = line.vector<T>();
   linear_from(y, x, W, (const T*)b.data, line, team);
 }
 
-template <class T> __device__ void matmul(Line line, const Team& team) {
+template <class T> DEVICE void matmul(Line line, const Team& team) {
   Matrix<T> y = line.matrix<T>(), x = line.matrix<T>(), W = line.matrix<T>();
   linear_from(y, x, W, (const T*)0, line, team);
 }
 
-template <class T> __device__ void linear_backward(Line line, const Team& team) {
+template <class T> DEVICE void linear_backward(Line line, const Team& team) {
   Matrix<T> dx = line.matrix<T>(), dy = line.matrix<T>(), W = line.matrix<T>();
-  const Word first = line.size(), stop = line.size();
+  const Size first = line.size(), stop = line.size();
   const Product<T> p = {dx.data + first, 0, dy.data, W.row(first), dx.rows, dy.columns, stop - first,
                         dx.columns, 0, dy.columns, 1, 1, W.columns, T(1)};
   make(p, team);
@@ -169,35 +212,35 @@ template <class T> __device__ void linear_backward(Line line, const Team& team) 
 
 // The rows first ... stop - 1 of C <- S + alpha x' dy; S is C if `adding`, or else nothing.
 template <class T>
-__device__ void weights(Matrix<T> C, bool adding, Matrix<T> dy, Matrix<T> x, T alpha, Line line, const Team& team) {
-  const Word first = line.size(), stop = line.size();
+DEVICE void weights(Matrix<T> C, bool adding, Matrix<T> dy, Matrix<T> x, T alpha, Line line, const Team& team) {
+  const Size first = line.size(), stop = line.size();
   const Product<T> p = {C.row(first), adding ? C.row(first) : 0, x.data + first, dy.data, stop - first, dy.rows,
                         C.columns, C.columns, C.columns, 1, x.columns, dy.columns, 1, alpha};
   make(p, team);
 }
 
-template <class T> __device__ void linear_backward_weights(Line line, const Team& team) {
+template <class T> DEVICE void linear_backward_weights(Line line, const Team& team) {
   Matrix<T> dW = line.matrix<T>(), dy = line.matrix<T>(), x = line.matrix<T>();
   weights(dW, false, dy, x, T(1), line, team);
 }
 
-template <class T> __device__ void linear_backward_weights_sgd(Line line, const Team& team) {
+template <class T> DEVICE void linear_backward_weights_sgd(Line line, const Team& team) {
   Matrix<T> W = line.matrix<T>(), dy = line.matrix<T>(), x = line.matrix<T>(), lr = line.vector<T>();
   weights(W, true, dy, x, -lr.data[0], line, team);
 }
 
 // The columns first ... stop - 1 of b <- s + alpha (sum of the rows of dy); s is b if `adding`, or else nothing.
-template <class T> __device__ void add_rows(T* b, bool adding, Matrix<T> dy, T alpha, Line line, const Team& team) {
-  const Word first = line.size(), stop = line.size();
-  column_sums(b, adding, dy.rows, first, stop, alpha, [=](Word i, Word j) { return dy.row(i)[j]; }, team);
+template <class T> DEVICE void add_rows(T* b, bool adding, Matrix<T> dy, T alpha, Line line, const Team& team) {
+  const Size first = line.size(), stop = line.size();
+  column_sums(b, adding, dy.rows, first, stop, alpha, [=](Size i, Size j) { return dy.row(i)[j]; }, team);
 }
 
-template <class T> __device__ void linear_backward_bias(Line line, const Team& team) {
+template <class T> DEVICE void linear_backward_bias(Line line, const Team& team) {
   Matrix<T> db = line.vector<T>(), dy = line.matrix<T>();
   add_rows(db.data, false, dy, T(1), line, team);
 }
 
-template <class T> __device__ void linear_backward_bias_sgd(Line line, const Team& team) {
+template <class T> DEVICE void linear_backward_bias_sgd(Line line, const Team& team) {
   Matrix<T> b = line.vector<T>(), dy = line.matrix<T>(), lr = line.vector<T>();
   add_rows(b.data, true, dy, -lr.data[0], line, team);
 }

@@ -1,21 +1,45 @@
-// The persistent replay: one launch runs many steps. Every block reads its own table, in which each line is a kernel
-// with its operands, or a barrier. The last line of a step is a barrier for all blocks.
-// NNLITE_CASES lists the kernels that the tape needs, with one `case` for each.
+// The persistent replay: one launch runs many steps. The step is part of this text: NNLITE_FULL, and NNLITE_SHORT for
+// an epoch's last batch, list a tape's calls with all their sizes, so that the compiler knows them. A call is written
+//     CALL(relu, float, AT(64), 32, 16, AT(2112), 32, 16)
+// and its words are a line as in kernels.cu: AT is a place in shared memory, OF(segment, bytes) one in global memory,
+// and mine[k] a number that is another in each block. NNLITE_SEGMENTS are the parameters for the segments in global
+// memory, and for the number of rows of those that are data.
 
-const Word BARRIER = 0, SYNC = 1;  // wait for all blocks; wait for all threads of this block
-const int LINE = 18;               // words: a kernel's number, up to 16 for its operands, and bits that mark offsets
+#define CALL(name, type, ...)                        \
+  {                                                  \
+    const Word words[] = {__VA_ARGS__};              \
+    const Line line = {words};                       \
+    const Team now = {thread(), team.threads, 0, 1}; \
+    kernels::name<type>(line, now);                  \
+  }
+#define AT(offset) ((Word)(memory + (offset)))
+#define OF(segment, bytes) ((Word)(of_##segment + (bytes)))
+#define SYNC __syncthreads();           // wait for all threads of this block
+#define BARRIER wait_for_all(gate, met);  // wait for all blocks
+
+// The number of this thread, read anew: else the compiler would keep what follows from it in too many registers, from
+// one step to the next.
+#ifdef NNLITE_ON_CPU
+inline int thread() { return (int)threadIdx.x; }
+#else
+DEVICE int thread() {
+  int number;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(number));
+  return number;
+}
+#endif
 
 // ---- a barrier for all blocks, which must all be running at the same time (a cooperative launch) --------------------
 
 #ifndef NNLITE_ON_CPU
-__device__ inline Bits read_acquired(const Bits* place) {
+DEVICE Bits read_acquired(const Bits* place) {
   Bits value;
   asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(place) : "memory");
   return value;
 }
 #endif
 
-__device__ inline void wait_for_all(Bits* gate, Bits& met) {
+DEVICE void wait_for_all(Bits* gate, Bits& met) {
   __syncthreads();
   met += gridDim.x;
   if (gridDim.x > 1) {
@@ -29,64 +53,41 @@ __device__ inline void wait_for_all(Bits* gate, Bits& met) {
   }
 }
 
-__device__ inline void run_line(const Word* words, const Team& team) {
-  const Line line = {words + 1};
-  switch (words[0]) { NNLITE_CASES }
-}
-
 // ---- segments in shared memory, for a single block ------------------------------------------------------------------
 
-__device__ inline void copy(void* to, const void* from, Word bytes, const Team& team) {
-  for (Word i = team.thread; i < bytes / 4; i += team.threads) ((Bits*)to)[i] = ((const Bits*)from)[i];
+DEVICE void copy(void* to, const void* from, Word bytes, const Team& team) {
+  for (Size i = team.thread; i < bytes / 4; i += team.threads) ((Bits*)to)[i] = ((const Bits*)from)[i];
 }
 
 struct Kept {  // a segment of the arena: its address in global memory, its offset in shared memory, its size
   Word home, offset, bytes;
 };
 
-// Copies a table into shared memory at `offset`. Offsets of operands in shared memory become addresses.
-__device__ inline Word* take_table(char* memory, Word& offset, const Word* table, Word lines, const Team& team) {
-  Word* taken = (Word*)(memory + offset);
-  offset += lines * LINE * 8;
-  for (Word i = team.thread; i < lines * LINE; i += team.threads) {
-    const Word word = table[i], kept = table[i / LINE * LINE + LINE - 1];
-    taken[i] = kept >> (i % LINE) & 1 && i % LINE < LINE - 1 ? (Word)(memory + word) : word;
-  }
-  return taken;
-}
-
 // ---- the steps ------------------------------------------------------------------------------------------------------
 
-// Runs the steps first ... last - 1. Every `per_epoch` steps are an epoch; its last step uses the short table if that
-// has lines. full (blocks, full_lines, LINE), short_ (blocks, short_lines, LINE), kept (segments,) of `used` bytes in
-// all. sums (count,) are at sums_at in shared memory, or in global memory if sums_at is negative. history (epochs,
-// count). stopped (1,) gets the number of the step before which the kernel stopped. gate (1,) must be zero.
+// Runs the steps first ... last - 1. Every `per_epoch` steps are an epoch, whose last step may be the short one. kept
+// (segments,) of `used` bytes in all. each (blocks, numbers): what is another in each block. sums (count,) are at
+// sums_at in shared memory, or in global memory if sums_at is negative. history (epochs, count). stopped (1,) gets the
+// number of the step before which the kernel stopped. gate (1,) must be zero.
 extern "C" __global__ void __launch_bounds__(NNLITE_THREADS)
-replay(const Word* full, Word full_lines, const Word* short_, Word short_lines, const Kept* kept, Word segments,
-       Word used, Word first, Word last, Word per_epoch, double* sums, Word sums_at, Word count, double* history,
-       Word* stopped, Bits* gate) {
+replay(const Kept* kept, Word segments, Word used, const Word* each, Word numbers, Word first, Word last,
+       Word per_epoch, double* sums, Word sums_at, Word count, double* history, Word* stopped,
+       Bits* gate NNLITE_SEGMENTS) {
   DYNAMIC_SHARED(char, memory);
-  const Team team = {(int)threadIdx.x, (int)blockDim.x, 0, 1};
+  const Team team = {(int)threadIdx.x, NNLITE_THREADS, 0, 1};
   Bits met = 0;
-  Word offset = used;
-  full = take_table(memory, offset, full + blockIdx.x * full_lines * LINE, full_lines, team);
-  short_ = take_table(memory, offset, short_ + blockIdx.x * short_lines * LINE, short_lines, team);
+  Word* mine = (Word*)(memory + used);
+  for (Size i = team.thread; i < numbers; i += team.threads) mine[i] = each[blockIdx.x * numbers + i];
   for (Word i = 0; i < segments; ++i) copy(memory + kept[i].offset, ADDRESS(void, kept[i].home), kept[i].bytes, team);
   if (sums_at >= 0) sums = (double*)(memory + sums_at);
   __syncthreads();
   Word step = first, left = per_epoch - first % per_epoch, epoch = first / per_epoch;
   for (; step < last; ++step) {
     const bool end_of_epoch = --left == 0;
-    const bool by_short = end_of_epoch && short_lines > 0;
-    const Word *line = by_short ? short_ : full, *end = line + (by_short ? short_lines : full_lines) * LINE;
-    for (; line < end; line += LINE) {
-      if (line[0] == BARRIER) {
-        wait_for_all(gate, met);
-      } else if (line[0] == SYNC) {
-        __syncthreads();
-      } else {
-        run_line(line, team);
-      }
+    if (NNLITE_HAS_SHORT && end_of_epoch) {
+      NNLITE_SHORT
+    } else {
+      NNLITE_FULL
     }
     const double loss = *(volatile double*)sums;
     if (!(loss - loss == 0)) break;

@@ -112,6 +112,7 @@ class Card:
     bytes: int = ROOM  # of memory
     order: int = 0  # of the threads, as in on_cpu.h
     left_out: int = -1  # the number of a barrier in our sources, counted from 0, that they go without; -1 for none
+    as_written: bool = False  # whether a persistent replay is compiled as its source is: a library for each network
     at_once: bool = False  # whether work is done when it is launched, which CUDA also allows
     launches: list[str] = field(default_factory=list)  # names of our kernels, and gemm
     refused: list[str] = field(default_factory=list)  # what was refused, and why

@@ -1,6 +1,8 @@
 """nnlite's own kernels, compiled as C++ (on_cpu.h) and run thread by thread.
 
-One library has every kernel that a persistent replay can have, so that no network needs a library of its own.
+One library has every kernel that a persistent replay can have, so that no network needs a library of its own: it reads
+the steps, which are written out in the source of a replay, from tables. With `card.as_written`, a replay is compiled as
+it is.
 """
 
 import ctypes
@@ -23,7 +25,22 @@ FAULTS = {  # the results of `run` in on_cpu.h
     4: (ILLEGAL_ADDRESS, "an operand is not in the card's memory"),
 }
 ALL = [(name, real) for name in KERNELS for real in ("float", "double")] + [(name, "Word") for name in COUNTERS]
-NUMBERS = {kind: number for number, kind in enumerate(ALL, 2)}
+NOTHING, SYNC, BARRIER = 0, 1, 2
+NUMBERS = {kind: number for number, kind in enumerate(ALL, 3)}
+OFFSET, ROW = 1 << 61, 17  # as in on_cpu.h
+TABLES = """
+inline void run_table(const cpu::Table& table, const Team& team, char* memory, Bits* gate, Bits& met) {
+  const Word* row = table.rows + blockIdx.x * table.lines * cpu::ROW;
+  for (int i = 0; i < table.lines; ++i, row += cpu::ROW) {
+    Word words[cpu::ROW];
+    for (int k = 1; k < cpu::ROW; ++k)
+      words[k] = row[k] >= cpu::OFFSET && row[k] < 2 * cpu::OFFSET && row[k] - cpu::OFFSET < 1 << 20
+                     ? (Word)(memory + row[k] - cpu::OFFSET) : row[k];
+    const Line line = {words + 1};
+    switch (row[0]) { case 1: SYNC break; case 2: BARRIER break; CASES }
+  }
+}
+"""
 
 
 class Launch(NamedTuple):
@@ -43,16 +60,20 @@ def names(source: str) -> list[str]:
 
 def work(card: Card, name: str, source: str, places, launch: Launch) -> Work:
     """The work of a launch. Its parameters, of 64 bits each, are read now."""
-    library = compiled(replay_of_all(source))
+    step = Steps(source) if name == "replay" and not card.as_written else None
+    library = compiled(replay_of_all(source) if step else source)
     count = getattr(library, f"count_{name}")()
     words = (ctypes.c_int64 * count)(*(ctypes.c_int64.from_address(places[i]).value for i in range(count)))
+    segments = [
+        ctypes.c_int64.from_address(places[count + i]).value for i in range(len(step.parameters) if step else 0)
+    ]
     addresses = (ctypes.c_void_p * count)(*(ctypes.addressof(words) + 8 * i for i in range(count)))
-    numbers = numbers_of(source)
     run, order = getattr(library, f"run_{name}"), card.order
 
     def done(words=words) -> None:
+        tables = step.tables(segments, dict(zip(step.before, words)), launch.grid) if step else [(None, 0)] * 2
         memory = ctypes.c_void_p(card.memory.first), ctypes.c_void_p(card.memory.last)
-        library.set_up(*memory, numbers, len(numbers), card.left_out)
+        library.set_up(*memory, *tables[0], *tables[1], card.left_out)
         status = run(addresses, launch.grid, launch.block, ctypes.c_long(launch.dynamic), order, launch.cooperative)
         if status:
             error, reason = FAULTS[status]
@@ -61,36 +82,64 @@ def work(card: Card, name: str, source: str, places, launch: Launch) -> Work:
     return done
 
 
-def cases_of(source: str) -> list[tuple[int, str, str]]:
-    """(number, kernel, type) of the kernels in a replay."""
-    cases = re.search(r"#define NNLITE_CASES (.*)", source)
-    found = re.findall(r"case (\d+): return kernels::(\w+)<(\w+)>", cases[1]) if cases else []
-    return [(int(number), name, real) for number, name, real in found]
+ITEM = re.compile(r"(?:if \((?P<given>.*?)\) )?CALL\((?P<name>\w+), (?P<real>\w+), (?P<words>.*)\)")
 
 
 @functools.cache
-def numbers_of(source: str) -> ctypes.Array:
-    """At the place of a number in this replay's table: the kernel's number in the library of all kernels, or 0."""
-    cases = cases_of(source)
-    numbers = [0] * (1 + max((number for number, _, _ in cases), default=0))
-    for number, name, real in cases:
-        numbers[number] = NUMBERS[name, real]
-    return (ctypes.c_int * len(numbers))(*numbers)
+class Steps:
+    """The steps of a replay, as its source has them."""
+
+    def __init__(self, source: str) -> None:
+        (segments,) = re.findall(r"#define NNLITE_SEGMENTS (.*)", source)
+        self.parameters = re.findall(r"(?:char\*|Word) (\w+)", segments)
+        (before,) = re.findall(r"\nreplay\(([^)]*)NNLITE_SEGMENTS\)", source)
+        self.before = re.findall(r"(\w+)\s*(?:,|$)", before)
+        self.steps = []
+        for name in ("FULL", "SHORT"):
+            (text,) = re.findall(rf"#define NNLITE_{name} ((?:.*\\\n)*.*)", source)
+            self.steps.append([self._item(line) for line in map(str.strip, text.split("\\\n")) if line])
+
+    def _item(self, text):
+        """The number of what a line does, and code for its words and for whether a block has it."""
+        if text in ("SYNC", "BARRIER"):
+            return {"SYNC": SYNC, "BARRIER": BARRIER}[text], None, None
+        found = ITEM.fullmatch(text)
+        words = re.sub(r"OF\((\w+), ", r"OF(of_\1, ", found["words"])
+        given = compile(found["given"] or "True", "if", "eval")
+        return NUMBERS[found["name"], found["real"]], compile(f"[{words}]", "line", "eval"), given
+
+    def tables(self, segments, others, blocks: int):
+        """(address, lines) of the table of each step, when the work begins. `others` are the parameters before."""
+        numbers = others["numbers"]
+        values = (ctypes.c_int64 * (blocks * numbers)).from_address(others["each"]) if numbers else []
+        known = {"AT": lambda offset: OFFSET + offset, "OF": int.__add__, **dict(zip(self.parameters, segments))}
+        self.kept = []
+        for step in self.steps:
+            words = []
+            for block in range(blocks):
+                known["mine"] = values[block * numbers : (block + 1) * numbers]
+                for number, line, given in step:
+                    there = line is None or eval(given, known)
+                    row = [number if there else NOTHING, *(eval(line, known) if line and there else [])]
+                    words += [*row, *[0] * (ROW - len(row))]
+            self.kept.append((ctypes.c_int64 * len(words))(*words))
+        return [(table, len(step)) for table, step in zip(self.kept, self.steps)]
 
 
 @functools.cache
 def replay_of_all(source: str) -> str:
-    """The source with all kernels in the place of those of one network; a source without a replay as it is."""
-    if "#define NNLITE_CASES" not in source:
-        return source
-    cases = " ".join(
-        f"case {number}: return kernels::{name}<{real}>(line, team);" for (name, real), number in NUMBERS.items()
-    )
-    source = re.sub(r"#define NNLITE_CASES .*", f"#define NNLITE_CASES {cases}", source)
-    source = re.sub(r"#define NNLITE_THREADS .*", "#define NNLITE_THREADS 1024", source)
-    found = "switch (words[0])"
-    assert found in source
-    return source.replace(found, "switch (cpu::number_of(words[0]))")
+    """The source with all kernels, and with tables in the place of its steps."""
+    settings = {"FULL": 0, "SHORT": 1}
+    for name, which in settings.items():
+        text = f"#define NNLITE_{name} run_table(cpu::tables[{which}], team, memory, gate, met);"
+        source = re.sub(rf"#define NNLITE_{name} ((?:.*\\\n)*.*)", lambda _, text=text: text, source)
+    source = re.sub(r"#define NNLITE_HAS_SHORT .*", "#define NNLITE_HAS_SHORT (cpu::tables[1].lines > 0)", source)
+    source = re.sub(r"#define NNLITE_SEGMENTS .*", "#define NNLITE_SEGMENTS", source)
+    source = re.sub(r"#define NNLITE_THREADS .*", "#define NNLITE_THREADS (int)blockDim.x", source)
+    cases = " ".join(f"case {n}: kernels::{name}<{real}>(line, team); break;" for (name, real), n in NUMBERS.items())
+    before = "// ---- the steps"
+    assert before in source
+    return source.replace(before, TABLES.replace("CASES", cases) + before)
 
 
 @functools.cache

@@ -1,0 +1,124 @@
+"""A tape written out as CUDA, for one block or for several: the step in the source of the persistent replay.
+
+Sizes and places are numbers in this text, so the compiler knows them. What may change from one fit to the next, such
+as the address of the data and their rows, is a parameter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..common.arena import DATA, Arena
+from ..common.lines import even, is_array, line, operands, slice_of
+from ..common.planning import Planned, fuse, meets, plan
+from ..common.recording import Call, Tape
+from ..common.reference import KERNELS
+from .machine import PARTS, real_of, source
+
+# Kernel -> letter of the size that blocks divide if they cannot divide the rows.
+SPLIT = {
+    name: letter
+    for name, letter in PARTS.items()
+    if all(letters[0] != "N" for letters in KERNELS[name].signature.results.values())
+}
+
+
+class Placed(NamedTuple):
+    """A segment that is kept in shared memory: its offset there, and its size in bytes."""
+
+    offset: int
+    bytes: int
+
+
+class Text:
+    """A full step and, if there is a second tape, a short one. It gives the results on the tapes their places."""
+
+    def __init__(self, tapes: Sequence[Tape], arena: Arena, blocks: int) -> None:
+        self.blocks = blocks
+        plans = [self._planned(tape) for tape in tapes]
+        arena.place("results", *([(planned.call, planned.phase) for planned in calls] for calls in plans))
+        self.kept, self.used = self._kept(arena) if blocks == 1 else ({}, 0)  # the segments in shared memory
+        self.segments = [*DATA, *(name for name in arena.segments if name not in DATA and name not in self.kept)]
+        self.each: list[list[int]] = []  # what is another in each block: number -> its value in each
+        self.steps = [self._step(calls) for calls in plans]
+        arrays = [each for calls in plans for call in calls for each in operands(call.call).values() if is_array(each)]
+        self.largest = max(array.size for array in arrays if array.segment not in DATA)
+
+    def source(self, threads: int) -> str:
+        """The source of the persistent replay with these steps (see replay.cu)."""
+        full, short = [" \\\n  ".join(["", *step]) for step in (*self.steps, [])[:2]]
+        parameters = (f", char* of_{_name(name)}" + f", Word rows_{name}" * (name in DATA) for name in self.segments)
+        settings = {"FULL": full, "SHORT": short, "HAS_SHORT": str(len(self.steps) - 1)}
+        settings |= {"REPLAY": "", "THREADS": str(threads), "SEGMENTS": "".join(parameters)}
+        return source("kernels", "products", "replay", **settings)
+
+    def _planned(self, tape: Tape) -> list[Planned]:
+        calls = fuse(tape.calls)
+        if self.blocks > 1:
+            return plan(calls, SPLIT)
+        return [Planned(call, "", time) for time, call in enumerate(calls)]
+
+    def _kept(self, arena: Arena) -> tuple[dict[str, Placed], int]:
+        """Offsets in shared memory for all segments of the arena except the data, and the end of the last one."""
+        placed, offset = {}, 0
+        for name, array in arena.segments.items():
+            if name not in DATA:
+                placed[name] = Placed(offset, int(array.nbytes))
+                offset += -(-placed[name].bytes // 16) * 16
+        return placed, offset
+
+    def _step(self, calls: Sequence[Planned]) -> list[str]:
+        """A tape as replay.cu has it, with a SYNC before every call that must wait for an earlier one of its block."""
+        lines: list[str] = []
+        open_calls: list[Call] = []  # the calls since the last barrier
+        phase = calls[0].phase
+        for planned in calls:
+            if self.blocks > 1 and planned.phase != phase:
+                lines.append("BARRIER")
+                phase, open_calls = planned.phase, []
+            if any(meets(planned.call, other) for other in open_calls):
+                lines.append("SYNC")
+                open_calls = []
+            open_calls.append(planned.call)
+            lines.append(self._call(planned))
+        return [*lines, "BARRIER"]
+
+    def _call(self, planned: Planned) -> str:
+        """A call as replay.cu has it."""
+        slices = [slice_of(planned, block, self.blocks, even) for block in range(self.blocks)]
+        some = next(mine for mine in slices if mine)
+        lines = [
+            line(mine.call, lambda symbol: (symbol.offset or 0) * symbol.dtype.itemsize, PARTS, mine.part, mine.first)
+            for mine in (each or some for each in slices)
+        ]
+        words = [self._word([each.words[k] for each in lines]) for k in range(len(lines[0].words))]
+        named = operands(some.call)
+        if some.part and words[-1].startswith("mine"):  # a start and an end: the compiler is to know how far apart
+            counts = {each.words[-1] - each.words[-2] for each in lines}
+            words[-1] = f"{words[-2]} + {counts.pop()}" if len(counts) == 1 else words[-1]
+        for name, place in lines[0].places.items():
+            if name in named and is_array(symbol := named[name]):
+                words[place - 1] = self._place(symbol.segment, words[place - 1])
+                if symbol.segment in DATA:
+                    words[place] = f"rows_{symbol.segment}"
+        text = f"CALL({some.call.name}, {real_of(some.call)}, {', '.join(words)})"
+        return text if all(slices) else f"if ({self._word([int(mine is not None) for mine in slices])}) {text}"
+
+    def _place(self, segment: str, bytes: str) -> str:
+        """A place so many bytes after the start of a segment."""
+        kept = self.kept.get(segment)
+        return f"AT({kept.offset} + {bytes})" if kept else f"OF({_name(segment)}, {bytes})"
+
+    def _word(self, of_blocks: list[int]) -> str:
+        """A number that may be another in each block."""
+        if len(set(of_blocks)) == 1:
+            return str(of_blocks[0])
+        if of_blocks not in self.each:
+            self.each.append(of_blocks)
+        return f"mine[{self.each.index(of_blocks)}]"
+
+
+def _name(segment: str) -> str:
+    """A segment's name as C++ has it, after a prefix."""
+    return segment.replace(".", "_")
