@@ -94,7 +94,7 @@ class Text:
         ]
         words = [self._word([each.words[k] for each in lines]) for k in range(len(lines[0].words))]
         named = operands(some.call)
-        if some.part and words[-1].startswith("mine"):  # a start and an end: the compiler is to know how far apart
+        if some.part and "mine" in words[-1]:  # a start and an end: the compiler is to know how far apart
             counts = {each.words[-1] - each.words[-2] for each in lines}
             words[-1] = f"{words[-2]} + {counts.pop()}" if len(counts) == 1 else words[-1]
         for name, place in lines[0].places.items():
@@ -114,9 +114,11 @@ class Text:
         """A number that may be another in each block."""
         if len(set(of_blocks)) == 1:
             return str(of_blocks[0])
-        if of_blocks not in self.each:
-            self.each.append(of_blocks)
-        return f"mine[{self.each.index(of_blocks)}]"
+        unit = 4 if all(value % 4 == 0 for value in of_blocks) else 1  # the compiler is to know this, too
+        each = [value // unit for value in of_blocks]
+        if each not in self.each:
+            self.each.append(each)
+        return f"{'4 * ' if unit == 4 else ''}mine[{self.each.index(each)}]"
 
 
 def _name(segment: str) -> str:

@@ -263,6 +263,16 @@ def test_trains_as_numpy_does_in_every_order_of_threads(net, replay, order, rig)
     assert_alike(found, train("numpy", *NETS[net]), 2e-6)
 
 
+@pytest.mark.parametrize("as_written", [False, True])
+@pytest.mark.parametrize("one_block", [10**9, 0])
+@pytest.mark.parametrize("sizes", [(140, 70, 9), (33, 130, 40), (20, 5, 3)])
+def test_products_of_many_shapes(sizes, one_block, as_written, rig):
+    """Warps that share a tile, that have none, or only a part of one; numbers read by fours and one by one."""
+    rig.order, rig.as_written = ORDERS["odd warps slow"], as_written
+    device, setting = CupyDevice(limits=CudaLimits(one_block=one_block)), {"sizes": sizes, "loss": "cce", "batch": 20}
+    assert_alike(train(device, **setting, replay="persistent"), train("numpy", **setting), 3e-6)
+
+
 BLOCKS = {
     "batch norm": lambda columns: [nl.BatchNorm(columns)],
     "layer norm and noise": lambda columns: [nl.LayerNorm(columns), nl.GaussianNoise(0.1)],

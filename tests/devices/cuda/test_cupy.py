@@ -255,7 +255,7 @@ def test_an_older_card_gets_a_graph(rig, monkeypatch):
 def test_many_layers_are_not_compiled_as_one_kernel(rig):
     trainer = trainer_for("cupy", (6, *[64] * 30, 3))
     trainer.fit(*problem(), progress=False)
-    assert "CUDA graph" in trainer.plan() and "calls, more than 120, which would be compiled for long" in trainer.plan()
+    assert "CUDA graph" in trainer.plan() and "calls, more than 64, which would be compiled for long" in trainer.plan()
 
 
 # ---- cuBLAS ---------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ typedef Word Size;
 
 const int WARP = 32;
 const int MOST_THREADS = 1024;  // of a block
+const int SCRATCH = 2048;       // numbers of a block's scratch, in float64
 const int FEW = 64;             // the most float32 numbers that are added before the sum goes on in float64
 
 // The threads that compute: this thread is one of `threads` in its block, which is one of `blocks`. In the persistent
@@ -151,9 +152,9 @@ DEVICE double block_sum(double x, const Team& team) {
   return sum;
 }
 
-// A number for each thread of a block, in one place for all kernels: a template would have a place for each of its kinds.
+// Numbers of a block's threads, in one place for all kernels: a template would have a place for each of its kinds.
 DEVICE double* scratch() {
-  SHARED(double, part, MOST_THREADS);
+  SHARED(double, part, SCRATCH);
   return part;
 }
 
@@ -217,10 +218,11 @@ template <class T> DEVICE void take_rows(Line line, const Team& team) {
   const Word start = position.data[0];
 #ifdef NNLITE_REPLAY
   FOR_EACH(i, y.size()) y.data[i] = x.row(order.data[start + i / y.columns])[i % y.columns];
-  // The next rows come into the cache meanwhile, if a block takes whole batches.
+  // The next rows come into the cache meanwhile, and the numbers of those after them, if a block takes whole batches.
   const Size pieces = 1 + (y.columns - 1) / line_of_cache<T>();
   FOR_EACH(i, gridDim.x == 1 ? y.rows * pieces : 0) {
     const Word next = start + y.rows + i / pieces;
+    if (next + y.rows < order.columns) fetch(order.data + next + y.rows);
     if (next < order.columns) fetch(x.row(order.data[next]) + i % pieces * line_of_cache<T>());
   }
 #else

@@ -12,6 +12,7 @@ struct Product {
   Size rows, inner, columns;
   Size c_row, s_row, a_row, a_step, b_row, b_step;
   T alpha;
+  bool fours;  // whether numbers of A that follow each other in memory can be read four at a time, from a row's start
 
   DEVICE void write(Size i, Size j, T sum) const {
     c[i * c_row + j] = (s ? s[i * s_row + j] : T(0)) + alpha * sum;
@@ -20,22 +21,25 @@ struct Product {
 
 // ---- by one block ---------------------------------------------------------------------------------------------------
 //
-// In shared memory, 32 numbers are read at once if they lie in 32 banks, or are one number. Two that lie a multiple of
-// 32 apart wait for each other.
+// In shared memory, the 32 lanes of a warp read at once what lies in 32 banks or is one number; two numbers that lie a
+// multiple of 32 apart are read one after the other. Four numbers that follow each other are read as fast as one.
 
 const int MOST_NEAR = 512;  // threads of a block
-const int PART = 64;  // the least of the inner size that is worth a warp of its own
+const int PART = 16;        // the least of the inner size that is worth a warp of its own
+
+template <class T>
+struct alignas(16) Four {
+  T number[4];
+};
 
 // Adds the sums (count,) of `parts` neighbouring warps; the first of them gets the result. All threads of a block come.
 template <int count, class T>
 DEVICE void add_parts(T* sums, int part, int parts, const Team& team) {
-  double* room = scratch();
-  T* others = (T*)room;
-  const int at_once = MOST_THREADS * (int)(sizeof(double) / sizeof(T)) / MOST_NEAR;
+  T* others = (T*)scratch();
+  const int at_once = SCRATCH * (int)(sizeof(double) / sizeof(T)) / MOST_NEAR;
   for (int first = 0; first < count; first += at_once) {
     __syncthreads();  // until all threads have read the former contents of `others`
-    for (int k = first; k < count && k < first + at_once; ++k)
-      others[(k - first) * MOST_NEAR + team.thread] = sums[k];
+    for (int k = first; k < count && k < first + at_once; ++k) others[(k - first) * MOST_NEAR + team.thread] = sums[k];
     __syncthreads();
     for (int from = 1; part == 0 && from < parts; ++from)
       for (int k = first; k < count && k < first + at_once; ++k)
@@ -43,24 +47,31 @@ DEVICE void add_parts(T* sums, int part, int parts, const Team& team) {
   }
 }
 
-// Every thread makes `down` x `across` numbers of C. The lanes of a warp are `wide` neighbours in a row of C times
-// `high` rows; the other numbers of a thread lie as many columns or rows further. Lanes that would read A or B from one
-// bank begin their sums at different numbers of the inner size. Where there are more warps than tiles, several warps
-// add parts of the sums of a tile, and one of them adds the parts.
+// A warp makes a tile of C: its lanes are `wide` neighbours in a row times `high` rows, and every thread makes `down` x
+// `across` numbers, which lie as many rows or columns apart. Where there are more warps than tiles, several warps add
+// parts of the sums of a tile, and one of them adds the parts.
+//
+// With 32 lanes in a row, all lanes read the same numbers of A, four of them at once. Else they read several rows of
+// A, or of B where that is transposed, which may lie in the same bank: so lanes begin their sums at different numbers.
 template <int down, int across, class T>
 DEVICE void tiles(const Product<T>& p, const Team& team) {
   const int lane = team.lane(), warp = team.thread / WARP, warps = team.threads / WARP;
   int halvings = 0;
   while (halvings < 5 && (across << halvings) < p.columns) ++halvings;
   const int wide = 1 << halvings, high = WARP >> halvings, x = lane & (wide - 1), y = lane >> halvings;
+  const bool turns = p.a_step == 1 && (p.b_step != 1 || high > 1);
+  const bool fours_in_row = p.fours && !turns && p.a_step == 1, fours_in_column = p.fours && high == 1 && p.a_row == 1;
   const Size in_row = (p.columns + wide * across - 1) / (wide * across);
   const Size count = (p.rows + high * down - 1) / (high * down) * in_row;
   int parts = 1;
   while (2 * parts * count <= warps && 2 * parts * PART <= p.inner) parts *= 2;
-  const int part = warp % parts;
-  const Size start = p.inner * part / parts, stop = p.inner * (part + 1) / parts;
-  const bool turns = p.a_step == 1;  // with a column of A, lanes read neighbours or the same number anyway
-  for (Size tile = warp / parts; tile < count; tile += warps / parts) {
+  const int part = warp % parts, together = warps / parts;
+  const Size fours = (p.inner + 3) / 4, start = fours * part / parts * 4;
+  const Size stop = part + 1 == parts ? p.inner : fours * (part + 1) / parts * 4;
+  for (Size done = 0; done < count; done += together) {  // as often in every warp, since add_parts waits for all
+    const bool there = done + warp / parts < count;
+    if (parts == 1 && !there) break;
+    const Size tile = there ? done + warp / parts : count - 1;
     const Size top = tile / in_row * (high * down) + y, left = tile % in_row * (wide * across) + x;
     const T *a[down], *b[across];
     T sum[down][across];
@@ -73,21 +84,52 @@ DEVICE void tiles(const Product<T>& p, const Team& team) {
       b[l] = p.b + (j < p.columns ? j : p.columns - 1) * p.b_step;
       for (int k = 0; k < down; ++k) sum[k][l] = 0;
     }
-    Size n = start;
-    if (turns && start < stop) n += (p.b_step == 1 ? y : lane) % (stop - start);
-#pragma unroll 4
-    for (Size turn = start; turn < stop; ++turn) {
-      T of_a[down], of_b[across];
-      for (int k = 0; k < down; ++k) of_a[k] = a[k][n * p.a_step];
+    auto add = [&](Size n, const T* of_a) {
+      T of_b[across];
       for (int l = 0; l < across; ++l) of_b[l] = b[l][n * p.b_row];
       for (int k = 0; k < down; ++k)
         for (int l = 0; l < across; ++l) sum[k][l] += of_a[k] * of_b[l];
-      n = turns && n + 1 == stop ? start : n + 1;
+    };
+    auto add_one = [&](Size n) {
+      T of_a[down];
+      for (int k = 0; k < down; ++k) of_a[k] = a[k][n * p.a_step];
+      add(n, of_a);
+    };
+    Size n = start;
+    if (fours_in_row) {
+#pragma unroll 2
+      for (; n + 4 <= stop; n += 4) {
+        Four<T> next[down];
+        for (int k = 0; k < down; ++k) next[k] = *(const Four<T>*)(a[k] + n);
+        for (int m = 0; m < 4; ++m) {
+          T of_a[down];
+          for (int k = 0; k < down; ++k) of_a[k] = next[k].number[m];
+          add(n + m, of_a);
+        }
+      }
+      for (; n < stop; ++n) add_one(n);
+    } else if (fours_in_column && down % 4 == 0 && top + down <= p.rows) {
+#pragma unroll 4
+      for (; n < stop; ++n) {
+        T of_a[down];
+        for (int k = 0; k < down; k += 4) *(Four<T>*)(of_a + k) = *(const Four<T>*)(a[k] + n * p.a_step);
+        add(n, of_a);
+      }
+    } else if (turns) {
+      if (start < stop) n += (p.b_step == 1 ? y : lane) % (stop - start);
+#pragma unroll 4
+      for (Size turn = start; turn < stop; ++turn) {
+        add_one(n);
+        n = n + 1 == stop ? start : n + 1;
+      }
+    } else {
+#pragma unroll 4
+      for (; n < stop; ++n) add_one(n);
     }
     if (parts > 1) add_parts<down * across>(&sum[0][0], part, parts, team);
     for (int k = 0; k < down; ++k)
       for (int l = 0; l < across; ++l)
-        if (part == 0 && top + k * high < p.rows && left + l * wide < p.columns)
+        if (there && part == 0 && top + k * high < p.rows && left + l * wide < p.columns)
           p.write(top + k * high, left + l * wide, sum[k][l]);
   }
 }
@@ -110,21 +152,31 @@ DEVICE void shared_sums(const Product<T>& p, const Team& team) {
   }
 }
 
+template <int down, class T>
+DEVICE void tiles_of(const Product<T>& p, const Team& team) {
+  if (p.b_step != 1 || (down == 1 && p.columns > 2 * WARP)) {
+    tiles<down < 4 ? down : 4, 4>(p, team);
+  } else if (p.columns > WARP) {
+    tiles<down, 2>(p, team);
+  } else {
+    tiles<down, 1>(p, team);
+  }
+}
+
 template <class T>
 DEVICE void near_product(const Product<T>& p, const Team& team) {
   const Size count = p.rows * p.columns;
-  if (2 * count <= team.threads) {
-    if (count > 0) shared_sums(p, team);
-  } else if (count >= 2048 && p.rows >= 4) {  // at least a warp for each of the four parts of a processor
-    tiles<4, 4>(p, team);
-  } else if (count >= 1024 && p.rows >= 4) {
-    tiles<4, 2>(p, team);
-  } else if (count >= 512 && p.rows >= 2) {
-    tiles<2, 2>(p, team);
-  } else if (count >= 256) {
-    tiles<1, 2>(p, team);
+  if (count == 0) {
+  } else if (p.columns < WARP && 2 * count <= team.threads) {
+    shared_sums(p, team);
+  } else if (p.rows >= 8) {
+    tiles_of<8>(p, team);
+  } else if (p.rows >= 4) {
+    tiles_of<4>(p, team);
+  } else if (p.rows >= 2) {
+    tiles_of<2>(p, team);
   } else {
-    tiles<1, 1>(p, team);
+    tiles_of<1>(p, team);
   }
 }
 
@@ -188,7 +240,7 @@ template <class T>
 DEVICE void linear_from(Matrix<T> y, Matrix<T> x, Matrix<T> W, const T* b, Line line, const Team& team) {
   const Size first = line.size(), stop = line.size();
   const Product<T> p = {y.data + first, b ? b + first : b, x.data, W.data + first, y.rows, x.columns, stop - first,
-                        y.columns, 0, x.columns, 1, W.columns, 1, T(1)};
+                        y.columns, 0, x.columns, 1, W.columns, 1, T(1), x.columns % 4 == 0};
   make(p, team);
 }
 
@@ -206,7 +258,7 @@ template <class T> DEVICE void linear_backward(Line line, const Team& team) {
   Matrix<T> dx = line.matrix<T>(), dy = line.matrix<T>(), W = line.matrix<T>();
   const Size first = line.size(), stop = line.size();
   const Product<T> p = {dx.data + first, 0, dy.data, W.row(first), dx.rows, dy.columns, stop - first,
-                        dx.columns, 0, dy.columns, 1, 1, W.columns, T(1)};
+                        dx.columns, 0, dy.columns, 1, 1, W.columns, T(1), false};
   make(p, team);
 }
 
@@ -215,7 +267,8 @@ template <class T>
 DEVICE void weights(Matrix<T> C, bool adding, Matrix<T> dy, Matrix<T> x, T alpha, Line line, const Team& team) {
   const Size first = line.size(), stop = line.size();
   const Product<T> p = {C.row(first), adding ? C.row(first) : 0, x.data + first, dy.data, stop - first, dy.rows,
-                        C.columns, C.columns, C.columns, 1, x.columns, dy.columns, 1, alpha};
+                        C.columns, C.columns, C.columns, 1, x.columns, dy.columns, 1, alpha,
+                        first % 4 == 0 && x.columns % 4 == 0};
   make(p, team);
 }
 
