@@ -15,27 +15,35 @@ typedef unsigned int Bits;
 
 const int WARP = 32;
 const int MOST_THREADS = 1024;  // of a block
-const int FEW = 64;             // the most float32 numbers that are added before the sum goes on in float64
+const int AHEAD = 4;            // numbers that a thread reads before it uses the first: memory answers late
 
 // The threads that compute: this thread is one of `threads` in its block, which is one of `blocks`. In the persistent
-// replay, every block has its own lines, so its team is one block.
+// replay, every block has its own lines, so its team is one block. In a launch, each block has a counter, which is 0
+// when the launch begins and when it ends, and room for sums (WARP,).
 struct Team {
   int thread, threads, block, blocks;
+  Bits* counters;
+  volatile double* room;
 
   __device__ Word rank() const { return (Word)block * threads + thread; }
   __device__ Word size() const { return (Word)blocks * threads; }
   __device__ int lane() const { return thread % WARP; }
 };
 
-// The rows of a batch on which a thread works. The lanes of a warp that share a row are a power of two, 32 at most, and
-// about as many as it has columns. All lanes of a warp make equally many turns, some of them past the last row, so that
+// The number of a warp's lanes that share a row with so many columns: a power of two, 32 at most.
+__device__ inline int lanes_for(Word columns) {
+  int lanes = 1;
+  while (lanes < WARP && lanes < columns) lanes *= 2;
+  return lanes;
+}
+
+// The rows of a batch on which a thread works; several lanes of a warp share a row. All lanes of a warp make equally many turns, some of them past the last row, so that
 // they can exchange numbers.
 struct Rows {
   int lanes, lane;
   Word row, apart, count;
 
-  __device__ Rows(const Team& team, Word rows, Word columns) : lanes(1), count(rows) {
-    while (lanes < WARP && lanes < columns) lanes *= 2;
+  __device__ Rows(const Team& team, Word rows, Word columns) : lanes(lanes_for(columns)), count(rows) {
     lane = team.thread % lanes, row = team.rank() / lanes, apart = team.size() / lanes;
   }
   __device__ bool some() const { return row - row % (WARP / lanes) < count; }  // whether any lane of the warp has a row
@@ -143,30 +151,71 @@ __device__ inline double* scratch() {
   return part;
 }
 
-// b <- s + alpha times the sum of value(row, column) over the rows; s is b if `adding`, or else 0. A warp sums 32
-// columns at a time, one for each lane, and the warps of a block divide the rows.
-template <class T, class Value>
-__device__ void column_sums(T* b, bool adding, Word rows, Word first, Word stop, T alpha, Value value,
-                            const Team& team) {
+// The sum of a number from each thread of a block with the same place among `lanes` threads, for the first `lanes`.
+__device__ inline double sum_of_lanes(double sum, int lanes, const Team& team) {
   double* part = scratch();
-  const int warps = team.threads / WARP, warp = team.thread / WARP;
-  for (Word left = first + (Word)team.block * WARP; left < stop; left += (Word)team.blocks * WARP) {
-    const Word j = left + team.lane();
-    double sum = 0;
-    for (Word i = warp; j < stop && i < rows; i += FEW * warps) {
-      T some = 0;
-      for (int k = 0; k < FEW && i + k * warps < rows; ++k) some += value(i + k * warps, j);
-      sum += some;
-    }
-    __syncthreads();  // until all threads have read the former contents of `part`
-    part[team.thread] = sum;
-    __syncthreads();
-    if (warp == 0 && j < stop) {
-      for (int w = 1; w < warps; ++w) sum += part[w * WARP + team.lane()];
-      b[j] = (adding ? b[j] : T(0)) + alpha * (T)sum;
+  for (int apart = lanes; apart < WARP; apart *= 2) sum += __shfl_xor_sync(WHOLE_WARP, sum, apart);
+  __syncthreads();  // until all threads have read the former contents of `part`
+  part[team.thread] = sum;
+  __syncthreads();
+  if (team.thread < lanes)
+    for (int t = team.thread + WARP; t < team.threads; t += WARP) sum += part[t];
+  return sum;
+}
+
+// Whether this block is the last of `blocks` to come here. It then sees what the first warps of the others have written.
+__device__ inline bool comes_last(Bits* counter, Word blocks, const Team& team) {
+  SHARED(int, last, 1);
+  if (team.thread < WARP) {
+    __threadfence();
+    __syncwarp();
+    if (team.thread == 0) {
+      last[0] = atomicAdd(counter, 1u) == blocks - 1;
+      if (last[0]) *counter = 0;  // for the next launch
+      __threadfence();
     }
   }
+  __syncthreads();
+  return last[0];
 }
+
+// For the columns first ... stop - 1: write(column, sum of value(row, column) over the rows). Each number goes to
+// keep(row, column, number) as well. A block sums some neighbouring columns: its lanes read a part of a row together.
+// If there are more blocks than that takes, several divide the rows of the same columns; the one that comes last adds
+// their sums, in the order of the blocks. The sum of AHEAD numbers is of type T, and goes on in float64.
+template <class T, class Value, class Keep, class Write>
+__device__ void column_sums(Word rows, Word first, Word stop, Value value, Keep keep, Write write, const Team& team) {
+  const int lanes = lanes_for(stop - first), lane = team.thread % lanes;
+  const Word mine = team.thread / lanes, at_once = team.threads / lanes;  // rows
+  const Word groups = (stop - first + lanes - 1) / lanes, parts = team.blocks > groups ? team.blocks / groups : 1;
+  for (Word turn = team.block; turn < groups * parts; turn += team.blocks) {
+    const Word group = turn / parts, j = first + group * lanes + lane, apart = parts * at_once;
+    double sum = 0;
+    for (Word i = turn % parts * at_once + mine; j < stop && i < rows; i += AHEAD * apart) {
+      T some[AHEAD], total = 0;
+#pragma unroll
+      for (int k = 0; k < AHEAD; ++k) some[k] = value(i + k * apart < rows ? i + k * apart : i, j);
+#pragma unroll
+      for (int k = 0; k < AHEAD; ++k)
+        if (i + k * apart < rows) keep(i + k * apart, j, some[k]), total += some[k];
+      sum += total;
+    }
+    sum = sum_of_lanes(sum, lanes, team);
+    if (parts > 1) {
+      if (team.thread < lanes) team.room[turn * WARP + lane] = sum;
+      if (!comes_last(team.counters + group, parts, team)) continue;
+      sum = 0;
+      for (Word part = mine; part < parts; part += at_once) sum += team.room[(group * parts + part) * WARP + lane];
+      sum = sum_of_lanes(sum, lanes, team);
+    }
+    if (team.thread < lanes && j < stop) write(j, (T)sum);
+  }
+}
+
+// For sums of numbers that are not needed themselves.
+struct Nowhere {
+  template <class T> __device__ void operator()(Word, Word, T) const {}
+};
 
 #define FOR_EACH(i, n) for (Word i = team.rank(); i < (n); i += team.size())
 
@@ -174,15 +223,49 @@ namespace kernels {
 
 // ---- rows -----------------------------------------------------------------------------------------------------------
 
+struct alignas(16) Sixteen {  // bytes, which one instruction reads or writes
+  Bits part[4];
+};
+
+// to (count, columns) <- these rows of `from`. The rows are in any order, so AHEAD numbers are read before one is written.
+template <class Unit>
+__device__ void gather(Unit* to, const Unit* from, const Word* rows, Word count, Word columns, const Team& team) {
+  const Word size = count * columns, apart = team.size();
+  for (Word i = team.rank(); i < size; i += AHEAD * apart) {
+    Unit some[AHEAD];
+#pragma unroll
+    for (int k = 0; k < AHEAD; ++k) {
+      const Word place = i + k * apart < size ? i + k * apart : i;
+      some[k] = from[rows[place / columns] * columns + place % columns];
+    }
+#pragma unroll
+    for (int k = 0; k < AHEAD; ++k)
+      if (i + k * apart < size) to[i + k * apart] = some[k];
+  }
+}
+
+template <class T>
+__device__ void take(Matrix<T> y, Matrix<T> x, Matrix<Word> order, Matrix<Word> position, const Team& team) {
+  const Word *rows = order.data + position.data[0], bytes = y.columns * sizeof(T);
+  if (((Word)y.data | (Word)x.data | bytes) % sizeof(Sixteen) == 0) {
+    gather((Sixteen*)y.data, (const Sixteen*)x.data, rows, y.rows, bytes / (Word)sizeof(Sixteen), team);
+  } else {
+    gather(y.data, (const T*)x.data, rows, y.rows, y.columns, team);
+  }
+}
+
 template <class T> __device__ void take_rows(Line line, const Team& team) {
   Matrix<T> y = line.matrix<T>(), x = line.matrix<T>();
   Matrix<Word> order = line.vector<Word>(), position = line.vector<Word>();
-  const Word start = position.data[0];
-  for (Rows r(team, y.rows, y.columns); r.there(); r.next()) {
-    const T* from = x.row(order.data[start + r.row]);
-    T* to = y.row(r.row);
-    for (Word j = r.lane; j < y.columns; j += r.lanes) to[j] = from[j];
-  }
+  take(y, x, order, position, team);
+}
+
+// take_rows of x and of the target, in one launch.
+template <class T> __device__ void take_both(Line line, const Team& team) {
+  Matrix<T> x = line.matrix<T>(), all_x = line.matrix<T>(), target = line.matrix<T>(), all_target = line.matrix<T>();
+  Matrix<Word> order = line.vector<Word>(), position = line.vector<Word>();
+  take(x, all_x, order, position, team);
+  take(target, all_target, order, position, team);
 }
 
 template <class T> __device__ void read_rows(Line line, const Team& team) {
@@ -258,9 +341,11 @@ template <class T> __device__ void add_bias(Line line, const Team& team) {
     numbers;                                                                                  \
     auto made = [=](Word i, Word j) {                                                         \
       const T dy = of_dy.row(i)[j], kept = of_##kept.row(i)[j];                               \
-      return dx.row(i)[j] = formula;                                                          \
+      return (T)(formula);                                                                    \
     };                                                                                        \
-    column_sums(db.data, false, dx.rows, 0, dx.columns, T(1), made, team);                    \
+    auto keep = [=](Word i, Word j, T made) { dx.row(i)[j] = made; };                         \
+    auto write = [=](Word j, T sum) { db.data[j] = sum; };                                    \
+    column_sums<T>(dx.rows, 0, dx.columns, made, keep, write, team);                          \
   }
 
 #define FORWARD(name, formula) FORWARD_WITH(name, , formula)
@@ -843,21 +928,36 @@ template <class T> __device__ void scale_shift_backward(Line line, const Team& t
   }
 }
 
-template <class T> __device__ void batch_moments(Line line, const Team& team) {
+// A launch makes a kernel of two sums over the rows as two kernels, since its blocks do not wait for each other.
+template <class T> __device__ void batch_mean(Line line, const Team& team) {
+  Matrix<T> mean = line.vector<T>(), variance = line.vector<T>(), inverse = line.vector<T>(), x = line.matrix<T>();
+  line.number();
+  const Word first = line.size(), stop = line.size();
+  const T share = (T)(1.0 / x.rows);
+  auto write = [=](Word j, T sum) { mean.data[j] = share * sum; };
+  column_sums<T>(x.rows, first, stop, [=](Word i, Word j) { return x.row(i)[j]; }, Nowhere(), write, team);
+}
+
+template <class T> __device__ void batch_variance(Line line, const Team& team) {
   Matrix<T> mean = line.vector<T>(), variance = line.vector<T>(), inverse = line.vector<T>(), x = line.matrix<T>();
   const double epsilon = line.number();
   const Word first = line.size(), stop = line.size();
   const T share = (T)(1.0 / x.rows);
-  column_sums(mean.data, false, x.rows, first, stop, share, [=](Word i, Word j) { return x.row(i)[j]; }, team);
-  __syncthreads();  // the other warps of the block read the means that its first warp has written
   auto square = [=](Word i, Word j) {
     const T d = x.row(i)[j] - mean.data[j];
     return d * d;
   };
-  column_sums(variance.data, false, x.rows, first, stop, share, square, team);
-  if (team.thread >= WARP) return;
-  for (Word j = first + (Word)team.block * WARP + team.lane(); j < stop; j += (Word)team.blocks * WARP)
-    inverse.data[j] = (T)(1 / sqrt(variance.data[j] + epsilon));  // this thread has also written variance.data[j]
+  auto write = [=](Word j, T sum) {
+    variance.data[j] = share * sum;
+    inverse.data[j] = (T)(1 / sqrt(share * sum + epsilon));
+  };
+  column_sums<T>(x.rows, first, stop, square, Nowhere(), write, team);
+}
+
+template <class T> __device__ void batch_moments(Line line, const Team& team) {
+  batch_mean<T>(line, team);
+  __syncthreads();  // the other threads of the block read the means that its first threads have written
+  batch_variance<T>(line, team);
 }
 
 template <class T> __device__ void inverse_deviation(Line line, const Team& team) {
@@ -881,13 +981,26 @@ template <class T> __device__ void batch_norm(Line line, const Team& team) {
   FOR_EACH(i, y.size()) y.data[i] = (x.data[i] - mean.data[i % y.columns]) * inverse.data[i % y.columns];
 }
 
-template <class T> __device__ void batch_norm_means(Line line, const Team& team) {
+template <class T> __device__ void batch_norm_mean_dy(Line line, const Team& team) {
   Matrix<T> mean_dy = line.vector<T>(), mean_product = line.vector<T>(), dy = line.matrix<T>(), y = line.matrix<T>();
   const T share = (T)line.number();
   const Word first = line.size(), stop = line.size();
+  auto write = [=](Word j, T sum) { mean_dy.data[j] = share * sum; };
+  column_sums<T>(y.rows, first, stop, [=](Word i, Word j) { return dy.row(i)[j]; }, Nowhere(), write, team);
+}
+
+template <class T> __device__ void batch_norm_mean_product(Line line, const Team& team) {
+  Matrix<T> mean_dy = line.vector<T>(), mean_product = line.vector<T>(), dy = line.matrix<T>(), y = line.matrix<T>();
+  const T share = (T)line.number();
+  const Word first = line.size(), stop = line.size();
+  auto write = [=](Word j, T sum) { mean_product.data[j] = share * sum; };
   auto product = [=](Word i, Word j) { return dy.row(i)[j] * y.row(i)[j]; };
-  column_sums(mean_dy.data, false, y.rows, first, stop, share, [=](Word i, Word j) { return dy.row(i)[j]; }, team);
-  column_sums(mean_product.data, false, y.rows, first, stop, share, product, team);
+  column_sums<T>(y.rows, first, stop, product, Nowhere(), write, team);
+}
+
+template <class T> __device__ void batch_norm_means(Line line, const Team& team) {
+  batch_norm_mean_dy<T>(line, team);
+  batch_norm_mean_product<T>(line, team);
 }
 
 template <class T> __device__ void batch_norm_backward(Line line, const Team& team) {

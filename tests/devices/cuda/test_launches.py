@@ -1,0 +1,125 @@
+"""Launches on a whole grid: sums that many blocks divide, rows that are gathered, and the nodes of a step's graph."""
+
+import numpy as np
+import pytest
+from test_cuda import ORDERS
+
+import nnlite as nl
+from nnlite.devices.common.recording import Call, Symbol
+from nnlite.devices.common.reference import KERNELS
+from nnlite.devices.cuda.machine import BLOCK
+
+WIDTHS = (1, 5, 40)  # columns of dy: of a part of a warp's lanes, or of two groups
+
+
+def on_gpu(*arrays):
+    import cupy
+
+    return [cupy.asarray(array) for array in arrays]
+
+
+def counters(device):
+    return device.machine.own.counters.get().tolist()
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("columns", WIDTHS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_sums_over_rows_that_several_blocks_divide(dtype, columns, order, rig):
+    rig.order = ORDERS[order]
+    device, rng = nl.get_device("cupy"), np.random.default_rng(columns)
+    rows = 5 * 1024 // columns  # so that there is something for several blocks
+    dy, y = rng.standard_normal((2, rows, columns)).astype(dtype) + np.asarray([[[3.0]], [[-1.0]]], dtype)
+    here, there = on_gpu(dy, y)
+    assert device.machine._for_sums(rows, columns) > -(-columns // 32)
+    (db,) = on_gpu(np.zeros(columns, dtype))
+    device.ops.linear_backward_bias(here, db)
+    found = [db, *device.ops.batch_moments(here, 1e-5), *device.ops.batch_norm_means(here, there, 1 / rows)]
+    exact, of_y = dy.astype(float), y.astype(float)
+    expected = [exact.sum(axis=0), exact.mean(axis=0), exact.var(axis=0), 1 / np.sqrt(exact.var(axis=0) + 1e-5)]
+    expected += [exact.mean(axis=0), (exact * of_y).mean(axis=0)]
+    for got, wanted in zip(found, expected, strict=True):
+        np.testing.assert_allclose(got.get(), wanted, rtol=5e-7 if dtype == "float32" else 1e-13)
+    assert not any(counters(device))  # ready for the next launch
+    again = device.ops.batch_moments(here, 1e-5)
+    assert all(np.array_equal(one.get(), other.get()) for one, other in zip(again, found[1:]))  # the same bits
+
+
+def test_many_rows_do_not_blur_a_sum(rig):
+    rows = 40_000
+    dy, db = on_gpu(np.full((rows, 1), 0.1, np.float32), np.zeros(1, np.float32))
+    nl.get_device("cupy").ops.linear_backward_bias(dy, db)
+    assert abs(float(db[0]) / (rows * float(np.float32(0.1))) - 1) < 1e-7
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_graph_sums_the_rows_of_a_bias_in_every_order_of_threads(order, rig):
+    """The backward of ReLU and the sum for the bias's gradient are one launch, and its blocks divide the rows."""
+    rig.order = ORDERS[order]
+    x, y = np.random.default_rng(0).standard_normal((300, 5)).astype(np.float32), np.arange(300) % 3
+    found = []
+    for device, replay in (("numpy", "auto"), ("cupy", "graph"), ("cupy", "graph")):
+        net = nl.mlp([5, 40, 3], output="softmax", device=device)
+        nl.Trainer(net, "cce", nl.SGD(lr=0.3), replay=replay).fit(x, y, 3, 128, progress=False)
+        found.append(net.state_dict())
+    assert "launch_relu_backward_bias_float" in rig.launches
+    for name, value in found[0].items():
+        np.testing.assert_allclose(found[1][name], value, rtol=1e-5, atol=1e-6)
+        assert np.array_equal(found[1][name], found[2][name])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("columns", [1, 2, 3, 4, 7, 8, 40])
+def test_rows_are_gathered_at_any_address(columns, dtype, rig):
+    """Sixteen bytes at a time where all rows begin at a multiple of that, or else number by number."""
+    device, rng = nl.get_device("cupy"), np.random.default_rng(0)
+    data = rng.standard_normal((60 * columns + 1,)).astype(dtype)
+    order, position = on_gpu(rng.permutation(60), np.array([7], np.int64))
+    for first in (0, 1):
+        x = on_gpu(data)[0][first : first + 60 * columns].reshape(60, columns)
+        found = device.ops.take_rows(x, order, position, 33)
+        np.testing.assert_array_equal(found.get(), x.get()[order.get()[7:40]])
+
+
+def test_the_grid_that_gathers_rows_is_of_the_size_of_the_batch(rig):
+    rig.become(processors=100)
+
+    def blocks(data_rows):
+        def symbol(*shape, dtype=np.float32):
+            return Symbol("", shape, dtype, "results", 0)
+
+        order, position = symbol(data_rows, dtype=np.int64), symbol(1, dtype=np.int64)
+        call = Call(
+            "take_rows", KERNELS["take_rows"], (symbol(data_rows, 784), order, position, 20), (symbol(20, 784),)
+        )
+        return nl.get_device("cupy").machine._blocks(call)
+
+    assert blocks(20) == blocks(10**6) == -(-20 * 784 // 4 // BLOCK)
+
+
+def test_the_nodes_of_a_step(rig):
+    """x and target are taken by one node, and the end of a step adds the losses and moves the position."""
+    x = np.random.default_rng(0).standard_normal((16, 6)).astype(np.float32)
+    net = nl.mlp([6, 8, 3], output="softmax", device="cupy")
+    nl.Trainer(net, "cce", replay="graph").fit(x, np.arange(16) % 3, batch_size=8, progress=False)
+    launches = [name.removeprefix("launch_").removesuffix("_float") for name in rig.launches]
+    forward = ["take_both", "gemm", "bias_relu", "gemm", "add_bias", "softmax_cross_entropy"]
+    backward = ["gemm", "linear_backward_bias", "gemm", "relu_backward_bias", "gemm"]
+    step = [*forward, *backward, "sgd_step", "end_step"]
+    assert launches[: len(step)] == step
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_end_of_a_step_counts_and_adds_what_the_calls_would(dtype, rig):
+    """With metrics, a loss that counts what was measured, and a last batch that is shorter."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((50, 6)), rng.standard_normal((50, 2))
+    y[3] = np.nan
+    found = []
+    for device, replay in (("numpy", "auto"), ("cupy", "graph")):
+        net = nl.mlp([6, 8, 2], device=device, dtype=dtype)
+        trainer = nl.Trainer(net, nl.MSE(ignore_nan=True), metrics=["mae", "r2"], replay=replay)
+        history = trainer.fit(x, y, epochs=4, batch_size=16, progress=False)
+        found.append({name: history[name] for name in history} | trainer.evaluate(x, y))
+    for name, values in found[0].items():
+        np.testing.assert_allclose(found[1][name], values, rtol=1e-5 if dtype == "float32" else 1e-11)
