@@ -5,6 +5,7 @@ import pytest
 from test_cuda import ORDERS
 
 import nnlite as nl
+from nnlite import gate
 from nnlite.devices.common.recording import Call, Symbol
 from nnlite.devices.common.reference import KERNELS
 from nnlite.devices.cuda.machine import BLOCK
@@ -123,3 +124,27 @@ def test_the_end_of_a_step_counts_and_adds_what_the_calls_would(dtype, rig):
         found.append({name: history[name] for name in history} | trainer.evaluate(x, y))
     for name, values in found[0].items():
         np.testing.assert_allclose(found[1][name], values, rtol=1e-5 if dtype == "float32" else 1e-11)
+
+
+# ---- what a fit does beside its steps ---------------------------------------------------------------------------------
+
+
+def test_no_array_is_reduced_to_one_number_by_one_block(rig):
+    """Data and parameters are checked in stretches, since without CUB CuPy gives each result of a sum one block."""
+    rng = np.random.default_rng(0)
+    (x,) = on_gpu(rng.standard_normal((300, 70)).astype(np.float32))
+    net = nl.mlp([70, 80, 3], output="softmax", device="cupy")
+    nl.Trainer(net, "cce", replay="graph").fit(x, np.arange(300) % 3, 2, 300, progress=False)
+    assert 70 * 80 > gate.STRETCH == max(rig.reduced)
+
+
+@pytest.mark.parametrize("place", [0, 299 * 70 + 69])
+@pytest.mark.parametrize(("value", "name"), [(np.nan, "NaN"), (np.inf, "infinity"), (-np.inf, "infinity")])
+def test_numbers_that_are_not_finite_are_found_on_the_gpu(value, name, place, rig):
+    (x,) = on_gpu(np.ones((300, 70), np.float32))
+    x.reshape(-1)[place] = value
+    trainer = nl.Trainer(nl.mlp([70, 3], device="cupy"))
+    with pytest.raises(ValueError, match=f"x contains {name} at row {place // 70}, column {place % 70};"):
+        trainer.fit(x, x[:, :3], progress=False)
+    x[...] = 1e38  # whose sum is too large for float32, as no number is
+    assert gate.all_finite(x) and not gate.all_finite(x * 10)

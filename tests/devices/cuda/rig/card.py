@@ -114,6 +114,7 @@ class Card:
     left_out: int = -1  # the number of a barrier in our sources, counted from 0, that they go without; -1 for none
     at_once: bool = False  # whether work is done when it is launched, which CUDA also allows
     launches: list[str] = field(default_factory=list)  # names of our kernels, and gemm
+    reduced: list[int] = field(default_factory=list)  # by CuPy's reductions: how many numbers to one
     refused: list[str] = field(default_factory=list)  # what was refused, and why
     gpus: int = 1  # of which all have the same memory
     current: int = 0  # number of the GPU in use
@@ -135,7 +136,8 @@ class Card:
     def plug_in(self) -> None:
         """A card as at first, but for memory that is still in use."""
         fresh = {name: value.default for name, value in self.__dataclass_fields__.items() if name != "memory"}
-        self.__dict__.update(fresh | {"plugged_in": True, "launches": [], "refused": [], "options": self.options})
+        self.__dict__.update(fresh | {"plugged_in": True, "options": self.options})
+        self.launches, self.reduced, self.refused = [], [], []
         for stream in self.streams.values():
             stream.waiting.clear()
             stream.done, stream.captured = 0, None
