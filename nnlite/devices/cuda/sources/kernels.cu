@@ -219,6 +219,19 @@ struct Nowhere {
 
 #define FOR_EACH(i, n) for (Word i = team.rank(); i < (n); i += team.size())
 
+// For each i below n: write(i, read(i)). It reads AHEAD values before it writes the first.
+template <class Read, class Write> __device__ void read_ahead(Word n, Read read, Write write, const Team& team) {
+  const Word apart = team.size();
+  for (Word i = team.rank(); i < n; i += AHEAD * apart) {
+    decltype(read(i)) some[AHEAD];
+#pragma unroll
+    for (int k = 0; k < AHEAD; ++k) some[k] = read(i + k * apart < n ? i + k * apart : i);
+#pragma unroll
+    for (int k = 0; k < AHEAD; ++k)
+      if (i + k * apart < n) write(i + k * apart, some[k]);
+  }
+}
+
 namespace kernels {
 
 // ---- rows -----------------------------------------------------------------------------------------------------------
@@ -227,21 +240,11 @@ struct alignas(16) Sixteen {  // bytes, which one instruction reads or writes
   Bits part[4];
 };
 
-// to (count, columns) <- these rows of `from`. The rows are in any order, so AHEAD numbers are read before one is written.
+// to (count, columns) <- these rows of `from`.
 template <class Unit>
 __device__ void gather(Unit* to, const Unit* from, const Word* rows, Word count, Word columns, const Team& team) {
-  const Word size = count * columns, apart = team.size();
-  for (Word i = team.rank(); i < size; i += AHEAD * apart) {
-    Unit some[AHEAD];
-#pragma unroll
-    for (int k = 0; k < AHEAD; ++k) {
-      const Word place = i + k * apart < size ? i + k * apart : i;
-      some[k] = from[rows[place / columns] * columns + place % columns];
-    }
-#pragma unroll
-    for (int k = 0; k < AHEAD; ++k)
-      if (i + k * apart < size) to[i + k * apart] = some[k];
-  }
+  auto read = [=](Word i) { return from[rows[i / columns] * columns + i % columns]; };
+  read_ahead(count * columns, read, [=](Word i, Unit found) { to[i] = found; }, team);
 }
 
 template <class T>
@@ -300,7 +303,8 @@ template <class T> __device__ void advance(Line line, const Team& team) {
 // y <- y + b, after a product by cuBLAS.
 template <class T> __device__ void add_bias(Line line, const Team& team) {
   Matrix<T> y = line.matrix<T>(), b = line.vector<T>();
-  FOR_EACH(i, y.size()) y.data[i] += b.data[i % b.columns];
+  auto sum = [=](Word i) { return y.data[i] + b.data[i % b.columns]; };
+  read_ahead(y.size(), sum, [=](Word i, T value) { y.data[i] = value; }, team);
 }
 
 // ---- activations ----------------------------------------------------------------------------------------------------
@@ -318,10 +322,8 @@ template <class T> __device__ void add_bias(Line line, const Team& team) {
   template <class T> __device__ void bias_##name(Line line, const Team& team) {               \
     Matrix<T> to = line.matrix<T>(), from = line.matrix<T>(), b = line.vector<T>();           \
     numbers;                                                                                  \
-    FOR_EACH(i, to.size()) {                                                                  \
-      const T x = from.data[i] + b.data[i % b.columns];                                       \
-      to.data[i] = formula;                                                                   \
-    }                                                                                         \
+    auto read = [=](Word i) { return from.data[i] + b.data[i % b.columns]; };                 \
+    read_ahead(to.size(), read, [=](Word i, T x) { to.data[i] = formula; }, team);            \
   }
 
 // Makes two kernels: `name`, and `name_bias`, which also sums dx over the rows in the same pass: a bias's gradient.
@@ -877,7 +879,8 @@ template <class T> __device__ void add_decay(Line line, const Team& team) {
 template <class T> __device__ void sgd_step(Line line, const Team& team) {
   Matrix<T> w = line.vector<T>(), dw = line.vector<T>(), lr = line.vector<T>();
   const T rate = lr.data[0];
-  FOR_EACH(i, w.columns) w.data[i] -= rate * dw.data[i];
+  auto moved = [=](Word i) { return w.data[i] - rate * dw.data[i]; };
+  read_ahead(w.columns, moved, [=](Word i, T value) { w.data[i] = value; }, team);
 }
 
 template <class T> __device__ void momentum_step(Line line, const Team& team) {

@@ -80,6 +80,8 @@ Work = Callable[[], object]
 class Stream:
     """Work in order. It waits until somebody waits for it."""
 
+    turn = threading.RLock()  # so that a thread that waits for work which another has begun waits until it is done
+
     def __init__(self, blocking: bool) -> None:
         self.blocking = blocking
         self.waiting: deque[Work] = deque()
@@ -90,13 +92,15 @@ class Stream:
     @property
     def count(self) -> int:
         """The number of pieces of work that it ever got."""
-        return self.done + len(self.waiting)
+        with self.turn:
+            return self.done + len(self.waiting)
 
     def run_to(self, number: int) -> None:
-        while self.done < number:
-            work = self.waiting.popleft()
-            self.done += 1
-            work()
+        with self.turn:
+            while self.done < number:
+                work = self.waiting.popleft()
+                self.done += 1
+                work()
 
 
 @dataclass
