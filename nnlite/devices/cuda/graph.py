@@ -23,7 +23,7 @@ class GraphReplay(CudaReplay):
         self.ordered = [self._with_ends(tape.calls) for tape in tapes]  # the calls of each tape, and those of its end
         in_time = ([*calls, *filter(None, ends)] for calls, ends in self.ordered)
         arena.place("results", *([(call, time) for time, call in enumerate(calls)] for calls in in_time))
-        self.calls: list[list[Call]] = []  # those of each tape, with arrays in the place of symbols
+        self.batch = next((int(call.operands[1]) for call in tapes[0].calls if call.name == "advance"), 0)  # rows
         self.own = machine.own  # kept, since the graphs use it
         self.pairs = [self._backward_pairs(calls) | self._take_pairs(calls) for calls, _ in self.ordered]
         self.history = machine.cupy.zeros((1, len(arena.segments["sums"])), np.float64)
@@ -35,7 +35,7 @@ class GraphReplay(CudaReplay):
         )
 
     def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
-        if self.history.shape != history.shape:
+        if len(self.history) < len(history):
             self.history = self.cupy.zeros(history.shape, np.float64)
             self.places = None
         self.prepare()
@@ -57,11 +57,12 @@ class GraphReplay(CudaReplay):
         self.stream.synchronize()
         went_well, ended = self.arena.device.to_numpy(self.state).tolist()
         start, came = first // per_epoch, first + went_well
-        history[start : start + ended] = self.arena.device.to_numpy(self.history[:ended])
+        if ended:
+            history[start : start + ended] = self.arena.device.to_numpy(self.history[:ended])
         if came < last:  # later steps do not count: the position is the end of the first bad step
-            batch, rows = self.calls[0][0].results[0].shape[0], len(self.arena.segments["x"])
+            rows = len(self.arena.segments["x"])
             epochs, steps = divmod(came + 1, per_epoch)
-            self.arena.segments["position"][...] = epochs * rows + min(rows, steps * batch)
+            self.arena.segments["position"][...] = epochs * rows + min(rows, steps * self.batch)
         return came
 
     def prepare(self) -> None:
@@ -73,6 +74,7 @@ class GraphReplay(CudaReplay):
         """Capture the three graphs. First, a step is made and undone, so that all is compiled, loaded and reserved."""
         self.own = self.machine.own
         self.forward = [self._forward_pairs(calls) if self.own.cublas else {} for calls, _ in self.ordered]
+        # The calls of each tape, with arrays in the place of symbols, and those of its end
         self.calls = [[placed(call, self.arena) for call in calls] for calls, _ in self.ordered]
         self.ends = [[call and placed(call, self.arena) for call in ends] for _, ends in self.ordered]
         kept = {name: array.copy() for name, array in self.arena.segments.items() if name not in DATA}
@@ -85,6 +87,7 @@ class GraphReplay(CudaReplay):
             self.arena.segments[name][...] = array
         closing = len(self.calls) - 1
         self.graphs = self._capture(0, self.steps, False), self._capture(0, 1, False), self._capture(closing, 1, True)
+        self.calls, self.ends = [], []  # or the data would stay, and the next ones could not take their place
 
     def _capture(self, which: int, steps: int, end_of_epoch: bool) -> Any:
         with self.stream:
@@ -140,4 +143,5 @@ class GraphReplay(CudaReplay):
                 self.machine.run(call)
         sums, address = self.arena.segments["sums"], self.machine.address
         words = (address(sums), len(sums), address(self.history), address(self.state), int(end_of_epoch))
-        self.machine.end_step(*self.ends[which], *words)
+        losses, advance = self.ends[which]
+        self.machine.end_step(losses, advance, *words)

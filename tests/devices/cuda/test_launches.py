@@ -126,7 +126,7 @@ def test_the_end_of_a_step_counts_and_adds_what_the_calls_would(dtype, rig):
         np.testing.assert_allclose(found[1][name], values, rtol=1e-5 if dtype == "float32" else 1e-11)
 
 
-# ---- what a fit does beside its steps ---------------------------------------------------------------------------------
+# ---- what a fit does beside its steps --------------------------------------------------------------------------------
 
 
 def test_no_array_is_reduced_to_one_number_by_one_block(rig):
@@ -148,3 +148,20 @@ def test_numbers_that_are_not_finite_are_found_on_the_gpu(value, name, place, ri
         trainer.fit(x, x[:, :3], progress=False)
     x[...] = 1e38  # whose sum is too large for float32, as no number is
     assert gate.all_finite(x) and not gate.all_finite(x * 10)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_later_fit_uses_the_graphs_of_the_one_before(there, rig):
+    """The data of a fit are given back at its end, so that those of the next one come to the same place."""
+    x, y = np.random.default_rng(0).standard_normal((100, 6)).astype(np.float32), np.arange(100) % 3
+    histories = []
+    for device, replay in (("numpy", "auto"), ("cupy", "graph")):
+        trainer = nl.Trainer(nl.mlp([6, 8, 3], output="softmax", device=device), "cce", replay=replay)
+        given = on_gpu(x)[0] if device == "cupy" and there else x
+        for number in range(3):
+            trainer.fit(given, y[::-1] if number else y, epochs=2, batch_size=16, progress=False)
+            if number == 0:
+                launches = len(rig.launches)
+        histories.append(trainer.history["loss"])
+    assert len(rig.launches) == launches > 0
+    np.testing.assert_allclose(*histories, rtol=1e-5)
