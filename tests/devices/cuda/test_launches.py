@@ -158,7 +158,7 @@ def test_a_later_fit_uses_the_graphs_of_the_one_before(there, rig):
     for device, replay in (("numpy", "auto"), ("cupy", "graph")):
         trainer = nl.Trainer(nl.mlp([6, 8, 3], output="softmax", device=device), "cce", replay=replay)
         given = on_gpu(x)[0] if device == "cupy" and there else x
-        for number in range(3):
+        for number in range(4):
             trainer.fit(given, y[::-1] if number else y, epochs=2, batch_size=16, progress=False)
             if number == 0:
                 launches = len(rig.launches)
