@@ -1,4 +1,4 @@
-"""Replay by a CUDA graph of several steps: every call of the tape is a node, which takes about a microsecond."""
+"""Replay by a CUDA graph of several steps. A node takes about a microsecond, so some are made of two calls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .replay import CudaReplay
 
 
 class GraphReplay(CudaReplay):
-    """Three CUDA graphs with a node for every call: one of many steps, one of a single step, one that ends an epoch."""
+    """Three CUDA graphs, whose nodes are calls: one of many steps, one of a single step, one that ends an epoch."""
 
     def __init__(self, machine: Machine, tapes: Sequence[Tape], arena: Arena, why: str, steps: int) -> None:
         self.machine, self.arena, self.cupy, self.steps = machine, arena, machine.cupy, steps

@@ -199,10 +199,11 @@ class Machine:
             self._launch("add_bias", real_of(call), self._enough(c.size), self._words(c, named["b"]))
 
     def _blocks(self, call: Call) -> int:
-        """The number of blocks with which each thread makes about one number, or each warp one row."""
-        named = operands(call)
-        arrays = [value for value in named.values() if is_array(value)]
-        results = [named[name] for name in call.kernel.signature.results]
+        """The number of blocks with which each thread makes about one number, or each warp one row of the batch."""
+        named, signature = operands(call), call.kernel.signature
+        letters = {**signature.operands, **signature.results}
+        arrays = [value for name, value in named.items() if is_array(value) and "A" not in (letters[name] or ())]
+        results = [named[name] for name in signature.results]
         if call.name in PARTS and results[0].ndim == 2:
             return math.ceil(results[0].shape[0] / TILE) * math.ceil(results[0].shape[1] / TILE)
         if call.name in PARTS:

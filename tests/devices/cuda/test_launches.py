@@ -1,14 +1,16 @@
 """Launches on a whole grid: sums that many blocks divide, rows that are gathered, and the nodes of a step's graph."""
 
+import re
+
 import numpy as np
 import pytest
-from test_cuda import ORDERS
+from test_cuda import ORDERS, text_of
 
 import nnlite as nl
 from nnlite import gate
 from nnlite.devices.common.recording import Call, Symbol
 from nnlite.devices.common.reference import KERNELS
-from nnlite.devices.cuda.machine import BLOCK
+from nnlite.devices.cuda.machine import BLOCK, IN_TURN
 
 WIDTHS = (1, 5, 40)  # columns of dy: of a part of a warp's lanes, or of two groups
 
@@ -44,6 +46,18 @@ def test_sums_over_rows_that_several_blocks_divide(dtype, columns, order, rig):
     assert not any(counters(device))  # ready for the next launch
     again = device.ops.batch_moments(here, 1e-5)
     assert all(np.array_equal(one.get(), other.get()) for one, other in zip(again, found[1:]))  # the same bits
+
+
+def test_a_launch_makes_one_sum_over_the_rows():
+    """Two would use the same counters and the same room at the same time."""
+    bodies = {}
+    for file in ("kernels", "products"):
+        for each in re.split(r"\n(?=template <class T> __device__ void )", text_of(file)):
+            bodies[re.search(r"void (\w+)\(", each)[1]] = each
+    sums = {name: body.count("column_sums<T>(") for name, body in bodies.items()}
+    assert max(sums.values()) == 1
+    of_parts = {name: re.findall(r"(\w+)<T>\(line, team\)", body) for name, body in bodies.items()}
+    assert {name: tuple(parts) for name, parts in of_parts.items() if sum(sums[p] for p in parts) > 1} == IN_TURN
 
 
 def test_many_rows_do_not_blur_a_sum(rig):
@@ -90,12 +104,13 @@ def test_the_grid_that_gathers_rows_is_of_the_size_of_the_batch(rig):
             return Symbol("", shape, dtype, "results", 0)
 
         order, position = symbol(data_rows, dtype=np.int64), symbol(1, dtype=np.int64)
-        call = Call(
-            "take_rows", KERNELS["take_rows"], (symbol(data_rows, 784), order, position, 20), (symbol(20, 784),)
-        )
-        return nl.get_device("cupy").machine._blocks(call)
+        gather = (symbol(data_rows, 784), order, position, 20), (symbol(20, 784),)
+        read = (symbol(data_rows, 784), position, 20), (symbol(20, 784),)
+        given = {"take_rows": gather, "read_rows": read}
+        calls = (Call(name, KERNELS[name], *each) for name, each in given.items())
+        return list(map(nl.get_device("cupy").machine._blocks, calls))
 
-    assert blocks(20) == blocks(10**6) == -(-20 * 784 // 4 // BLOCK)
+    assert blocks(20) == blocks(10**6) == [-(-20 * 784 // 4 // BLOCK), -(-20 * 784 // BLOCK)]
 
 
 def test_the_nodes_of_a_step(rig):
