@@ -81,7 +81,7 @@ def real_of(call: Call) -> str:
 
 
 class Own:
-    """What the work of one thread needs for itself: cuBLAS, and where the blocks of a launch meet for their sums."""
+    """What one thread needs for its work, of which no two pieces may run at once: cuBLAS, and room for sums of blocks."""
 
     def __init__(self, machine: Machine) -> None:
         cupy = machine.cupy
