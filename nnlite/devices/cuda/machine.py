@@ -81,7 +81,7 @@ def real_of(call: Call) -> str:
 
 
 class Own:
-    """What one thread needs for its work, of which no two pieces may run at once: cuBLAS, and room for sums of blocks."""
+    """What one thread needs for its work, of which no two pieces may run at once: cuBLAS, room for blocks' sums."""
 
     def __init__(self, machine: Machine) -> None:
         cupy = machine.cupy

@@ -37,8 +37,8 @@ __device__ inline int lanes_for(Word columns) {
   return lanes;
 }
 
-// The rows of a batch on which a thread works; several lanes of a warp share a row. All lanes of a warp make equally many turns, some of them past the last row, so that
-// they can exchange numbers.
+// The rows of a batch on which a thread works; several lanes of a warp share a row. All lanes of a warp make equally many
+// turns, some of them past the last row, so that they can exchange numbers.
 struct Rows {
   int lanes, lane;
   Word row, apart, count;
