@@ -37,8 +37,8 @@ __device__ inline int lanes_for(Word columns) {
   return lanes;
 }
 
-// The rows of a batch on which a thread works; several lanes of a warp share a row. All lanes of a warp make equally many
-// turns, some of them past the last row, so that they can exchange numbers.
+// The rows of a batch on which a thread works; several lanes of a warp share a row. All lanes of a warp make equally
+// many turns, some of them past the last row, so that they can exchange numbers.
 struct Rows {
   int lanes, lane;
   Word row, apart, count;
@@ -163,7 +163,7 @@ __device__ inline double sum_of_lanes(double sum, int lanes, const Team& team) {
   return sum;
 }
 
-// Whether this block is the last of `blocks` to come here. It then sees what the first warps of the others have written.
+// Whether this block is the last of `blocks` to come here. It then sees what the others' first warps have written.
 __device__ inline bool comes_last(Bits* counter, Word blocks, const Team& team) {
   SHARED(int, last, 1);
   if (team.thread < WARP) {
