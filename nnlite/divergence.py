@@ -6,8 +6,7 @@ import math
 import time
 from typing import Any
 
-import numpy as np
-
+from . import gate
 from .network import Sequential
 from .step import Step
 
@@ -32,7 +31,7 @@ def snapshot(network: Sequential) -> Snapshot:
 
 def all_finite(network: Sequential) -> bool:
     """Whether all parameters and all numbers of the layers' state are finite."""
-    return all(bool(np.isfinite(array).all()) for name, array in network.arrays().items() if name != "gradients")
+    return all(gate.all_finite(array) for name, array in network.arrays().items() if name != "gradients")
 
 
 def diverged(step: Step, loss: float, before: Snapshot, epoch: int, batch: int) -> DivergedError:

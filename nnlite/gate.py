@@ -23,6 +23,7 @@ from .devices import Device, Kernel, get_device, kernel_of
 
 T = TypeVar("T")
 HOST = get_device("numpy")  # the device for arrays that belong to no network
+STRETCH = 4096  # numbers
 
 
 class PrecisionWarning(UserWarning):
@@ -309,14 +310,14 @@ def finite(array: Any, device: Device, dtype: Any, name: str, missing: bool = Fa
 
     With `missing`, NaN is allowed.
     """
-    if not _finite(array) and not (missing and not np.isinf(array).any()):
+    if not all_finite(array) and not (missing and not np.isinf(array).any()):
         place = _first(np.isinf(array) if missing else ~np.isfinite(array))
         what = "NaN" if np.isnan(array[place]) else "infinity"
         raise ValueError(f"{name} contains {what} at {_where(place)}; drop or fill such entries first")
     with np.errstate(over="ignore"):
         result = _brought(array, device, dtype)
     smaller = result is not array and np.dtype(array.dtype).itemsize >= result.dtype.itemsize
-    if smaller and not _finite(result) and np.isinf(result).any():
+    if smaller and not all_finite(result) and np.isinf(result).any():
         place = _first(np.isinf(result))
         raise ValueError(f"{name} contains {array[place]} at {_where(place)}, too large for {result.dtype}")
     return result
@@ -365,10 +366,21 @@ def _brought(array: Any, device: Device, dtype: Any) -> Any:
     return device.asarray(np.require(array, dtype, "A") if isinstance(array, np.ndarray) else array, dtype)
 
 
-def _finite(array: Any) -> bool:
+def all_finite(array: Any) -> bool:
     """Whether all numbers are finite. The sum is fast to check; each number is checked only if the sum overflows."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(array.sum())) or bool(np.isfinite(array).all())
+        return bool(np.isfinite(_sum(array))) or bool(np.isfinite(array).all())
+
+
+def _sum(array: Any) -> Any:
+    """The sum of all numbers. On a GPU, stretches are summed first: without CUB, CuPy makes one sum by one block.
+
+    One block reads about 5 GB/s, which is a thousandth of what all blocks together read.
+    """
+    if isinstance(array, np.ndarray) or array.size <= STRETCH:
+        return array.sum()
+    flat, whole = array.reshape(-1), array.size // STRETCH * STRETCH
+    return flat[:whole].reshape(-1, STRETCH).sum(axis=1).sum() + flat[whole:].sum()
 
 
 def _host_array(values: Any, name: str) -> np.ndarray:

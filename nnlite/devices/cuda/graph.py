@@ -1,4 +1,4 @@
-"""Replay by a CUDA graph of several steps: every call of the tape is a node, which takes about a microsecond."""
+"""Replay by a CUDA graph of several steps. A node takes about a microsecond, so some are made of two calls."""
 
 from __future__ import annotations
 
@@ -11,30 +11,31 @@ import numpy as np
 from ..common.arena import DATA, Arena
 from ..common.recording import Call, Tape
 from ..numpy.replay import placed
-from .machine import BACK_WITH_BIAS, WARP, WITH_BIAS, Machine
+from .machine import BACK_WITH_BIAS, WITH_BIAS, Machine
 from .replay import CudaReplay
 
 
 class GraphReplay(CudaReplay):
-    """Three CUDA graphs with a node for every call: one of many steps, one of a single step, one that ends an epoch."""
+    """Three CUDA graphs, whose nodes are calls: one of many steps, one of a single step, one that ends an epoch."""
 
     def __init__(self, machine: Machine, tapes: Sequence[Tape], arena: Arena, why: str, steps: int) -> None:
         self.machine, self.arena, self.cupy, self.steps = machine, arena, machine.cupy, steps
-        arena.place("results", *([(call, time) for time, call in enumerate(tape.calls)] for tape in tapes))
-        self.tapes = tapes
-        self.calls: list[list[Call]] = []  # the calls of each tape, with arrays in the place of symbols
-        self.cublas = machine.cublas  # kept, since the graphs use its workspace
-        self.backward = [self._backward_pairs(tape.calls) for tape in tapes]
+        self.ordered = [self._with_ends(tape.calls) for tape in tapes]  # the calls of each tape, and those of its end
+        in_time = ([*calls, *filter(None, ends)] for calls, ends in self.ordered)
+        arena.place("results", *([(call, time) for time, call in enumerate(calls)] for calls in in_time))
+        self.batch = next((int(call.operands[1]) for call in tapes[0].calls if call.name == "advance"), 0)  # rows
+        self.own = machine.own  # kept, since the graphs use it
+        self.pairs = [self._backward_pairs(calls) | self._take_pairs(calls) for calls, _ in self.ordered]
         self.history = machine.cupy.zeros((1, len(arena.segments["sums"])), np.float64)
         self.state = machine.cupy.zeros(2, np.int64)  # finite steps, finished epochs
         self.stream = machine.cupy.cuda.Stream(non_blocking=True)
         self.graphs: tuple[Any, Any, Any] | None = None
         self.plan = f"CUDA graph of {steps} steps of {len(tapes[0])} calls: {why}; products by " + (
-            f"cuBLAS in {machine.precision}" if self.cublas else "a kernel of our own, since there is no cuBLAS"
+            f"cuBLAS in {machine.precision}" if self.own.cublas else "a kernel of our own, since there is no cuBLAS"
         )
 
     def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
-        if self.history.shape != history.shape:
+        if len(self.history) < len(history):
             self.history = self.cupy.zeros(history.shape, np.float64)
             self.places = None
         self.prepare()
@@ -56,23 +57,26 @@ class GraphReplay(CudaReplay):
         self.stream.synchronize()
         went_well, ended = self.arena.device.to_numpy(self.state).tolist()
         start, came = first // per_epoch, first + went_well
-        history[start : start + ended] = self.arena.device.to_numpy(self.history[:ended])
+        if ended:
+            history[start : start + ended] = self.arena.device.to_numpy(self.history[:ended])
         if came < last:  # later steps do not count: the position is the end of the first bad step
-            batch, rows = self.calls[0][0].results[0].shape[0], len(self.arena.segments["x"])
+            rows = len(self.arena.segments["x"])
             epochs, steps = divmod(came + 1, per_epoch)
-            self.arena.segments["position"][...] = epochs * rows + min(rows, steps * batch)
+            self.arena.segments["position"][...] = epochs * rows + min(rows, steps * self.batch)
         return came
 
     def prepare(self) -> None:
-        if self.cublas is not self.machine.cublas:  # another thread made the graphs, and may be using its workspace
+        if self.own is not self.machine.own:  # another thread made the graphs, and may be using its own
             self.places = None
         super().prepare()
 
     def _make(self) -> None:
         """Capture the three graphs. First, a step is made and undone, so that all is compiled, loaded and reserved."""
-        self.cublas = self.machine.cublas
-        self.forward = [self._forward_pairs(tape.calls) if self.cublas else {} for tape in self.tapes]
-        self.calls = [[placed(call, self.arena) for call in tape.calls] for tape in self.tapes]
+        self.own = self.machine.own
+        self.forward = [self._forward_pairs(calls) if self.own.cublas else {} for calls, _ in self.ordered]
+        # The calls of each tape, with arrays in the place of symbols, and those of its end
+        self.calls = [[placed(call, self.arena) for call in calls] for calls, _ in self.ordered]
+        self.ends = [[call and placed(call, self.arena) for call in ends] for _, ends in self.ordered]
         kept = {name: array.copy() for name, array in self.arena.segments.items() if name not in DATA}
         self.cupy.cuda.get_current_stream().synchronize()
         with self.stream:
@@ -83,6 +87,7 @@ class GraphReplay(CudaReplay):
             self.arena.segments[name][...] = array
         closing = len(self.calls) - 1
         self.graphs = self._capture(0, self.steps, False), self._capture(0, 1, False), self._capture(closing, 1, True)
+        self.calls, self.ends = [], []  # or the data would stay, and the next ones could not take their place
 
     def _capture(self, which: int, steps: int, end_of_epoch: bool) -> Any:
         with self.stream:
@@ -93,6 +98,18 @@ class GraphReplay(CudaReplay):
             finally:
                 graph = self.stream.end_capture()
         return graph
+
+    @staticmethod
+    def _with_ends(calls: Sequence[Call]) -> tuple[list[Call], list[Call | None]]:
+        """The calls, and apart from them two that the end of a step does: add_losses to the first sum, and advance."""
+        of_losses = (call for call in calls if call.name == "add_losses" and not call.operands[1].offset)
+        ends = [next(of_losses, None), calls[-1] if calls[-1].name == "advance" else None]
+        return [call for call in calls if not any(call is end for end in ends)], ends
+
+    @staticmethod
+    def _take_pairs(calls: Sequence[Call]) -> dict[int, int]:
+        """Index of a take_rows -> index of the one after it, for the first two: x and the target."""
+        return {0: 1} if [call.name for call in calls[:2]] == ["take_rows"] * 2 else {}
 
     @staticmethod
     def _forward_pairs(calls: Sequence[Call]) -> dict[int, int]:
@@ -114,14 +131,17 @@ class GraphReplay(CudaReplay):
 
     def _step(self, which: int, end_of_epoch: bool) -> None:
         """Launch all calls of the full or the short tape, with pairs in one kernel, and the end of the step."""
-        calls, forward, backward = self.calls[which], self.forward[which], self.backward[which]
+        calls, forward, pairs = self.calls[which], self.forward[which], self.pairs[which]
         for i, call in enumerate(calls):
             if i in forward:
                 self.machine.product_and_activation(call, calls[forward[i]])
-            elif i in backward:
-                self.machine.backward_and_bias(call, calls[backward[i]])
-            elif i not in forward.values() and i not in backward.values():
+            elif i in pairs and call.name == "take_rows":
+                self.machine.take_both(call, calls[pairs[i]])
+            elif i in pairs:
+                self.machine.backward_and_bias(call, calls[pairs[i]])
+            elif i not in forward.values() and i not in pairs.values():
                 self.machine.run(call)
         sums, address = self.arena.segments["sums"], self.machine.address
         words = (address(sums), len(sums), address(self.history), address(self.state), int(end_of_epoch))
-        self.machine.end_step((1,), (WARP,), words)
+        losses, advance = self.ends[which]
+        self.machine.end_step(losses, advance, *words)

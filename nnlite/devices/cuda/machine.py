@@ -6,7 +6,6 @@ parameters, whether it is launched alone, in a graph or in the persistent replay
 
 from __future__ import annotations
 
-import functools
 import math
 import threading
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from . import cublas
 OPTIONS = ("-std=c++17", "-diag-suppress=177")  # 177: the sources contain functions that are not used
 BLOCK = 256  # threads of a block, for a kernel that is launched alone or in a graph
 WARP, TILE = 32, 64
+AHEAD = 4  # numbers that a thread reads before it uses the first
 VOLTA = 70  # the first compute capability that has the instruction `ld.acquire`, with which blocks wait for each other
 LONGEST = 16  # the most words of a launch
 TYPES = {"f4": "float", "f8": "double", "i8": "Word"}
@@ -36,7 +36,13 @@ BY_CUBLAS = {name: k.product.split() for name, k in KERNELS.items() if k.product
 # reference does not have these kernels.
 WITH_BIAS = {name: f"bias_{name}" for name, k in KERNELS.items() if k.elementwise and f"{name}_backward" in KERNELS}
 BACK_WITH_BIAS = {f"{name}_backward": f"{name}_backward_bias" for name in WITH_BIAS}
-EXTRA = ("add_bias", *WITH_BIAS.values(), *BACK_WITH_BIAS.values())
+# Kernel -> the kernels that are launched in its place, one after the other. Each has one sum over the rows.
+IN_TURN = {
+    "batch_moments": ("batch_mean", "batch_variance"),
+    "batch_norm_means": ("batch_norm_mean_dy", "batch_norm_mean_product"),
+}
+LAUNCHED = [name for kernel in KERNELS for name in IN_TURN.get(kernel, (kernel,))]
+EXTRA = ("take_both", "add_bias", *WITH_BIAS.values(), *BACK_WITH_BIAS.values())
 COUNTERS = [name for name, k in KERNELS.items() if k.counts]  # these also work on integers
 
 
@@ -49,14 +55,25 @@ def source(*files: str, **settings: str) -> str:
 
 def launches(real: str) -> str:
     """The source of all kernels to launch, for one type."""
-    kinds = [(name, real) for name in (*KERNELS, *EXTRA)] + [(name, "Word") for name in COUNTERS]
-    return source("kernels", "products", "launch", LAUNCHES=" ".join(f"LAUNCH({n}, {kind})" for n, kind in kinds))
+    kinds = [(name, real) for name in (*LAUNCHED, *EXTRA)] + [(name, "Word") for name in COUNTERS]
+    listed = " ".join(f"LAUNCH({name}, {kind})" for name, kind in kinds)
+    return source("kernels", "products", "launch", LAUNCHES=listed, REAL=real)
 
 
 def real_of(call: Call) -> str:
     """The type in which a call's kernel computes: float if any operand is float32."""
     found = {value.dtype.str[1:] for value in operands(call).values() if is_array(value)}
     return TYPES[next(kind for kind in TYPES if kind in found)]
+
+
+class Own:
+    """What one thread needs for its work, of which no two pieces may run at once: cuBLAS, room for blocks' sums."""
+
+    def __init__(self, machine: Machine) -> None:
+        cupy = machine.cupy
+        self.counters = cupy.zeros(machine.most_parts, np.uint32)
+        self.room = cupy.empty((machine.most_parts, WARP), np.float64)
+        self.cublas = cublas.opened(cupy, machine.precision == "tf32")
 
 
 class Machine:
@@ -68,8 +85,9 @@ class Machine:
         self.processors = int(attributes["MultiProcessorCount"])
         self.shared_bytes = int(attributes["MaxSharedMemoryPerBlockOptin"])
         self.cooperates = bool(attributes["CooperativeLaunch"])
+        self.most_parts = 4 * self.processors  # blocks that divide the rows of a sum; each has room for its sums
         self.persists = int(cupy.cuda.Device().compute_capability) >= VOLTA
-        self._own = threading.local()
+        self._threads = threading.local()
         self._kernels: dict[tuple[str, str], Any] = {}
         self._modules: dict[str, Any] = {}
 
@@ -79,11 +97,16 @@ class Machine:
         return int(array.data.ptr)
 
     @property
+    def own(self) -> Own:
+        """What this thread has for itself."""
+        if not hasattr(self._threads, "own"):
+            self._threads.own = Own(self)
+        return self._threads.own
+
+    @property
     def cublas(self) -> cublas.Cublas | None:
         """This thread's cuBLAS, or None if none can be used here: nnlite's own kernels then make the products."""
-        if not hasattr(self._own, "cublas"):
-            self._own.cublas = cublas.opened(self.cupy, self.precision == "tf32")
-        return self._own.cublas
+        return self.own.cublas
 
     def kernel(self, name: str, real: str) -> Any:
         """A kernel to launch on a grid. The first call for a type compiles all kernels of that type."""
@@ -99,10 +122,12 @@ class Machine:
             self._modules[real] = self.cupy.RawModule(code=launches(real), options=OPTIONS)
         return self._modules[real]
 
-    @functools.cached_property
-    def end_step(self) -> Any:
-        """The kernel that ends a step of a graph."""
-        return self._module("Word").get_function("end_step")
+    def end_step(self, losses: Call | None, advance: Call | None, *rest: int) -> None:
+        """Launch the end of a step. It does the work of these two calls, an add_losses and an advance."""
+        of_losses = self._words(losses.operands[0]) if losses else (0, 0)
+        of_position = (self.address(advance.operands[0]), advance.operands[1]) if advance else (0, 0)
+        kernel = self._module(real_of(losses) if losses else "Word").get_function("end_step")
+        kernel((1,), (BLOCK,), (*of_losses, *of_position, *rest))
 
     def run(self, call: Call) -> None:
         """Run a call, with arrays as operands, on the current stream."""
@@ -115,7 +140,14 @@ class Machine:
         ):
             self._product(call)
             return
-        self._launch(call.name, real_of(call), self._blocks(call), line(call, self.address, PARTS).words)
+        for name in IN_TURN.get(call.name, (call.name,)):
+            self._launch(name, real_of(call), self._blocks(call), line(call, self.address, PARTS).words)
+
+    def take_both(self, x: Call, target: Call) -> None:
+        """Run two calls of take_rows, which have the same order and position, in one launch."""
+        (all_x, order, position, _), (all_target, *_) = x.operands, target.operands
+        words = self._words(x.results[0], all_x, target.results[0], all_target, order, position)
+        self._launch("take_both", real_of(x), self._enough(math.ceil(x.results[0].size / AHEAD)), words)
 
     def product_and_activation(self, linear: Call, activation: Call) -> None:
         """Run a linear call and the activation that alone reads its result; the activation's kernel adds the bias."""
@@ -128,7 +160,7 @@ class Machine:
         """Run the backward of an activation and compute the bias's gradient in the same pass."""
         dx, db = activation.results[0], operands(bias)["db"]
         words = self._words(dx, db, *activation.operands)
-        self._launch(BACK_WITH_BIAS[activation.name], real_of(activation), math.ceil(dx.shape[1] / WARP), words)
+        self._launch(BACK_WITH_BIAS[activation.name], real_of(activation), self._for_sums(*dx.shape), words)
 
     def _words(self, *operands: Any) -> list[int]:
         """A line of arrays and of numbers, which are the bits of a float64."""
@@ -138,7 +170,9 @@ class Machine:
         return words
 
     def _launch(self, name: str, real: str, blocks: int, words: Sequence[int]) -> None:
-        self.kernel(name, real)((blocks,), (BLOCK,), (*words, *[0] * (LONGEST - len(words))))
+        own = self.own
+        filled = (*words, *[0] * (LONGEST - len(words)), self.address(own.counters), self.address(own.room))
+        self.kernel(name, real)((blocks,), (BLOCK,), filled)
 
     def _product(self, call: Call) -> None:
         """Make a product by cuBLAS, and then add the bias, if it has one."""
@@ -151,15 +185,25 @@ class Machine:
             self._launch("add_bias", real_of(call), self._enough(c.size), self._words(c, named["b"]))
 
     def _blocks(self, call: Call) -> int:
-        """The number of blocks with which each thread makes about one number, or each warp one row."""
-        arrays = [value for value in operands(call).values() if is_array(value)]
-        c = arrays[0]
-        if call.name in PARTS and c.ndim == 2:
-            return math.ceil(c.shape[0] / TILE) * math.ceil(c.shape[1] / TILE)
-        if call.name in PARTS:  # one column of dy for each lane of a warp
-            return math.ceil(c.size / WARP)
+        """The number of blocks with which each thread makes about one number, or each warp one row of the batch."""
+        named, signature = operands(call), call.kernel.signature
+        letters = {**signature.operands, **signature.results}
+        arrays = [value for name, value in named.items() if is_array(value) and "A" not in (letters[name] or ())]
+        results = [named[name] for name in signature.results]
+        if call.name in PARTS and results[0].ndim == 2:
+            return math.ceil(results[0].shape[0] / TILE) * math.ceil(results[0].shape[1] / TILE)
+        if call.name in PARTS:
+            return self._for_sums(max(array.shape[0] for array in arrays if array.ndim == 2), results[0].size)
+        if call.name == "take_rows":
+            return self._enough(math.ceil(results[0].size / AHEAD))
         rows = max(array.shape[0] if array.ndim == 2 else 1 for array in arrays)
         return max(self._enough(max(array.size for array in arrays[:2])), math.ceil(rows * WARP / BLOCK))
+
+    def _for_sums(self, rows: int, columns: int) -> int:
+        """The number of blocks that sum rows in the kernels' column_sums; they divide the rows if there are many."""
+        lanes = min(WARP, 1 << (columns - 1).bit_length())
+        groups = math.ceil(columns / lanes)
+        return groups * max(1, min(self.most_parts // groups, rows * lanes // (BLOCK * AHEAD)))
 
     def _enough(self, count: int) -> int:
         return max(1, min(math.ceil(count / BLOCK), 8 * self.processors))

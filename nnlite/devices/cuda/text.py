@@ -38,11 +38,12 @@ class Text:
         self.blocks = blocks
         plans = [self._planned(tape) for tape in tapes]
         arena.place("results", *([(planned.call, planned.phase) for planned in calls] for calls in plans))
-        self.kept, self.used = self._kept(arena) if blocks == 1 else ({}, 0)  # the segments in shared memory
+        arrays = [each for calls in plans for call in calls for each in operands(call.call).values() if is_array(each)]
+        touched = {array.segment for array in arrays if array.segment not in DATA}
+        self.kept, self.used = self._kept(arena, touched) if blocks == 1 else ({}, 0)  # the segments in shared memory
         self.segments = [*DATA, *(name for name in arena.segments if name not in DATA and name not in self.kept)]
         self.each: list[list[int]] = []  # what is another in each block: number -> its value in each
         self.steps = [self._step(calls) for calls in plans]
-        arrays = [each for calls in plans for call in calls for each in operands(call.call).values() if is_array(each)]
         self.largest = max(array.size for array in arrays if array.segment not in DATA)
 
     def source(self, threads: int) -> str:
@@ -59,11 +60,11 @@ class Text:
             return plan(calls, SPLIT)
         return [Planned(call, "", time) for time, call in enumerate(calls)]
 
-    def _kept(self, arena: Arena) -> tuple[dict[str, Placed], int]:
-        """Offsets in shared memory for all segments of the arena except the data, and the end of the last one."""
+    def _kept(self, arena: Arena, touched: set[str]) -> tuple[dict[str, Placed], int]:
+        """Offsets in shared memory for these segments of the arena, and the end of the last one."""
         placed, offset = {}, 0
         for name, array in arena.segments.items():
-            if name not in DATA:
+            if name in touched:
                 placed[name] = Placed(offset, int(array.nbytes))
                 offset += -(-placed[name].bytes // 16) * 16
         return placed, offset

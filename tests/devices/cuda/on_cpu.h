@@ -173,14 +173,14 @@ void call(void (*kernel)(A...), void** given, std::index_sequence<I...>) { kerne
 
 template <class... A> int parameters(void (*)(A...)) { return sizeof...(A); }
 
-// As a launch: all blocks at once where they wait for each other (cooperative), else one after the other.
+// As a launch: all blocks at once where they wait for each other (cooperative), else one after the other, or backward.
 template <class... A>
 int launch(void (*kernel)(A...), void** given, int grid, int block, long dynamic, int order, int cooperative) {
   gridDim = {(unsigned)grid, 1, 1}, blockDim = {(unsigned)block, 1, 1};
   body = [=] { call(kernel, given, std::index_sequence_for<A...>()); };
   if (cooperative) return run(0, grid, block, dynamic, order);
   for (int b = 0; b < grid; ++b)
-    if (Result r = run(b, 1, block, dynamic, order)) return r;
+    if (Result r = run(order == 1 ? grid - 1 - b : b, 1, block, dynamic, order)) return r;
   return FINE;
 }
 
@@ -196,9 +196,11 @@ inline void __syncthreads() { cpu::wait(cpu::AT_BARRIER); }
 inline void numbered_barrier(int number) {
   if (number != cpu::left_out) __syncthreads();
 }
+inline void __syncwarp() { cpu::wait(cpu::AT_WARP); }
 inline void __threadfence() {}
 inline void fetch(const void* place) { cpu::checked((void*)place); }
 inline unsigned atomicAdd(unsigned* place, unsigned value) { *place += value; return *place - value; }
+inline void add_released(unsigned* place) { ++*place; }
 inline unsigned read_acquired(const unsigned* place) { return *(volatile const unsigned*)place; }
 template <class T> T __shfl_xor_sync(unsigned, T value, int apart) {
   cpu::Fiber& f = cpu::fibers[cpu::now];

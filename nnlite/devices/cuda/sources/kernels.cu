@@ -22,28 +22,43 @@ typedef Word Size;
 const int WARP = 32;
 const int MOST_THREADS = 1024;  // of a block
 const int SCRATCH = 2048;       // numbers of a block's scratch, in float64
-const int FEW = 64;             // the most float32 numbers that are added before the sum goes on in float64
+const int FEW = 64;             // the most rows that a thread of the persistent replay sums alone, in their own type
+const int AHEAD = 4;            // numbers that a thread reads before it uses the first: memory answers late
 
 // The threads that compute: this thread is one of `threads` in its block, which is one of `blocks`. In the persistent
-// replay, every block has its own lines, so its team is one block.
+// replay, every block has its own lines, so its team is one block. In a launch, each block has a counter, which is 0
+// when the launch begins and when it ends, and room for sums (WARP,).
 struct Team {
   int thread, threads, block, blocks;
+  Bits* counters;
+  volatile double* room;
 
   DEVICE Size rank() const { return (Size)block * threads + thread; }
   DEVICE Size size() const { return (Size)blocks * threads; }
   DEVICE int lane() const { return thread % WARP; }
 };
 
-// The rows of a batch on which a thread works. The lanes of a warp that share a row are a power of two, 32 at most, and
-// about as many as it has columns. All lanes of a warp make equally many turns, some of them past the last row, so that
-// they can exchange numbers.
+// The number of a warp's lanes that share a row with so many columns: a power of two, 32 at most.
+DEVICE int lanes_for(Size columns) {
+  int lanes = 1;
+  while (lanes < WARP && lanes < columns) lanes *= 2;
+  return lanes;
+}
+
+DEVICE int halvings_of(int lanes) {
+  int halvings = 0;
+  while (lanes >> halvings > 1) ++halvings;
+  return halvings;
+}
+
+// The rows of a batch on which a thread works; several lanes of a warp share a row. All lanes of a warp make equally
+// many turns, some of them past the last row, so that they can exchange numbers.
 struct Rows {
   int lanes, lane;
   Size row, apart, count;
 
-  DEVICE Rows(const Team& team, Size rows, Size columns) : lanes(1), count(rows) {
-    int halvings = 0;
-    while (lanes < WARP && lanes < columns) lanes *= 2, ++halvings;
+  DEVICE Rows(const Team& team, Size rows, Size columns) : lanes(lanes_for(columns)), count(rows) {
+    const int halvings = halvings_of(lanes);
     lane = team.thread & (lanes - 1), row = team.rank() >> halvings, apart = team.size() >> halvings;
   }
   // whether any lane of the warp has a row
@@ -170,68 +185,149 @@ template <class Value> DEVICE double sum_of(Size count, Value value, const Team&
   return block_sum(sum, team);
 }
 
-// b <- s + alpha times the sum of value(row, column) over the rows; s is b if `adding`, or else 0. A warp sums 32
-// columns at a time, one for each lane, and the warps of a block divide the rows, or if these are few, the columns.
-template <class T, class Value>
-DEVICE void column_sums(T* b, bool adding, Size rows, Size first, Size stop, T alpha, Value value,
-                            const Team& team) {
-  const int warps = team.threads / WARP, warp = team.thread / WARP;
-  if (rows <= FEW) {
-    const int apart = team.blocks * WARP;
-    for (Size j = first + team.block * WARP + warp * apart + team.lane(); j < stop; j += warps * apart) {
+// The sum of a number from each thread of a block with the same place among `lanes` threads, for the first `lanes`.
+DEVICE double sum_of_lanes(double sum, int lanes, const Team& team) {
+  double* part = scratch();
+  for (int apart = lanes; apart < WARP; apart *= 2) sum += __shfl_xor_sync(WHOLE_WARP, sum, apart);
+  __syncthreads();  // until all threads have read the former contents of `part`
+  part[team.thread] = sum;
+  __syncthreads();
+  if (team.thread < lanes)
+    for (int t = team.thread + WARP; t < team.threads; t += WARP) sum += part[t];
+  return sum;
+}
+
+// Whether this block is the last of `blocks` to come here. It then sees what the others' first warps have written.
+DEVICE bool comes_last(Bits* counter, Size blocks, const Team& team) {
+  SHARED(int, last, 1);
+  if (team.thread < WARP) {
+    __threadfence();
+    __syncwarp();
+    if (team.thread == 0) {
+      last[0] = atomicAdd(counter, 1u) == blocks - 1;
+      if (last[0]) *counter = 0;  // for the next launch
+      __threadfence();
+    }
+  }
+  __syncthreads();
+  return last[0];
+}
+
+// For the columns first ... stop - 1: write(column, sum of value(row, column) over the rows). Each number goes to
+// keep(row, column, number) as well. A block sums some neighbouring columns: its lanes read a part of a row together.
+// If there are more blocks than that takes, several divide the rows of the same columns; the one that comes last adds
+// their sums, in the order of the blocks. The sum of AHEAD numbers is of type T, and goes on in float64. One block that
+// has few rows sums them all in type T.
+template <class T, class Value, class Keep, class Write>
+DEVICE void column_sums(Size rows, Size first, Size stop, Value value, Keep keep, Write write, const Team& team) {
+  if (team.blocks == 1 && rows <= FEW) {  // no thread waits for another
+    for (Size j = first + team.thread; j < stop; j += team.threads) {
       T sum = 0;
 #pragma unroll 8
-      for (Size i = 0; i < rows; ++i) sum += value(i, j);
-      b[j] = (adding ? b[j] : T(0)) + alpha * sum;
+      for (Size i = 0; i < rows; ++i) {
+        const T some = value(i, j);
+        keep(i, j, some);
+        sum += some;
+      }
+      write(j, sum);
     }
     return;
   }
-  double* part = scratch();
-  for (Size left = first + team.block * WARP; left < stop; left += team.blocks * WARP) {
-    const Size j = left + team.lane();
+  const int lanes = lanes_for(stop - first), lane = team.thread % lanes;
+  const Size mine = team.thread / lanes, at_once = team.threads / lanes;  // rows
+  const Size groups = (stop - first + lanes - 1) / lanes, parts = team.blocks > groups ? team.blocks / groups : 1;
+  for (Size turn = team.block; turn < groups * parts; turn += team.blocks) {
+    const Size group = turn / parts, j = first + group * lanes + lane, apart = parts * at_once;
     double sum = 0;
-    for (Size i = warp; j < stop && i < rows; i += FEW * warps) {
-      T some = 0;
-#pragma unroll 4
-      for (int k = 0; k < FEW && i + k * warps < rows; ++k) some += value(i + k * warps, j);
-      sum += some;
+    for (Size i = turn % parts * at_once + mine; j < stop && i < rows; i += AHEAD * apart) {
+      T some[AHEAD], total = 0;
+#pragma unroll
+      for (int k = 0; k < AHEAD; ++k) some[k] = value(i + k * apart < rows ? i + k * apart : i, j);
+#pragma unroll
+      for (int k = 0; k < AHEAD; ++k)
+        if (i + k * apart < rows) keep(i + k * apart, j, some[k]), total += some[k];
+      sum += total;
     }
-    __syncthreads();  // until all threads have read the former contents of `part`
-    part[team.thread] = sum;
-    __syncthreads();
-    if (warp == 0 && j < stop) {
-      for (int w = 1; w < warps; ++w) sum += part[w * WARP + team.lane()];
-      b[j] = (adding ? b[j] : T(0)) + alpha * (T)sum;
+    sum = sum_of_lanes(sum, lanes, team);
+    if (parts > 1) {
+      if (team.thread < lanes) team.room[turn * WARP + lane] = sum;
+      if (!comes_last(team.counters + group, parts, team)) continue;
+      sum = 0;
+      for (Size part = mine; part < parts; part += at_once) sum += team.room[(group * parts + part) * WARP + lane];
+      sum = sum_of_lanes(sum, lanes, team);
     }
+    if (team.thread < lanes && j < stop) write(j, (T)sum);
   }
 }
 
+// For sums of numbers that are not needed themselves.
+struct Nowhere {
+  template <class T> DEVICE void operator()(Size, Size, T) const {}
+};
+
 #define FOR_EACH(i, n) for (Size i = team.rank(); i < (n); i += team.size())
+
+// For each i below n: write(i, read(i)). It reads AHEAD values before it writes the first.
+template <class Read, class Write> DEVICE void read_ahead(Size n, Read read, Write write, const Team& team) {
+  const Size apart = team.size();
+  for (Size i = team.rank(); i < n; i += AHEAD * apart) {
+    decltype(read(i)) some[AHEAD];
+#pragma unroll
+    for (int k = 0; k < AHEAD; ++k) some[k] = read(i + k * apart < n ? i + k * apart : i);
+#pragma unroll
+    for (int k = 0; k < AHEAD; ++k)
+      if (i + k * apart < n) write(i + k * apart, some[k]);
+  }
+}
 
 namespace kernels {
 
 // ---- rows -----------------------------------------------------------------------------------------------------------
 
+struct alignas(16) Sixteen {  // bytes, which one instruction reads or writes
+  Bits part[4];
+};
+
+// to (count, columns) <- these rows of `from`.
+template <class Unit>
+DEVICE void gather(Unit* to, const Unit* from, const Word* rows, Size count, Size columns, const Team& team) {
+  auto read = [=](Size i) { return from[rows[i / columns] * columns + i % columns]; };
+  read_ahead(count * columns, read, [=](Size i, Unit found) { to[i] = found; }, team);
+}
+
+template <class T>
+DEVICE void take(Matrix<T> y, Matrix<T> x, Matrix<Word> order, Matrix<Word> position, const Team& team) {
+  const Word *rows = order.data + position.data[0], bytes = y.columns * sizeof(T);
+  if (((Word)y.data | (Word)x.data | bytes) % sizeof(Sixteen) == 0) {
+    gather((Sixteen*)y.data, (const Sixteen*)x.data, rows, y.rows, bytes / (Word)sizeof(Sixteen), team);
+  } else {
+    gather(y.data, (const T*)x.data, rows, y.rows, y.columns, team);
+  }
+}
+
 template <class T> DEVICE void take_rows(Line line, const Team& team) {
   Matrix<T> y = line.matrix<T>(), x = line.matrix<T>();
   Matrix<Word> order = line.vector<Word>(), position = line.vector<Word>();
-  const Word start = position.data[0];
 #ifdef NNLITE_REPLAY
-  FOR_EACH(i, y.size()) y.data[i] = x.row(order.data[start + i / y.columns])[i % y.columns];
+  FOR_EACH(i, y.size()) y.data[i] = x.row(order.data[position.data[0] + i / y.columns])[i % y.columns];
   // The next rows come into the cache meanwhile, and the numbers of those after them, if a block takes whole batches.
   const Size pieces = 1 + (y.columns - 1) / line_of_cache<T>();
   FOR_EACH(i, gridDim.x == 1 ? y.rows * pieces : 0) {
-    const Word next = start + y.rows + i / pieces;
+    const Word next = position.data[0] + y.rows + i / pieces;
     if (next + y.rows < order.columns) fetch(order.data + next + y.rows);
     if (next < order.columns) fetch(x.row(order.data[next]) + i % pieces * line_of_cache<T>());
   }
 #else
-  for (Rows r(team, y.rows, y.columns); r.there(); r.next()) {
-    const T* from = x.row(order.data[start + r.row]);
-    T* to = y.row(r.row);
-    for (Size j = r.lane; j < y.columns; j += r.lanes) to[j] = from[j];
-  }
+  take(y, x, order, position, team);
 #endif
+}
+
+// take_rows of x and of the target, in one launch.
+template <class T> DEVICE void take_both(Line line, const Team& team) {
+  Matrix<T> x = line.matrix<T>(), all_x = line.matrix<T>(), target = line.matrix<T>(), all_target = line.matrix<T>();
+  Matrix<Word> order = line.vector<Word>(), position = line.vector<Word>();
+  take(x, all_x, order, position, team);
+  take(target, all_target, order, position, team);
 }
 
 template <class T> DEVICE void read_rows(Line line, const Team& team) {
@@ -266,7 +362,8 @@ template <class T> DEVICE void advance(Line line, const Team& team) {
 // y <- y + b, after a product by cuBLAS.
 template <class T> DEVICE void add_bias(Line line, const Team& team) {
   Matrix<T> y = line.matrix<T>(), b = line.vector<T>();
-  FOR_EACH(i, y.size()) y.data[i] += b.data[i % b.columns];
+  auto sum = [=](Size i) { return y.data[i] + b.data[i % b.columns]; };
+  read_ahead(y.size(), sum, [=](Size i, T value) { y.data[i] = value; }, team);
 }
 
 // ---- activations ----------------------------------------------------------------------------------------------------
@@ -284,10 +381,8 @@ template <class T> DEVICE void add_bias(Line line, const Team& team) {
   template <class T> DEVICE void bias_##name(Line line, const Team& team) {               \
     Matrix<T> to = line.matrix<T>(), from = line.matrix<T>(), b = line.vector<T>();           \
     numbers;                                                                                  \
-    FOR_EACH(i, to.size()) {                                                                  \
-      const T x = from.data[i] + b.data[i % b.columns];                                       \
-      to.data[i] = formula;                                                                   \
-    }                                                                                         \
+    auto read = [=](Size i) { return from.data[i] + b.data[i % b.columns]; };                 \
+    read_ahead(to.size(), read, [=](Size i, T x) { to.data[i] = formula; }, team);            \
   }
 
 // Makes two kernels: `name`, and `name_bias`, which also sums dx over the rows in the same pass: a bias's gradient.
@@ -307,9 +402,11 @@ template <class T> DEVICE void add_bias(Line line, const Team& team) {
     numbers;                                                                                  \
     auto made = [=](Size i, Size j) {                                                         \
       const T dy = of_dy.row(i)[j], kept = of_##kept.row(i)[j];                               \
-      return dx.row(i)[j] = formula;                                                          \
+      return (T)(formula);                                                                    \
     };                                                                                        \
-    column_sums(db.data, false, dx.rows, 0, dx.columns, T(1), made, team);                    \
+    auto keep = [=](Size i, Size j, T made) { dx.row(i)[j] = made; };                         \
+    auto write = [=](Size j, T sum) { db.data[j] = sum; };                                    \
+    column_sums<T>(dx.rows, 0, dx.columns, made, keep, write, team);                          \
   }
 
 #define FORWARD(name, formula) FORWARD_WITH(name, , formula)
@@ -837,7 +934,8 @@ template <class T> DEVICE void add_decay(Line line, const Team& team) {
 template <class T> DEVICE void sgd_step(Line line, const Team& team) {
   Matrix<T> w = line.vector<T>(), dw = line.vector<T>(), lr = line.vector<T>();
   const T rate = lr.data[0];
-  FOR_EACH(i, w.columns) w.data[i] -= rate * dw.data[i];
+  auto moved = [=](Size i) { return w.data[i] - rate * dw.data[i]; };
+  read_ahead(w.columns, moved, [=](Size i, T value) { w.data[i] = value; }, team);
 }
 
 template <class T> DEVICE void momentum_step(Line line, const Team& team) {
@@ -888,22 +986,36 @@ template <class T> DEVICE void scale_shift_backward(Line line, const Team& team)
   }
 }
 
-template <class T> DEVICE void batch_moments(Line line, const Team& team) {
+// A launch makes a kernel of two sums over the rows as two kernels, since its blocks do not wait for each other.
+template <class T> DEVICE void batch_mean(Line line, const Team& team) {
+  Matrix<T> mean = line.vector<T>(), variance = line.vector<T>(), inverse = line.vector<T>(), x = line.matrix<T>();
+  line.number();
+  const Size first = line.size(), stop = line.size();
+  const T share = (T)(1.0 / x.rows);
+  auto write = [=](Size j, T sum) { mean.data[j] = share * sum; };
+  column_sums<T>(x.rows, first, stop, [=](Size i, Size j) { return x.row(i)[j]; }, Nowhere(), write, team);
+}
+
+template <class T> DEVICE void batch_variance(Line line, const Team& team) {
   Matrix<T> mean = line.vector<T>(), variance = line.vector<T>(), inverse = line.vector<T>(), x = line.matrix<T>();
   const double epsilon = line.number();
   const Size first = line.size(), stop = line.size();
   const T share = (T)(1.0 / x.rows);
-  column_sums(mean.data, false, x.rows, first, stop, share, [=](Size i, Size j) { return x.row(i)[j]; }, team);
-  __syncthreads();  // the other warps of the block read the means that its first warp has written
   auto square = [=](Size i, Size j) {
     const T d = x.row(i)[j] - mean.data[j];
     return d * d;
   };
-  column_sums(variance.data, false, x.rows, first, stop, share, square, team);
-  __syncthreads();
-  if (team.thread >= WARP) return;
-  for (Size j = first + team.block * WARP + team.lane(); j < stop; j += team.blocks * WARP)
-    inverse.data[j] = (T)(1 / sqrt(variance.data[j] + epsilon));
+  auto write = [=](Size j, T sum) {
+    variance.data[j] = share * sum;
+    inverse.data[j] = (T)(1 / sqrt(share * sum + epsilon));
+  };
+  column_sums<T>(x.rows, first, stop, square, Nowhere(), write, team);
+}
+
+template <class T> DEVICE void batch_moments(Line line, const Team& team) {
+  batch_mean<T>(line, team);
+  __syncthreads();  // the other threads of the block read the means that its first threads have written
+  batch_variance<T>(line, team);
 }
 
 template <class T> DEVICE void inverse_deviation(Line line, const Team& team) {
@@ -927,13 +1039,26 @@ template <class T> DEVICE void batch_norm(Line line, const Team& team) {
   FOR_EACH(i, y.size()) y.data[i] = (x.data[i] - mean.data[i % y.columns]) * inverse.data[i % y.columns];
 }
 
-template <class T> DEVICE void batch_norm_means(Line line, const Team& team) {
+template <class T> DEVICE void batch_norm_mean_dy(Line line, const Team& team) {
   Matrix<T> mean_dy = line.vector<T>(), mean_product = line.vector<T>(), dy = line.matrix<T>(), y = line.matrix<T>();
   const T share = (T)line.number();
   const Size first = line.size(), stop = line.size();
+  auto write = [=](Size j, T sum) { mean_dy.data[j] = share * sum; };
+  column_sums<T>(y.rows, first, stop, [=](Size i, Size j) { return dy.row(i)[j]; }, Nowhere(), write, team);
+}
+
+template <class T> DEVICE void batch_norm_mean_product(Line line, const Team& team) {
+  Matrix<T> mean_dy = line.vector<T>(), mean_product = line.vector<T>(), dy = line.matrix<T>(), y = line.matrix<T>();
+  const T share = (T)line.number();
+  const Size first = line.size(), stop = line.size();
+  auto write = [=](Size j, T sum) { mean_product.data[j] = share * sum; };
   auto product = [=](Size i, Size j) { return dy.row(i)[j] * y.row(i)[j]; };
-  column_sums(mean_dy.data, false, y.rows, first, stop, share, [=](Size i, Size j) { return dy.row(i)[j]; }, team);
-  column_sums(mean_product.data, false, y.rows, first, stop, share, product, team);
+  column_sums<T>(y.rows, first, stop, product, Nowhere(), write, team);
+}
+
+template <class T> DEVICE void batch_norm_means(Line line, const Team& team) {
+  batch_norm_mean_dy<T>(line, team);
+  batch_norm_mean_product<T>(line, team);
 }
 
 template <class T> DEVICE void batch_norm_backward(Line line, const Team& team) {

@@ -285,7 +285,8 @@ template <class T> DEVICE void linear_backward_weights_sgd(Line line, const Team
 // The columns first ... stop - 1 of b <- s + alpha (sum of the rows of dy); s is b if `adding`, or else nothing.
 template <class T> DEVICE void add_rows(T* b, bool adding, Matrix<T> dy, T alpha, Line line, const Team& team) {
   const Size first = line.size(), stop = line.size();
-  column_sums(b, adding, dy.rows, first, stop, alpha, [=](Size i, Size j) { return dy.row(i)[j]; }, team);
+  auto write = [=](Size j, T sum) { b[j] = (adding ? b[j] : T(0)) + alpha * sum; };
+  column_sums<T>(dy.rows, first, stop, [=](Size i, Size j) { return dy.row(i)[j]; }, Nowhere(), write, team);
 }
 
 template <class T> DEVICE void linear_backward_bias(Line line, const Team& team) {

@@ -37,17 +37,18 @@ DEVICE Bits read_acquired(const Bits* place) {
   asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(place) : "memory");
   return value;
 }
+DEVICE void add_released(Bits* place) {
+  asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(place) : "memory");
+}
 #endif
 
 DEVICE void wait_for_all(Bits* gate, Bits& met) {
   __syncthreads();
   met += gridDim.x;
   if (gridDim.x > 1) {
-    if (threadIdx.x == 0) {
-      __threadfence();
-      atomicAdd(gate, 1u);
+    if (threadIdx.x == 0) {  // what this block has written before is seen by all who have read this
+      add_released(gate);
       while ((int)(read_acquired(gate) - met) < 0) WAIT_A_MOMENT();
-      __threadfence();
     }
     __syncthreads();
   }

@@ -80,6 +80,8 @@ Work = Callable[[], object]
 class Stream:
     """Work in order. It waits until somebody waits for it."""
 
+    turn = threading.RLock()  # so that a thread that waits for work which another has begun waits until it is done
+
     def __init__(self, blocking: bool) -> None:
         self.blocking = blocking
         self.waiting: deque[Work] = deque()
@@ -90,13 +92,15 @@ class Stream:
     @property
     def count(self) -> int:
         """The number of pieces of work that it ever got."""
-        return self.done + len(self.waiting)
+        with self.turn:
+            return self.done + len(self.waiting)
 
     def run_to(self, number: int) -> None:
-        while self.done < number:
-            work = self.waiting.popleft()
-            self.done += 1
-            work()
+        with self.turn:
+            while self.done < number:
+                work = self.waiting.popleft()
+                self.done += 1
+                work()
 
 
 @dataclass
@@ -115,6 +119,7 @@ class Card:
     as_written: bool = False  # whether a persistent replay is compiled as its source is: a library for each network
     at_once: bool = False  # whether work is done when it is launched, which CUDA also allows
     launches: list[str] = field(default_factory=list)  # names of our kernels, and gemm
+    reduced: list[int] = field(default_factory=list)  # by CuPy's reductions: how many numbers to one
     refused: list[str] = field(default_factory=list)  # what was refused, and why
     gpus: int = 1  # of which all have the same memory
     current: int = 0  # number of the GPU in use
@@ -136,7 +141,8 @@ class Card:
     def plug_in(self) -> None:
         """A card as at first, but for memory that is still in use."""
         fresh = {name: value.default for name, value in self.__dataclass_fields__.items() if name != "memory"}
-        self.__dict__.update(fresh | {"plugged_in": True, "launches": [], "refused": [], "options": self.options})
+        self.__dict__.update(fresh | {"plugged_in": True, "options": self.options})
+        self.launches, self.reduced, self.refused = [], [], []
         for stream in self.streams.values():
             stream.waiting.clear()
             stream.done, stream.captured = 0, None

@@ -72,6 +72,7 @@ def work(card: Card, name: str, source: str, places) -> Work:
         operands, result = [given[each] for each in inspect.signature(function).parameters], given[written]
     elif base.removesuffix("_with_dtype") in REDUCTIONS:
         function = reduction(base.removesuffix("_with_dtype"), result)
+        card.reduced.append(operands[0].size // max(result.size, 1))
     else:
         function = ELEMENTWISE.get(base) or getattr(np, base, None)
     if function is None or result is None:
