@@ -215,27 +215,23 @@ def move(
     matrix = squares.copy()
     matrix.flat[:: len(w) + 1] += penalty
     found, u, residuals, length = None, np.zeros(len(w)), r, np.inf
-    for steps in range(MOST_STEPS):
-        step = -_solved(matrix, J.T @ residuals + penalty * u)  # (P,)
-        before, length = length, float(penalty @ np.square(step)) ** 0.5
-        if not length <= MOST_CURVED * before:
-            return found if steps > 1 else None
-        u = u + step
-        residuals = objective.residuals(w + u)
-        cost = float(residuals @ residuals)
-        if found and not cost < found.cost:
-            return found
-        expected = found.expected if found else float(step @ (penalty * step - J.T @ r))
-        found = Move(w + u, residuals, cost, expected)
-    return found
-
-
-def _solved(matrix: np.ndarray, vector: np.ndarray) -> np.ndarray:
-    """x (P,) with matrix x = vector; for a matrix (P, P) without an inverse, as if only its diagonal were there."""
     try:
-        return np.linalg.solve(matrix, vector)
-    except np.linalg.LinAlgError:
-        return vector / matrix.diagonal()
+        solve = objective.device.solver(matrix)
+        for steps in range(MOST_STEPS):
+            step = -solve(J.T @ residuals + penalty * u)  # (P,)
+            before, length = length, float(penalty @ np.square(step)) ** 0.5
+            if not length <= MOST_CURVED * before:
+                return found if steps > 1 else None
+            u = u + step
+            residuals = objective.residuals(w + u)
+            cost = float(residuals @ residuals)
+            if found and not cost < found.cost:
+                return found
+            expected = found.expected if found else float(step @ (penalty * step - J.T @ r))
+            found = Move(w + u, residuals, cost, expected)
+    except np.linalg.LinAlgError:  # damped too little
+        return None
+    return found
 
 
 METHODS: dict[str, Callable[[Objective, int, float, float], Iterator[float]]] = {
