@@ -18,8 +18,8 @@ from .programs import Program
 from .step import Step
 
 FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-3, 1e-15, 1e16
-MOST_STEPS = 5  # with one Jacobian and one damping
-MOST_CURVED = 0.75  # the length of a step that follows the curve of the residuals, in lengths of the one before
+MOST_STEPS = 4  # with one Jacobian and one damping
+MOST_CURVED = 0.75  # the length of a step that follows the curve, in lengths of the one before
 
 
 class Objective:
@@ -80,10 +80,8 @@ class Objective:
         """A copy (P,) in float64 and in main memory, of that part of a flat array which is not frozen."""
         return np.array(self.device.to_numpy(flat[self.places]), np.float64)
 
-    def _program(
-        self, name: str, what: Callable[..., None], n: int, **second: Any
-    ) -> tuple[Program, dict[str, Any]]:
-        """The program that does this to n rows, and its data: x, and an array or the shape of one to be written."""
+    def _program(self, name: str, what: Callable[..., None], n: int, **second: Any) -> tuple[Program, dict[str, Any]]:
+        """The program that does this to n rows, and its data: x, and one array more, or the shape of one of zeros."""
         if name not in self._programs:
             zeros, dtype = self.device.zeros, self.network.dtype
             given = {name: zeros(a, dtype) if isinstance(a, tuple) else a for name, a in second.items()}
@@ -158,11 +156,11 @@ def lbfgs(objective: Objective, iterations: int, tolerance: float, goal: float) 
 def levenberg_marquardt(objective: Objective, iterations: int, tolerance: float, goal: float) -> Iterator[float]:
     """Levenberg and Marquardt's method: the loss after every iteration. ValueError for another loss than squares.
 
-    With the residuals r and their Jacobian J at w, it looks for the u that makes |r(w + u)|² + λ |D u|² least (`move`).
-    D is diagonal: for each column of J, the part of all columns' lengths that lies along it, the largest so far. It
-    does not depend on the units of the parameters (Moré 1978), and parameters that do much the same move little.
-    λ falls with an iteration whose loss is as expected, and grows until the loss falls (Nielsen 1999): from gradient
-    descent in small steps to Gauss and Newton's method.
+    With the residuals r and their Jacobian J at w, each iteration looks for the u that makes |r(w + u)|² + λ |D u|²
+    least (`move`). D is diagonal and the largest so far (Moré 1978), in the units of the residuals, so that the units
+    of the parameters do not matter: Dⱼ = Σᵢ |Jᵢ · Jⱼ| / |Jᵢ| is the length of J's column j, and how far it goes along
+    the others. So parameters that do much the same as others move little. λ falls with an iteration whose loss is as
+    expected, and grows until the loss falls (Nielsen 1999): from short steps down the slope to Gauss and Newton's.
     """
     loss = objective.step.loss
     if type(loss) not in (MSE, HalfMSE) or loss.ignore_nan:
@@ -176,8 +174,8 @@ def levenberg_marquardt(objective: Objective, iterations: int, tolerance: float,
         J = objective.jacobian(w)  # (N · K, P)
         squares = J.T @ J  # (P, P)
         lengths = np.sqrt(squares.diagonal())  # (P,)
-        largest = np.maximum(largest, np.abs(squares) @ (1 / np.where(lengths > 0, lengths, 1)))
-        scale = np.square(np.where(largest > 0, largest, 1))  # (P,), D²
+        largest = np.maximum(largest, np.abs(squares) @ (1 / np.where(lengths > 0, lengths, 1)))  # (P,)
+        scale = np.square(np.where(largest > 0, largest, 1))  # (P,), the squares of D
         found, growth = move(objective, w, r, J, squares, damping * scale), 2.0
         while not (found and found.cost < cost):
             damping, growth = damping * growth, growth * 2
@@ -187,49 +185,49 @@ def levenberg_marquardt(objective: Objective, iterations: int, tolerance: float,
             found = move(objective, w, r, J, squares, damping * scale)
         gain = (cost - found.cost) / max(found.expected, np.finfo(float).tiny)
         damping = max(damping * max(1 / 3, 1 - (2 * gain - 1) ** 3), LEAST_DAMPING)
-        objective.parameters, r, before, cost = found.w, found.residuals, cost, found.cost
-        w = found.w
+        w, r, before, cost = found.w, found.residuals, cost, found.cost
+        objective.parameters = w  # not those that were tried last
         yield cost * share
         if cost * share <= goal or before - cost <= tolerance * cost:
             return
 
 
 class Move(NamedTuple):
-    """Where an iteration may go, and the fall of the squares that straight lines through the residuals promise."""
+    """A place to go to, and how much smaller |r|² would be there if the residuals were straight lines."""
 
     w: np.ndarray  # (P,)
     residuals: np.ndarray  # (N · K,)
-    cost: float
+    cost: float  # |r|²
     expected: float
 
 
 def move(
     objective: Objective, w: np.ndarray, r: np.ndarray, J: np.ndarray, squares: np.ndarray, penalty: np.ndarray
 ) -> Move | None:
-    """Make |r(w + u)|² + Σ penalty u² smaller, by Newton's method with the matrix of u = 0: JᵀJ + penalty (P, P).
+    """Look for the u that makes |r(w + u)|² + Σ penalty u² least, by Newton's method with JᵀJ + penalty of u = 0.
 
-    The first step is Levenberg and Marquardt's. The next ones follow the curve of r without a new Jacobian, as long as
-    they make |r|² smaller. None if the first of them is not clearly shorter: the residuals are then no straight lines
-    as far as that.
+    From u = 0, the first step is that of Levenberg and Marquardt. The others need no new Jacobian: they follow the
+    curve of the residuals, for as long as |r|² falls. None if the second step would be almost as long as the first,
+    or longer: the curve is then too strong for a step of this length.
     """
-    matrix = squares.copy()
+    matrix = squares.copy()  # (P, P)
     matrix.flat[:: len(w) + 1] += penalty
     found, u, residuals, length = None, np.zeros(len(w)), r, np.inf
     try:
         solve = objective.device.solver(matrix)
-        for steps in range(MOST_STEPS):
+        for number in range(MOST_STEPS):
             step = -solve(J.T @ residuals + penalty * u)  # (P,)
             before, length = length, float(penalty @ np.square(step)) ** 0.5
             if not length <= MOST_CURVED * before:
-                return found if steps > 1 else None
+                return found if number > 1 else None
             u = u + step
             residuals = objective.residuals(w + u)
             cost = float(residuals @ residuals)
             if found and not cost < found.cost:
-                return found
+                break
             expected = found.expected if found else float(step @ (penalty * step - J.T @ r))
             found = Move(w + u, residuals, cost, expected)
-    except np.linalg.LinAlgError:  # damped too little
+    except np.linalg.LinAlgError:  # the penalty is lost in rounding
         return None
     return found
 

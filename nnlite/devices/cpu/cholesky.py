@@ -1,4 +1,4 @@
-"""Cholesky's method: A = Uᵀ U for a symmetric, positive definite A (P, P), so that many A x = b take 2 P² steps each."""
+"""Cholesky's method: A = Uᵀ U for a symmetric, positive definite A (P, P). Each A x = b then takes P² steps, not P³."""
 
 from __future__ import annotations
 
