@@ -36,7 +36,8 @@ class Objective:
         if len(stretches) > 1:
             self.places = self.device.asarray(np.concatenate([np.arange(i, i + size) for i, size in stretches]))  # (P,)
         self.start = self.parameters  # (P,)
-        self._programs: dict[str, tuple[Program, dict[str, Any]]] = {}
+        self._programs: dict[str, Program] = {}
+        self._answers: dict[tuple[int, ...], Any] = {}
 
     @property
     def parameters(self) -> np.ndarray:
@@ -50,7 +51,8 @@ class Objective:
     def value_and_gradient(self, w: np.ndarray) -> tuple[float, np.ndarray]:
         """The loss at w (P,), and its gradient (P,)."""
         self.parameters = w
-        program, data = self._program("slope", slope, len(self.x), target=self.target)
+        data = {"x": self.x, "target": self.target}
+        program = self._program("slope", slope, data, len(self.x))
         program.replay.sweep(data, 0, 1)
         (total, known), loss = self.device.to_numpy(program.sums), self.step.loss
         rows = known if loss.ignore_nan else len(self.x)
@@ -60,8 +62,8 @@ class Objective:
     def residuals(self, w: np.ndarray) -> np.ndarray:
         """prediction − target (N · K,) at w (P,)."""
         self.parameters = w
-        program, data = self._program("answers", answers, len(self.x), answer=self.target.shape)
-        program.replay.sweep(data, 0, 1)
+        data = {"x": self.x, "answer": self._answer(*self.target.shape)}
+        self._program("answers", answers, data, len(self.x)).replay.sweep(data, 0, 1)
         return self.device.to_numpy(data["answer"] - self.target).astype(np.float64, copy=False).ravel()
 
     def jacobian(self, w: np.ndarray) -> np.ndarray:
@@ -69,7 +71,8 @@ class Objective:
         self.parameters = w
         rows, outputs = self.target.shape
         found = np.empty((rows, outputs, len(w)))
-        program, data = self._program("derivatives", derivatives, 1, answer=(rows, len(self.network.parameters)))
+        data = {"x": self.x, "answer": self._answer(rows, len(self.network.parameters))}
+        program = self._program("derivatives", derivatives, data, 1, {"dy": (1, outputs)})
         for k in range(outputs):
             program.arena.segments["dy"][...] = self.device.asarray(np.eye(outputs)[k : k + 1], self.network.dtype)
             program.replay.sweep(data, 0, rows)
@@ -80,22 +83,32 @@ class Objective:
         """A copy (P,) in float64 and in main memory, of that part of a flat array which is not frozen."""
         return np.array(self.device.to_numpy(flat[self.places]), np.float64)
 
-    def _program(self, name: str, what: Callable[..., None], n: int, **second: Any) -> tuple[Program, dict[str, Any]]:
-        """The program that does this to n rows, and its data: x, and one array more, or the shape of one of zeros."""
+    def _answer(self, *shape: int) -> Any:
+        """The array into which programs write answers of this shape, the same at every call."""
+        if shape not in self._answers:
+            self._answers[shape] = self.device.zeros(shape, self.network.dtype)
+        return self._answers[shape]
+
+    def _program(
+        self,
+        name: str,
+        what: Callable[..., None],
+        data: Mapping[str, Any],
+        n: int,
+        own: Mapping[str, Any] | None = None,
+    ) -> Program:
+        """The program that does this to n rows; `own` are arrays that it needs besides, name -> shape."""
         if name not in self._programs:
             zeros, dtype = self.device.zeros, self.network.dtype
-            given = {name: zeros(a, dtype) if isinstance(a, tuple) else a for name, a in second.items()}
-            data = {"x": self.x, **given}
-            own = {"dy": zeros((1, self.target.shape[1]), dtype)}
-            own |= {"position": zeros(1, np.int64), "sums": zeros(2, np.float64)}
-            arena = Arena(self.device, dtype, {**data, **own, **self.network.arrays()})
+            arrays = {name: zeros(shape, dtype) for name, shape in (own or {}).items()}
+            arrays |= {"position": zeros(1, np.int64), "sums": zeros(2, np.float64)}
+            arena = Arena(self.device, dtype, {**data, **arrays, **self.network.arrays()})
 
             def make(ops: Any, arrays: Mapping[str, Any]) -> Callable[[int], None]:
                 return partial(what, self.step.on(ops, arrays, training=False), arrays)
 
             how = "eager" if self.how == "eager" else self.device.sweeps_by
-            program = Program(make, arena, n, threads=self.network.threads, how=how)
-            self._programs[name] = program, data
+            self._programs[name] = Program(make, arena, n, threads=self.network.threads, how=how)
         return self._programs[name]
 
 
