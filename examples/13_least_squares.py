@@ -6,7 +6,7 @@ errors that are straight lines in the parameters is the least-squares solution o
 is kept short by a damping λ, which falls as long as the steps do what is expected of them. D is a diagonal matrix, the
 scale of each parameter:
 
-    (JᵀJ + λ D) δ = −Jᵀ r
+    (JᵀJ + λ D²) δ = −Jᵀ r
 
 A step costs more than one of Adam's, and P³ in the number P of parameters, but here some hundred of them do what
 Adam's thousands cannot. It is for few parameters, all points at once, and targets without much noise: physics, fits.
@@ -34,7 +34,7 @@ def make_trainer(optimizer=None):
 
 def by_adam(x, y, epochs):
     """Train until the loss is at most EASIER -> the losses of all epochs, and the seconds."""
-    trainer, start = make_trainer(nl.Adam(lr=0.01)), time.perf_counter()
+    trainer, start = make_trainer(nl.Adam(lr=0.003)), time.perf_counter()
     losses: list[float] = []
     while len(losses) < epochs and not (losses and min(losses) <= EASIER):
         losses += trainer.fit(x, y, epochs=500, batch_size=len(x), progress=False)["loss"]
@@ -63,7 +63,7 @@ def main():
     adam, adam_seconds = by_adam(x, y, 2_000 if options.quick else 100_000)
     exact, exact_seconds, trainer = by_least_squares(x, y)
     print(f"{'':24} {'steps':>8} {'seconds':>8} {'mean squared error':>19}")
-    print(f"{'Adam, lr=0.01':24} {len(adam):8,} {adam_seconds:8.2f} {min(adam):19.1e}")
+    print(f"{'Adam, lr=0.003':24} {len(adam):8,} {adam_seconds:8.2f} {min(adam):19.1e}")
     print(f"{'Levenberg and Marquardt':24} {len(exact):8,} {exact_seconds:8.2f} {exact[-1]:19.1e}")
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), dpi=150, layout="constrained")

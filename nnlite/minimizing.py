@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,9 +17,9 @@ from .losses import MSE, HalfMSE
 from .programs import Program
 from .step import Step
 
-LEAST_DAMPING, MOST_DAMPING = 1e-15, 1e16
-PROBE = 0.1  # the part of a step at which the curve of the residuals is looked at
-MOST_CURVED = 0.75
+FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-3, 1e-15, 1e16
+MOST_STEPS = 4  # with one Jacobian and one damping
+MOST_CURVED = 0.75  # the length of a step that follows the curve, in lengths of the one before
 
 
 class Objective:
@@ -32,22 +32,21 @@ class Objective:
         self.step, self.x, self.target, self.how = step, x, target, how
         self.network, self.device = step.network, step.network.backend
         stretches = step.network.trained()
-        self.places: Any = np.concatenate([np.arange(first, first + size) for first, size in stretches])  # (P,)
-        if len(stretches) == 1:  # a slice takes no copy
-            self.places = slice(stretches[0][0], sum(stretches[0]))
+        self.places: Any = slice(stretches[0][0], sum(stretches[0]))  # takes no copy
+        if len(stretches) > 1:
+            self.places = self.device.asarray(np.concatenate([np.arange(i, i + size) for i, size in stretches]))  # (P,)
         self.start = self.parameters  # (P,)
         self._programs: dict[str, Program] = {}
+        self._answers: dict[tuple[int, ...], Any] = {}
 
     @property
     def parameters(self) -> np.ndarray:
         """A copy (P,) of the network's parameters that are not frozen; may be assigned."""
-        return self.device.to_numpy(self.network.parameters).astype(np.float64)[self.places]
+        return self._trained(self.network.parameters)
 
     @parameters.setter
     def parameters(self, w: np.ndarray) -> None:
-        every = np.array(self.device.to_numpy(self.network.parameters))
-        every[self.places] = w
-        self.network.parameters[...] = self.device.asarray(every, self.network.dtype)
+        self.network.parameters[self.places] = self.device.asarray(w, self.network.dtype)
 
     def value_and_gradient(self, w: np.ndarray) -> tuple[float, np.ndarray]:
         """The loss at w (P,), and its gradient (P,)."""
@@ -58,29 +57,37 @@ class Objective:
         (total, known), loss = self.device.to_numpy(program.sums), self.step.loss
         rows = known if loss.ignore_nan else len(self.x)
         mean = float(total) * loss.per_sample(self.target.shape[1]) / (rows if loss.reduction == "mean" else 1)
-        return mean, self.device.to_numpy(self.network.gradients).astype(np.float64)[self.places]
+        return mean, self._trained(self.network.gradients)
 
     def residuals(self, w: np.ndarray) -> np.ndarray:
         """prediction − target (N · K,) at w (P,)."""
         self.parameters = w
-        answer = self.device.zeros(self.target.shape, self.network.dtype)
-        data = {"x": self.x, "answer": answer}
+        data = {"x": self.x, "answer": self._answer(*self.target.shape)}
         self._program("answers", answers, data, len(self.x)).replay.sweep(data, 0, 1)
-        return self.device.to_numpy(answer - self.target).astype(np.float64).ravel()
+        return self.device.to_numpy(data["answer"] - self.target).astype(np.float64, copy=False).ravel()
 
     def jacobian(self, w: np.ndarray) -> np.ndarray:
         """The derivatives (N · K, P) of the residuals at w (P,): one row goes back at a time, for each output."""
         self.parameters = w
         rows, outputs = self.target.shape
-        answer = self.device.zeros((rows, len(self.network.parameters)), self.network.dtype)
         found = np.empty((rows, outputs, len(w)))
-        data = {"x": self.x, "answer": answer}
+        data = {"x": self.x, "answer": self._answer(rows, len(self.network.parameters))}
         program = self._program("derivatives", derivatives, data, 1, {"dy": (1, outputs)})
         for k in range(outputs):
             program.arena.segments["dy"][...] = self.device.asarray(np.eye(outputs)[k : k + 1], self.network.dtype)
             program.replay.sweep(data, 0, rows)
-            found[:, k] = self.device.to_numpy(answer)[:, self.places]
+            found[:, k] = self.device.to_numpy(data["answer"][:, self.places])
         return found.reshape(-1, len(w))
+
+    def _trained(self, flat: Any) -> np.ndarray:
+        """A copy (P,) in float64 and in main memory, of that part of a flat array which is not frozen."""
+        return np.array(self.device.to_numpy(flat[self.places]), np.float64)
+
+    def _answer(self, *shape: int) -> Any:
+        """The array into which programs write answers of this shape, the same at every call."""
+        if shape not in self._answers:
+            self._answers[shape] = self.device.zeros(shape, self.network.dtype)
+        return self._answers[shape]
 
     def _program(
         self,
@@ -162,10 +169,11 @@ def lbfgs(objective: Objective, iterations: int, tolerance: float, goal: float) 
 def levenberg_marquardt(objective: Objective, iterations: int, tolerance: float, goal: float) -> Iterator[float]:
     """Levenberg and Marquardt's method: the loss after every iteration. ValueError for another loss than squares.
 
-    With the residuals r and their Jacobian J at w, v = −(JᵀJ + λ D)⁻¹ Jᵀ r. D has the largest squares of the lengths of
-    J's columns so far (Moré 1978). λ falls with an iteration whose loss is as expected, and grows until the loss falls
-    (Nielsen 1999): from gradient descent in small steps to Gauss and Newton's method. w ← w + v + a/2, where
-    a = −(JᵀJ + λ D)⁻¹ Jᵀ r″ follows the curve of r along v, and must stay shorter than v (Transtrum and Sethna 2012).
+    With the residuals r and their Jacobian J at w, each iteration looks for the u that makes |r(w + u)|² + λ |D u|²
+    least (`move`). D is diagonal and the largest so far (Moré 1978), in the units of the residuals, so that the units
+    of the parameters do not matter: Dⱼ = Σᵢ |Jᵢ · Jⱼ| / |Jᵢ| is the length of J's column j, and how far it goes along
+    the others. So parameters that do much the same as others move little. λ falls with an iteration whose loss is as
+    expected, and grows until the loss falls (Nielsen 1999): from short steps down the slope to Gauss and Newton's.
     """
     loss = objective.step.loss
     if type(loss) not in (MSE, HalfMSE) or loss.ignore_nan:
@@ -173,43 +181,68 @@ def levenberg_marquardt(objective: Objective, iterations: int, tolerance: float,
         raise ValueError(f'method="lm" is for least squares, so the loss must be "mse" or "half_mse", not {what}')
     outputs = objective.target.shape[1]
     share = loss.per_sample(outputs) / objective.target.size / (2 if isinstance(loss, HalfMSE) else 1)
-    w, lengths, unit = objective.start, np.zeros(len(objective.start)), np.eye(len(objective.start))
-    r = objective.residuals(w)  # (N · K,)
-    cost, damping, growth = float(r @ r), 1e-3, 2.0
+    w, r = objective.start, objective.residuals(objective.start)  # (P,), (N · K,)
+    cost, damping, largest = float(r @ r), FIRST_DAMPING, np.zeros(len(w))
     for _ in range(iterations):
         J = objective.jacobian(w)  # (N · K, P)
-        lengths = np.maximum(lengths, np.sqrt(np.square(J).sum(axis=0)))
-        scale = np.where(lengths > 0, lengths, 1)
-        J /= scale
-        squares, slope = J.T @ J, J.T @ r  # (P, P), (P,)
-        new = np.inf
-        while not new < cost:
+        squares = J.T @ J  # (P, P)
+        lengths = np.sqrt(squares.diagonal())  # (P,)
+        largest = np.maximum(largest, np.abs(squares) @ (1 / np.where(lengths > 0, lengths, 1)))  # (P,)
+        scale = np.square(np.where(largest > 0, largest, 1))  # (P,), the squares of D
+        found, growth = move(objective, w, r, J, squares, damping * scale), 2.0
+        while not (found and found.cost < cost):
+            damping, growth = damping * growth, growth * 2
             if damping > MOST_DAMPING:  # no step makes it smaller
                 objective.parameters = w
                 return
-            damped = squares + damping * unit
-            v = -_solved(damped, slope)
-            curve = 2 / PROBE * ((objective.residuals(w + PROBE * v / scale) - r) / PROBE - J @ v)  # r″ along v
-            a = -_solved(damped, J.T @ curve)
-            if 2 * np.linalg.norm(a) <= MOST_CURVED * np.linalg.norm(v):
-                tried = objective.residuals(w + (v + a / 2) / scale)
-                new = float(tried @ tried)
-            if not new < cost:
-                damping, growth = damping * growth, growth * 2
-        gain = (cost - new) / max(float(v @ (damping * v - slope)), np.finfo(float).tiny)  # of what is expected of v
-        damping, growth = max(damping * max(1 / 3, 1 - (2 * gain - 1) ** 3), LEAST_DAMPING), 2.0
-        w, r, before, cost = w + (v + a / 2) / scale, tried, cost, new
+            found = move(objective, w, r, J, squares, damping * scale)
+        gain = (cost - found.cost) / max(found.expected, np.finfo(float).tiny)
+        damping = max(damping * max(1 / 3, 1 - (2 * gain - 1) ** 3), LEAST_DAMPING)
+        w, r, before, cost = found.w, found.residuals, cost, found.cost
+        objective.parameters = w  # not those that were tried last
         yield cost * share
         if cost * share <= goal or before - cost <= tolerance * cost:
             return
 
 
-def _solved(matrix: np.ndarray, vector: np.ndarray) -> np.ndarray:
-    """x (P,) with matrix x = vector; for a matrix (P, P) without an inverse, as if only its diagonal were there."""
+class Move(NamedTuple):
+    """A place to go to, and how much smaller |r|² would be there if the residuals were straight lines."""
+
+    w: np.ndarray  # (P,)
+    residuals: np.ndarray  # (N · K,)
+    cost: float  # |r|²
+    expected: float
+
+
+def move(
+    objective: Objective, w: np.ndarray, r: np.ndarray, J: np.ndarray, squares: np.ndarray, penalty: np.ndarray
+) -> Move | None:
+    """Look for the u that makes |r(w + u)|² + Σ penalty u² least, by Newton's method with JᵀJ + penalty of u = 0.
+
+    From u = 0, the first step is that of Levenberg and Marquardt. The others need no new Jacobian: they follow the
+    curve of the residuals, for as long as |r|² falls. None if the second step would be almost as long as the first,
+    or longer: the curve is then too strong for a step of this length.
+    """
+    matrix = squares.copy()  # (P, P)
+    matrix.flat[:: len(w) + 1] += penalty
+    found, u, residuals, length = None, np.zeros(len(w)), r, np.inf
     try:
-        return np.linalg.solve(matrix, vector)
-    except np.linalg.LinAlgError:
-        return vector / matrix.diagonal()
+        solve = objective.device.solver(matrix)
+        for number in range(MOST_STEPS):
+            step = -solve(J.T @ residuals + penalty * u)  # (P,)
+            before, length = length, float(penalty @ np.square(step)) ** 0.5
+            if not length <= MOST_CURVED * before:
+                return found if number > 1 else None
+            u = u + step
+            residuals = objective.residuals(w + u)
+            cost = float(residuals @ residuals)
+            if found and not cost < found.cost:
+                break
+            expected = found.expected if found else float(step @ (penalty * step - J.T @ r))
+            found = Move(w + u, residuals, cost, expected)
+    except np.linalg.LinAlgError:  # the penalty is lost in rounding
+        return None
+    return found
 
 
 METHODS: dict[str, Callable[[Objective, int, float, float], Iterator[float]]] = {

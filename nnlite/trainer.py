@@ -325,7 +325,8 @@ class Trainer(Resumable):
             objective, before = Objective(self.new_step(), *self.checked(x, y), self.replay), snapshot(self.network)
             for loss in chosen(objective, iterations, *limits):
                 history.extend({"loss": [loss]}, self.history)
-            if not math.isfinite(loss := objective.value_and_gradient(objective.parameters)[0]):
+            losses = history["loss"] or [objective.value_and_gradient(objective.parameters)[0]]
+            if not math.isfinite(loss := losses[-1]):
                 raise diverged(objective.step, loss, before, len(history["loss"]) + 1, 1)
         return history
 

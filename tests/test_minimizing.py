@@ -1,5 +1,6 @@
 """Minimising over all rows at once: exact derivatives, NIST's certified fits, and a sine to ten digits."""
 
+import copy
 import sys
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from helpers import Square
 
 import nnlite as nl
-from nnlite.minimizing import Objective
+from nnlite.minimizing import Objective, levenberg_marquardt
 
 # ---- formulas of NIST's Statistical Reference Datasets, as layers ----------------------------------------------------
 
@@ -124,10 +125,51 @@ def test_a_sine_to_ten_digits(device):
     net = nl.mlp([1, 20, 1], hidden="tanh", device=device, dtype="float64", seed=0)
     trainer = nl.Trainer(net, "mse")
     history = trainer.minimize(x, y, "lm", goal=goal)
-    assert trainer.history == history and 1 < len(history["loss"]) < 1000
+    assert trainer.history == history and 1 < len(history["loss"]) < 200
     assert all(np.diff(history["loss"]) < 0)
     found = trainer.evaluate(x, y)["loss"]
     assert found <= goal and history["loss"][-1] == pytest.approx(found, rel=1e-6)
+
+
+def test_few_iterations_from_any_start():
+    """A sine of two periods, too, which has flat stretches on the way."""
+    x, y = sine()[0], np.sin(2 * sine()[0])
+    for seed in range(4):
+        net = nl.mlp([1, 20, 1], hidden="tanh", device="numba", dtype="float64", seed=seed)
+        losses = nl.Trainer(net, "mse").minimize(x, y, "lm", goal=1e-10)["loss"]
+        assert losses[-1] <= 1e-10 and len(losses) < 250, seed
+
+
+def test_the_units_of_the_parameters_do_not_matter():
+    """The same fit with x in thousandths: the second parameter is then a thousandth, and all losses are the same."""
+    formulas, x, y, _, _ = MISRA1A
+    losses = []
+    for unit in (1, 1000):
+        net = nl.Sequential(Formula(*formulas, (500, 1e-4 / unit)), device="numpy", dtype="float64")
+        trainer = nl.Trainer(net, "mse")
+        losses.append(trainer.minimize(unit * np.array(x)[:, None], y, "lm", iterations=6)["loss"])
+    assert len(losses[0]) == 6
+    np.testing.assert_allclose(*losses, rtol=1e-6)
+
+
+def test_another_damping_needs_no_new_jacobian():
+    x, y = sine()
+    net = nl.mlp([1, 6, 1], hidden="tanh", device="numpy", dtype="float64", seed=0)
+    trainer = nl.Trainer(net, "mse")
+    f = Objective(trainer.new_step(), *trainer.checked(x, y), "auto")
+    counts = dict.fromkeys(("jacobian", "solver"), 0)
+
+    def counted(name, function):
+        def call(*arguments):
+            counts[name] += 1
+            return function(*arguments)
+
+        return call
+
+    f.jacobian, f.device = counted("jacobian", f.jacobian), copy.copy(f.device)
+    f.device.solver = counted("solver", f.device.solver)
+    iterations = len(list(levenberg_marquardt(f, 40, 0.0, 0.0)))
+    assert counts["jacobian"] == iterations == 40 < counts["solver"]
 
 
 def objective(device, loss="mse", sizes=(3, 4, 2), dtype="float64", replay="auto", extra=()):

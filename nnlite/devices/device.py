@@ -7,6 +7,7 @@ import importlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -139,6 +140,13 @@ class Device(ABC):
     @abstractmethod
     def replay(self, full: Tape, short: Tape | None, arena: Arena, threads: int = 1, how: str = "auto") -> Replay:
         """A replay of these tapes on this arena, on so many threads if the device can; `how` names a kind of replay."""
+
+    def solver(self, A: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        """A function b (P,) -> x (P,) with A x = b, for a symmetric, positive definite A (P, P), all in main memory.
+
+        It keeps A, and may change it. LinAlgError now or then, if A is found to be not definite or singular.
+        """
+        return partial(np.linalg.solve, A)
 
     def for_work(self, seconds: float) -> Device:
         """The device that should do work which would take NumPy about so many seconds."""

@@ -68,3 +68,27 @@ def test_limits_decide_how_a_net_is_trained(rng):
         "compiled loop on 2 threads, in tiles of 8 rows",
     ]
     np.testing.assert_allclose(losses[1:], losses[:1] * 2, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["numpy", "numba"])
+@pytest.mark.parametrize("size", [1, 2, 4, 7, 61])
+def test_a_solver_solves_what_numpy_solves(name, size, rng):
+    J = rng.standard_normal((size + 3, size)) * rng.uniform(1e-3, 1e3, size)
+    A = J.T @ J
+    solve = get_device(name).solver(A.copy())
+    for b in rng.standard_normal((2, size)):
+        before = b.copy()
+        np.testing.assert_allclose(solve(b), np.linalg.solve(A, b), rtol=1e-6)
+        np.testing.assert_array_equal(b, before)
+
+
+@pytest.mark.parametrize("name", ["numpy", "numba"])
+def test_a_solver_refuses_a_matrix_without_an_inverse(name):
+    with pytest.raises(np.linalg.LinAlgError):
+        get_device(name).solver(np.zeros((3, 3)))(np.ones(3))
+
+
+def test_cholesky_needs_a_definite_matrix():
+    for A in ([[1.0, 2.0], [2.0, 1.0]], [[np.nan, 0.0], [0.0, 1.0]]):
+        with pytest.raises(np.linalg.LinAlgError, match="not positive definite"):
+            get_device("numba").solver(np.array(A))

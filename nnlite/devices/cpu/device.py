@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
+
 from ..common.arena import Arena
 from ..common.recording import Tape
 from ..device import Replay
 from ..numpy.device import NumpyDevice
+from .cholesky import solver
 from .eager import EagerKernels
 from .limits import CpuLimits
 from .replay import CompiledReplay
@@ -25,3 +30,6 @@ class NumbaDevice(NumpyDevice):
     def replay(self, full: Tape, short: Tape | None, arena: Arena, threads: int = 1, how: str = "auto") -> Replay:
         self.refuse(how)
         return CompiledReplay(full, short, arena, threads, self.limits)
+
+    def solver(self, A: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        return solver(A)
