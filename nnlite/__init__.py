@@ -91,6 +91,7 @@ from .registry import register
 from .rules import Adadelta, Adagrad, Adamax, AdamW, Lion, NAdam, RAdam, RMSprop, Rprop
 from .schedules import Schedule
 from .steps import EagerWarning
+from .together import fit_many
 from .trainer import DivergedError, Trainer
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ __all__ = [  # noqa: RUF022  (in the order in which a user meets them)
     "Optimizer", "SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "RMSprop", "Lion", "Rprop",
     "Schedule", "Trainer", "History", "Metric",
     "Callback", "EarlyStopping", "ReduceLROnPlateau", "Checkpoint", "CSVLogger", "TensorBoard", "LivePlot",
-    "lr_range_test", "RangeTest",
+    "fit_many", "lr_range_test", "RangeTest",
     "MLPClassifier", "MLPRegressor",
     "check_gradients", "GradientReport", "devices", "get_device", "kernel", "register",
     "DeviceError", "DivergedError", "CorruptFileError", "OutOfGPUMemoryError", "EagerWarning", "PrecisionWarning",

@@ -169,6 +169,12 @@ class Device(ABC):
         """The number of free bytes of its memory; None if the operating system manages that."""
         return None
 
+    def meeting(self, count: int) -> Callable[[], contextlib.AbstractContextManager[None]]:
+        """A function that makes a context for each of so many threads that train at the same time, so that the device
+        may do their work together. Until a thread leaves its context, the others' work may wait for its own.
+        """
+        return contextlib.nullcontext
+
     def explained(self) -> contextlib.AbstractContextManager[None]:
         """A context in which the device's own errors are turned into errors that tell the user what to do."""
         return contextlib.nullcontext()

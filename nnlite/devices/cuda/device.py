@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from ..common.reference import KERNELS
 from ..device import Device, DeviceError, OutOfGPUMemoryError, Replay
 from .limits import CudaLimits
 from .machine import Machine
+from .meeting import Meeting
 
 ON_GPU = 2  # DLPack's number for a GPU's memory
 ON_CUDA = (ON_GPU, 13)  # and the one for memory that the GPUs share with the CPU
@@ -144,6 +146,9 @@ class CupyDevice(Device):
         from .choice import choose
 
         return choose(self.machine, [tape for tape in (full, short) if tape], arena, how, self.limits)
+
+    def meeting(self, count: int) -> Callable[[], contextlib.AbstractContextManager[None]]:
+        return partial(self.machine.taking_part, Meeting(count))
 
     def refuse(self, how: str) -> None:
         """Refuse nothing: this device has all ways to replay."""

@@ -6,9 +6,10 @@ parameters, whether it is launched alone, in a graph or in the persistent replay
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ..common.lines import is_array, line, operands
 from ..common.recording import Call
 from ..common.reference import KERNELS
 from . import cublas
+from .meeting import Meeting
 
 OPTIONS = ("-std=c++17", "-diag-suppress=177")  # 177: the sources contain functions that are not used
 BLOCK = 256  # threads of a block, for a kernel that is launched alone or in a graph
@@ -87,7 +89,7 @@ class Machine:
         self.cooperates = bool(attributes["CooperativeLaunch"])
         self.most_parts = 4 * self.processors  # blocks that divide the rows of a sum; each has room for its sums
         self.persists = int(cupy.cuda.Device().compute_capability) >= VOLTA
-        self._threads = threading.local()
+        self._threads, self._compiling = threading.local(), threading.Lock()
         self._kernels: dict[tuple[str, str], Any] = {}
         self._modules: dict[str, Any] = {}
 
@@ -119,8 +121,30 @@ class Machine:
         if real == "Word":
             real = next(iter(self._modules), "float")
         if real not in self._modules:
-            self._modules[real] = self.cupy.RawModule(code=launches(real), options=OPTIONS)
+            self._modules[real] = self.compiled(launches(real))
         return self._modules[real]
+
+    def compiled(self, code: str) -> Any:
+        """The module of a source. Threads that need the same one wait for the first, and CuPy keeps it for them."""
+        with self._compiling:
+            module = self.cupy.RawModule(code=code, options=OPTIONS)
+            module.compile()
+        return module
+
+    @property
+    def meeting(self) -> Meeting | None:
+        """What this thread takes part in."""
+        return getattr(self._threads, "meeting", None)
+
+    @contextlib.contextmanager
+    def taking_part(self, meeting: Meeting) -> Iterator[None]:
+        """In this block, this thread's persistent kernels of one block are launched together with other threads'."""
+        self._threads.meeting = meeting
+        try:
+            yield
+        finally:
+            self._threads.meeting = None
+            meeting.leave()
 
     def end_step(self, losses: Call | None, advance: Call | None, *rest: int) -> None:
         """Launch the end of a step. It does the work of these two calls, an add_losses and an advance."""

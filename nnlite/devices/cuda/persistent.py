@@ -15,7 +15,7 @@ from ..common.arena import DATA, Arena
 from ..common.recording import Tape
 from ..device import Replay
 from .limits import CudaLimits
-from .machine import OPTIONS, WARP, Machine
+from .machine import WARP, Machine
 from .text import Text
 
 
@@ -53,17 +53,23 @@ class PersistentReplay(Replay):
         text, at = self.text, self.text.kept["sums"].offset if self.text.kept else -1
         settings = (address(self.entries), len(text.kept), text.used, address(self.each), len(text.each))
         sums = (address(segments["sums"]), at, len(segments["sums"]), address(self.history))
-        places = [word for name in text.segments for word in self._argument(name)]
-        self.kernel(
-            *((self.blocks,), (self.threads,)),
-            (*settings, first, last, per_epoch, *sums, address(self.stopped), address(self.gate), *places),
-            shared_mem=self.shared_bytes,
-            enable_cooperative_groups=self.blocks > 1,
-        )
+        places = (word for name in text.segments for word in self._argument(name))
+        arguments = (*settings, first, last, per_epoch, *sums, address(self.stopped), address(self.gate), *places)
+        meeting = self.machine.meeting if self.blocks == 1 else None
+        meeting.launch(self, arguments) if meeting else self.launch([arguments])
         came = int(self.stopped[0])
         start, stop = first // per_epoch, came // per_epoch
         history[start:stop] = self.arena.device.to_numpy(self.history[start:stop])
         return came
+
+    def launch(self, arguments: Sequence[Sequence[int]]) -> None:
+        """Launch the kernel for so many networks of this shape, of which this is one."""
+        table = self.cupy.asarray(np.array(arguments, np.int64))
+        self.kernel(
+            *((len(table) * self.blocks,), (self.threads,), (self.machine.address(table), table.shape[1])),
+            shared_mem=self.shared_bytes,
+            enable_cooperative_groups=self.blocks > 1,
+        )
 
     def _argument(self, name: str) -> tuple[int, ...]:
         """The arguments for a segment in global memory: its address, and for data its rows. Those may be absent."""
@@ -77,7 +83,7 @@ class PersistentReplay(Replay):
         CuPy gives all networks of one source the same function, so it may use as much shared memory as there is. Its
         function, and not its kernel, can launch cooperatively: a kernel would have to be linked with libcudadevrt.
         """
-        module = self.cupy.RawModule(code=self.text.source(self.threads), options=OPTIONS)
-        kernel = module.get_function("replay")
+        self.source = self.text.source(self.threads)
+        kernel = self.machine.compiled(self.source).get_function("replay")
         kernel.max_dynamic_shared_size_bytes = self.machine.shared_bytes - kernel.shared_size_bytes
         return kernel.kernel

@@ -49,9 +49,9 @@ class Text:
     def source(self, threads: int) -> str:
         """The source of the persistent replay with these steps (see replay.cu)."""
         full, short = [" \\\n  ".join(["", *step]) for step in (*self.steps, [])[:2]]
-        parameters = (f", char* of_{_name(name)}" + f", Word rows_{name}" * (name in DATA) for name in self.segments)
-        settings = {"FULL": full, "SHORT": short, "HAS_SHORT": str(len(self.steps) - 1)}
-        settings |= {"REPLAY": "", "THREADS": str(threads), "SEGMENTS": "".join(parameters)}
+        declared = (f"SEGMENT({_name(name)})" + f" ROWS({name})" * (name in DATA) for name in self.segments)
+        settings = {"FULL": full, "SHORT": short, "HAS_SHORT": str(len(self.steps) - 1), "BLOCKS": str(self.blocks)}
+        settings |= {"REPLAY": "", "THREADS": str(threads), "SEGMENTS": " ".join(declared)}
         return source("kernels", "products", "replay", **settings)
 
     def _planned(self, tape: Tape) -> list[Planned]:

@@ -61,6 +61,7 @@ struct Table { const long long* rows; int lines; };
 static Table tables[2];  // of the full step and of the short one
 const int ROW = 17;      // words: the number of a kernel, of a barrier or of nothing, and its line
 const long long OFFSET = 1LL << 61;  // added to an offset in shared memory
+static int blocks_of_network;
 static int left_out;  // the number of a barrier in the source that is left out, or -1
 const int BYTES_OF_STACK = 64 * 1024;
 
@@ -187,8 +188,9 @@ int launch(void (*kernel)(A...), void** given, int grid, int block, long dynamic
 }  // namespace cpu
 
 extern "C" void set_up(char* first, char* last, const long long* full, int full_lines, const long long* short_,
-                       int short_lines, int left_out) {
+                       int short_lines, int blocks_of_network, int left_out) {
   cpu::card_first = first, cpu::card_last = last, cpu::left_out = left_out;
+  cpu::blocks_of_network = blocks_of_network;
   cpu::tables[0] = {full, full_lines}, cpu::tables[1] = {short_, short_lines};
 }
 

@@ -2,8 +2,8 @@
 // an epoch's last batch, list a tape's calls with all their sizes, so that the compiler knows them. A call is written
 //     CALL(relu, float, AT(64), 32, 16, AT(2112), 32, 16)
 // and its words are a line as in kernels.cu: AT is a place in shared memory, OF(segment, bytes) one in global memory,
-// and mine[k] a number that is another in each block. NNLITE_SEGMENTS are the parameters for the segments in global
-// memory, and for the number of rows of those that are data.
+// and mine[k] a number that is another in each block. NNLITE_SEGMENTS declares the segments in global memory, and the
+// number of rows of those that are data.
 
 #define CALL(name, type, ...)                        \
   {                                                  \
@@ -14,6 +14,8 @@
   }
 #define AT(offset) ((Word)(memory + (offset)))
 #define OF(segment, bytes) ((Word)(of_##segment + (bytes)))
+#define SEGMENT(name) char* of_##name = (char*)*given++;
+#define ROWS(name) Word rows_##name = *given++;
 #define SYNC __syncthreads();           // wait for all threads of this block
 #define BARRIER wait_for_all(gate, met);  // wait for all blocks
 
@@ -44,8 +46,8 @@ DEVICE void add_released(Bits* place) {
 
 DEVICE void wait_for_all(Bits* gate, Bits& met) {
   __syncthreads();
-  met += gridDim.x;
-  if (gridDim.x > 1) {
+  met += NNLITE_BLOCKS;
+  if (NNLITE_BLOCKS > 1) {
     if (threadIdx.x == 0) {  // what this block has written before is seen by all who have read this
       add_released(gate);
       while ((int)(read_acquired(gate) - met) < 0) WAIT_A_MOMENT();
@@ -66,19 +68,30 @@ struct Kept {  // a segment of the arena: its address in global memory, its offs
 
 // ---- the steps ------------------------------------------------------------------------------------------------------
 
-// Runs the steps first ... last - 1. Every `per_epoch` steps are an epoch, whose last step may be the short one. kept
-// (segments,) of `used` bytes in all. each (blocks, numbers): what is another in each block. sums (count,) are at
-// sums_at in shared memory, or in global memory if sums_at is negative. history (epochs, count). stopped (1,) gets the
-// number of the step before which the kernel stopped. gate (1,) must be zero.
-extern "C" __global__ void __launch_bounds__(NNLITE_THREADS)
-replay(const Kept* kept, Word segments, Word used, const Word* each, Word numbers, Word first, Word last,
-       Word per_epoch, double* sums, Word sums_at, Word count, double* history, Word* stopped,
-       Bits* gate NNLITE_SEGMENTS) {
+// Runs the steps first ... last - 1 of one network, or of many of one shape, each with NNLITE_BLOCKS blocks of its own.
+// Every `per_epoch` steps are an epoch, whose last step may be the short one. arguments (networks, count): for each
+// network what follows here. kept (segments,) of `used` bytes in all. each (blocks, numbers): what is another in each
+// block. sums (sums_count,) are at sums_at in shared memory, or in global memory if sums_at is negative. history
+// (epochs, sums_count). stopped (1,) gets the number of the step before which the kernel stopped. gate (1,) must be zero.
+extern "C" __global__ void __launch_bounds__(NNLITE_THREADS) replay(const Word* arguments, Word count) {
   DYNAMIC_SHARED(char, memory);
   const Team team = {(int)threadIdx.x, NNLITE_THREADS, 0, 1};
+  const Word* given = arguments + blockIdx.x / NNLITE_BLOCKS * count;
+  const int block = blockIdx.x % NNLITE_BLOCKS;
+  const Kept* kept = (const Kept*)*given++;
+  const Word segments = *given++, used = *given++;
+  const Word* each = (const Word*)*given++;
+  const Word numbers = *given++;
+  const Word first = *given++, last = *given++, per_epoch = *given++;
+  double* sums = ADDRESS(double, *given++);
+  const Word sums_at = *given++, sums_count = *given++;
+  double* history = ADDRESS(double, *given++);
+  Word* stopped = ADDRESS(Word, *given++);
+  Bits* gate = ADDRESS(Bits, *given++);
+  NNLITE_SEGMENTS
   Bits met = 0;
   Word* mine = (Word*)(memory + used);
-  for (Size i = team.thread; i < numbers; i += team.threads) mine[i] = each[blockIdx.x * numbers + i];
+  for (Size i = team.thread; i < numbers; i += team.threads) mine[i] = each[block * numbers + i];
   for (Word i = 0; i < segments; ++i) copy(memory + kept[i].offset, ADDRESS(void, kept[i].home), kept[i].bytes, team);
   if (sums_at >= 0) sums = (double*)(memory + sums_at);
   __syncthreads();
@@ -94,12 +107,13 @@ replay(const Kept* kept, Word segments, Word used, const Word* each, Word number
     if (!(loss - loss == 0)) break;
     if (end_of_epoch) {
       wait_for_all(gate, met);  // until all have read the loss. There is a barrier before the next addition to the sums
-      if (blockIdx.x == 0)
-        for (Word i = team.thread; i < count; i += team.threads) history[epoch * count + i] = sums[i], sums[i] = 0;
+      if (block == 0)
+        for (Word i = team.thread; i < sums_count; i += team.threads)
+          history[epoch * sums_count + i] = sums[i], sums[i] = 0;
       ++epoch, left = per_epoch;
     }
   }
   __syncthreads();
-  if (team.thread == 0 && blockIdx.x == 0) *stopped = step;
+  if (team.thread == 0 && block == 0) *stopped = step;
   for (Word i = 0; i < segments; ++i) copy(ADDRESS(void, kept[i].home), memory + kept[i].offset, kept[i].bytes, team);
 }

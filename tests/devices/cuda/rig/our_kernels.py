@@ -64,16 +64,13 @@ def work(card: Card, name: str, source: str, places, launch: Launch) -> Work:
     library = compiled(replay_of_all(source) if step else source)
     count = getattr(library, f"count_{name}")()
     words = (ctypes.c_int64 * count)(*(ctypes.c_int64.from_address(places[i]).value for i in range(count)))
-    segments = [
-        ctypes.c_int64.from_address(places[count + i]).value for i in range(len(step.parameters) if step else 0)
-    ]
     addresses = (ctypes.c_void_p * count)(*(ctypes.addressof(words) + 8 * i for i in range(count)))
     run, order = getattr(library, f"run_{name}"), card.order
 
     def done(words=words) -> None:
-        tables = step.tables(segments, dict(zip(step.before, words)), launch.grid) if step else [(None, 0)] * 2
+        tables = step.tables(*words, launch.grid) if step else [(None, 0)] * 2
         memory = ctypes.c_void_p(card.memory.first), ctypes.c_void_p(card.memory.last)
-        library.set_up(*memory, *tables[0], *tables[1], card.left_out)
+        library.set_up(*memory, *tables[0], *tables[1], step.blocks if step else 1, card.left_out)
         status = run(addresses, launch.grid, launch.block, ctypes.c_long(launch.dynamic), order, launch.cooperative)
         if status:
             error, reason = FAULTS[status]
@@ -91,9 +88,14 @@ class Steps:
 
     def __init__(self, source: str) -> None:
         (segments,) = re.findall(r"#define NNLITE_SEGMENTS (.*)", source)
-        self.parameters = re.findall(r"(?:char\*|Word) (\w+)", segments)
-        (before,) = re.findall(r"\nreplay\(([^)]*)NNLITE_SEGMENTS\)", source)
-        self.before = re.findall(r"(\w+)\s*(?:,|$)", before)
+        (blocks,) = re.findall(r"#define NNLITE_BLOCKS (\d+)", source)
+        self.blocks = int(blocks)
+        read = r" (\w+) = (?:ADDRESS\([^,]+, |\(const \w+\*\))?\*given\+\+"
+        self.arguments = re.findall(read, source.split('extern "C"')[1])
+        prefixes = {"SEGMENT": "of", "ROWS": "rows"}
+        self.arguments += [
+            f"{prefixes[kind]}_{name}" for kind, name in re.findall(r"(SEGMENT|ROWS)\((\w+)\)", segments)
+        ]
         self.steps = []
         for name in ("FULL", "SHORT"):
             (text,) = re.findall(rf"#define NNLITE_{name} ((?:.*\\\n)*.*)", source)
@@ -108,19 +110,22 @@ class Steps:
         given = compile(found["given"] or "True", "if", "eval")
         return NUMBERS[found["name"], found["real"]], compile(f"[{words}]", "line", "eval"), given
 
-    def tables(self, segments, others, blocks: int):
-        """(address, lines) of the table of each step, when the work begins. `others` are the parameters before."""
-        numbers = others["numbers"]
-        values = (ctypes.c_int64 * (blocks * numbers)).from_address(others["each"]) if numbers else []
-        known = {"AT": lambda offset: OFFSET + offset, "OF": int.__add__, **dict(zip(self.parameters, segments))}
+    def tables(self, arguments: int, count: int, grid: int):
+        """(address, lines) of the table of each step, when the work begins."""
+        assert count == len(self.arguments)
+        known = {"AT": lambda offset: OFFSET + offset, "OF": int.__add__}
         self.kept = []
         for step in self.steps:
             words = []
-            for block in range(blocks):
-                known["mine"] = values[block * numbers : (block + 1) * numbers]
-                for number, line, given in step:
-                    there = line is None or eval(given, known)
-                    row = [number if there else NOTHING, *(eval(line, known) if line and there else [])]
+            for number in range(grid):
+                network, block = divmod(number, self.blocks)
+                given = (ctypes.c_int64 * count).from_address(arguments + 8 * count * network)
+                known.update(zip(self.arguments, given))
+                numbers, each = known["numbers"], known["each"] + 8 * known["numbers"] * block
+                known["mine"] = (ctypes.c_int64 * numbers).from_address(each) if numbers else []
+                for kernel, line, condition in step:
+                    there = line is None or eval(condition, known)
+                    row = [kernel if there else NOTHING, *(eval(line, known) if line and there else [])]
                     words += [*row, *[0] * (ROW - len(row))]
             self.kept.append((ctypes.c_int64 * len(words))(*words))
         return [(table, len(step)) for table, step in zip(self.kept, self.steps)]
@@ -135,6 +140,7 @@ def replay_of_all(source: str) -> str:
         source = re.sub(rf"#define NNLITE_{name} ((?:.*\\\n)*.*)", lambda _, text=text: text, source)
     source = re.sub(r"#define NNLITE_HAS_SHORT .*", "#define NNLITE_HAS_SHORT (cpu::tables[1].lines > 0)", source)
     source = re.sub(r"#define NNLITE_SEGMENTS .*", "#define NNLITE_SEGMENTS", source)
+    source = re.sub(r"#define NNLITE_BLOCKS .*", "#define NNLITE_BLOCKS cpu::blocks_of_network", source)
     source = re.sub(r"#define NNLITE_THREADS .*", "#define NNLITE_THREADS (int)blockDim.x", source)
     cases = " ".join(f"case {n}: kernels::{name}<{real}>(line, team); break;" for (name, real), n in NUMBERS.items())
     before = "// ---- the steps"
