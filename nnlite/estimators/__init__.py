@@ -6,3 +6,5 @@ searches.
 
 from .classifier import MLPClassifier as MLPClassifier
 from .regressor import MLPRegressor as MLPRegressor
+from .table import TableClassifier as TableClassifier
+from .table import TableRegressor as TableRegressor
