@@ -98,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     use = command(predict.predict, "predict the rows of a table")
     use.add_argument("model", metavar="MODEL", help="a model.safetensors written by nnlite")
     use.add_argument("data", metavar="FILE", help="a table with the columns of the one that it was trained on")
+    use.add_argument("--probabilities", action="store_true", help="a column more for the probability of each class")
     use.add_argument("--out", metavar="FILE", help="write there instead of to the screen")
     for each in (new, use):
         how = "whether the first row of a table names the columns; default: as it looks"

@@ -12,8 +12,10 @@ from .output import say
 
 
 def predict(options: argparse.Namespace) -> None:
-    """Predict the rows of a table. Each row gives one line: a class and its probability, or the numbers."""
+    """Predict the rows of a table. Each row gives one line: a class and its probability, or a number."""
     model = tables.Model.load(options.model, options.device)
+    if options.probabilities and not model.classes:
+        raise ValueError(f"--probabilities is for classes, but {options.model} predicts numbers")
     table = model.read(options.data, options.header)
     answers, told = model.outputs(table)  # (N, K)
     for line in told:
@@ -25,6 +27,9 @@ def predict(options: argparse.Namespace) -> None:
         shares = model.probabilities(answers)  # (N, classes)
         header = [target or "class", "probability"]
         rows = [[classes[k], f"{share[k]:.6g}"] for k, share in zip(best, shares)]
+        if options.probabilities:
+            header += [f"probability of {name}" for name in classes]
+            rows = [row + [f"{each:.6g}" for each in share] for row, share in zip(rows, shares)]
     else:
         name = target or "prediction"
         header = [name] if answers.shape[1] == 1 else [f"{name} {k}" for k in range(answers.shape[1])]
