@@ -113,6 +113,10 @@ class TableEstimator(Estimator):
             inputs.refuse_other_count(self, len(table.names))
         return table, model.outputs(table)[0]
 
+    def export(self, path: str | os.PathLike[str], function: str = "predict") -> None:
+        """Write model.c or model.onnx for another program; see `nl.tables.Model.export`."""
+        self._fitted.export(path, function)
+
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """How well the table X is predicted: the share of right labels, or R² of numbers. y is as in `fit`."""
         table, outputs = self._answered(X)

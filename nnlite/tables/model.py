@@ -16,6 +16,7 @@ from ..files import CorruptFileError
 from ..loading import load
 from ..network import Sequential
 from .decisions import Decisions
+from .exporting import export
 from .reading import Table, read
 from .scaling import fold_noted
 
@@ -63,6 +64,17 @@ class Model:
     def save(self, path: str | os.PathLike[str], data: str = "table") -> None:
         """Write all of it to one safetensors file, for `load` and `nnlite predict`."""
         self.network.save(path, self.notes(data))
+
+    def export(self, path: str | os.PathLike[str], function: str = "predict") -> None:
+        """Write model.c, one file of C99 that answers the cells of a row, or model.onnx, which reads D features.
+
+        In C, `predict(x, y)` reads the D features, and `predict_row` the columns as they are: numbers, dates as days
+        since 1970, and categories as text; the head of the function says in which order.
+        """
+        if self.decisions and os.path.splitext(os.fspath(path))[1] == ".c":
+            export(self.network, self.decisions, self.classes or [], path, function)
+        else:
+            self.network.export(path, function)
 
     def read(self, data: Any, header: bool | None = None) -> Table:
         """A table of new rows, from a file or a DataFrame; see `nl.tables.read`."""
