@@ -1,4 +1,5 @@
-"""Estimators: networks with the parameters, methods and attributes of scikit-learn's MLPClassifier and MLPRegressor.
+"""Estimators: networks with the parameters, methods and attributes of scikit-learn's MLPClassifier and MLPRegressor;
+and others, with the same methods, that take a table as it is.
 
 scikit-learn is not imported here. It knows an estimator by its methods, so that those here work in its pipelines and
 searches.

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..files import CorruptFileError
 from ..loading import load
+from ..metrics import classes as classes_of
 from ..network import Sequential
 from .decisions import Decisions
 from .exporting import export
@@ -85,6 +86,13 @@ class Model:
         decisions = self.decisions or Decisions.of_numbers(table, self.network.inputs or 0)
         x, told = decisions.encode(table)  # (N, D)
         return np.asarray(self.network.predict(x)), told
+
+    def predict(self, data: Any) -> np.ndarray:
+        """A table (a file, a DataFrame) -> the class of each row (N,), as it is written, or numbers (N,) or (N, K)."""
+        outputs, _ = self.outputs(self.read(data))
+        if self.classes:
+            return np.array(self.classes)[classes_of(outputs)]
+        return outputs[:, 0] if outputs.shape[1] == 1 else outputs
 
     def probabilities(self, outputs: np.ndarray) -> np.ndarray:
         """Of each class (N, classes), from the network's outputs (N, K): two classes may be one output."""

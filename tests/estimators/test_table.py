@@ -183,6 +183,7 @@ def test_a_saved_model_is_that_of_the_command_line(kind, fitted, tmp_path, capsy
     outputs, told = model.outputs(model.read(COLUMNS))
     np.testing.assert_allclose(outputs.reshape(-1), answered(fitted[kind], COLUMNS).reshape(-1))
     assert not told
+    np.testing.assert_array_equal(model.predict(COLUMNS), fitted[kind].predict(COLUMNS))
     rows = [",".join(["" if cell is None else str(cell) for cell in row]) for row in zip(*COLUMNS.values())]
     (tmp_path / "new.csv").write_text("\n".join([",".join(COLUMNS), *rows]))
     argv = ["predict", str(tmp_path / "model.safetensors"), str(tmp_path / "new.csv"), "--device", "numpy"]
