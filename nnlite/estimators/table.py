@@ -133,9 +133,9 @@ class TableEstimator(Estimator):
     # ---- training ---------------------------------------------------------------------------------------------------
 
     def _fit(self: T, X: Any, y: Any, sample_weight: Any) -> T:
-        hidden = hidden_sizes(self.hidden_layer_sizes)
         gate.number(self.weight_decay, "weight_decay", least=0)
-        batch = gate.integer(self.batch_size, "batch_size")
+        for name in ("batch_size", *(() if self.max_iter is None else ("max_iter",))):
+            gate.integer(getattr(self, name), name)
         X = readable(X)
         table = read(X, known=[y] if isinstance(y, str) else ())
         if isinstance(y, str):
@@ -152,24 +152,29 @@ class TableEstimator(Estimator):
         decisions = decide(table, target, rows, self.categorical, self.numeric, self.ignore)
         x = decisions.encode(table)[0][rows]  # (n, D)
         y = values[rows] if target.classes else values[rows, None]
-        x_scale, y_scale = Scale.of(x), None if target.classes else Scale.of(y)
-        number = seed(generator(self.random_state))
-        sizes = [x.shape[1], *hidden, len(target.classes) if target.classes else 1]
-        where: dict[str, Any] = {"device": self.device, "dtype": "float64", "seed": number, "threads": self.threads}
-        output, loss = ("softmax", "cce") if target.classes else ("identity", "mse")
-        network = mlp(sizes, self.activation, output, "glorot_uniform", **where)
-        trainer = Trainer(network, loss, Adam(self.learning_rate_init, weight_decay=self.weight_decay, decoupled=True))
-        most = learning.most_epochs(len(x)) if self.max_iter is None else gate.integer(self.max_iter, "max_iter")
-        y = y_scale.apply(y) if y_scale else y
-        learning.fit_until_best(trainer, x_scale.apply(x), y, most, min(batch, len(x)), number, sample_weight=weight)
-        fold(network, x_scale, y_scale)
-        self.model_, self.history_ = Model(network, decisions, target.classes), trainer.history
+        trainer = self._trained(x, y, len(target.classes or ()), weight)
+        self.model_, self.history_ = Model(trainer.network, decisions, target.classes), trainer.history
         names = [name for name in table.names if name != target.name]
         self.n_features_in_ = len(names)
         vars(self).pop("feature_names_in_", None)
         if table.header:
             self.feature_names_in_ = np.array(names, object)
         return self
+
+    def _trained(self, x: np.ndarray, y: np.ndarray, classes: int, weight: np.ndarray | None) -> Trainer:
+        """A network, trained on x (n, D) and labels (n,) of so many classes, or for none numbers (n, 1)."""
+        x_scale, y_scale = Scale.of(x), None if classes else Scale.of(y)
+        x, y = x_scale.apply(x), y_scale.apply(y) if y_scale else y
+        number = seed(generator(self.random_state))
+        sizes = [x.shape[1], *hidden_sizes(self.hidden_layer_sizes), classes or 1]
+        output, loss = ("softmax", "cce") if classes else ("identity", "mse")
+        where: dict[str, Any] = {"device": self.device, "dtype": "float64", "seed": number, "threads": self.threads}
+        network = mlp(sizes, self.activation, output, "glorot_uniform", **where)
+        trainer = Trainer(network, loss, Adam(self.learning_rate_init, weight_decay=self.weight_decay, decoupled=True))
+        most = learning.most_epochs(len(x)) if self.max_iter is None else int(self.max_iter)
+        learning.fit_until_best(trainer, x, y, most, min(self.batch_size, len(x)), number, sample_weight=weight)
+        fold(network, x_scale, y_scale)
+        return trainer
 
     # ---- for scikit-learn -------------------------------------------------------------------------------------------
 

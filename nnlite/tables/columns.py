@@ -18,7 +18,7 @@ from .cells import MISSING, Cells
 from .reading import count, shown
 
 MOST_VALUES = 1000  # of a category, each with a column of its own; fewer if that is more than MOST_NUMBERS numbers
-FEWEST_VALUES, MOST_NUMBERS = 50, 2**25  # a quarter of a gigabyte
+FEWEST_VALUES, MOST_NUMBERS = 50, 2**24  # 128 MB, of which a training has several copies
 SURE = 0.95  # of the cells that are not missing must be numbers, or dates, for a column to be taken as such
 FEW = 10  # rows; with fewer, values that are all different mean nothing
 TRUTHS = ({"true", "false"}, {"yes", "no"}, {"t", "f"}, {"y", "n"}, {"on", "off"})
