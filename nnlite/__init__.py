@@ -56,7 +56,7 @@ from .activations import (
 from .blocks import Chain, Residual
 from .callbacks import Callback, Checkpoint, CSVLogger, EarlyStopping, LivePlot, ReduceLROnPlateau, TensorBoard
 from .descent import Descent, gradient_descent
-from .estimators import MLPClassifier, MLPRegressor
+from .estimators import MLPClassifier, MLPRegressor, TableClassifier, TableRegressor
 from .files import CorruptFileError
 from .gate import PrecisionWarning
 from .gradcheck import GradientReport, check_gradients
@@ -134,7 +134,7 @@ __all__ = [  # noqa: RUF022  (in the order in which a user meets them)
     "Schedule", "Trainer", "History", "Metric",
     "Callback", "EarlyStopping", "ReduceLROnPlateau", "Checkpoint", "CSVLogger", "TensorBoard", "LivePlot",
     "fit_many", "lr_range_test", "RangeTest",
-    "MLPClassifier", "MLPRegressor",
+    "MLPClassifier", "MLPRegressor", "TableClassifier", "TableRegressor",
     "check_gradients", "GradientReport", "devices", "get_device", "kernel", "register",
     "DeviceError", "DivergedError", "CorruptFileError", "OutOfGPUMemoryError", "EagerWarning", "PrecisionWarning",
     "activations", "callbacks", "datasets", "gate", "initializers", "losses", "metrics", "optimizers", "plots",

@@ -1,4 +1,4 @@
-"""The command line: train on a data set or a table, predict with a saved model, compare devices, show versions.
+"""The command line: train on a data set or a table, predict with a saved model or export it, compare devices.
 
 Each command has a file of its own. This file parses the arguments and reports errors. Results go to stdout; the
 progress bar and errors go to stderr. A mistake of the user gives one line and exit status 2.
@@ -20,7 +20,7 @@ from ..datasets import LOADERS
 from ..distributed import RankError
 from ..losses import LOSSES
 from ..rules import OPTIMIZERS
-from . import bench, info, output, predict, train
+from . import bench, export, info, output, predict, train
 from .output import complain, say
 
 USER_ERRORS = (ValueError, TypeError, OSError, ImportError, MemoryError, RankError, nl.DeviceError, nl.DivergedError)
@@ -98,11 +98,17 @@ def _parser() -> argparse.ArgumentParser:
     use = command(predict.predict, "predict the rows of a table")
     use.add_argument("model", metavar="MODEL", help="a model.safetensors written by nnlite")
     use.add_argument("data", metavar="FILE", help="a table with the columns of the one that it was trained on")
+    use.add_argument("--probabilities", action="store_true", help="a column more for the probability of each class")
     use.add_argument("--out", metavar="FILE", help="write there instead of to the screen")
     for each in (new, use):
         how = "whether the first row of a table names the columns; default: as it looks"
         each.add_argument("--header", type=_yes, metavar="yes|no", help=how)
         each.add_argument("--device", default="auto", help="numpy, numba (cpu), cupy (gpu) or auto (default)")
+
+    write = command(export.export, "write a saved network for another program: C or ONNX")
+    write.add_argument("model", metavar="MODEL", help="a model.safetensors written by nnlite")
+    write.add_argument("out", metavar="FILE", help="what is written: its name ends in .c or .onnx")
+    write.add_argument("--function", default="predict", metavar="NAME", help="its name in C (default: %(default)s)")
 
     compare = command(bench.bench, "the devices of this machine side by side")
     compare.add_argument("--devices", nargs="+", metavar="NAME", help="numpy, numba, cupy (default: all there are)")

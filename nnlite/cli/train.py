@@ -26,7 +26,7 @@ from ..datasets import LOADERS, Split
 from ..distributed import Ranks, world
 from ..losses import LOSSES
 from ..rules import OPTIMIZERS
-from ..tables.learning import fit_until_best
+from ..tables import learning
 from ..tables.scaling import Scale, fold
 from . import output, report
 from .output import say
@@ -121,7 +121,8 @@ def train(options: argparse.Namespace) -> None:
     x, x_test = (x_scale.apply(part) if x_scale else part for part in (x, x_test))
     y, y_test = (y_scale.apply(part) if y_scale else part for part in (y, y_test))
     bar, seen = not options.quiet and sys.stderr is not None, (x_test, y_test)  # only shown: nothing is chosen by it
-    net.notes = {**_notes(data), **_notes_of_checkpoint(options, data, recipe, x_scale, y_scale)}
+    noted = tables.Model(net, data.decisions, data.classes).notes(data.name)
+    net.notes = noted | _notes_of_checkpoint(options, data, recipe, x_scale, y_scale)
     if options.resume is not None:
         tell(_resume(trainer, Path(options.resume) / CHECKPOINT))
     checkpoint = Backup(folder / CHECKPOINT, seconds=SECONDS)
@@ -129,7 +130,7 @@ def train(options: argparse.Namespace) -> None:
         with _sigterm_stops():
             if data.decisions and options.epochs is None:
                 how = options.seed, bar, tell, [checkpoint]
-                fit_until_best(trainer, x, y, recipe.epochs, recipe.batch_size, *how)
+                learning.fit_until_best(trainer, x, y, recipe.epochs, recipe.batch_size, *how)
             else:
                 trainer.fit(
                     x, y, recipe.epochs, recipe.batch_size, validation_data=seen, progress=bar, callbacks=[checkpoint]
@@ -198,19 +199,11 @@ def _save(
     """Write the model and its history. The scales go into the network's weights, so that it then reads raw columns."""
     if x_scale:
         fold(net, x_scale, y_scale)
-    net.save(folder / "model.safetensors", _notes(data))
+    tables.Model(net, data.decisions, data.classes).save(folder / "model.safetensors", data.name)
     for name in PICTURES:  # those of an earlier model would be taken for this one's
         (folder / name).unlink(missing_ok=True)
     rows = [["epoch", *history], *zip(itertools.count(1), *history.values())]
     output.write(folder / "history.csv", output.to_csv(rows))
-
-
-def _notes(data: Data) -> dict[str, Any]:
-    """What `nnlite predict` must know of the data."""
-    notes: dict[str, Any] = {"data": data.name, "classes": data.classes}
-    if data.decisions:
-        notes["decisions"] = data.decisions.notes()
-    return notes
 
 
 def _notes_of_checkpoint(
@@ -284,8 +277,10 @@ def _table(options: argparse.Namespace, seed: int) -> Data:
     found = tables.prepare(options.data, target, task, options.header, *chosen, seed=seed)
     assert found.decisions.target
     classes = found.decisions.target.classes
-    epochs = min(500, max(5, 320_000 // len(found.split.y_train)))  # at most: about 10,000 steps
-    recipe = Recipe((64,), "tanh", epochs, batch_size=32, lr=0.001, weight_decay=0.3)  # by measurement over real tables
+    epochs = learning.most_epochs(len(found.split.y_train))
+    recipe = Recipe(
+        learning.LAYERS, learning.ACTIVATION, epochs, learning.BATCH_SIZE, learning.RATE, learning.WEIGHT_DECAY
+    )
     loss = options.loss or ("mse" if classes is None else "cce")
     return Data(options.data, found.split, recipe, loss, classes, found.decisions, found.told, raw=True)
 

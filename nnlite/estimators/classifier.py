@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .. import gate
 from ..loss import Loss
 from ..losses import CategoricalCrossEntropy
 from ..losses import loss as loss_named
@@ -151,19 +150,9 @@ class MLPClassifier(Perceptron):
             return weight
         if self._labels.several:
             raise ValueError("class_weight is for one label a row, but y has several: weigh its rows by sample_weight")
-        places, classes = self._labels.places(targets), self._labels.classes
-        if isinstance(self.class_weight, Mapping):
-            unknown = [label for label in self.class_weight if label not in classes.tolist()]
-            if unknown:
-                raise ValueError(f"class_weight has the label {unknown[0]!r}, but the labels are {classes.tolist()}")
-            named = [self.class_weight.get(label, 1) for label in classes.tolist()]
-            factors = np.array([gate.number(factor, "class_weight", least=0) for factor in named])
-        else:
-            gate.one_of(self.class_weight, ("balanced",), "class_weight")
-            counts = np.bincount(places, minlength=len(classes))
-            factors = len(places) / (np.count_nonzero(counts) * np.maximum(counts, 1))
-        found = factors[places] * (1 if weight is None else weight)
-        return inputs.weights(found, len(places))
+        factors = self._labels.weights(self._labels.places(targets), self.class_weight)
+        found = factors * (1 if weight is None else weight)
+        return inputs.weights(found, len(targets))
 
     def _begin(self, inputs: int, outputs: int, dtype: np.dtype, rng: Any) -> None:
         self.classes_ = self._labels.classes

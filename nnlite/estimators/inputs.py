@@ -28,16 +28,9 @@ def features(X: Any, dtype: Any = None) -> Any:
     Without a dtype, it is float32 if X is, and else float64. ValueError or TypeError for anything else.
     """
     array: Any = X.tocsr() if is_sparse(X) else np.asarray(X)
-    if array.dtype.kind == "c":
-        raise ValueError("Complex data not supported: X must contain real numbers")
-    if array.dtype.kind not in "fiub":
+    if array.dtype.kind not in "cfiub":
         array = array.astype(np.float64)  # raises TypeError or ValueError for what is no number
-    if array.ndim != 2:
-        hint = "X.reshape(-1, 1) if there is one feature, or X.reshape(1, -1) if there is one sample"
-        raise ValueError(f"X must have two axes, but it has the shape {array.shape}. Reshape your data: {hint}")
-    for count, what in zip(array.shape, ("sample(s)", "feature(s)")):
-        if not count:
-            raise ValueError(f"Found array with 0 {what} (shape={array.shape}) while a minimum of 1 is required.")
+    refuse_shape(array)
     if dtype is None:
         dtype = np.float32 if array.dtype == np.float32 else np.float64
     if is_sparse(array):
@@ -47,6 +40,18 @@ def features(X: Any, dtype: Any = None) -> Any:
     array = np.ascontiguousarray(array, dtype)
     refuse_infinite(array, "X")
     return array
+
+
+def refuse_shape(X: Any) -> None:
+    """ValueError if X is no array of real cells (N, features), N and features above 0."""
+    if X.dtype.kind == "c":
+        raise ValueError("Complex data not supported: X must contain real numbers")
+    if X.ndim != 2:
+        hint = "X.reshape(-1, 1) if there is one feature, or X.reshape(1, -1) if there is one sample"
+        raise ValueError(f"X must have two axes, but it has the shape {X.shape}. Reshape your data: {hint}")
+    for count, what in zip(X.shape, ("sample(s)", "feature(s)")):
+        if not count:
+            raise ValueError(f"Found array with 0 {what} (shape={X.shape}) while a minimum of 1 is required.")
 
 
 def refuse_infinite(array: np.ndarray, name: str) -> None:
@@ -136,9 +141,14 @@ def refuse_other_features(estimator: Any, X: Any, array: Any) -> None:
         warnings.warn(what, UserWarning, stacklevel=gate.level_of_caller())
     elif found is not None and list(found) != list(known):
         raise ValueError(_mismatch(set(known), set(found)))
-    if array.shape[1] != estimator.n_features_in_:
-        wanted = f"but {name} is expecting {estimator.n_features_in_} features as input"
-        raise ValueError(f"X has {array.shape[1]} features, {wanted}.")
+    refuse_other_count(estimator, array.shape[1])
+
+
+def refuse_other_count(estimator: Any, count: int) -> None:
+    """ValueError if the estimator was fitted with another number of features."""
+    if count != estimator.n_features_in_:
+        wanted = f"but {type(estimator).__name__} is expecting {estimator.n_features_in_} features as input"
+        raise ValueError(f"X has {count} features, {wanted}.")
 
 
 def _mismatch(known: set[str], found: set[str]) -> str:

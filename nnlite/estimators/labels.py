@@ -7,11 +7,13 @@ others.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from .. import gate
 from .inputs import refuse_infinite
 
 
@@ -80,6 +82,19 @@ class Labels:
         if self.outputs > 1 or self.several:
             return outputs
         return np.ones_like(outputs) if len(self.classes) == 1 else np.hstack([1 - outputs, outputs])
+
+    def weights(self, places: np.ndarray, class_weight: str | Mapping[Any, float]) -> np.ndarray:
+        """How often each row counts (N,), by the place (N,) of its class: {label: weight}, or "balanced"."""
+        if isinstance(class_weight, Mapping):
+            labels = self.classes.tolist()
+            unknown = [label for label in class_weight if label not in labels]
+            if unknown:
+                raise ValueError(f"class_weight has the label {unknown[0]!r}, but the labels are {labels}")
+            named = [class_weight.get(label, 1) for label in labels]
+            return np.array([gate.number(factor, "class_weight", least=0) for factor in named])[places]
+        gate.one_of(class_weight, ("balanced",), "class_weight")
+        counts = np.bincount(places, minlength=len(self.classes))
+        return (len(places) / (np.count_nonzero(counts) * np.maximum(counts, 1)))[places]
 
     def right(self, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """Whether each row is answered as the targets (N, outputs) say, in all of its labels."""

@@ -8,7 +8,7 @@ from typing import Any
 from ..atomic import replacing
 from . import c, onnx
 from .tracing import NotExportableError as NotExportableError
-from .tracing import traced
+from .tracing import traced as traced
 
 
 def export(network: Any, path: str | os.PathLike[str], function: str) -> None:

@@ -152,7 +152,7 @@ class _Source:
         if np.ndim(operand) and np.size(operand) > 1:
             return f"{self._named(operand)}[{{i}}]"
         dtype = reader.precision_of(operand) if reader else getattr(operand, "dtype", np.dtype("float64"))
-        return _number(np.asarray(operand).ravel()[0], dtype)
+        return number(np.asarray(operand).ravel()[0], dtype)
 
     def _named(self, array: np.ndarray) -> str:
         """The name of a constant array in C."""
@@ -169,18 +169,18 @@ class _Source:
 
 
 def _constant(name: str, array: np.ndarray) -> list[str]:
-    numbers = [_number(number, array.dtype) for number in array.ravel()]
+    numbers = [number(each, array.dtype) for each in array.ravel()]
     lines, line = [], "   "
-    for number in numbers:
-        if len(line) + len(number) > 118:
+    for text in numbers:
+        if len(line) + len(text) > 118:
             lines.append(line)
             line = "   "
-        line += f" {number},"
+        line += f" {text},"
     shape = " x ".join(map(str, array.shape))
     return [f"static const {TYPES[str(array.dtype)]} {name}[{array.size}] = {{ /* {shape} */", *lines, line, "};", ""]
 
 
-def _number(value: Any, dtype: Any) -> str:
+def number(value: Any, dtype: Any) -> str:
     """A number as C writes it, so that all its digits come back."""
     if not np.isfinite(value):
         raise NotExportableError("a parameter is not finite")

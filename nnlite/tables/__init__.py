@@ -8,11 +8,14 @@ or, step by step:
     decisions = nl.tables.decide(table, nl.tables.choose_target(table, "income"))
     print(decisions)
     x, told = decisions.encode(table)
+
+`nl.tables.Model.load(path)` reads what `nnlite train` has written of a table; `nl.TableClassifier` does all of it.
 """
 
 from .cells import Cells
 from .columns import Category, Column, Date, LeftOut, Number
 from .decisions import Decisions, decide
+from .model import Model
 from .preparing import Prepared, prepare
 from .reading import Table, TableError, read
 from .target import Target
@@ -25,6 +28,7 @@ __all__ = [
     "Date",
     "Decisions",
     "LeftOut",
+    "Model",
     "Number",
     "Prepared",
     "Table",

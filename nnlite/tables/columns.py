@@ -17,7 +17,8 @@ from . import written
 from .cells import MISSING, Cells
 from .reading import count, shown
 
-MOST_VALUES = 50  # of a category, each with a column of its own
+MOST_VALUES = 1000  # of a category, each with a column of its own; fewer if that is more than MOST_NUMBERS numbers
+FEWEST_VALUES, MOST_NUMBERS = 50, 2**24  # 128 MB, of which a training has several copies
 SURE = 0.95  # of the cells that are not missing must be numbers, or dates, for a column to be taken as such
 FEW = 10  # rows; with fewer, values that are all different mean nothing
 TRUTHS = ({"true", "false"}, {"yes", "no"}, {"t", "f"}, {"y", "n"}, {"on", "off"})
@@ -307,7 +308,8 @@ def _category(name: str, cells: Cells, seen: Cells, wanted: bool) -> Column:
     found = {word: int(n) for word, n in zip(here, counts) if word.lower() not in MISSING}
     gaps = len(seen) > sum(found.values())
     frequent = sorted((word for word, n in found.items() if n > 1 or wanted), key=lambda word: (-found[word], word))
-    values = sorted(frequent[:MOST_VALUES])
+    most = min(MOST_VALUES, max(FEWEST_VALUES, MOST_NUMBERS // len(cells)))
+    values = sorted(frequent[:most])
     covered = sum(found[value] for value in values)
     if not values or (not wanted and covered < sum(found.values()) / 2):
         return LeftOut(name, f"text: {len(present):,} different values in {len(cells):,} rows", missing)

@@ -161,7 +161,7 @@ def decide(
 ) -> Decisions:
     """What each column of a table is taken as. Kinds come from all rows; fills and categories from these `rows`."""
     at = np.arange(table.rows) if rows is None else rows
-    asked: dict[str, str] = {}
+    asked = dict.fromkeys(table.categorical, "category")
     problems: list[str] = []
     for names, kind in ((categorical, "category"), (numeric, "number"), (ignore, "left out")):
         for name in names:

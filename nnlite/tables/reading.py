@@ -53,6 +53,7 @@ class Table:
     comma: bool = False  # whether 1,5 is likely to be one and a half
     source: Source | None = None  # the text, for the lines of mistakes
     first: int = 0  # the row of the text from which the cells come, after those without cells
+    categorical: Sequence[str] = ()  # the columns that a frame itself has as categories
 
     @property
     def rows(self) -> int:
@@ -111,7 +112,7 @@ class Source(NamedTuple):
 
 
 def read(data: Any, header: bool | None = None, known: Sequence[str] = ()) -> Table:
-    """The table in a file, "-" (standard input), a DataFrame of pandas or polars, or a mapping of columns.
+    """The table in a file, "-" (standard input), a DataFrame of pandas or polars, a mapping of columns, or an array.
 
     Files: text with `,` `;` tabs `|` or spaces between the columns, in UTF-8, UTF-16 or Latin-1, also packed by gzip,
     bzip2, xz or zip; with polars also Parquet, Feather and Excel. `header` says whether the first row names the
@@ -119,7 +120,7 @@ def read(data: Any, header: bool | None = None, known: Sequence[str] = ()) -> Ta
     every mistake; ImportError says what to install.
     """
     if not isinstance(data, (str, os.PathLike)):
-        return _of_frame("table", data)
+        return _of_array(data) if isinstance(data, np.ndarray) else _of_frame("table", data)
     path = os.fsdecode(data)
     content = _bytes(path)
     for magic, kind in ((b"PAR1", "parquet"), (b"ARROW1", "ipc"), (b"\xd0\xcf\x11\xe0", "excel")):
@@ -420,6 +421,11 @@ def _of_polars(path: str, content: bytes, kind: str) -> Table:
     return _of_frame(path, frame)
 
 
+def _of_array(array: np.ndarray) -> Table:
+    """An array of any dtype (N, columns), which has no header."""
+    return Table("table", _numbered(array.shape[1]), [_cells_of(column) for column in array.T], False)
+
+
 def _of_frame(path: str, frame: Any) -> Table:
     """A DataFrame, or another mapping of names to columns."""
     columns = getattr(frame, "columns", None)
@@ -434,7 +440,12 @@ def _of_frame(path: str, frame: Any) -> Table:
     lengths = {len(column) for column in cells}
     if len(lengths) > 1:
         raise TableError([f"{path}: its columns have different lengths, {sorted(lengths)}; make them equal"])
-    return Table(path, _names(path, list(map(str, names))), cells, True)
+    known = _names(path, list(map(str, names)))
+    return Table(path, known, cells, True, categorical=[k for k, n in zip(known, names) if _is_categorical(frame[n])])
+
+
+def _is_categorical(column: Any) -> bool:
+    return str(getattr(column, "dtype", "")).lower().startswith(("category", "categorical", "enum"))
 
 
 def _cells_of(column: Any) -> Cells:

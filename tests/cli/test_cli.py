@@ -210,6 +210,15 @@ def test_predict_answers_every_row_in_order(capsys: pytest.CaptureFixture[str]) 
     assert np.mean([row.split(",")[0] == kind for row, kind in zip(rows, known)]) > 0.9
     assert all(1 / 3 <= float(row.split(",")[1]) <= 1 for row in rows)
 
+    all_classes = run(capsys, "predict", "out/model.safetensors", "flowers.csv", "--device", "numpy", "--probabilities")
+    head, *wide = (line.split(",") for line in all_classes.splitlines())
+    assert head == ["kind", "probability", *(f"probability of {name}" for name in ("US$", "lily", "rose"))]
+    assert [row[:2] for row in wide] == [row.split(",") for row in rows]
+    shares = np.array([row[2:] for row in wide], float)
+    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-5)
+    assert [head[2 + k] for k in shares.argmax(axis=1)] == [f"probability of {row[0]}" for row in wide]
+    assert all(row[1] in row[2:] for row in wide)
+
     lines = [line.rpartition(",")[0] for line in Path("flowers.csv").read_text().splitlines()]
     write("features.csv", "\n".join(lines))
     assert run(capsys, "predict", "out/model.safetensors", "features.csv", "--device", "numpy") == with_target
@@ -228,10 +237,14 @@ def test_predict_numbers_and_two_classes_with_one_output(capsys: pytest.CaptureF
         1,
         1,
     ]
+    answer = mistake(capsys, "predict", "out/model.safetensors", "x.csv", "--probabilities")
+    assert answer == "--probabilities is for classes, but out/model.safetensors predicts numbers"
     run(capsys, "train", "xor", "--device", "numpy", "--quiet")
     write("x.csv", "0,0\n0,1\n1,0\n1,1\n")
     rows = [row.split(",") for row in run(capsys, "predict", "out/model.safetensors", "x.csv").splitlines()]
     assert [row[0] for row in rows] == ["0", "1", "1", "0"] and all(float(row[1]) > 0.5 for row in rows)
+    wide = run(capsys, "predict", "out/model.safetensors", "x.csv", "--probabilities").splitlines()
+    assert all(float(row.split(",")[2 + int(row[0])]) > 0.5 for row in wide)
 
 
 def test_predict_refuses_what_does_not_fit(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from helpers import write
 
 from nnlite import tables
-from nnlite.tables import written
+from nnlite.tables import columns, written
 from nnlite.tables.cells import Texts
 from nnlite.tables.columns import decide
 
@@ -83,9 +83,18 @@ def test_categories() -> None:
     for words in (("yes", "no"), ("True", "False"), ("T", "F")):
         found, x, _ = column([*words, *words])
         assert found.why == "yes or no" and x.shape == (4, 1) and sorted(x[:2, 0]) == [0, 1]
-    many = [f"v{i}" for i in range(60) for _ in range(2)] + ["v0"] * 100
-    found, x, told = column([*many, "only once"])
-    assert len(found.features) == 50 and found.others and x[-1].sum() == 0 and told == []
+
+
+def test_categories_of_many_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = [f"v{i}" for i in range(1100) for _ in range(2)] + ["v1099"] * 100
+    found, x, told = column([*cells, "only once"])
+    assert len(found.features) == 1000 and found.others and x[-1].sum() == 0 and told == []
+    assert "a is v1099" in found.features and found.why == "text, 1,101 values, the rarest 101 as one"
+    assert len(column([f"country {i % 190}" for i in range(600)])[0].features) == 190
+    monkeypatch.setattr(columns, "MOST_NUMBERS", 60)
+    assert len(column(cells, wanted="category")[0].features) == 50, "so many always"
+    monkeypatch.setattr(columns, "MOST_NUMBERS", 2000 * len(cells))
+    assert len(column(cells * 4, wanted="category")[0].features) == 500
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,162 @@
+"""A model of a table as a file of C99: the network, and before it what the decisions make of the cells of a row.
+
+D features, K outputs
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from ..atomic import replacing
+from ..exporting import c, traced
+from ..network import Sequential
+from .cells import MISSING
+from .columns import Category, Column, Date, Number
+from .decisions import Decisions
+from .written import WHEELS
+
+# What a kind of column becomes in x; each returns where the next column begins. Only those that are used are written.
+NUMBER = """static {kind} *number(double value, double fill, int flag, {kind} *x)
+{{
+    int gap = !isfinite(value);
+    *x++ = ({kind}) (gap ? fill : value);
+    if (flag) *x++ = ({kind}) gap;
+    return x;
+}}
+"""
+TURN = """/* The place of a date in the year, the week or the day, as an angle's sine and cosine. */
+static {kind} *turn(double days, double fill, double wheel, {kind} *x)
+{{
+    double turns = ((isfinite(days) ? days : fill) + (wheel == 7 ? 4 : 0)) / wheel;
+    double angle = 2 * 3.14159265358979323846 * (turns - floor(turns));
+    *x++ = ({kind}) sin(angle);
+    *x++ = ({kind}) cos(angle);
+    return x;
+}}
+"""
+CATEGORY = """/* Whether a text stands for a missing value, in capitals or not. */
+static int missing(const char *text)
+{{
+    static const char *const words[{count}] = {{{words}}};
+    if (!text) return 1;
+    for (int i = 0; i < {count}; i++) {{
+        const char *a = text, *b = words[i];
+        while (*b && (*a >= 'A' && *a <= 'Z' ? *a + 'a' - 'A' : *a) == *b) a++, b++;
+        if (!*a && !*b) return 1;
+    }}
+    return 0;
+}}
+
+/* One number for each of the values from `first` on, 1 for that of the text; if a flag is asked for, then whether there
+   is none. `others`: whether values that are not among these are all 0, and not taken as missing. */
+static {kind} *category(const char *text, const char *const *values, int count, int first, int fill, int others,
+                        int flag, {kind} *x)
+{{
+    int place = -1, gap;
+    for (int i = 0; i < count && place < 0 && text; i++) if (!strcmp(text, values[i])) place = i;
+    gap = place < 0 && (!others || missing(text));
+    if (gap) place = fill;
+    for (int i = first; i < count; i++) *x++ = i == place;
+    if (flag) *x++ = ({kind}) gap;
+    return x;
+}}
+"""
+
+
+def export(
+    network: Sequential,
+    decisions: Decisions,
+    classes: Sequence[str],
+    path: str | os.PathLike[str],
+    function: str,
+) -> None:
+    """Write the network and what it needs of a table; `classes` are none for numbers."""
+    text = c.source(traced(network), network, function)
+    with replacing(path) as file:
+        file.write((text + _of_table(network, decisions, classes, function)).encode())
+
+
+def _of_table(network: Sequential, decisions: Decisions, classes: Sequence[str], function: str) -> str:
+    """The function `…_row`, which calls the one that is the network's."""
+    kind = c.TYPES[str(network.dtype)]
+    used = [column for column in decisions.columns if column.features]
+    texts = [column for column in used if isinstance(column, Category)]
+    numbers = [column for column in used if not isinstance(column, Category)]
+    parameters = ["const double *numbers"] * bool(numbers) + ["const char *const *texts"] * bool(texts)
+    turns = any(isinstance(column, Date) and column.wheels for column in used)
+    parts = [NUMBER] * bool(numbers) + [TURN] * turns + [CATEGORY] * bool(texts)
+    words = sorted(MISSING)
+    goal = decisions.target.name if decisions.target else "the answer"
+    lines = [*_comment(function, numbers, texts), "", *_answer(goal, classes, network.outputs or 0, function), ""]
+    lines += ["#include <string.h>", ""] if texts else []
+    if classes:
+        lines += [f"const char *const {function}_classes[{len(classes)}] = {{", *_listed(classes), "};", ""]
+    for part in parts:
+        filled = part.format(kind=kind, count=len(words), words=", ".join(map(_string, words)))
+        lines += filled.splitlines() + [""]
+    for i, each in enumerate(texts):
+        lines += [f"static const char *const values_{i}[{len(each.values)}] = {{", *_listed(each.values), "};", ""]
+    lines += [
+        f"void {function}_row({', '.join([*parameters, f'{kind} *y'])})",
+        "{",
+        f"    {kind} x[{len(decisions.features)}], *next = x;",
+    ]
+    for column in used:
+        lines.append(f"    /* {_plain(column.name)} */")
+        lines += _statements(column, numbers, texts)
+    return "\n".join(["", *lines, f"    {function}(x, y);", "}", ""])
+
+
+def _statements(column: Column, numbers: Sequence[Column], texts: Sequence[Column]) -> list[str]:
+    """The statements that make a column's features."""
+    if isinstance(column, Category):
+        i = texts.index(column)
+        fill = column.values.index(column.fill) if column.fill in column.values else -1
+        first = len(column.values) - (len(column.features) - column.flag)
+        told = f"{len(column.values)}, {first}, {fill}, {int(column.others)}, {int(column.flag)}"
+        return [f"    next = category(texts[{i}], values_{i}, {told}, next);"]
+    assert isinstance(column, Number)
+    cell, middle = f"numbers[{numbers.index(column)}]", c.number(column.fill, "float64")
+    lines = [f"    next = number({cell}, {middle}, {int(column.flag)}, next);"]
+    if isinstance(column, Date):
+        lines += [f"    next = turn({cell}, {middle}, {WHEELS[wheel]}, next);" for wheel in column.wheels]
+    return lines
+
+
+def _comment(function: str, numbers: Sequence[Column], texts: Sequence[Column]) -> list[str]:
+    """What the function reads; the comment ends with `_answer`."""
+    names = [name for name, columns in (("numbers", numbers), ("texts", texts)) if columns]
+    lines = [f"/* {function}_row({', '.join([*names, 'y'])}) reads the columns of a table as they are:", ""]
+    for i, column in enumerate(numbers):
+        what = "in days since 1970-01-01; NAN" if isinstance(column, Date) else "NAN"
+        lines.append(f"   numbers[{i}]  {_plain(column.name)}, {what} if it is missing")
+    for i, column in enumerate(texts):
+        lines.append(f"   texts[{i}]  {_plain(column.name)}, as in values_{i}; NULL if it is missing")
+    return lines
+
+
+def _answer(goal: str, classes: Sequence[str], outputs: int, function: str) -> list[str]:
+    """What the function writes."""
+    what = "a number" if outputs == 1 else "numbers"
+    if classes:
+        of = f"{function}_classes[1]" if outputs == 1 else f"each of {function}_classes"
+        what = f"the probability of {of}"
+    return [f"   It writes y[{outputs}], {what}: {_plain(goal)}. */"]
+
+
+def _listed(texts: Sequence[str]) -> list[str]:
+    """Lines with these texts."""
+    return [f"    {_string(text)}," for text in texts]
+
+
+def _string(text: str) -> str:
+    """A text as C writes it. What is no plain letter or sign is written as its bytes in UTF-8, by their numbers."""
+    plain = set(range(32, 127)) - {*b'"\\?'}
+    return '"' + "".join(chr(byte) if byte in plain else f"\\{byte:03o}" for byte in text.encode()) + '"'
+
+
+def _plain(text: str) -> str:
+    """A name for a comment in C, which neither ends it nor looks as if another began."""
+    line = " ".join(text.split())
+    return line.replace("*/", "* /").replace("/*", "/ *").replace("??", "? ?")

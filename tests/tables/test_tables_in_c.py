@@ -1,0 +1,129 @@
+"""A model of a table as C, run beside `predict` on the same cells."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nnlite as nl
+from nnlite import cli
+from nnlite.tables import columns, written
+
+ROWS = 90
+TRICKY = ["", 'a "b"\\', "what??/", "日本", "x */ /* y", "NA"]
+
+
+def table(rows: int = ROWS) -> dict[str, list[Any]]:
+    """Columns of every kind, most of them with gaps, and with names and values that C could stumble over."""
+    rng = np.random.Generator(np.random.PCG64(0))
+    days = rng.integers(0, 200, rows)
+    return {
+        "size /* m²??/": [None if i % 7 == 0 else float(a) for i, a in enumerate(rng.normal(50, 20, rows))],
+        "weight": rng.normal(1e6, 3, rows).tolist(),
+        "kind": [TRICKY[i] for i in rng.integers(0, len(TRICKY), rows)],
+        "side": [["left", "right"][i] for i in rng.integers(0, 2, rows)],
+        "town": [f"town {i}" for i in np.minimum(rng.integers(0, 90, rows), rng.integers(0, 90, rows))],
+        "day": [None if i % 11 == 0 else f"{np.datetime64('2020-01-01') + d} 06:30" for i, d in enumerate(days)],
+    }
+
+
+NEW = {
+    "size /* m²??/": [None, 3.5, 1e9, math.inf, -2.0, 7.0],
+    "weight": [1e6 + 2, 1e6, 0.0, 1e6, None, 1e6],
+    "kind": ["日本", "what??/", 'a "b"\\', "never seen", "nUll", "?"],
+    "side": ["right", "up", None, "left", "Right", "N/A"],
+    "town": ["town 3", "town 10000", "none", "town 1", "town 2", ""],
+    "day": ["2020-02-29 18:00", None, "1969-12-31", "2020-03-01", "2020-12-31 23:59", "?"],
+}
+
+
+def compiled(path: Path) -> ctypes.CDLL:
+    """The file's functions, compiled without a single warning."""
+    if not shutil.which("cc"):
+        pytest.skip("there is no C compiler")
+    library = path.with_suffix(".so")
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O1", "-shared", "-fPIC"]
+    subprocess.run(["cc", *flags, str(path), "-o", str(library), "-lm"], check=True)
+    return ctypes.CDLL(str(library))
+
+
+def run(library: ctypes.CDLL, model: nl.tables.Model, cells: dict[str, list[Any]]) -> np.ndarray:
+    """What `predict_row` answers, (N, K), given the cells as the head of the file says."""
+    assert model.decisions
+    used = [column for column in model.decisions.columns if column.features]
+    texts = [column.name for column in used if isinstance(column, columns.Category)]
+    numbers = [column for column in used if column.name not in texts]
+    answers = np.full((len(cells["weight"]), model.network.outputs or 0), np.nan)
+    for row, answer in enumerate(answers):
+        values = [number(column, cells[column.name][row]) for column in numbers]
+        words = [cells[name][row] for name in texts]
+        arguments: list[Any] = [(ctypes.c_double * len(values))(*values)]
+        if words:
+            arguments.append((ctypes.c_char_p * len(words))(*(None if w is None else w.encode() for w in words)))
+        library.predict_row(*arguments, answer.ctypes.data_as(ctypes.c_void_p))
+    return answers
+
+
+def number(column: columns.Column, cell: Any) -> float:
+    if isinstance(column, columns.Date):
+        return float(written.days([str(cell)], False)[0])
+    return math.nan if cell is None else cell
+
+
+def assert_same(library: ctypes.CDLL, model: nl.tables.Model, cells: dict[str, list[Any]]) -> None:
+    expected, _ = model.outputs(model.read(cells))
+    np.testing.assert_allclose(run(library, model, cells), expected, rtol=1e-9, atol=1e-12)
+    assert np.ptp(expected, axis=0).min() > 1e-3, "rows that are all alike would prove nothing"
+
+
+@pytest.mark.parametrize("most", [50, 3], ids=["", "others"])
+def test_c_answers_the_cells_of_a_table_as_predict_does(
+    most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(columns, "MOST_VALUES", most)
+    cells = table()
+    y = np.where(np.array(cells["weight"]) > 1e6, 'heavy "?"', "light")
+    one = nl.TableClassifier(max_iter=20, categorical=["town"], random_state=0, device="numpy").fit(cells, y)
+    kinds = {column.name: column for column in one.decisions_.columns}
+    assert isinstance(kinds["kind"], columns.Category) and kinds["kind"].flag
+    assert isinstance(kinds["town"], columns.Category) and kinds["town"].others
+    assert (
+        isinstance(kinds["day"], columns.Date) and kinds["day"].wheels == ["year", "week", "day"] and kinds["day"].flag
+    )
+    one.export(tmp_path / "net.c")
+    library = compiled(tmp_path / "net.c")
+    assert_same(library, one.model_, cells)
+    assert_same(library, one.model_, NEW)
+    names = (ctypes.c_char_p * 2).in_dll(library, "predict_classes")
+    assert [name.decode() for name in names if name] == one.classes_.tolist()
+
+
+def test_c_of_numbers_alone(tmp_path: Path) -> None:
+    cells = {"weight": table()["weight"]}
+    one = nl.TableRegressor(max_iter=5, random_state=0, device="numpy").fit(cells, np.array(cells["weight"]) * 3)
+    one.export(tmp_path / "net.c", "answer")
+    library = compiled(tmp_path / "net.c")
+    library.predict_row = library.answer_row  # type: ignore[assignment]
+    assert_same(library, one.model_, cells)
+
+
+@pytest.mark.usefixtures("empty_folder")
+def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    cells = table()
+    one = nl.TableRegressor(max_iter=5, random_state=0, device="numpy").fit(cells, cells["weight"])
+    one.save("model.safetensors")
+    assert cli.main(["export", "model.safetensors", "net.c"]) == 0
+    assert capsys.readouterr().out == "wrote net.c\n"
+    assert_same(compiled(Path("net.c").absolute()), one.model_, cells)
+    assert cli.main(["export", "model.safetensors", "net.txt"]) == 2
+    assert "must end in .onnx or .c" in capsys.readouterr().err
+    nl.mlp([2, 1], device="numpy").save("plain.safetensors")
+    assert cli.main(["export", "plain.safetensors", "plain.c", "--function", "answer"]) == 0
+    assert "void answer(const float *x, float *y)" in Path("plain.c").read_text()
