@@ -17,7 +17,7 @@ class CudaLimits:
     one_block: int = 150_000  # most work of a step for one block
     persistent: int = 4_000_000  # most work for several blocks; a step with more gets a graph with cuBLAS
     calls: int = 64  # most calls of a step that is compiled: 64 of them, and as many of a short batch, take about 6 s
-    most_blocks: int = 64  # that divide a step
+    most_blocks: int = 128  # that divide a step
     threads: int = 512  # at most, of a block of the persistent kernel
     each: int = 2  # numbers of the largest array for each thread of a single block: fewer threads have faster barriers
     steps: int = 16  # in a graph, so that its launch takes little time for each step

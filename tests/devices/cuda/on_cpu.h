@@ -19,6 +19,7 @@
 #include <functional>
 
 #define NNLITE_ON_CPU
+#define __builtin_assume(...)
 #define __global__
 #define DEVICE inline
 #define __launch_bounds__(...)

@@ -310,11 +310,14 @@ template <class T> DEVICE void take_rows(Line line, const Team& team) {
   Matrix<Word> order = line.vector<Word>(), position = line.vector<Word>();
 #ifdef NNLITE_REPLAY
   FOR_EACH(i, y.size()) y.data[i] = x.row(order.data[position.data[0] + i / y.columns])[i % y.columns];
-  // The next rows come into the cache meanwhile, and the numbers of those after them, if a block takes whole batches.
+#ifndef NNLITE_FETCH
+#define NNLITE_FETCH 1
+#endif
+  // The next rows come into the cache meanwhile, if a block takes whole batches.
   const Size pieces = 1 + (y.columns - 1) / line_of_cache<T>();
-  FOR_EACH(i, NNLITE_BLOCKS == 1 ? y.rows * pieces : 0) {
+  FOR_EACH(i, NNLITE_BLOCKS == 1 && NNLITE_FETCH > 0 ? y.rows * pieces : 0) {
     const Word next = position.data[0] + y.rows + i / pieces;
-    if (next + y.rows < order.columns) fetch(order.data + next + y.rows);
+    if (NNLITE_FETCH > 1 && next + y.rows < order.columns) fetch(order.data + next + y.rows);
     if (next < order.columns) fetch(x.row(order.data[next]) + i % pieces * line_of_cache<T>());
   }
 #else

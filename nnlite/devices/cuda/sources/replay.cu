@@ -14,7 +14,9 @@
   }
 #define AT(offset) ((Word)(memory + (offset)))
 #define OF(segment, bytes) ((Word)(of_##segment + (bytes)))
-#define SEGMENT(name) char* of_##name = (char*)*given++;
+#define SEGMENT(name)                   \
+  char* of_##name = (char*)*given++;    \
+  __builtin_assume(__isGlobal(of_##name));
 #define ROWS(name) Word rows_##name = *given++;
 #define SYNC __syncthreads();           // wait for all threads of this block
 #define BARRIER wait_for_all(gate, met);  // wait for all blocks
