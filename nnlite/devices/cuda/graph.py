@@ -1,8 +1,11 @@
-"""Replay by a CUDA graph of several steps. A node takes about a microsecond, so some are made of two calls."""
+"""Replay by a CUDA graph of several steps. A node takes about a microsecond, so some are made of two calls.
+
+Graphs have addresses in them, so they are captured anew for data at other addresses.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -10,12 +13,14 @@ import numpy as np
 
 from ..common.arena import DATA, Arena
 from ..common.recording import Call, Tape
+from ..device import Replay
 from ..numpy.replay import placed
 from .machine import BACK_WITH_BIAS, WITH_BIAS, Machine
-from .replay import CudaReplay
+
+Places = dict[str, tuple[int, tuple[int, ...]]]
 
 
-class GraphReplay(CudaReplay):
+class GraphReplay(Replay):
     """Three CUDA graphs, whose nodes are calls: one of many steps, one of a single step, one that ends an epoch."""
 
     def __init__(self, machine: Machine, tapes: Sequence[Tape], arena: Arena, why: str, steps: int) -> None:
@@ -30,6 +35,7 @@ class GraphReplay(CudaReplay):
         self.state = machine.cupy.zeros(2, np.int64)  # finite steps, finished epochs
         self.stream = machine.cupy.cuda.Stream(non_blocking=True)
         self.graphs: tuple[Any, Any, Any] | None = None
+        self.places: Places | None = None  # for which they were captured: segment -> address and shape
         self.plan = f"CUDA graph of {steps} steps of {len(tapes[0])} calls: {why}; products by " + (
             f"cuBLAS in {machine.precision}" if self.own.cublas else "a kernel of our own, since there is no cuBLAS"
         )
@@ -65,10 +71,22 @@ class GraphReplay(CudaReplay):
             self.arena.segments["position"][...] = epochs * rows + min(rows, steps * self.batch)
         return came
 
+    def point(self, data: Mapping[str, Any]) -> None:
+        super().point(data)
+        if self.places != self._places():
+            self.places = None
+
     def prepare(self) -> None:
+        """Capture the graphs if the data have moved. CuPy's memory pool often gives the same address again."""
         if self.own is not self.machine.own:  # another thread made the graphs, and may be using its own
             self.places = None
-        super().prepare()
+        if self.places is None:
+            self._make()
+            self.places = self._places()
+
+    def _places(self) -> Places:
+        segments = self.arena.segments
+        return {name: (self.machine.address(segments[name]), segments[name].shape) for name in DATA if name in segments}
 
     def _make(self) -> None:
         """Capture the three graphs. First, a step is made and undone, so that all is compiled, loaded and reserved."""

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 class CudaLimits:
     """Limits that decide which replay a step gets, by its work, and how large its blocks and graphs are.
 
-    Work is in units of `work`. None of the limits is measured yet. They are estimates of the work for which two replays
-    take equal time: 1 µs to launch a call, 1.5 µs for a barrier of all blocks, and about 30 units a nanosecond for one
-    block, or ten times that for all blocks.
+    Work is in units of `work`. Measured on an H200 (benchmarks/results/2026-11-26-gpu-h200.md): each limit lies between
+    a net for which one replay is faster and a larger one for which the next is.
     """
 
-    one_block: int = 150_000  # most work of a step for one block
-    persistent: int = 4_000_000  # most work for several blocks; a step with more gets a graph with cuBLAS
+    one_block: int = 60_000  # most work of a step for one block
+    persistent: int = 10_000_000  # most work for several blocks; a step with more gets a graph with cuBLAS
     calls: int = 64  # most calls of a step that is compiled: 64 of them, and as many of a short batch, take about 6 s
     most_blocks: int = 128  # that divide a step
     threads: int = 512  # at most, of a block of the persistent kernel

@@ -201,7 +201,6 @@ inline void numbered_barrier(int number) {
 }
 inline void __syncwarp() { cpu::wait(cpu::AT_WARP); }
 inline void __threadfence() {}
-inline void fetch(const void* place) { cpu::checked((void*)place); }
 inline unsigned atomicAdd(unsigned* place, unsigned value) { *place += value; return *place - value; }
 inline void add_released(unsigned* place) { ++*place; }
 inline unsigned read_acquired(const unsigned* place) { return *(volatile const unsigned*)place; }

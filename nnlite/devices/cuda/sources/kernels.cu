@@ -99,12 +99,6 @@ struct Line {
   }
 };
 
-template <class T> DEVICE constexpr Size line_of_cache() { return 128 / sizeof(T); }  // numbers
-
-#ifndef NNLITE_ON_CPU
-DEVICE void fetch(const void* place) { asm volatile("prefetch.global.L1 [%0];" ::"l"(place)); }
-#endif
-
 // ---- functions of one number ----------------------------------------------------------------------------------------
 
 DEVICE float exp_of(float x) { return expf(x); }
@@ -310,16 +304,6 @@ template <class T> DEVICE void take_rows(Line line, const Team& team) {
   Matrix<Word> order = line.vector<Word>(), position = line.vector<Word>();
 #ifdef NNLITE_REPLAY
   FOR_EACH(i, y.size()) y.data[i] = x.row(order.data[position.data[0] + i / y.columns])[i % y.columns];
-#ifndef NNLITE_FETCH
-#define NNLITE_FETCH 1
-#endif
-  // The next rows come into the cache meanwhile, if a block takes whole batches.
-  const Size pieces = 1 + (y.columns - 1) / line_of_cache<T>();
-  FOR_EACH(i, NNLITE_BLOCKS == 1 && NNLITE_FETCH > 0 ? y.rows * pieces : 0) {
-    const Word next = position.data[0] + y.rows + i / pieces;
-    if (NNLITE_FETCH > 1 && next + y.rows < order.columns) fetch(order.data + next + y.rows);
-    if (next < order.columns) fetch(x.row(order.data[next]) + i % pieces * line_of_cache<T>());
-  }
 #else
   take(y, x, order, position, team);
 #endif

@@ -25,9 +25,6 @@ struct Product {
 // In shared memory, the 32 lanes of a warp read at once what lies in 32 banks or is one number; two numbers that lie a
 // multiple of 32 apart are read one after the other. Four numbers that follow each other are read as fast as one.
 
-#ifndef NNLITE_TILES
-#define NNLITE_TILES 2
-#endif
 const int MOST_NEAR = 512;  // threads of a block
 const int PART = 16;        // the least of the inner size that is worth a warp of its own
 
@@ -53,37 +50,6 @@ DEVICE void add_parts(T* sums, int part, int parts, const Team& team) {
         sums[k] += others[(k - first) * MOST_NEAR + team.thread + from * WARP];
   }
 }
-
-// Adds sums (count,) of the lanes whose numbers differ by a power of two from `least` to `apart`. In each round a lane
-// hands half of its sums over to another and gets the other's halves. So in the end it has only those from number
-// `place` on, how many is `left`; with more lanes than sums, only where `has` is true.
-template <int count, int apart, int least>
-struct Halves {
-  static const int half = count > 1 ? count / 2 : 1;
-  typedef Halves<half, apart / 2, least> Next;
-  static const int left = Next::left;
-
-  template <class T> static DEVICE void add(T* sums, int lane, int& place, bool& has) {
-    const bool upper = lane & apart;
-    if (count == 1) {
-      sums[0] += __shfl_xor_sync(WHOLE_WARP, sums[0], apart);
-      has = has && !upper;
-    } else {
-#pragma unroll
-      for (int k = 0; k < half; ++k) {
-        const T gone = upper ? sums[k] : sums[k + half], kept = upper ? sums[k + half] : sums[k];
-        sums[k] = kept + __shfl_xor_sync(WHOLE_WARP, gone, apart);
-      }
-      place += upper ? half : 0;
-    }
-    Next::add(sums, lane, place, has);
-  }
-};
-template <int count, int least>
-struct Halves<count, least / 2, least> {
-  static const int left = count;
-  template <class T> static DEVICE void add(T*, int, int&, bool&) {}
-};
 
 // A warp makes a tile of C: its lanes are `wide` neighbours in a row times `high` rows, and every thread makes `down` x
 // `across` numbers, which lie as many rows or columns apart. Where there are more warps than tiles, several warps add
@@ -190,120 +156,12 @@ DEVICE void shared_sums(const Product<T>& p, const Team& team) {
   }
 }
 
-// In shared memory. A warp makes `down` rows of C, of which each lane has four neighbouring columns. Where that takes
-// fewer than 32 lanes, the others add other numbers of the inner size: so no two read different numbers of one bank.
-template <int down, int wide, class T>
-DEVICE void shares(const Product<T>& p, const Team& team) {
-  const int lane = team.lane(), warp = team.thread / WARP, warps = team.threads / WARP;
-  const int deep = WARP / wide, x = lane % wide, y = lane / wide;
-  const Size in_row = (p.columns + 4 * wide - 1) / (4 * wide), count = (p.rows + down - 1) / down * in_row;
-  int parts = 1;
-  while (2 * parts * count <= warps && 2 * parts * PART <= p.inner) parts *= 2;
-  const int part = warp % parts, together = warps / parts;
-  const Size start = p.inner * part / parts, stop = p.inner * (part + 1) / parts;
-  const bool fours_of_b = p.columns % 4 == 0 && p.b_row % 4 == 0 && (Word)p.b % 16 == 0;
-  for (Size done = 0; done < count; done += together) {  // as often in every warp, since add_parts waits for all
-    const bool there = done + warp / parts < count;
-    if (parts == 1 && !there) break;
-    const Size tile = there ? done + warp / parts : count - 1;
-    const Size top = tile / in_row * down, left = tile % in_row * (4 * wide) + 4 * x;
-    const T *a[down], *b[4];
-    T sum[4 * down];
-    for (int k = 0; k < down; ++k) a[k] = p.a + (top + k < p.rows ? top + k : p.rows - 1) * p.a_row;
-    for (int l = 0; l < 4; ++l) b[l] = p.b + (left + l < p.columns ? left + l : p.columns - 1);
-    if (fours_of_b && left >= p.columns) b[0] = p.b + p.columns - 4;
-    for (int k = 0; k < 4 * down; ++k) sum[k] = 0;
-    const bool fours_of_a = p.fours && p.a_row == 1 && down % 4 == 0 && top + down <= p.rows;
-#pragma unroll 4
-    for (Size n = there ? start + y : stop; n < stop; n += deep) {
-      Four<T> of_b;
-      T of_a[down];
-      if (fours_of_b) of_b = *(const Four<T>*)(b[0] + n * p.b_row);
-      for (int l = 0; l < 4 && !fours_of_b; ++l) of_b.number[l] = b[l][n * p.b_row];
-      for (int k = 0; k < down && fours_of_a; k += 4) *(Four<T>*)(of_a + k) = *(const Four<T>*)(a[k] + n * p.a_step);
-      for (int k = 0; k < down && !fours_of_a; ++k) of_a[k] = a[k][n * p.a_step];
-      for (int k = 0; k < down; ++k)
-        for (int l = 0; l < 4; ++l) sum[4 * k + l] += of_a[k] * of_b.number[l];
-    }
-    typedef Halves<4 * down, WARP / 2, wide> Mine;
-    int place = 0;
-    bool has = there && part == 0;
-    Mine::add(sum, lane, place, has);
-    if (parts > 1) add_parts<Mine::left>(sum, part, parts, team);
-    for (int k = 0; k < Mine::left; ++k) {
-      const Size i = top + (place + k) / 4, j = left + (place + k) % 4;
-      if (has && i < p.rows && j < p.columns) p.write(i, j, sum[k]);
-    }
-  }
-}
-
-// The same with a transposed B: four neighbouring numbers of the inner size at a time, of A and of B, which must begin
-// at 16 bytes. Lane x of `across` has `across` columns, and its `deep` lanes add other numbers of the inner size.
-template <int down, int across, int deep, class T>
-DEVICE void transposed_shares(const Product<T>& p, const Team& team) {
-  const int lane = team.lane(), warp = team.thread / WARP, warps = team.threads / WARP;
-  const int wide = WARP / deep, x = lane / deep, y = lane % deep;
-  const Size in_row = (p.columns + wide * across - 1) / (wide * across), count = (p.rows + down - 1) / down * in_row;
-  for (Size tile = warp; tile < count; tile += warps) {
-    const Size top = tile / in_row * down, left = tile % in_row * (wide * across) + x;
-    const T *a[down], *b[across];
-    T sum[down * across];
-    for (int k = 0; k < down; ++k) a[k] = p.a + (top + k < p.rows ? top + k : p.rows - 1) * p.a_row;
-    for (int l = 0; l < across; ++l) {
-      const Size j = left + l * wide;
-      b[l] = p.b + (j < p.columns ? j : p.columns - 1) * p.b_step;
-    }
-    for (int k = 0; k < down * across; ++k) sum[k] = 0;
-#pragma unroll 2
-    for (Size n = 4 * y; n < p.inner; n += 4 * deep) {
-      Four<T> of_a[down], of_b[across];
-      for (int k = 0; k < down; ++k) of_a[k] = *(const Four<T>*)(a[k] + n);
-      for (int l = 0; l < across; ++l) of_b[l] = *(const Four<T>*)(b[l] + n);
-      for (int m = 0; m < 4; ++m)
-        for (int k = 0; k < down; ++k)
-          for (int l = 0; l < across; ++l) sum[k * across + l] += of_a[k].number[m] * of_b[l].number[m];
-    }
-    typedef Halves<down * across, deep / 2, 1> Mine;
-    int place = 0;
-    bool has = true;
-    Mine::add(sum, lane, place, has);
-    for (int k = 0; k < Mine::left; ++k) {
-      const Size i = top + (place + k) / across, j = left + (place + k) % across * wide;
-      if (has && i < p.rows && j < p.columns) p.write(i, j, sum[k]);
-    }
-  }
-}
-
-template <int down, class T>
-DEVICE void shares_of(const Product<T>& p, const Team& team) {
-  if (p.columns <= 8) {
-    shares<down, 2>(p, team);
-  } else if (p.columns <= 16) {
-    shares<down, 4>(p, team);
-  } else if (p.columns <= 32) {
-    shares<down, 8>(p, team);
-  } else if (p.columns <= 64) {
-    shares<down, 16>(p, team);
-  } else {
-    shares<down, 32>(p, team);
-  }
-}
-
 template <class T>
 DEVICE void in_shared_memory(const Product<T>& p, const Team& team) {
   const Size count = p.rows * p.columns;
-  const bool wide = p.columns > 4, fours = p.inner % 4 == 0 && p.b_step % 4 == 0 && (Word)p.b % 16 == 0;
-  if (NNLITE_TILES == 2 && p.b_step == 1 && wide && 2 * count > team.threads) {
-    shares_of<8>(p, team);
-  } else if (NNLITE_TILES == 2 && p.b_step != 1 && fours && p.inner >= 16 && p.rows >= 4 && (Word)p.a % 16 == 0) {
-    if (p.inner >= 32) {
-      transposed_shares<4, 4, 8>(p, team);
-    } else {
-      transposed_shares<4, 4, 4>(p, team);
-    }
-  } else if (2 * count <= team.threads) {
+  if (2 * count <= team.threads) {
     shared_sums(p, team);
-  } else if (count >= 2048 && p.rows >= 4) {
+  } else if (count >= 2048 && p.rows >= 4) {  // at least a warp for each of the four parts of a processor
     tiles<4, 4>(p, team);
   } else if (count >= 1024 && p.rows >= 4) {
     tiles<4, 2>(p, team);
