@@ -11,6 +11,7 @@ from . import startup as startup  # before all that takes long to import
 from .devices import DeviceError, OutOfGPUMemoryError, get_device, kernel
 
 # isort: split
+import sys
 from typing import TYPE_CHECKING
 
 from . import (
@@ -107,8 +108,7 @@ else:
     def __getattr__(name):
         """The version, for which Python would search for 20 ms in every process that imports nnlite; or a hint."""
         if name != "__version__":
-            hint = f"; it is nl.{elsewhere.NAMES[name]} here" if name in elsewhere.NAMES else ""
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
+            elsewhere.missing(__name__)(name)
         from importlib.metadata import PackageNotFoundError, version
 
         try:
@@ -141,3 +141,5 @@ __all__ = [  # noqa: RUF022  (in the order in which a user meets them)
     "registry", "rules", "schedules", "tables",
 ]
 # fmt: on
+for _name in ("activations", "datasets", "initializers", "layers", "losses", "metrics", "optimizers", "schedules"):
+    vars(sys.modules[f"{__name__}.{_name}"])["__getattr__"] = elsewhere.missing(f"{__name__}.{_name}")

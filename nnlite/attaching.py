@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from .devices import Device, Kernel, Ops, get_device, kernel_of
+from .elsewhere import Answering
 from .gate import HOST, Checked, parameter
 from .twins import HOLDERS, Part, parts_in, twin_of, unshared
 
@@ -57,7 +58,7 @@ class AfterForward:
         raise AttributeError(f"{type(layer).__name__}.backward needs a forward before it")
 
 
-class Attached(Part):
+class Attached(Part, Answering):
     """The part of a layer beside its formulas: its kernels, parameters, gradients and state, and its twins.
 
     The layers in its attributes, also those in lists, tuples and dicts, are layers that it holds: what is done to it is

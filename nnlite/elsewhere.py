@@ -7,9 +7,11 @@ is what an error says.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -20,6 +22,7 @@ ACTIVATIONS = {
     "logistic": "sigmoid",
     "exp": "exponential",
     "swish": "silu",
+    "logits": "it is 'identity', and a loss with from_logits=True",
     "lrelu": "leaky_relu",
     "gelunew": "gelu_tanh",
     "sin": "it is nl.Sine(frequency=1)",
@@ -70,6 +73,9 @@ LOSSES = {
 
 INITIALIZERS = {
     "xavier": "it is 'glorot_uniform' or 'glorot_normal'",
+    "glorot": "it is 'glorot_uniform' or 'glorot_normal'",
+    "kaiming": "it is 'he_uniform' or 'he_normal'",
+    "he": "it is 'he_uniform' or 'he_normal'",
     "xaviernormal": "glorot_normal",
     "kaiminguniform": "he_uniform",
     "kaimingnormal": "he_normal",
@@ -147,53 +153,249 @@ CHECKPOINT = {
     "verbose": "written has the names of the last files",
 }
 
-NAMES = {  # of the package
-    "Swish": "SiLU()",
-    "Hardtanh": "HardTanh(low, high)",
-    "Hardsigmoid": "HardSigmoid()",
-    "ReLU6": "HardTanh(0, 6)",
-    "MSELoss": "MSE()",
-    "L1Loss": "MAE()",
-    "SmoothL1Loss": "Huber()",
-    "HuberLoss": "Huber()",
-    "BCELoss": "BinaryCrossEntropy()",
-    "BCEWithLogitsLoss": "BinaryCrossEntropy(from_logits=True)",
-    "CrossEntropyLoss": "CategoricalCrossEntropy(from_logits=True)",
-    "NLLLoss": "CategoricalCrossEntropy() after LogSoftmax()",
-    "KLDivLoss": "KLDivergence() after LogSoftmax()",
-    "PoissonNLLLoss": "Poisson()",
-    "MeanSquaredError": "MSE()",
-    "MeanAbsoluteError": "MAE()",
-    "BinaryCrossentropy": "BinaryCrossEntropy()",
-    "CategoricalCrossentropy": "CategoricalCrossEntropy()",
-    "SparseCategoricalCrossentropy": "CategoricalCrossEntropy()",
-    "Model": "Sequential(…) with a Trainer",
-    "Module": "Sequential(…), or Layer for one of your own",
-    "ModelCheckpoint": "Checkpoint(path)",
-    "BackupAndRestore": "Checkpoint(path), with trainer.resume(path) before fit",
-    "LambdaCallback": "Callback, or a function f(trainer, epoch)",
-    "LearningRateScheduler": "schedules.Function(f), in the place of a learning rate",
-    "LRFinder": "lr_range_test(trainer, x, y)",
-    "DataLoader": "Trainer(net).fit(x, y, batch_size=32), which makes and shuffles the batches",
-    "Precision": "metrics.Precision()",
-    "Recall": "metrics.Recall()",
-    "AUC": "metrics.ROCAUC()",
-    "Cosine": "schedules.Cosine(lr, length)",
-    "CosineDecay": "schedules.Cosine(lr, length)",
-    "CosineAnnealingLR": "schedules.Cosine(lr, length)",
-    "StepLR": "schedules.StepDecay(lr, every)",
-    "MultiStepLR": "schedules.StepDecay(lr, every)",
-    "ExponentialLR": "schedules.Exponential(lr, factor)",
-    "OneCycleLR": "schedules.OneCycle(lr, length)",
+NAMES = {  # of the package, and what they are here
+    "Swish": "nl.SiLU()",
+    "Hardtanh": "nl.HardTanh(low, high)",
+    "Hardsigmoid": "nl.HardSigmoid()",
+    "ReLU6": "nl.HardTanh(0, 6)",
+    "MSELoss": "nl.MSE()",
+    "L1Loss": "nl.MAE()",
+    "SmoothL1Loss": "nl.Huber()",
+    "HuberLoss": "nl.Huber()",
+    "BCELoss": "nl.BinaryCrossEntropy()",
+    "BCEWithLogitsLoss": "nl.BinaryCrossEntropy(from_logits=True)",
+    "CrossEntropyLoss": "nl.CategoricalCrossEntropy(from_logits=True)",
+    "NLLLoss": "nl.CategoricalCrossEntropy() after nl.LogSoftmax()",
+    "KLDivLoss": "nl.KLDivergence() after nl.LogSoftmax()",
+    "PoissonNLLLoss": "nl.Poisson()",
+    "MeanSquaredError": "nl.MSE()",
+    "MeanAbsoluteError": "nl.MAE()",
+    "BinaryCrossentropy": "nl.BinaryCrossEntropy()",
+    "CategoricalCrossentropy": "nl.CategoricalCrossEntropy()",
+    "SparseCategoricalCrossentropy": "nl.CategoricalCrossEntropy()",
+    "Model": "nl.Sequential(…), and nl.Trainer(net) for compile and fit",
+    "Module": "nl.Sequential(…), or nl.Layer for one of your own",
+    "ModelCheckpoint": "nl.Checkpoint(path)",
+    "BackupAndRestore": "nl.Checkpoint(path), with trainer.resume(path) before fit",
+    "LambdaCallback": "nl.Callback, or a function f(trainer, epoch)",
+    "LearningRateScheduler": "nl.schedules.Function(f), in the place of a learning rate",
+    "LRFinder": "nl.lr_range_test(trainer, x, y)",
+    "DataLoader": "nl.Trainer(net).fit(x, y, batch_size=32), which makes and shuffles the batches",
+    "Precision": "nl.metrics.Precision()",
+    "Recall": "nl.metrics.Recall()",
+    "AUC": "nl.metrics.ROCAUC()",
+    "Cosine": "nl.schedules.Cosine(lr, length)",
+    "CosineDecay": "nl.schedules.Cosine(lr, length)",
+    "CosineAnnealingLR": "nl.schedules.Cosine(lr, length)",
+    "StepLR": "nl.schedules.StepDecay(lr, every)",
+    "MultiStepLR": "nl.schedules.StepDecay(lr, every)",
+    "ExponentialLR": "nl.schedules.Exponential(lr, factor)",
+    "OneCycleLR": "nl.schedules.OneCycle(lr, length)",
+    "BatchNorm1d": "nl.BatchNorm(inputs)",
+    "BatchNormalization": "nl.BatchNorm(inputs)",
+    "LayerNormalization": "nl.LayerNorm(inputs)",
+    "Input": "the first layer's number of inputs: nl.Dense(4, 8)",
+    "InputLayer": "the first layer's number of inputs: nl.Dense(4, 8)",
+    "Flatten": "x.reshape(len(x), -1), before fit",
+    "Embedding": "nl.Dense on the columns of a one-hot x",
+    "Conv2d": "not there: nnlite has layers for rows of numbers",
+    "Conv2D": "not there: nnlite has layers for rows of numbers",
+    "LSTM": "not there: nnlite has layers for rows of numbers",
+    "models": "nl.Sequential",
+    "utils": "nothing: labels may be whole numbers, and nl.datasets.split divides rows",
+    "nn": "the package itself, such as nl.Dense and nl.MSE",
+    "optim": "the package itself, such as nl.Adam",
+    "functional": "nl.get_device().ops, whose kernels work on arrays",
+    "backend": "nl.get_device().ops, whose kernels work on arrays",
+    "Tensor": "an array of NumPy or CuPy",
+    "tensor": "an array of NumPy or CuPy",
+    "from_numpy": "the NumPy array itself",
+    "no_grad": "net.predict(x), which keeps nothing for a gradient",
+    "device": 'device="cuda" of nl.mlp or nl.Sequential, or net.to("cuda")',
+    "manual_seed": "seed=0 of nl.mlp or nl.Sequential",
+    "set_seed": "seed=0 of nl.mlp or nl.Sequential",
+    "clip_grad_norm_": "clip_norm=1.0 of every optimizer",
+    "clip_grad_value_": "clip_value=1.0 of every optimizer",
+    "lr_scheduler": "nl.schedules, in the place of a learning rate",
+    "load_model": "nl.load(path)",
+    "save_model": "net.save(path)",
+    "save": "net.save(path)",
+    "to_categorical": "nothing: labels may be whole numbers",
+    "one_hot": "nothing: labels may be whole numbers",
+    "train_test_split": "nl.datasets.split(x, y, test=0.25)",
+    "StandardScaler": "nl.TableClassifier, which scales columns, or scikit-learn's",
+    "accuracy_score": 'metrics=["accuracy"] of nl.Trainer, and trainer.evaluate(x, y)["accuracy"]',
+    "classification_report": 'nl.metrics.Precision(), Recall and F1, or metrics=["precision", …] of nl.Trainer',
+    "load_iris": "nl.datasets.iris()",
+    "load_digits": "nl.datasets.digits()",
+    "load_wine": "nl.datasets.wine()",
+    "load_breast_cancer": "nl.datasets.breast_cancer()",
+    "make_moons": "nl.datasets.moons(n)",
+    "make_circles": "nl.datasets.circles(n)",
+    "make_blobs": "nl.datasets.blobs(n)",
+    "load_data": "nl.datasets.mnist()",
+}
+
+MODE = "a training step trains and predict does not, so there is no mode to set"
+ATTRIBUTES: dict[str, dict[str, str]] = {  # class -> attribute -> what it is here
+    "Sequential": {
+        "compile": 'trainer = nl.Trainer(net, loss="cce", optimizer="adam", metrics=["accuracy"])',
+        "fit": 'nl.Trainer(net, loss="cce").fit(x, y, epochs=10)',
+        "evaluate": "trainer.evaluate(x, y) of the nl.Trainer",
+        "score": 'trainer.evaluate(x, y)["accuracy"] of the nl.Trainer; nl.MLPClassifier has score',
+        "predict_classes": "net.predict(x).argmax(axis=1)",
+        "predict_proba": "net.predict(x), if the network ends in Softmax or Sigmoid",
+        "train": MODE,
+        "eval": MODE,
+        "add": "nl.Sequential(*net.layers, nl.ReLU()): a network's layers stay the same",
+        "append": "nl.Sequential(*net.layers, nl.ReLU()): a network's layers stay the same",
+        "add_module": "nl.Sequential(*net.layers, nl.ReLU()): a network's layers stay the same",
+        "pop": "nl.Sequential(*net.layers[:-1]): a network's layers stay the same",
+        "children": "net.layers",
+        "modules": "net.layers",
+        "named_parameters": "net.state_dict()",
+        "named_modules": "net.layers",
+        "weights": "net.parameters, one flat array, or net.state_dict() by name",
+        "trainable_weights": "net.parameters, one flat array, or net.state_dict() by name",
+        "get_weights": 'net.state_dict(), or net.state_dict(layout="keras")',
+        "set_weights": 'net.load_state_dict(weights, layout="keras")',
+        "count_params": "net.parameters.size, which net.summary() shows for each layer",
+        "num_parameters": "net.parameters.size, which net.summary() shows for each layer",
+        "zero_grad": "nothing: every step of a Trainer has new gradients",
+        "requires_grad_": "layer.trainable = False for each layer",
+        "cuda": 'net.to("cuda")',
+        "cpu": 'net.to("cpu")',
+        "float": 'net.to(dtype="float32")',
+        "double": 'net.to(dtype="float64")',
+        "half": "not there: networks are float32 or float64",
+        "to_json": "net.save(path), and nl.load(path)",
+        "get_config": "repr(net), or net.save(path)",
+        "save_weights": "net.save(path)",
+        "load_weights": "nl.load(path), or nl.load(path, like=net) for files of other programs",
+        "coefs_": "[layer.W for layer in net.layers if hasattr(layer, 'W')]; nl.MLPClassifier has coefs_",
+        "intercepts_": "[layer.b for layer in net.layers if hasattr(layer, 'b')]; nl.MLPClassifier has intercepts_",
+        "n_layers_": "len(net.layers); nl.MLPClassifier has n_layers_",
+        "classes_": "0, 1, … as the labels; nl.MLPClassifier has classes_ for any labels",
+        "input_shape": "net.inputs, the number of columns",
+        "output_shape": "net.outputs, the number of columns",
+    },
+    "Trainer": {
+        "predict": "trainer.network.predict(x)",
+        "model": "trainer.network",
+        "net": "trainer.network",
+        "compile": "not needed: loss, optimizer and metrics are arguments of nl.Trainer",
+        "score": "trainer.evaluate(x, y)",
+        "validate": "trainer.evaluate(x, y)",
+        "train": "trainer.fit(x, y)",
+        "test": "trainer.evaluate(x, y)",
+    },
+    "History": {
+        "history": 'the history itself, such as history["loss"]',
+        "epoch": "range(history.epochs)",
+        "params": "the arguments that fit was given",
+    },
+    "Moving": {
+        "param_groups": "optimizer.lr, and lr_factors={layer: factor} for a rate for each layer",
+        "state_dict": "trainer.save(path), with weights and everything else that training needs",
+        "load_state_dict": "nl.Trainer.load(path)",
+        "zero_grad": "nothing: every step of a Trainer has new gradients",
+        "step": "trainer.step(x, y), which computes the gradients, too",
+        "learning_rate": "optimizer.lr",
+    },
+    "Layer": {
+        "weight": "layer.W (inputs, outputs), the transpose of PyTorch's",
+        "weights": "layer.W and layer.b",
+        "kernel": "layer.W (inputs, outputs)",
+        "grad": "layer.dW and layer.db",
+        "get_weights": "layer.W and layer.b",
+        "set_weights": "layer.W = … and layer.b = …",
+        "name": "not there: state_dict names layers by their place, such as '0.W'",
+        "units": "layer.outputs",
+        "in_features": "layer.inputs",
+        "out_features": "layer.outputs",
+        "requires_grad_": "layer.trainable = False",
+        "input_shape": "layer.inputs",
+        "output_shape": "layer.outputs",
+    },
+}
+
+LAYER = {  # arguments of Dense
+    "units": "it is outputs=, beside inputs=: nl.Dense(4, 8)",
+    "in_features": "it is inputs=",
+    "out_features": "it is outputs=",
+    "input_dim": "it is inputs=",
+    "input_shape": "it is inputs=, a number",
+    "activation": "it is a layer of its own: nl.Dense(4, 8), nl.ReLU()",
+    "use_bias": "it is bias=",
+    "kernel_initializer": "it is init=",
+    "bias_initializer": "it is bias_init=",
+    "kernel_regularizer": "it is weight_decay= or l1= of the optimizer",
+    "name": "state_dict names layers by their place, such as '0.W'",
+}
+
+TRAINER = {  # arguments of a Trainer
+    "callbacks": "it is an argument of fit",
+    "epochs": "it is an argument of fit",
+    "batch_size": "it is an argument of fit",
+    "validation_data": "it is an argument of fit",
+    "learning_rate": "it is an argument of the optimizer: optimizer=nl.Adam(lr=0.001)",
+    "lr": "it is an argument of the optimizer: optimizer=nl.Adam(lr=0.001)",
+    "criterion": "it is loss=",
+    "model": "it is the first argument, network",
+    "device": "it is an argument of the network: nl.mlp([4, 8, 2], device=…)",
 }
 
 
+class Answering:
+    """An object that answers attributes which it would have elsewhere by what they are here."""
+
+    if not TYPE_CHECKING:  # or any name would be taken for an attribute
+
+        def __getattr__(self, name: str) -> Any:
+            for each in type(self).__mro__:
+                if name in ATTRIBUTES.get(each.__name__, ()):
+                    told = ATTRIBUTES[each.__name__][name]
+                    raise AttributeError(f"{type(self).__name__} has no attribute {name}; {in_nnlite(told)}", name=name)
+            return super().__getattribute__(name)  # raises the error that it has raised before
+
+
+class Row:
+    """A row of layers, which can be counted, looped over and indexed."""
+
+    layers: Any
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.layers)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.layers[index]
+
+
+def missing(module: str) -> Callable[[str], NoReturn]:
+    """The __getattr__ of a module, for names that it would have elsewhere."""
+
+    def fail(name: str) -> NoReturn:
+        package = sys.modules[__package__]
+        known = NAMES.get(name) or (name in package.__all__ and f"nl.{name}")
+        hint = f"; {in_nnlite(known)}" if known else ""
+        raise AttributeError(f"module {module!r} has no attribute {name!r}{hint}", name=name)
+
+    return fail
+
+
+def in_nnlite(told: str) -> str:
+    return f"in nnlite: {told}"
+
+
 def answered(
-    arguments: Mapping[str, str], aliases: Mapping[str, str] = NONE
+    arguments: Mapping[str, str], aliases: Mapping[str, str] = NONE, usage: str = ""
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """A decorator: a function that gets one of these arguments raises a TypeError that says what is there instead.
 
-    An alias is another name of one of the function's own arguments.
+    An alias is another name of one of the function's own arguments. `usage` is told where arguments do not fit at all.
     """
 
     def wrap(function: Callable[P, R]) -> Callable[P, R]:
@@ -208,7 +410,15 @@ def answered(
                 if aliases[name] in known:
                     raise TypeError(f"{of} got both {name} and {aliases[name]}, which are the same")
                 known[aliases[name]] = known.pop(name)
-            return function(*given, **known)
+            try:
+                return function(*given, **known)
+            except TypeError:
+                try:
+                    inspect.signature(function).bind(*given, **known)
+                except TypeError as error:
+                    if usage:
+                        raise TypeError(f"{of} has {error}: {usage}") from None
+                raise
 
         return call
 

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from . import markup
+from .elsewhere import Answering
 
 LAST = 5  # epochs in the table of a notebook
 
 
-class History(dict[str, list[float]]):
+class History(dict[str, list[float]], Answering):
     """The values that fit measured: name -> one float an epoch, such as history["loss"] and history["val_accuracy"].
 
     It is a dict, so that other libraries take it as columns: `pandas.DataFrame(history)` has a row for each epoch.

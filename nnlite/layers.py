@@ -13,6 +13,7 @@ import numpy as np
 
 from .attaching import AfterForward, Attached, learns
 from .devices import Device
+from .elsewhere import LAYER, answered
 from .gate import integer
 from .initializers import Initializer, checked, initializer
 
@@ -79,6 +80,7 @@ class Dense(Layer):
     kept = ("x",)
     x: Any = AfterForward()  # (N, inputs), of the last forward
 
+    @answered(LAYER, usage="nl.Dense(4, 8) has 4 inputs and 8 outputs")
     def __init__(
         self,
         inputs: int,

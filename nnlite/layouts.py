@@ -98,3 +98,12 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         raise ImportError(text) from error
     arrays: dict[str, np.ndarray] = library.load_file(os.fspath(path))
     return arrays
+
+
+def difference(missing: Iterable[str], unknown: Iterable[str]) -> str:
+    """What names are missing and unknown, and a hint if they look like another library's."""
+    text = f"missing {missing}, unknown {unknown}"
+    torch = any(name.rpartition(".")[2] in ("weight", "bias", "running_mean") for name in unknown)
+    keras = any(name.rpartition("/")[2] in ("kernel", "bias", "kernel:0") for name in unknown)
+    which = "PyTorch" if torch else "Keras" if keras else ""
+    return text + (f'; for {which}\'s names add layout="{"torch" if torch else "keras"}"' if which else "")

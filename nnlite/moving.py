@@ -22,6 +22,9 @@ Factors = Mapping[int | str, float]
 Stretches = Sequence[tuple[int, int]]  # (start, size) of parts of the flat arrays
 
 
+USAGE = "a Trainer hands it the network's parameters: nl.SGD(lr=0.1)"
+
+
 class Options(TypedDict, total=False):
     """The keyword arguments of all optimizers, for a type checker."""
 
@@ -36,7 +39,7 @@ class Options(TypedDict, total=False):
     average: float | None
 
 
-class Moving:
+class Moving(elsewhere.Answering):
     """An optimizer without its rule.
 
     lr: the learning rate, a number or a schedule (schedules.py).
@@ -66,6 +69,11 @@ class Moving:
     max_norm: float | None = None
     lr_factors: Factors = {}  # noqa: RUF012
     average: float | None = None
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "__init__" in vars(cls):
+            cls.__init__ = elsewhere.answered(elsewhere.OPTIMIZER, usage=USAGE)(vars(cls)["__init__"])  # type: ignore[method-assign]
 
     @elsewhere.answered(elsewhere.OPTIMIZER)
     def __init__(

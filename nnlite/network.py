@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from . import files, gate, layouts
+from . import elsewhere, files, gate, layouts
 from .architecture import check_layers, description, families
 from .attaching import Attached, own, within
 from .blocks import Chain, widths
@@ -27,7 +27,7 @@ from .summary import html_of, summary_of
 Seed = int | None
 
 
-class Sequential:
+class Sequential(elsewhere.Row, elsewhere.Answering):
     """Layers in a row: x (N, inputs) -> y (N, outputs).
 
     `device` is "numpy", "numba" ("cpu"), "cupy" ("gpu", "cuda") or "auto"; `dtype` is "float32" or "float64". One
@@ -52,6 +52,8 @@ class Sequential:
         seed: Seed = 0,
         threads: int | None = None,
     ) -> None:
+        if len(layers) == 1 and isinstance(layers[0], list | tuple):
+            layers = tuple(layers[0])
         self._layers = tuple(layer.as_layer() if isinstance(layer, Sequential) else layer for layer in layers)
         check_layers(self.layers)
         self.notes: dict[str, Any] = {}  # the notes that `load` found in the file
@@ -204,7 +206,7 @@ class Sequential:
             sorted(map(str, set(state) - set(shapes) - set(self._state()))),
         )
         if missing or unknown:
-            raise ValueError(f"state has not this network's names: missing {missing}, unknown {unknown}")
+            raise ValueError(f"state has not this network's names: {layouts.difference(missing, unknown)}")
         flat, others = np.empty(len(self.parameters), self.dtype), {}
         for name, start, size, shape in self.segments():
             value = gate.parameter(state[name], shape, self.backend, self.dtype, f"state[{name!r}]")
@@ -264,9 +266,6 @@ class Sequential:
         TypeError for a layer of your own that calls more than NumPy's usual functions.
         """
         export(self, path, function)
-
-    def __len__(self) -> int:
-        return len(self.layers)
 
     def __repr__(self) -> str:
         return f"Sequential({', '.join(map(repr, self.layers))}, device={self.device!r}, dtype={str(self.dtype)!r})"

@@ -36,7 +36,7 @@ class Bar:
         # The delay keeps tqdm from drawing in its constructor: if that failed, there would be no bar to close.
         options = {"unit": " rows", "unit_scale": True, "mininterval": 0.1, "dynamic_ncols": True, "delay": 1e-9}
         total = None if rows is None else (self.epochs - self.before) * rows
-        self.bar = _quiet_tqdm()(total=total, **options)
+        self.bar = quiet_tqdm()(total=total, **options)
         self._draw(lambda bar: bar.set_description(self.text, refresh=False))
         self._draw(lambda bar: bar.refresh())
 
@@ -149,7 +149,7 @@ def _can_draw(stream: Any) -> bool:
     return bool(hasattr(stream, "isatty") and stream.isatty()) or "ipykernel" in sys.modules
 
 
-def _quiet_tqdm() -> Any:
+def quiet_tqdm() -> Any:
     """tqdm's own bar for a terminal or a notebook, but with no thread that outlives it, and safe to be forked.
 
     A tqdm bar draws under two locks, one for threads and one for processes. If a child is forked while another thread

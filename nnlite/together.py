@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from . import gate
 from .callback import Callback
 from .history import History
+from .progress import quiet_tqdm
 from .trainer import Trainer
 
 AT_ONCE = 128  # networks on a GPU: as many as it has processors, or nearly
@@ -46,7 +46,8 @@ def fit_many(
     at_once, threads = (len(trainers), gate.thread_count(None)) if device.in_main_memory else (AT_ONCE, AT_ONCE)
     histories: list[History] = []
     errors: list[BaseException] = []
-    with tqdm(total=len(trainers), unit="network", disable=not progress) as bar, _one_thread_each(trainers):
+    wanted: Any = {"total": len(trainers), "unit": "network", "disable": not progress}
+    with quiet_tqdm()(**wanted) as bar, _one_thread_each(trainers):
         for start in range(0, len(trainers), at_once):
             some = trainers[start : start + at_once]
             take_part = device.meeting(len(some))

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from .explanation import Explanation
 
 
-class Trainer(Resumable):
+class Trainer(Resumable, elsewhere.Answering):
     """Trains a network on arrays by gradient descent on batches.
 
     `loss`, `optimizer` and `metrics` are objects or lower-case names; the default optimizer is SGD(lr=0.01). A loss may
@@ -58,6 +58,7 @@ class Trainer(Resumable):
     array([0., 0., 0., 1.], dtype=float32)
     """
 
+    @elsewhere.answered(elsewhere.TRAINER)
     def __init__(
         self,
         network: Sequential,

@@ -40,5 +40,5 @@ def test_a_checkpoint_is_where_the_other_callbacks_are():
 
 @pytest.mark.parametrize("name", ["ModelCheckpoint", "CosineAnnealingLR", "LRFinder", "Precision"])
 def test_names_of_the_package_are_answered(name):
-    with pytest.raises(AttributeError, match=f"no attribute '{name}'; it is nl[.]"):
+    with pytest.raises(AttributeError, match=f"no attribute '{name}'; in nnlite: nl[.]"):
         getattr(nl, name)

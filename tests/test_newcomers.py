@@ -1,0 +1,165 @@
+"""What people type who come from Keras, PyTorch or scikit-learn: it works, or one line says what it is in nnlite."""
+
+import re
+
+import numpy as np
+import pytest
+
+import nnlite as nl
+
+WORKS = """
+Trainer(net, "MSE")
+Trainer(net, "categorical_crossentropy")
+Trainer(net, "sparse_categorical_crossentropy")
+Trainer(net, "cross_entropy")
+Trainer(net, "huber")
+Trainer(net, "kl_divergence")
+Trainer(net, "mean_squared_error")
+Trainer(net, "cce", metrics=["acc"])
+Trainer(net, "cce", metrics=["auc"])
+Trainer(net, "cce", metrics=["f1", "precision", "recall"])
+Trainer(net, "cce", optimizer="adamw")
+Trainer(net, "cce", optimizer="rmsprop")
+trainer.fit(x, y, epochs=1, callbacks=[], verbose=0)
+trainer.fit(x, y, epochs=1, class_weight={0: 1, 1: 2}, progress=False)
+trainer.fit(x, y, epochs=1, sample_weight=np.ones(len(x)), progress=False)
+trainer.fit(x, y, epochs=1, validation_split=0.1, progress=False)
+len(net), net[0], net[-1], list(net), [layer for layer in net]
+net.layers[0].trainable
+net.parameters.size
+nl.Sequential([nl.Dense(4, 8), nl.ReLU()])
+nl.Linear(4, 8)
+nl.mlp([4, 8, 2], hidden="swish")
+nl.mlp([4, 8, 2], hidden="leaky_relu")
+nl.Dense(4, 8, init="kaiming_uniform")
+nl.MLPClassifier(hidden_layer_sizes=(8,)), nl.MLPRegressor()
+nl.EarlyStopping(patience=5, restore_best_weights=True)
+nl.ReduceLROnPlateau(), nl.TensorBoard()
+nl.Adagrad(), nl.AdamW(), nl.RMSprop(), nl.BatchNorm(8), nl.LayerNorm(8), nl.PReLU(), nl.GELU(), nl.Huber()
+""".strip().splitlines()
+
+ANSWERED = {  # expression -> what the error says
+    "Trainer(net, 'cce', callbacks=[])": "Trainer has no argument callbacks: it is an argument of fit",
+    "Trainer(net, 'cce', metrics='accuracy')": 'must be a list such as ["accuracy"]',
+    "Trainer(nl.mlp([4, 8, 1], output='sigmoid'), 'cce')": "use BinaryCrossEntropy",
+    "trainer.fit((x, y), progress=False)": "must be a pair (x, y)",
+    "trainer.fit(x, y + 1, progress=False)": "labels are whole numbers 0 … 1",
+    "trainer.fit(x, y, epochs=1, batch_size=None)": "batch_size must be a whole number",
+    "trainer.fit(x, y, epochs=1, progress=False).history": 'the history itself, such as history["loss"]',
+    "trainer.fit(x, y, epochs=1, progress=False).epoch": "range(history.epochs)",
+    "trainer.fit(x[:, :3], y, progress=False)": "the network reads 4 columns",
+    "trainer.model": "in nnlite: trainer.network",
+    "trainer.predict(x)": "in nnlite: trainer.network.predict(x)",
+    "trainer.compile('adam')": "arguments of nl.Trainer",
+    "trainer.optimizer.param_groups": "in nnlite: optimizer.lr",
+    "trainer.optimizer.state_dict()": "in nnlite: trainer.save(path)",
+    "trainer.optimizer.zero_grad()": "every step of a Trainer has new gradients",
+    "trainer.optimizer.learning_rate": "in nnlite: optimizer.lr",
+    "net.add_module('a', nl.ReLU())": "in nnlite: nl.Sequential(*net.layers, nl.ReLU())",
+    "net.add(nl.ReLU())": "in nnlite: nl.Sequential(*net.layers, nl.ReLU())",
+    "net.classes_": "nl.MLPClassifier has classes_",
+    "net.coefs_": "nl.MLPClassifier has coefs_",
+    "net.n_layers_": "len(net.layers)",
+    "net.compile(optimizer='adam')": "in nnlite: trainer = nl.Trainer(net, ",
+    "net.fit(x, y, epochs=1)": 'in nnlite: nl.Trainer(net, loss="cce").fit(x, y, epochs=10)',
+    "net.evaluate(x, y)": "in nnlite: trainer.evaluate(x, y)",
+    "net.predict_classes(x)": "in nnlite: net.predict(x).argmax(axis=1)",
+    "net.predict_proba(x)": "in nnlite: net.predict(x)",
+    "net.count_params()": "in nnlite: net.parameters.size",
+    "net.get_weights()": 'net.state_dict(layout="keras")',
+    "net.set_weights([])": 'net.load_state_dict(weights, layout="keras")',
+    "net.load_state_dict({'0.weight': 1})": 'for PyTorch\'s names add layout="torch"',
+    "net.load_state_dict({'dense/kernel': 1})": 'for Keras\'s names add layout="keras"',
+    "net.cuda()": 'in nnlite: net.to("cuda")',
+    "net.cpu()": 'in nnlite: net.to("cpu")',
+    "net.double()": 'in nnlite: net.to(dtype="float64")',
+    "net.float()": 'in nnlite: net.to(dtype="float32")',
+    "net.train()": "there is no mode to set",
+    "net.eval()": "there is no mode to set",
+    "net.zero_grad()": "every step of a Trainer has new gradients",
+    "net.to_json()": "in nnlite: net.save(path)",
+    "net.named_parameters()": "in nnlite: net.state_dict()",
+    "net.layers[0].weight": "in nnlite: layer.W (inputs, outputs), the transpose of PyTorch's",
+    "net.layers[0].weights": "in nnlite: layer.W and layer.b",
+    "net.layers[0].kernel": "in nnlite: layer.W (inputs, outputs)",
+    "net.layers[0].grad": "in nnlite: layer.dW and layer.db",
+    "net.layers[0].name": "such as '0.W'",
+    "nl.Adam(learning_rate=0.01)": "Adam has no argument learning_rate: it is lr=",
+    "nl.Adam(lr=0.1, betas=(0.9, 0.99))": "it is beta1= and beta2=",
+    "nl.SGD(net.parameters, lr=0.1)": "a Trainer hands it the network's parameters",
+    "nl.Lion(net.parameters, lr=0.1)": "a Trainer hands it the network's parameters",
+    "nl.Dense(8)": "nl.Dense(4, 8) has 4 inputs and 8 outputs",
+    "nl.Dense(units=8)": "nl.Dense(4, 8)",
+    "nl.Dense(4, 8, activation='relu')": "nl.Dense(4, 8), nl.ReLU()",
+    "nl.Dense(4, 8, use_bias=False)": "it is bias=",
+    "nl.Dense(4, 8, init='kaiming')": "'he_uniform' or 'he_normal'",
+    "nl.Dense(4, 8, kernel_initializer='he_normal')": "it is init=",
+    "nl.BCELoss()": "in nnlite: nl.BinaryCrossEntropy()",
+    "nl.BCEWithLogitsLoss()": "in nnlite: nl.BinaryCrossEntropy(from_logits=True)",
+    "nl.CrossEntropyLoss()": "in nnlite: nl.CategoricalCrossEntropy(from_logits=True)",
+    "nl.MSELoss()": "in nnlite: nl.MSE()",
+    "nl.L1Loss()": "in nnlite: nl.MAE()",
+    "nl.BatchNorm1d(8)": "in nnlite: nl.BatchNorm(inputs)",
+    "nl.BatchNormalization()": "in nnlite: nl.BatchNorm(inputs)",
+    "nl.Embedding(10, 4)": "one-hot",
+    "nl.Flatten()": "x.reshape(len(x), -1)",
+    "nl.ModelCheckpoint('x')": "in nnlite: nl.Checkpoint(path)",
+    "nl.CosineAnnealingLR": "in nnlite: nl.schedules.Cosine(lr, length)",
+    "nl.lr_scheduler": "in nnlite: nl.schedules",
+    "nl.DataLoader": "which makes and shuffles the batches",
+    "nl.Module": "in nnlite: nl.Sequential",
+    "nl.models.Sequential": "in nnlite: nl.Sequential",
+    "nl.nn.Linear(4, 8)": "such as nl.Dense",
+    "nl.Tensor": "an array of NumPy or CuPy",
+    "nl.no_grad()": "in nnlite: net.predict(x)",
+    "nl.device('cpu')": 'net.to("cuda")',
+    "nl.manual_seed(0)": "seed=0",
+    "nl.clip_grad_norm_": "clip_norm=1.0",
+    "nl.load_model('a')": "in nnlite: nl.load(path)",
+    "nl.train_test_split(x, y)": "in nnlite: nl.datasets.split(x, y, test=0.25)",
+    "nl.utils.to_categorical(y)": "labels may be whole numbers",
+    "nl.backend": "nl.get_device().ops",
+    "nl.layers.Input": "nl.Dense(4, 8)",
+    "nl.losses.CategoricalCrossentropy()": "in nnlite: nl.CategoricalCrossEntropy()",
+    "nl.losses.SparseCategoricalCrossentropy()": "in nnlite: nl.CategoricalCrossEntropy()",
+    "nl.optimizers.RMSprop()": "in nnlite: nl.RMSprop",
+    "nl.metrics.accuracy_score(y, y)": "trainer.evaluate(x, y)",
+    "nl.metrics.classification_report": "in nnlite: nl.metrics",
+    "nl.datasets.load_iris()": "in nnlite: nl.datasets.iris()",
+    "nl.mlp([4, 8, 2], device='tpu')": "choose one of 'numpy', 'numba', 'cupy'",
+    "nl.mlp([4, 8, 2], dtype='float16')": "choose 'float32' or 'float64'",
+    "nl.mlp([4, 8, 2], output='logits')": "a loss with from_logits=True",
+}
+
+
+@pytest.fixture
+def names(empty_folder):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((32, 4)).astype(np.float32)
+    net = nl.mlp([4, 8, 2], output="softmax", device="numpy", seed=0)
+    trainer = nl.Trainer(net, "cce", nl.SGD(lr=0.1))
+    return {"x": x, "y": np.arange(32) % 2, "net": net, "trainer": trainer, "nl": nl, "np": np, "Trainer": nl.Trainer}
+
+
+@pytest.mark.parametrize("code", WORKS)
+def test_what_works_as_elsewhere(code, names):
+    eval(code, names)
+
+
+@pytest.mark.parametrize("code", ANSWERED)
+def test_what_is_answered(code, names):
+    with pytest.raises((AttributeError, TypeError, ValueError), match=re.escape(ANSWERED[code])) as caught:
+        eval(code, names)
+    assert "\n" not in str(caught.value)
+
+
+def test_answers_name_what_there_is(names):
+    """An answer that begins with a name of ours: it is there."""
+    told = [*nl.elsewhere.NAMES.values(), *(each for of in nl.elsewhere.ATTRIBUTES.values() for each in of.values())]
+    paths = [each for text in told for each in re.finditer(r"\b(nl|net|trainer|optimizer|layer|history)(\.\w+)+", text)]
+    names |= {"optimizer": names["trainer"].optimizer, "layer": names["net"][0], "history": nl.History()}
+    names["net"].backpropagate(names["net"].propagate(names["x"]))
+    for path in paths:
+        eval(path[0], names)
+    assert len(paths) > 100
+    assert not [name for name in nl.elsewhere.NAMES if hasattr(nl, name)]
