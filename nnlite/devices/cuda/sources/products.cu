@@ -23,7 +23,7 @@ struct Product {
 // ---- by one block ---------------------------------------------------------------------------------------------------
 //
 // In shared memory, the 32 lanes of a warp read at once what lies in 32 banks or is one number; two numbers that lie a
-// multiple of 32 apart are read one after the other. Four numbers that follow each other are read as fast as one.
+// multiple of 32 apart are read one after the other. Four numbers that follow each other take one instruction.
 
 const int MOST_NEAR = 512;  // threads of a block
 const int PART = 16;        // the least of the inner size that is worth a warp of its own
