@@ -170,9 +170,7 @@ def measure(peer: str, seconds: float, names: Sequence[str]) -> None:
                 problem = problem.head(min(len(problem.x), problem.batch_size * 50))
             small = problem.head(problem.batch_size * 5 // 2)
             epochs = math.ceil(NETS[name].proof_steps / small.steps)
-            started = time.perf_counter()
             found["losses"] = PEERS[peer][1](small, precision)(epochs, False)
-            found["first_seconds"] = time.perf_counter() - started
             train = PEERS[peer][1](problem, precision)
             wall, _ = seconds_each(lambda epochs, train=train: train(epochs, True), seconds)
             found["us"] = wall / problem.steps * 1e6

@@ -26,6 +26,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from .atomic import replacing
+from .gate import all_finite
 
 VERSION = 1
 LARGEST_HEADER = 10_000_000  # bytes
@@ -64,7 +65,7 @@ def write(
     header: dict[str, Any] = {"__metadata__": metadata}
     start = 0
     for name, array in (every := {**arrays, **others}).items():
-        if name in arrays and not _finite(array):
+        if name in arrays and not all_finite(array):
             raise ValueError(f"parameter {name!r} contains NaN or infinity; only finite numbers can be saved")
         code = next(code for code, dtype in DTYPES.items() if dtype == array.dtype.newbyteorder("<"))
         header[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": [start, start + array.nbytes]}
@@ -200,7 +201,7 @@ class File:
             if self._file.readinto(raw) != len(raw):  # type: ignore[attr-defined]
                 raise CorruptFileError(f"{self.path}: tensor {name!r} is cut short")
             self._digest.update(raw)
-            if finite and not _finite(piece):
+            if finite and not all_finite(piece):
                 raise CorruptFileError(f"{self.path}: tensor {name!r} contains NaN or infinity")
 
 
@@ -308,13 +309,6 @@ def _pieces(size: int, most: int) -> Iterator[int]:
     """The sizes of the pieces, at most `most` each, into which so many numbers are divided."""
     for start in range(0, size, most):
         yield min(most, size - start)
-
-
-def _finite(array: np.ndarray) -> bool:
-    """Whether all numbers are finite."""
-    # A finite sum proves it in one pass. If the sum is not finite, it may only have overflowed.
-    with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(array.sum())) or bool(np.isfinite(array).all())
 
 
 def _cut(text: str) -> str:

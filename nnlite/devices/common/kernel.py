@@ -136,14 +136,6 @@ class Kernel:
         return not self.formula.__module__.startswith(f"{__package__}.")
 
     @property
-    def sums(self) -> bool:
-        """Whether it sums over the rows, in place: a bias's gradient, a loss or a metric."""
-        letters = self.signature.operands
-        read = {letter for name in self.signature.inputs for letter in letters[name] or ()}
-        written = {letter for name in self.signature.in_place for letter in letters[name] or ()}
-        return bool(written) and "N" in read and not self.product and not self.begins
-
-    @property
     def counts(self) -> bool:
         """Whether all its arrays hold a single number. Such a kernel is a counter, and may work on integers."""
         return all(letters in (None, ("1",)) for letters in self.signature.operands.values())

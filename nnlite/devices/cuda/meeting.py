@@ -21,7 +21,8 @@ class Meeting:
     def __init__(self, count: int) -> None:
         self.count = count
         self.waiting: list[tuple[Launcher, Sequence[int]]] = []
-        self.launches, self.errors = 0, {}  # type: int, dict[int, BaseException]
+        self.launches = 0
+        self.errors: dict[int, BaseException] = {}  # number of a launch -> what it has raised
         self.changed = threading.Condition()
 
     def launch(self, replay: Launcher, arguments: Sequence[int]) -> None:

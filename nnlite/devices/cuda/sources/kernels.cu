@@ -22,7 +22,7 @@ typedef Word Size;
 const int WARP = 32;
 const int MOST_THREADS = 1024;  // of a block
 const int SCRATCH = 2048;       // numbers of a block's scratch, in float64
-const int FEW = 64;             // the most rows that a thread of the persistent replay sums alone, in their own type
+const int FEW = 64;             // the most rows that a thread sums alone, in their own type, if there is one block
 const int AHEAD = 4;            // numbers that a thread reads before it uses the first: memory answers late
 
 // The threads that compute: this thread is one of `threads` in its block, which is one of `blocks`. In the persistent

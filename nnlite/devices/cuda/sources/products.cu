@@ -60,9 +60,8 @@ DEVICE void add_parts(T* sums, int part, int parts, const Team& team) {
 template <int down, int across, class T>
 DEVICE void tiles(const Product<T>& p, const Team& team) {
   const int lane = team.lane(), warp = team.thread / WARP, warps = team.threads / WARP;
-  int halvings = 0;
-  while (halvings < 5 && (across << halvings) < p.columns) ++halvings;
-  const int wide = 1 << halvings, high = WARP >> halvings, x = lane & (wide - 1), y = lane >> halvings;
+  const int wide = lanes_for((p.columns + across - 1) / across), halvings = halvings_of(wide);
+  const int high = WARP >> halvings, x = lane & (wide - 1), y = lane >> halvings;
   const bool turns = p.a_step == 1 && (p.b_step != 1 || high > 1);
   const bool fours_in_row = p.fours && !turns && p.a_step == 1, fours_in_column = p.fours && high == 1 && p.a_row == 1;
   const Size in_row = (p.columns + wide * across - 1) / (wide * across);
