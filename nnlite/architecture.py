@@ -9,6 +9,7 @@ import numpy as np
 
 from . import files, gate, registry
 from .activations import ACTIVATIONS
+from .arguments import arguments
 from .attaching import Attached, family
 from .blocks import Chain, Residual, through_all, widths
 from .layers import Dense, Layer
@@ -45,7 +46,7 @@ def _described(layer: Layer) -> dict[str, Any]:
     if name in LAYERS and LAYERS[name] is not kind:
         raise ValueError(f"{name} is also a layer of nnlite's own: register yours by another name, name=…")
     own = kind.config is Layer.config  # it does not say what its arguments are
-    config = registry.arguments(layer) if own else layer.config()
+    config = arguments(layer) if own else layer.config()
     return {"layer": name, **{key: _plain(value, f"{key} of {name}") for key, value in config.items()}}
 
 
@@ -100,7 +101,7 @@ def from_config(file: files.File) -> tuple[list[Layer], np.dtype]:
 
 def made(entry: Mapping[str, Any]) -> Layer:
     """The layer that an entry of a file describes; ValueError or TypeError for arguments that it does not have."""
-    name, arguments = entry["layer"], {key: _made(value) for key, value in entry.items() if key != "layer"}
+    name, given = entry["layer"], {key: _made(value) for key, value in entry.items() if key != "layer"}
     kind = LAYERS.get(name) or registry.REGISTERED.get(name)
     if not (isinstance(kind, type) and issubclass(kind, Layer)):
         try:
@@ -108,13 +109,13 @@ def made(entry: Mapping[str, Any]) -> Layer:
         except ValueError as error:
             raise ValueError(f"{error}; a layer of your own must be registered first, by nl.register") from error
     if kind.config is Layer.config:
-        layer = kind(**arguments)
-        known = registry.arguments(layer)
+        layer = kind(**given)
+        known = arguments(layer)
     else:
-        layer = kind(*arguments.pop("layers", ()), **arguments)
+        layer = kind(*given.pop("layers", ()), **given)
         known = layer.config()
-    if not arguments.keys() <= known.keys():
-        raise ValueError(f"{name} has no such arguments: {', '.join(arguments)}")
+    if not given.keys() <= known.keys():
+        raise ValueError(f"{name} has no such arguments: {', '.join(given)}")
     return layer
 
 

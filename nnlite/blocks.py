@@ -43,9 +43,6 @@ class Chain(Layer):
     def config(self) -> dict[str, Any]:
         return {"layers": list(self.layers)}
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(map(repr, self.layers))})"
-
 
 class Residual(Chain):
     """y = x + f(x), where f is these layers in a row: they learn what is to be added to x (He et al. 2016).
@@ -91,9 +88,6 @@ class Residual(Chain):
 
     def config(self) -> dict[str, Any]:
         return super().config() | {"projection": self.projection is not None}
-
-    def __repr__(self) -> str:
-        return f"{super().__repr__()[:-1]}{', projection=True' if self.projection else ''})"
 
 
 def as_layers(layers: Any) -> tuple[Layer, ...]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from . import gate
+from .arguments import shown
 
 # A trainer is Any here: its file imports this one, and a subclass may well write nl.Trainer.
 
@@ -30,6 +31,7 @@ class Callback:
     ...         trainer.optimizer.lr /= 2
     """
 
+    __repr__ = shown
     every = 1
     writes = False  # whether it writes or draws, which rank 0 alone does if there are several
     saves = False  # whether it saves the trainer, and so looks, and ends, after all others

@@ -6,6 +6,7 @@ They are drawn on the host in float64, so that one seed gives the same network o
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -23,7 +24,11 @@ def uniform(low: float = -1.0, high: float = 1.0) -> Initializer:
     low, high = number(low, "low"), number(high, "high")
     if low > high:
         raise ValueError(f"low={low} must not be above high={high}")
-    return lambda rng, shape: rng.uniform(low, high, shape)
+    return partial(_uniform, low=low, high=high)  # a function of the module, so that a network can be pickled
+
+
+def _uniform(rng: np.random.Generator, shape: tuple[int, ...], low: float, high: float) -> np.ndarray:
+    return rng.uniform(low, high, shape)
 
 
 def xavier_uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -87,19 +92,21 @@ def siren(frequency: float = 30.0, first: bool = False) -> Initializer:
 
     The first layer has a = 1 / inputs, so that sines of many frequencies come out.
     """
-    frequency = number(frequency, "frequency", above=0)
+    return partial(_siren, frequency=number(frequency, "frequency", above=0), first=bool(first))
 
-    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-        limit = 1 / shape[0] if first else np.sqrt(6 / shape[0]) / frequency
-        return rng.uniform(-limit, limit, shape)
 
-    return draw
+def _siren(rng: np.random.Generator, shape: tuple[int, ...], frequency: float, first: bool) -> np.ndarray:
+    limit = 1 / shape[0] if first else np.sqrt(6 / shape[0]) / frequency
+    return rng.uniform(-limit, limit, shape)
 
 
 def constant(value: float) -> Initializer:
     """The same number everywhere: for biases."""
-    value = number(value, "value")
-    return lambda rng, shape: np.full(shape, value)
+    return partial(_constant, value=number(value, "value"))
+
+
+def _constant(rng: np.random.Generator, shape: tuple[int, ...], value: float) -> np.ndarray:
+    return np.full(shape, value)
 
 
 def zeros(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

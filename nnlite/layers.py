@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .arguments import shown
 from .attaching import AfterForward, Attached, learns
 from .devices import Device
 from .elsewhere import LAYER, answered
@@ -57,8 +58,7 @@ class Layer(Attached):
         """The arguments that make this layer again."""
         return {}
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(str(value) for value in self.config().values())})"
+    __repr__ = shown
 
 
 class Dense(Layer):
@@ -129,9 +129,6 @@ class Dense(Layer):
     def config(self) -> dict[str, Any]:
         known = {"init": self.init, "bias": self.bias, "bias_init": self.bias_init}
         return {"inputs": self.inputs, "outputs": self.outputs, **{n: v for n, v in known.items() if not callable(v)}}
-
-    def __repr__(self) -> str:
-        return f"Dense({self.inputs}, {self.outputs}{'' if self.bias else ', bias=False'})"
 
 
 def back_through(layers: Sequence[Any], dy: Any, input_gradient: bool = True) -> Any:

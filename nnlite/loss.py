@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .activation import Activation
+from .arguments import shown
 from .attaching import call, kernel_named
 from .devices import Kernel, Ops, get_device
 from .gate import finite, numeric, one_of, targets
@@ -138,9 +139,7 @@ class Loss:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, ops=state["backend"].ops)
 
-    def __repr__(self) -> str:
-        numbers = {name: v for name, v in vars(self).items() if isinstance(v, float)} | {"reduction": self.reduction}
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in numbers.items())})"
+    __repr__ = shown
 
 
 class MSE(Loss):

@@ -11,7 +11,8 @@ from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 
-from . import elsewhere, gate, registry
+from . import elsewhere, gate
+from .arguments import arguments, shown
 from .devices import Ops, view
 from .network import Sequential
 from .schedules import Schedule
@@ -63,6 +64,7 @@ class Moving(elsewhere.Answering):
     clock: Any  # (3,), of a schedule: see the kernel `take_rate`
     schedule: Schedule | None = None  # a twin has none: it takes its rates from an array
     network: Sequential | None = None
+    usual: Options = {}  # noqa: RUF012 - what a class hands on that has other defaults than these
     weight_decay, l1, decoupled, decay_biases = 0.0, 0.0, False, True
     clip_value: float | None = None
     clip_norm: float | None = None
@@ -233,7 +235,7 @@ class Moving(elsewhere.Answering):
 
     def config(self) -> dict[str, Any]:
         """The arguments that make this optimizer again."""
-        found = registry.arguments(self)
+        found = arguments(self)
         return found | ({"lr": self.schedule or self._lr} if "lr" in found else {})
 
     # ---- learning rate --------------------------------------------------------------------------------------------
@@ -316,7 +318,7 @@ class Moving(elsewhere.Answering):
             )
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(lr={self.schedule or self.lr})"
+        return shown(self, always=("lr",), **self.usual)
 
 
 def part(flat: Any, start: int, size: int) -> Any:

@@ -16,6 +16,7 @@ import numpy as np
 
 from . import elsewhere, files, gate, layouts
 from .architecture import check_layers, description, families
+from .arguments import shown
 from .attaching import Attached, own, within
 from .blocks import Chain, widths
 from .devices import Device, Ops, get_device, view
@@ -268,7 +269,7 @@ class Sequential(elsewhere.Row, elsewhere.Answering):
         export(self, path, function)
 
     def __repr__(self) -> str:
-        return f"Sequential({', '.join(map(repr, self.layers))}, device={self.device!r}, dtype={str(self.dtype)!r})"
+        return shown(self, always=("device", "dtype"), threads=gate.thread_count(None))
 
     def __getstate__(self) -> dict[str, Any]:
         flat = np.array(self.backend.to_numpy(self.parameters))

@@ -68,9 +68,6 @@ class Normalization(Layer):
             raise ValueError(f"{self!r} reads {self.inputs} columns, but the layer before it gives {inputs}")
         return inputs
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.inputs}{'' if self.affine else ', affine=False'})"
-
 
 class BatchNorm(Normalization):
     """y = γ (x − μ) / √(σ² + ε) + β. In training, μ and σ² are the mean and the variance of each column of the batch;

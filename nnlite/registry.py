@@ -12,6 +12,7 @@ from typing import Any, TypeVar, overload
 
 import numpy as np
 
+from .arguments import arguments
 from .devices import Kernel
 
 T = TypeVar("T")
@@ -73,27 +74,6 @@ def _place(thing: Any) -> tuple[Any, ...]:
 
 
 # ---- objects as dicts that JSON can hold ---------------------------------------------------------------------------
-
-
-def arguments(part: Any) -> dict[str, Any]:
-    """The arguments that make an object again: its attributes of the constructor's names; TypeError if one is none."""
-    found: dict[str, Any] = {}
-    for kind in type(part).__mro__:
-        if "__init__" not in vars(kind):
-            continue
-        _, *parameters = inspect.signature(vars(kind)["__init__"]).parameters.values()
-        for each in parameters:
-            if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD) or each.name in ("device", *found):
-                continue
-            if not hasattr(part, each.name):
-                raise TypeError(
-                    f"{type(part).__name__} does not keep its argument {each.name} as self.{each.name}: let it, or "
-                    "write a method config() that returns the arguments as a dict"
-                )
-            found[each.name] = getattr(part, each.name)
-        if all(each.kind is not each.VAR_KEYWORD for each in parameters):  # it passes no others on
-            break
-    return found
 
 
 def encoded(value: Any, known: Mapping[str, type]) -> Any:

@@ -18,6 +18,7 @@ class AdamW(Adam):
     """Adam with decay apart from the gradient: w ← w − lr λ w − lr m̂ / (√v̂ + ε) (Loshchilov and Hutter 2019)."""
 
     in_arrays = ("_lr",)
+    usual: Options = {"weight_decay": 0.01, "decoupled": True}  # noqa: RUF012
 
     def __init__(
         self,
@@ -28,9 +29,7 @@ class AdamW(Adam):
         amsgrad: bool = False,
         **options: Unpack[Options],
     ) -> None:
-        options.setdefault("weight_decay", 0.01)
-        options.setdefault("decoupled", True)
-        super().__init__(lr, beta1, beta2, epsilon, amsgrad, **options)
+        super().__init__(lr, beta1, beta2, epsilon, amsgrad, **(self.usual | options))
 
 
 class _Means(Optimizer):
@@ -188,14 +187,14 @@ class Lion(Optimizer):
     """
 
     in_arrays = ("_lr",)
+    usual: Options = {"decoupled": True}  # noqa: RUF012
     slots = ("m",)
     m: Any  # (P,)
 
     def __init__(
         self, lr: float | Schedule = 1e-4, beta1: float = 0.9, beta2: float = 0.99, **options: Unpack[Options]
     ) -> None:
-        options.setdefault("decoupled", True)
-        super().__init__(lr, **options)
+        super().__init__(lr, **(self.usual | options))
         self.beta1 = gate.number(beta1, "beta1", least=0, below=1)
         self.beta2 = gate.number(beta2, "beta2", least=0, below=1)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from . import gate
+from .arguments import shown
 
 
 class Schedule:
@@ -47,8 +48,7 @@ class Schedule:
             return self(np.arange(steps, steps + epochs * per_epoch))
         return np.repeat(self(np.arange(epochs_made, epochs_made + epochs)), per_epoch)
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+    __repr__ = shown
 
 
 class StepDecay(Schedule):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import elsewhere, gate
+from .arguments import shown
 from .attaching import learns
 from .callback import Callback, Callbacks
 from .chunks import Chunks
@@ -376,8 +377,7 @@ class Trainer(Resumable, elsewhere.Answering):
         weight = data[2] if len(data) == 3 else None
         return self.rows(data[0], data[1], weight, tuple(f"validation {name}" for name in NAMES))
 
-    def __repr__(self) -> str:
-        return f"Trainer({self.network!r}, loss={self.loss!r}, optimizer={self.optimizer!r})"
+    __repr__ = shown
 
 
 def _quiet() -> np.errstate:

@@ -460,7 +460,7 @@ def test_a_copy_and_a_saved_network_keep_their_dropout(tmp_path, rng):
     twin = net.copy()
     assert int(twin.layers[1].draws[0]) == 1 and twin.layers[1].key == net.layers[1].key
     net.save(tmp_path / "net")
-    assert repr(nl.load(tmp_path / "net", device="numpy").layers[1]) == "Dropout(0.3)"
+    assert repr(nl.load(tmp_path / "net", device="numpy").layers[1]) == "Dropout(rate=0.3)"
 
 
 @pytest.mark.parametrize("rate", [1.0, -0.1, float("nan"), "half", True])

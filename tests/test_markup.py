@@ -59,7 +59,7 @@ def test_a_network_shows_its_summary(trained):
     assert head == ["layer", "output shape", "parameters", "state"]
     assert rows[0] == ["0 Dense(2, 3), frozen", "(N, 3)", "9", ""]
     assert rows[1] == ["1 BatchNorm(3)", "(N, 3)", "6", "mean (3), variance (3)"]
-    assert rows[4][0].strip() == "2.1 Dropout(0.1)" and rows[4][3] == "draws (1)"
+    assert rows[4][0].strip() == "2.1 Dropout(rate=0.1)" and rows[4][3] == "draws (1)"
     assert rows[-1] == ["total", "float32, numpy", "31", "7"]
     for row in rows:
         assert " ".join(cell.strip() for cell in row if cell) in " ".join(text.split())

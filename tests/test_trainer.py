@@ -385,7 +385,7 @@ def test_logarithms_of_probabilities_are_trained_as_pytorch_trains_them(device, 
         (
             "leaky_relu",
             "bce",
-            r"expects probabilities, but the network ends in LeakyReLU\(0.01\): end it in Sigmoid\(\)",
+            r"expects probabilities, but the network ends in LeakyReLU\(\): end it in Sigmoid\(\)",
         ),
         ("hard_sigmoid", "cce", r"expects probabilities that sum to 1, but the network ends in HardSigmoid\(\)"),
         ("log_softmax", "bce", r"expects probabilities, but the network ends in LogSoftmax\(\)"),

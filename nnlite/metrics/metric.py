@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import gate
+from ..arguments import shown
 from ..devices import Ops, get_device
 from ..loss import Loss
 from ..network import Sequential
@@ -27,6 +28,7 @@ class Metric:
     targets of NaN were not measured, and do not count; in a Trainer, the loss says whether there may be such targets.
     """
 
+    __repr__ = shown
     name = "metric"
     better: str | None = None  # which values are: "min" for small ones, "max" for large ones, None if nobody has said
     ignore_nan = False
