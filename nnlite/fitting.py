@@ -108,7 +108,7 @@ class Fit:
                     self._start(steps, 1, here._replace(weight=count, collected=joined(collected)))
                     yield from self._run(steps, 1, before + rows, safe)
                     sums.append(steps.finished()[0].copy())
-                    collected += steps.collected(0)
+                    collected += steps.collected(0, 1)
                 finally:
                     steps.close()
                 rows, count = rows + len(data), count + steps.count
@@ -177,8 +177,7 @@ class Fit:
         """Write those finished epochs into the history that it does not have yet."""
         first, finished = self.done - steps.before, steps.finished()
         if first < len(finished):
-            collected = [rows for epoch in range(first, len(finished)) for rows in steps.collected(epoch)]
-            self._write(steps.step, finished[first:], steps.count, collected)
+            self._write(steps.step, finished[first:], steps.count, steps.collected(first, len(finished)))
 
     def _write(self, step: Step, sums: np.ndarray, count: float, collected: Sequence[Rows]) -> None:
         """Add epochs of a step over so many rows, or so much weight, with sums (epochs, S); validate after the last.

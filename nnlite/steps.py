@@ -141,9 +141,13 @@ class Steps:
         """The sums (epochs, S) of the window's epochs that have been finished."""
         return self.history[: int(np.isfinite(self.history[:, 0]).sum())]
 
-    def collected(self, epoch: int) -> list[Rows]:
-        """The predictions of one of the window's epochs, with targets and weights, in the order of the data; or []."""
-        if "answer" not in self.data:
-            return []
-        found = self.data["answer"][epoch * self.rows : (epoch + 1) * self.rows]
-        return self.given.collected(self.device.to_numpy(found), self.order[epoch])
+    def collected(self, first: int, end: int) -> list[Rows]:
+        """The predictions of each of these of the window's epochs, with targets and weights in the order of the data.
+
+        An empty list if no metric needs them.
+        """
+        found: list[Rows] = []
+        for epoch in range(first, end) if "answer" in self.data else ():
+            answer = self.data["answer"][epoch * self.rows : (epoch + 1) * self.rows]
+            found += self.given.collected(self.device.to_numpy(answer), self.order[epoch])
+        return found
