@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from .routing import Requests
+
 E = TypeVar("E", bound="Estimator")
 
 
@@ -33,7 +35,7 @@ def of_scikit_learn(kind: type) -> Any:
     return getattr(sys.modules.get("sklearn.exceptions"), kind.__name__, kind)
 
 
-class Estimator:
+class Estimator(Requests):
     """Parameters are the arguments of __init__, each kept unchanged in an attribute of its name."""
 
     _estimator_type = ""  # "classifier" or "regressor"; scikit-learn before 1.6 reads it

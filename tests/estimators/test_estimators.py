@@ -332,3 +332,48 @@ def test_verbose_says_each_epoch(capsys):
     assert (
         lines[0].startswith("Iteration 1, loss = ") and lines[1].startswith("Validation score: ") and len(lines) == 10
     )
+
+
+# ---- routing of metadata ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [*BOTH, nl.TableClassifier, nl.TableRegressor])
+def test_weights_are_routed_through_a_search_and_a_pipeline(kind):
+    weight = np.r_[np.zeros(30), np.ones(120)]
+    estimator = kind(max_iter=3, random_state=0, device="numpy")
+    name = kind.__name__.lower()
+    with sklearn.config_context(enable_metadata_routing=True), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        asking = clone(estimator.set_fit_request(sample_weight=True).set_score_request(sample_weight=False))
+        assert asking.get_metadata_routing().fit.requests["sample_weight"] is True
+        pipeline = make_pipeline(StandardScaler().set_fit_request(sample_weight=False), asking)
+        search = GridSearchCV(pipeline, {f"{name}__learning_rate_init": [0.01]}, cv=2)
+        found = search.fit(X, Y, sample_weight=weight).best_estimator_
+    expected = make_pipeline(StandardScaler(), estimator.set_params(learning_rate_init=0.01))
+    fitted(expected, X, Y, **{f"{name}__sample_weight": weight})
+    answers = [
+        getattr(each, "predict_proba", each.predict)(X) for each in (found, expected, fitted(clone(expected), X, Y))
+    ]
+    np.testing.assert_array_equal(*answers[:2])
+    assert not np.array_equal(*answers[1:])  # without weights
+
+
+def test_requests_of_metadata_are_checked():
+    with pytest.raises(RuntimeError, match=r"sklearn\.set_config\(enable_metadata_routing=True\)"):
+        nl.MLPClassifier().set_fit_request(sample_weight=True)
+    with sklearn.config_context(enable_metadata_routing=True):
+        with pytest.raises(
+            TypeError, match="fit of MLPClassifier has no weight; it has sample_weight, validation_data"
+        ):
+            nl.MLPClassifier().set_fit_request(weight=True)
+        with pytest.raises(TypeError, match="partial_fit of TableClassifier has no classes; it has none"):
+            nl.TableClassifier().set_partial_fit_request(classes=True)
+        first = nl.MLPClassifier()
+        routing = (
+            first.set_partial_fit_request(classes=True).set_score_request(sample_weight="w").get_metadata_routing()
+        )
+        assert routing.partial_fit.requests == {"sample_weight": None, "classes": True}
+        assert routing.score.requests == {"sample_weight": "w"}
+        routing.score.add_request(param="sample_weight", alias=True)  # on a copy
+        assert first.get_metadata_routing().score.requests == {"sample_weight": "w"}
+        assert nl.MLPClassifier().get_metadata_routing().score.requests == {"sample_weight": None}
