@@ -24,7 +24,7 @@ from .sums import Rows
 from .weights import NAMES, Data, joined
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Fit:
     """All that a fit needs. Its generators pause after each run of the device, when the user may see the history."""
 

@@ -8,27 +8,26 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from . import elsewhere, files, gate, layouts
-from .architecture import check_layers, description, families
+from . import elsewhere, gate
+from .architecture import check_layers, families
 from .arguments import shown
 from .attaching import Attached, own, within
 from .blocks import Chain, widths
 from .devices import Device, Ops, get_device, view
-from .exporting import export
 from .layers import Layer, back_through
 from .predicting import Predictor
+from .storing import Storable
 from .summary import html_of, summary_of
 
 Seed = int | None
 
 
-class Sequential(elsewhere.Row, elsewhere.Answering):
+class Sequential(Storable, elsewhere.Row, elsewhere.Answering):
     """Layers in a row: x (N, inputs) -> y (N, outputs).
 
     `device` is "numpy", "numba" ("cpu"), "cupy" ("gpu", "cuda") or "auto"; `dtype` is "float32" or "float64". One
@@ -182,44 +181,7 @@ class Sequential(elsewhere.Row, elsewhere.Answering):
         if values is not place:  # `net.parameters -= …` has already written into the array
             place[...] = gate.parameter(values, place.shape, self.backend, self.dtype, name)
 
-    def state_dict(self, layout: str = "nnlite") -> dict[str, np.ndarray]:
-        """Copies of all parameters and of the layers' state in main memory: {"0.W": array (inputs, outputs), …}.
-
-        layout "torch" names and transposes them as PyTorch's nn.Sequential of the same layers; "keras" as Keras, in
-        the order of `model.set_weights`. TypeError for a layer that the other library does not have.
-        """
-        flat = np.array(self.backend.to_numpy(self.parameters))
-        parameters = {name: flat[start : start + size].reshape(shape) for name, start, size, shape in self.segments()}
-        state = parameters | {name: np.array(self.backend.to_numpy(array)) for name, array in self._state().items()}
-        return state if layout == "nnlite" else layouts.renamed(state, families(self.layers), layout)
-
-    def load_state_dict(self, state: Any, layout: str = "nnlite") -> None:
-        """Copy parameters and state from arrays, by name. State that is not given, such as a Dropout's counter, stays.
-
-        `layout` says whose names they are, as in `state_dict`; Keras's may also be the list of `model.get_weights()`.
-        ValueError if a name or a shape is not this network's; in that case nothing is changed.
-        """
-        if layout != "nnlite":
-            state = layouts.ours(state, self.state_dict(), families(self.layers), layout)
-        shapes = {name: shape for name, _, _, shape in self.segments()}
-        missing, unknown = (
-            sorted(set(shapes) - set(state)),
-            sorted(map(str, set(state) - set(shapes) - set(self._state()))),
-        )
-        if missing or unknown:
-            raise ValueError(f"state has not this network's names: {layouts.difference(missing, unknown)}")
-        flat, others = np.empty(len(self.parameters), self.dtype), {}
-        for name, start, size, shape in self.segments():
-            value = gate.parameter(state[name], shape, self.backend, self.dtype, f"state[{name!r}]")
-            flat[start : start + size] = self.backend.to_numpy(value).ravel()
-        for name, array in self._state().items():
-            if name in state:
-                others[name] = gate.parameter(state[name], array.shape, self.backend, array.dtype, f"state[{name!r}]")
-        self.parameters[...] = self.backend.asarray(flat)
-        for name, value in others.items():
-            self._arrays[name][...] = value
-
-    def _state(self) -> dict[str, Any]:
+    def state_arrays(self) -> dict[str, Any]:
         """The state of the layers, by name: arrays that they keep from step to step beside their parameters."""
         return {name: array for name, array in self._arrays.items() if name not in ("parameters", "gradients")}
 
@@ -229,10 +191,6 @@ class Sequential(elsewhere.Row, elsewhere.Answering):
         flat = self.backend.to_numpy(self.parameters)
         self._attach(flat, target, self.dtype if dtype is None else gate.float_type(dtype))
         return self
-
-    def copy(self) -> Sequential:
-        """An independent network with the same layers and parameters."""
-        return copy.deepcopy(self)
 
     @property
     def device(self) -> str:
@@ -249,27 +207,12 @@ class Sequential(elsewhere.Row, elsewhere.Answering):
     def _repr_html_(self) -> str:
         return html_of(self)  # for notebooks
 
-    # ---- files ------------------------------------------------------------------------------------------------
-
-    def save(self, path: str | os.PathLike[str], notes: Mapping[str, Any] | None = None) -> None:
-        """Write architecture and parameters to one safetensors file. An old file stays until the new one is complete.
-
-        `notes` is a dict that JSON can hold; `load` puts it into `net.notes`, with lists in place of NumPy's arrays.
-        TypeError for layers of your own that are not registered (`nl.register`), ValueError for weights that are NaN or
-        infinite.
-        """
-        files.write(path, self.state_dict(), description(self), notes)
-
-    def export(self, path: str | os.PathLike[str], function: str = "predict") -> None:
-        """Write what `predict` computes for another program: model.onnx, or model.c with a function of this name.
-
-        The file of C99 needs nothing else; for ONNX, `pip install "nnlite[onnx]"`. Both compute in the network's dtype.
-        TypeError for a layer of your own that calls more than NumPy's usual functions.
-        """
-        export(self, path, function)
-
     def __repr__(self) -> str:
         return shown(self, always=("device", "dtype"), threads=gate.thread_count(None))
+
+    def copy(self) -> Sequential:
+        """An independent network with the same layers and parameters."""
+        return copy.deepcopy(self)
 
     def __getstate__(self) -> dict[str, Any]:
         flat = np.array(self.backend.to_numpy(self.parameters))
@@ -330,7 +273,7 @@ class Sequential(elsewhere.Row, elsewhere.Answering):
 
     def _views(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
         """The layers' parts of these arrays, by path and name: "0.W" and "0.dW" are views, "1.draws" is state."""
-        views = {name: arrays[name] for name in self._state()}
+        views = {name: arrays[name] for name in self.state_arrays()}
         for path, name, start, shape, _ in self._places():
             views[f"{path}.{name}"] = view(arrays["parameters"], f"{path}.{name}", start, shape)
             if "gradients" in arrays:

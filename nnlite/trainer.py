@@ -263,14 +263,30 @@ class Trainer(Resumable, elsewhere.Answering):
         if not self.history.keys() >= history.keys():
             self.history.extend(history)
         self.measured = tuple(names)
-        shuffles, rows = self._shuffles if shuffle else None, chunks.rows if chunks else len(data or ())
+        rows = chunks.rows if chunks else len(data or ())
         with _quiet(), backend.explained(), Bar(epochs, rows, progress, before) as bar:
             device = self._device_for_fit(rows, batch_size, epochs - before, validation)
-            told = before, epochs, batch_size, shuffles, validation, history, self.history, watch, bar
-            clock = going_on.epochs_before if going_on else self.optimizer.epochs_made - before
-            here = self.replay, self._kept, device, clock, settings, self._seconds, going_on
-            checked = partial(self.rows, class_weight=class_weight)
-            fit = Fit(self.new_step, checked, self._evaluate, *told, *here)
+            fit = Fit(
+                new_step=self.new_step,
+                checked=partial(self.rows, class_weight=class_weight),
+                evaluate=self._evaluate,
+                before=before,
+                epochs=epochs,
+                batch_size=batch_size,
+                shuffles=self._shuffles if shuffle else None,
+                validation=validation,
+                history=history,
+                whole_history=self.history,
+                callbacks=watch,
+                bar=bar,
+                replay=self.replay,
+                kept=self._kept,
+                device=device,
+                epochs_before=going_on.epochs_before if going_on else self.optimizer.epochs_made - before,
+                settings=settings,
+                seconds=self._seconds,
+                going_on=going_on,
+            )
             if self.ranks:
                 fit.steps, fit.evaluate = partial(SharedSteps, self.ranks), self.ranks.asked(fit.evaluate)
                 fit.agreed = self.ranks.communicator.bcast
