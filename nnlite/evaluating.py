@@ -36,7 +36,7 @@ def _sweep(step: Step, columns: int, device: Device, how: str, programs: KeptPro
     made_of = step.settings(), {name: id(array) for name, array in arrays.items()}
     key = "evaluation", device.name, step.weighted
     kept = programs.take(key)
-    if kept is None or kept[0] != made_of:
+    if kept is None or kept[0] != made_of or not kept[1].up_to_date():
         place = device, network.dtype, arrays
         kept = made_of, Sweep(step.evaluation_on, *place, step.size(columns), network.threads, how)
     programs.put(key, kept)

@@ -42,12 +42,12 @@ class Predictor:
 
     def _sweep(self, network: Any, device: Device) -> Sweep:
         recorded, now = self.recorded.get(device.name), (Layer.changes, network.threads)
-        if recorded is not None and recorded.checked == now:
+        if recorded is not None and recorded.checked == now and recorded.sweep.up_to_date():
             return recorded.sweep
         arrays = network.arrays()
         frozen = network.on(network.ops, arrays)  # a twin, which no other thread can change before it is recorded
         made_of = settings(*frozen.layers), network.threads
-        if recorded is not None and recorded.made_of == made_of:
+        if recorded is not None and recorded.made_of == made_of and recorded.sweep.up_to_date():
             sweep = recorded.sweep
         else:
             del arrays["gradients"]

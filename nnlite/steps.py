@@ -72,7 +72,7 @@ class Steps:
     def _program(self, step: Step, how: str) -> Program:
         """The program kept for such steps, if the step's settings and arrays have not changed; or else a new one."""
         kept = self.kept.take(self.key)
-        if kept and kept[0] == self.made_of:
+        if kept and kept[0] == self.made_of and kept[1].replay.up_to_date():
             return kept[1]
         zeros = self.device.zeros
         own = {"position": zeros(1, np.int64), "sums": zeros(step.size(self.data["target"].shape[1]), np.float64)}

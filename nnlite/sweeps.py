@@ -36,6 +36,7 @@ class Sweep:
         self.threads = threads if device.runs_on_threads else 1
         self.work: float | None = None  # for one row, in units of `work`
         self.free: dict[int, list[Program]] = {}  # rows of a batch -> programs that no thread is using
+        self.own = False  # whether it calls kernels of the user's own
 
     def __call__(
         self, data: Mapping[str, Any], rows: int, most: int | None = None, sums: list[np.ndarray] | None = None
@@ -81,7 +82,12 @@ class Sweep:
             arena = Arena(self.device, self.dtype, {**data, **own, **self.arrays})
             program = Program(self.make, arena, size, how=self.how)
             program.replay.release()  # the data are the caller's, and may be large
+            self.own |= program.tape is not None and any(call.kernel.own for call in program.tape.calls)
             return program
+
+    def up_to_date(self) -> bool:
+        """Whether what kernels of the user's own take from outside is what it was when they were compiled."""
+        return not self.own or all(each.replay.up_to_date() for free in [*self.free.values()] for each in [*free])
 
     def _back(self, size: int, program: Program) -> None:
         free = self.free.setdefault(size, [])

@@ -6,6 +6,7 @@ A recorded program contains the plain numbers among a part's attributes. It is o
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -60,19 +61,20 @@ def parts_in(value: Any, name: str) -> Iterator[tuple[str, Any]]:
 def settings(*parts: Any) -> tuple[Any, ...]:
     """The attributes of these layers, losses, and so on. A recorded program may contain the numbers among them.
 
-    Attributes that a part's class names in `in_arrays` are left out, since the program reads them from an array. A
+    Of an array it holds which one it is, and not the numbers in it. A layer's parameters and state are left out, and so
+    is what its forward keeps for its backward, if its class names that in `kept`. Attributes that a part's class names in `in_arrays` are left out, since the program reads them from an array. A
     subclass does not inherit this list: its own rule may use such an attribute as a plain number.
     """
     found = []
     for part in parts:
         elsewhere = {"shapes", "state", *vars(type(part)).get("in_arrays", ()), *getattr(part, "kept", ())}
+        for name in vars(part).get("shapes", ()):
+            elsewhere |= {name, f"d{name}"}
+        elsewhere.update(vars(part).get("state", ()))
         plain = {}
         for name, value in vars(part).items():
             if name not in elsewhere:
-                if type(value) in PLAIN:
-                    plain[name] = value
-                elif not _is_array(value):  # arrays are left out, such as those that a user's forward has kept
-                    plain[name] = _frozen(value)
+                plain[name] = value if type(value) in PLAIN else _frozen(value)
         found.append((type(part), plain))
     return tuple(found)
 
@@ -93,7 +95,7 @@ def _frozen(value: Any) -> Any:
     if type(value) in PLAIN or isinstance(value, np.generic):
         return value
     if _is_array(value):
-        return "an array"
+        return ThatArray(value)
     if isinstance(value, dict):
         return type(value), tuple((name, _frozen(each)) for name, each in value.items())
     if isinstance(value, (list, tuple)):
@@ -106,6 +108,19 @@ def _frozen(value: Any) -> Any:
 def _is_array(value: Any) -> bool:
     # The class is asked, since an object that makes attributes as they are asked for, such as Kernels, takes long.
     return hasattr(type(value), "dtype") and not isinstance(value, np.generic)
+
+
+class ThatArray:
+    """Compares equal for the same array, as long as that exists, and does not keep it alive."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = weakref.ref(array)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ThatArray) and self.array() is not None and self.array() is other.array()
+
+    def __hash__(self) -> int:
+        return hash(ThatArray)
 
 
 class Itself:

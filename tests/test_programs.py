@@ -25,10 +25,13 @@ LOSSES = {
 }
 
 
+OUTSIDE = 1.0  # a constant in the machine code of `scaled`
+
+
 @nl.kernel("x (N,K), factor -> y (N,K)")
 def scaled(x, factor):
     """y = factor · x."""
-    return x * factor
+    return x * factor * OUTSIDE
 
 
 class Scale(nl.Layer):
@@ -373,6 +376,7 @@ CHANGES = {
     "attribute of a layer": lambda t: setattr(t.network.layers[3], "factor", -1.0),
     "list in a dict of a layer": lambda t: t.network.layers[3].inside["factor"].__setitem__(0, 0.5),
     "dict of a layer": lambda t: t.network.layers[3].inside.update(factor=[3.0]),
+    "constant of a kernel": lambda t: globals().update(OUTSIDE=-0.5),
     "a frozen layer": lambda t: setattr(t.network.layers[4], "trainable", False),
     "kernel of a layer": lambda t: setattr(t.network.layers[3], "kernel", shifted),
     "lr": lambda t: setattr(t.optimizer, "lr", 0.02),
@@ -403,8 +407,9 @@ CHANGES = {
 
 @pytest.mark.parametrize("replay", ["auto", "eager"])
 @pytest.mark.parametrize("change", CHANGES)
-def test_programs_are_never_out_of_date(change, replay, host):
+def test_programs_are_never_out_of_date(change, replay, host, monkeypatch):
     """After a change all goes on as from a new Trainer on a new network that has this change from the start."""
+    monkeypatch.setattr(sys.modules[__name__], "OUTSIDE", 1.0)
     x, y = data(50)
 
     def trainer():
@@ -429,6 +434,46 @@ def test_programs_are_never_out_of_date(change, replay, host):
         histories = [dict(each.fit(x, y, epochs=2, batch_size=8, progress=False)) for each in (used, new)]
         assert histories[0] == histories[1]
         assert weights(used).tobytes() == weights(new).tobytes()
+
+
+class Shift(nl.Layer):
+    """y = x + mean + means[0], with arrays that are neither parameters nor state."""
+
+    def __init__(self):
+        super().__init__()
+        self.mean, self.means, self.x = np.zeros(3), [np.zeros(3)], None
+
+    def forward(self, x):
+        self.x = x
+        return x + self.mean + self.means[0]
+
+    def backward(self, dy):
+        return dy
+
+
+SHIFTS = {
+    "another array": lambda layer: setattr(layer, "mean", np.ones(3)),
+    "numbers in an array": lambda layer: layer.mean.fill(1.0),
+    "numbers in another array": lambda layer: (setattr(layer, "mean", np.ones(3)), layer.mean.fill(2.0)),
+    "an array in a list": lambda layer: layer.means.__setitem__(0, np.ones(3)),
+}
+
+
+@pytest.mark.filterwarnings("ignore::nnlite.EagerWarning")
+@pytest.mark.parametrize("change", SHIFTS)
+def test_arrays_in_a_layers_attributes_may_be_replaced(change, host):
+    x, y = data(20)
+    used, new = (
+        nl.Trainer(nl.Sequential(Shift(), nl.Dense(3, 2), device=host, dtype="float64", seed=0), "mse")
+        for _ in range(2)
+    )
+    used.network.forward(x), used.network.predict(x), used.evaluate(x, y)
+    for each in (used, new):
+        SHIFTS[change](each.network.layers[0])
+    assert used.network.predict(x).tobytes() == new.network.predict(x).tobytes()
+    assert used.evaluate(x, y) == new.evaluate(x, y)
+    assert dict(used.fit(x, y, epochs=2, progress=False)) == dict(new.fit(x, y, epochs=2, progress=False))
+    assert used.network.predict(x).tobytes() == new.network.predict(x).tobytes()
 
 
 def test_another_loss_is_trained_as_a_new_trainer_trains_it(device):

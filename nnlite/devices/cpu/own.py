@@ -7,6 +7,7 @@ formula's code together with these values. To define an equal formula again cost
 from __future__ import annotations
 
 import hashlib
+import operator
 import os
 import sys
 import types
@@ -48,6 +49,27 @@ def own_loop(kernel: Kernel) -> OwnLoop:
         key = "" if strange else hashlib.sha256(facts.encode()).hexdigest()
         _MADE[known] = OwnLoop(_written(formula, signature, checked, key), key), strange
     return _MADE[known][0]
+
+
+class Outside:
+    """What a kernel's formula takes from outside, and the loop that was made with these values."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel, self.loop = kernel, own_loop(kernel)
+        self.names = sorted(set(_names(kernel.formula.__code__)) & kernel.formula.__globals__.keys())
+        self.values = self._values()
+        # Whether none of them can change but by another object in its place; of other values, the contents count.
+        self.fixed = all(type(value) in PLAIN or _in_library(value) for value in self.values)
+
+    def up_to_date(self) -> bool:
+        """Whether the loop would be the same today."""
+        if self.fixed and all(map(operator.is_, self.values, self._values())):
+            return True
+        return own_loop(self.kernel) is self.loop
+
+    def _values(self) -> list[Any]:
+        formula = self.kernel.formula
+        return [*map(formula.__globals__.get, self.names), *map(_contents, formula.__closure__ or ())]
 
 
 def _written(function: Any, signature: Any, checked: bool, key: str) -> Callable[..., Any]:
@@ -93,10 +115,7 @@ def _facts(function: Any, strange: list[Any]) -> Iterator[Any]:
     for name in sorted(names & function.__globals__.keys()):
         yield name, list(_value(function.__globals__[name], names, strange, ()))
     for name, cell in zip(code.co_freevars, function.__closure__ or ()):
-        try:
-            yield name, list(_value(cell.cell_contents, names, strange, ()))
-        except ValueError:  # the variable has no value yet
-            strange.append(cell)
+        yield name, list(_value(_contents(cell), names, strange, ()))
 
 
 def _names(code: types.CodeType) -> Iterator[str]:
@@ -109,8 +128,6 @@ def _names(code: types.CodeType) -> Iterator[str]:
 
 def _value(value: Any, names: set[str], strange: list[Any], within: tuple[Any, ...]) -> Iterator[Any]:
     """Texts that identify a value: they are equal for values that give equal machine code."""
-    home = str(getattr(value, "__module__", "") or type(value).__module__).partition(".")[0]
-    home = home if home in LIBRARIES else ""
     if type(value) in PLAIN:
         yield type(value).__name__, repr(value)
     elif isinstance(value, np.generic) or (isinstance(value, np.ndarray) and not value.dtype.hasobject):
@@ -124,7 +141,27 @@ def _value(value: Any, names: set[str], strange: list[Any], within: tuple[Any, .
                 yield name, list(_value(vars(value)[name], names, strange, (*within, value)))
     elif isinstance(value, np.dtype):
         yield value.str
-    elif getattr(sys.modules.get(home), name := str(getattr(value, "__name__", "")), None) is value:
-        yield home, name  # np.exp, math.exp, np.float32
+    elif _in_library(value):  # np.exp, math.exp, np.float32
+        yield _home(value), value.__name__
     else:  # such as another compiled function, or an object
         strange.append(value)
+
+
+def _contents(cell: Any) -> Any:
+    """The value of a variable of an outer function, or the cell itself if the variable has no value yet."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return cell
+
+
+def _in_library(value: Any) -> bool:
+    """Whether it is one of the libraries, or is found in one by its name."""
+    if isinstance(value, types.ModuleType):
+        return value.__name__.partition(".")[0] in LIBRARIES
+    return getattr(sys.modules.get(_home(value)), str(getattr(value, "__name__", "")), None) is value
+
+
+def _home(value: Any) -> str:
+    home = str(getattr(value, "__module__", "") or type(value).__module__).partition(".")[0]
+    return home if home in LIBRARIES else ""

@@ -23,7 +23,7 @@ from . import table
 from .compiling import garbage_later
 from .eager import COLUMNS, LOOPS
 from .limits import CpuLimits
-from .own import own_loop
+from .own import Outside
 
 
 class Lines(list[list[int]]):
@@ -56,7 +56,7 @@ class CompiledReplay(Replay):
     @garbage_later()
     def __init__(self, full: Tape, short: Tape | None, arena: Arena, threads: int, limits: CpuLimits) -> None:
         self.arena, self.limits = arena, limits
-        self.own = list(dict.fromkeys(call.name for call in full.calls if call.kernel.own))
+        self.own = {call.name: Outside(call.kernel) for call in full.calls if call.kernel.own}
         self.threads = threads if sum(map(work, full.calls)) > limits.worth_threads else 1
         self.moving: list[Symbol] = []  # rows of the data that are used where they are
         plans = [self._planned(tape, alone=not short) for tape in (full, short) if tape]
@@ -75,6 +75,9 @@ class CompiledReplay(Replay):
         self.swept: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None  # pointers, position, sums
         self.rows = next((int(call.operands[-1]) for call in full.calls if call.name == "advance"), 0)  # of a batch
         self.run(0, 0, 1, np.zeros((1, len(arena.segments["sums"]))))  # compiles the loop that runs the table
+
+    def up_to_date(self) -> bool:
+        return all(outside.up_to_date() for outside in self.own.values())
 
     def point(self, data: Mapping[str, Any]) -> None:
         super().point(data)
@@ -207,7 +210,7 @@ class CompiledReplay(Replay):
         if call.kernel.columns and len({kind.split("_")[0] for kind in kinds if "_" in kind}) > 1:
             raise NotRecordableError(f"{call.name} is compiled for arrays of one dtype, not for {', '.join(kinds)}")
         try:
-            loop, key = (LOOPS[call.name].py_func, None) if call.name in LOOPS else own_loop(call.kernel)
+            loop, key = self.own[call.name].loop if call.kernel.own else (LOOPS[call.name].py_func, None)
             function = table.function_for(loop, call.name, kinds, key)
         except NumbaError as error:
             told = (text for text in str(error).splitlines() if text and not text.startswith("Failed in nopython"))
