@@ -14,7 +14,7 @@ from .attaching import learns
 from .callback import Callback, Callbacks
 from .chunks import Chunks
 from .devices import Device, Kernel, Tape
-from .distributed import Communicator, Ranks, SharedSteps, for_all
+from .distributed import share
 from .divergence import DivergedError as DivergedError
 from .divergence import all_finite, diverged, snapshot
 from .estimate import seconds
@@ -30,6 +30,7 @@ from .network import Sequential
 from .optimizers import SGD, Optimizer
 from .programs import KeptPrograms
 from .progress import Bar
+from .ranks import Communicator, Ranks, for_all
 from .resuming import Resumable, settings_of
 from .rules import optimizer as optimizer_named
 from .step import Step
@@ -229,7 +230,6 @@ class Trainer(Resumable, elsewhere.Answering):
         before = gate.integer(initial_epoch, "initial_epoch", least=0)
         if self.ranks:
             progress = progress and self.ranks.first
-            self.ranks.refuse_resumed(self._going_on())
         going_on, backend = self._going_on(), self.network.backend
         done = going_on.history.epochs if going_on else 0
         watch = Callbacks(self, callbacks, 0 if before else self.history.epochs - done)
@@ -271,8 +271,7 @@ class Trainer(Resumable, elsewhere.Answering):
             checked = partial(self.rows, class_weight=class_weight)
             fit = Fit(self.new_step, checked, self._evaluate, *told, *here)
             if self.ranks:
-                fit.steps, fit.evaluate = partial(SharedSteps, self.ranks), self.ranks.asked(fit.evaluate)
-                fit.agreed = self.ranks.communicator.bcast
+                share(fit, self.ranks)
             try:
                 with self._under_way(fit), watch, fit.held:
                     if not watch.look(fit.done):  # it may have been stopped before that

@@ -51,7 +51,8 @@ def line(
     """A call, with symbols or with arrays, as a line.
 
     `letters` maps a kernel to the letter of a size. The call computes only `part` of this size, or all for None.
-    `first` is the number of its first row among those of the tape. With a `length`, every array is flat and has so many elements.
+    `first` is the number of its first row among those of the tape. With a `length`, every array is flat and has so many
+    elements.
     """
     words: list[int] = []
     kinds: list[str] = []
