@@ -212,7 +212,7 @@ class Turns(Replay):
                 history[epoch] = self.step.merged(list(self._gathered(own[epoch])), self.columns)
                 for array in self.followed:
                     self.ranks.communicator.Bcast(array)
-        self.every[...] = self._gathered(self.arena.segments["sums"])
+        self.every[...] = self._gathered(self.arena.segments["sums"]) if last % per_epoch else 0
         self._share_answer(begin)
         self.whole = True
         if last > first:

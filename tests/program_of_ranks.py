@@ -187,8 +187,7 @@ def resumed():
     weighed = [(X[:20], NUMBERS[:20], WEIGHTS[:20]), (X[20:], NUMBERS[20:], WEIGHTS[20:])]
     for device in sys.argv[2:]:
         goes_on(device, "cce", (X, LABELS), ["roc_auc"], validation_data=(X[:7], LABELS[:7]))
-        goes_on(device, "mse", (X, NUMBERS), ["r2"], sample_weight=WEIGHTS, shuffle=False)
-        goes_on(device, "mse", (X, NUMBERS), ["r2"])
+        goes_on(device, "mse", (X, NUMBERS), ["r2"], shuffle=False)
         goes_on(device, "mse", (weighed, None), ["mae"])
 
 
@@ -206,9 +205,9 @@ def goes_on(device, loss, data, metrics, **options):
     at_the_third_pause(lambda: shared.save("middle"))
     expected = fit(alone, 4)
     same_numbers(fit(shared, 4, [every]), expected, "not stopped")
-    for file in ("after-1", "after-3", "middle"):
+    for file in ("after-1", "middle"):
         trainer = nl.Trainer.load(file, communicator=COMM)
-        assert trainer.unfinished.place.position % 33 if file == "middle" else trainer.history.epochs == int(file[-1])
+        assert trainer.unfinished.place.position % 33 if file == "middle" else trainer.history.epochs == 1
         same_numbers(fit(trainer, 4), expected, file)
     shared.save("end")  # all ranks, of which one writes
     trainer = trainer_of(COMM)

@@ -92,10 +92,26 @@ def test_the_command_line_trains_on_all_ranks_and_speaks_once(mpirun, tmp_path, 
     alone = capfd.readouterr()
     assert done.stdout == alone.out.replace("alone", "shared") and done.stderr.count("epoch 2/2:") == 1
 
-    def history(folder):
-        return np.genfromtxt(tmp_path / folder / "history.csv", delimiter=",", skip_header=1)
+    np.testing.assert_allclose(history(tmp_path / "shared"), history(tmp_path / "alone"), rtol=1e-5)
 
-    np.testing.assert_allclose(history("shared"), history("alone"), rtol=1e-5)
+
+def history(folder):
+    return np.genfromtxt(folder / "history.csv", delimiter=",", skip_header=1)
+
+
+def test_the_command_line_goes_on_with_more_ranks(mpirun, tmp_path, monkeypatch, capfd):
+    def save_once(checkpoint, trainer, epoch):
+        if epoch == 1:
+            trainer.save(checkpoint.path)
+
+    monkeypatch.setattr(nl.Checkpoint, "after_epoch", save_once)
+    monkeypatch.setattr("os.unlink", lambda path: None)  # keeps the checkpoint
+    command = ["train", "moons", "--epochs", "3", "--device", "numpy", "--quiet", "--out"]
+    assert cli.main([*command, str(tmp_path / "alone")]) == 0
+    done = mpirun(2, "-m", "nnlite", *command, tmp_path / "shared", "--resume", tmp_path / "alone")
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(history(tmp_path / "shared"), history(tmp_path / "alone"), rtol=1e-5)
+    assert done.stdout == capfd.readouterr().out
 
 
 def test_a_mistake_on_the_command_line_is_said_once(mpirun):
