@@ -67,17 +67,6 @@ class SharedSteps(Steps):
             self.pace = self.ranks.communicator.bcast(self.pace)  # a rank's own clock must not decide where it pauses
             yield run
 
-    @property
-    def sums(self) -> np.ndarray:
-        turns: Any = self.program.replay
-        return self.step.merged(list(turns.every), self.data["target"].shape[1])
-
-    @sums.setter
-    def sums(self, sums: np.ndarray) -> None:
-        turns: Any = self.program.replay
-        turns.every[0] = sums
-        self.program.sums[...] = turns.every[self.ranks.rank]
-
 
 def refuse(step: Step) -> None:
     """ValueError for a step that no rank can make on some rows of a batch."""
@@ -193,6 +182,15 @@ class Turns(Replay):
         super().release()
         for program in filter(None, (self.slope, self.move)):
             program.replay.release()
+
+    @property
+    def current(self) -> np.ndarray:
+        return self.step.merged(list(self.every), self.columns)
+
+    @current.setter
+    def current(self, sums: Any) -> None:
+        self.every[0] = sums  # of rank 0, which goes on with those of all
+        self.arena.segments["sums"][...] = self.every[self.ranks.rank]
 
     def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
         own, unused = np.zeros_like(history), np.zeros((len(history), 1))  # own: the sums of this rank

@@ -110,7 +110,7 @@ class Ranks:
     def _abort(self, text: str) -> None:
         """End all ranks, after this text was printed."""
         if sys.__stderr__ is not None:
-            sys.__stderr__.write(f"rank {self.rank} failed, and ends all others:\n{text}")
+            sys.__stderr__.write(f"rank {self.rank} ends all others:\n{text}")
             sys.__stderr__.flush()
             time.sleep(0.2)  # seconds: mpirun of MPICH drops what it has not read until then
         self.communicator.Abort(1)

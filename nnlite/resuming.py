@@ -81,7 +81,8 @@ class Place(NamedTuple):
         answer = self.steps.data.get("answer")
         if answer is not None:
             answer = np.array(self.steps.device.to_numpy(answer[:position]))
-        return self._replace(steps=None, position=position, current=self.steps.sums, finished=rest, answer=answer)
+        current = program.replay.current
+        return self._replace(steps=None, position=position, current=current, finished=rest, answer=answer)
 
     def window(self, rows: int) -> int:
         """The least number of epochs, of so many rows each, that the window has in which the fit was stopped."""
@@ -100,7 +101,7 @@ class Place(NamedTuple):
             yield
         epochs, rows = divmod(self.position, steps.rows)
         steps.done = epochs * steps.per_epoch + rows // steps.batch
-        steps.program.position[0], steps.sums = self.position, self.current
+        steps.program.position[0], steps.program.replay.current = self.position, steps.device.asarray(self.current)
         if self.answer is not None:
             steps.data["answer"][: self.position] = steps.device.asarray(self.answer)
         known = np.zeros((max(0, written - self.done), len(self.current)))  # which nobody reads any more

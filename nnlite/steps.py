@@ -130,15 +130,6 @@ class Steps:
             self.done = goal
             yield first, came, goal
 
-    @property
-    def sums(self) -> np.ndarray:
-        """The sums (S,) of the epoch that is under way; they are set where a fit goes on that was stopped."""
-        return np.array(self.device.to_numpy(self.program.sums))
-
-    @sums.setter
-    def sums(self, sums: np.ndarray) -> None:
-        self.program.sums[...] = self.device.asarray(sums)
-
     def cut(self) -> None:
         """End the window after the epochs made: the generator is where they alone would have left it."""
         if self.drawn_by is not None:

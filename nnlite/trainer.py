@@ -228,8 +228,7 @@ class Trainer(Resumable, elsewhere.Answering):
         """
         epochs, batch_size = gate.integer(epochs, "epochs", least=0), gate.integer(batch_size, "batch_size")
         before = gate.integer(initial_epoch, "initial_epoch", least=0)
-        if self.ranks:
-            progress = progress and self.ranks.first
+        progress = progress and (self.ranks is None or self.ranks.first)
         going_on, backend = self._going_on(), self.network.backend
         done = going_on.history.epochs if going_on else 0
         watch = Callbacks(self, callbacks, 0 if before else self.history.epochs - done)
