@@ -31,7 +31,7 @@ TOLERANCE = 1e-4  # relative, of the losses, in float32
 def step(workload: str, seconds: float) -> dict[str, Any]:
     """µs a step, µs an Allreduce of as many numbers as the net has parameters, and the loss after the first epochs."""
     import nnlite as nl
-    from nnlite.distributed import world
+    from nnlite.ranks import world
 
     communicator, problem = world(), WORKLOADS[workload].problem()
     problem = problem.head(min(len(problem.x), FEWER.get(workload, 100) * problem.batch_size))

@@ -4,187 +4,51 @@ A process is called a rank. All ranks run the same program on the same data; `Tr
 is all that they write for it. A step is recorded as two programs that run by turns: rows, forward, loss, backward; then
 optimizer, advance. Between them, one Allreduce sums up the gradients of the ranks. The loss is a mean over the batch,
 so each rank first scales its gradient by its share of the batch's rows. The sum is the gradient of the whole batch, and
-every rank makes the step that one process alone would have made.
+every rank makes the step that one process alone would have made. Where rows have weights, their shares of the batch are
+known before the step, and the gradients are summed up as they are.
+
+Noise is drawn by the place of a row in the whole batch. Sums of an epoch stay with each rank until it ends; what a file
+needs, of sums and predictions, all ranks have after each run.
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import math
-import os
-import sys
-import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any
 
 import numpy as np
 
 from .attaching import family
 from .devices import Arena, Ops, Replay, Tape
-from .divergence import DivergedError
 from .noise import Noise
 from .normalization import BatchNorm
 from .programs import Program
+from .ranks import Ranks, SharedHeld
 from .step import Step
 from .steps import Steps
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-STARTED = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")  # where mpirun of Open MPI, and of MPICH, says how many it has started
 
 EXTRA = 2  # numbers that are summed up beside the gradient
 
 
-class Communicator(Protocol):
-    """What is used of mpi4py's communicators. Names with a capital are for arrays, the others for any object."""
-
-    def Get_rank(self) -> int: ...  # noqa: N802
-    def Get_size(self) -> int: ...  # noqa: N802
-    def Allreduce(self, sendbuf: Any, recvbuf: Any) -> None: ...  # noqa: N802
-    def Allgather(self, sendbuf: Any, recvbuf: Any) -> None: ...  # noqa: N802
-    def Bcast(self, buf: Any, root: int = 0) -> None: ...  # noqa: N802
-    def Abort(self, errorcode: int = 0) -> Any: ...  # noqa: N802
-    def allgather(self, sendobj: Any) -> list[Any]: ...
-    def bcast(self, obj: Any, root: int = 0) -> Any: ...
-
-
-class RankError(RuntimeError):
-    """Another rank has failed before the training began; the message has its number and its error."""
-
-
-def world() -> Any | None:
-    """The communicator of all processes that mpirun has started, or None for a process that was started alone."""
-    if not any(int(os.environ.get(name, "1")) > 1 for name in STARTED):
-        return None
-    try:
-        from mpi4py import MPI
-    except ImportError as error:
-        raise ImportError(f'to train with mpirun, nnlite needs mpi4py: pip install "nnlite[mpi]" ({error})') from error
-    return MPI.COMM_WORLD
-
-
-class Ranks:
-    """All ranks of a communicator, as one of them sees them."""
-
-    def __init__(self, communicator: Communicator) -> None:
-        self.communicator = communicator
-        self.rank, self.size = communicator.Get_rank(), communicator.Get_size()
-        self.first = self.rank == 0
-        self._inside = self._met = self._done = False  # in a `together`: has met the others; needs them no more
-        self._common: BaseException | None = None  # an error that all ranks raise
-        self._arrays: list[Any] = []  # what is to be equal on all ranks
-
-    @classmethod
-    def of(cls, communicator: Communicator | Ranks | None) -> Ranks | None:
-        """The ranks of this communicator, or None for a single one, which trains as if there were none."""
-        ranks = communicator if isinstance(communicator, Ranks) or communicator is None else cls(communicator)
-        return ranks if ranks and ranks.size > 1 else None
-
-    def rows_of(self, batch: int) -> tuple[int, int]:
-        """The start and the end of this rank's rows in a batch of so many: as many as other ranks have, or one more."""
-        each, more = divmod(batch, self.size)
-        start = each * self.rank + min(self.rank, more)
-        return start, start + each + (self.rank < more)
-
-    @contextlib.contextmanager
-    def together(self) -> Iterator[None]:
-        """A block that all ranks enter. If one of them fails in it, the others do not wait for it for ever.
-
-        An error before they have met is told to the others, which raise RankError there. Later, they may be in the
-        middle of a step, which nothing but MPI's Abort can end: it ends all ranks, after the traceback was printed.
-        After a `together` within this one, the ranks need each other no more: an error is then raised as it is.
-        """
-        if self._inside:
-            yield
-            self._done = True
-            return
-        self._inside, self._met, self._done, self._common = True, False, False, None
-        try:
-            yield
-        except DivergedError:  # which all ranks raise, since they see the same sums
-            self._copy()  # each has gone back to parameters of its own choice
-            raise
-        except BaseException as error:
-            if error is not self._common and not self._done:
-                if self._met or not isinstance(error, Exception):
-                    self._abort(traceback.format_exc())
-                self.communicator.allgather(f"{type(error).__name__}: {error}")
-            raise
-        finally:
-            self._inside, self._arrays = False, []
-
-    def _abort(self, text: str) -> None:
-        """End all ranks, after this text was printed."""
-        if sys.__stderr__ is not None:
-            sys.__stderr__.write(f"rank {self.rank} failed, and ends all others:\n{text}")
-            sys.__stderr__.flush()
-            time.sleep(0.2)  # seconds: mpirun of MPICH drops what it has not read until then
-        self.communicator.Abort(1)
-
-    def meet(self, given: tuple[Any, ...], arrays: Mapping[str, Any]) -> None:
-        """Wait for all ranks, which must have been given the same, and for the first time copy rank 0's arrays to all.
-
-        ValueError if they were given different things, RankError if one of them has failed.
-        """
-        found = self.communicator.allgather(given)
-        failed = [f"rank {rank} failed: {its}" for rank, its in enumerate(found) if isinstance(its, str)]
-        other = [f"rank {rank} has {its}" for rank, its in enumerate(found) if its != found[0]]
-        if failed:
-            self._common = RankError("; ".join(failed))
-        elif other:
-            what = "rows, columns, outputs, parameters, batch_size, epochs, sums and seed"
-            self._common = ValueError(f"all ranks must train alike, but {what} are {found[0]} on rank 0; {other[0]}")
-        if self._common:
-            raise self._common
-        if not self._met:
-            self._met, self._arrays = True, list(arrays.values())
-            self._copy()
-
-    def _copy(self) -> None:
-        for array in self._arrays:
-            self.communicator.Bcast(array)
-
-    def refuse_resumed(self, fit: object) -> None:
-        """ValueError for a fit that was stopped: of an epoch's sums, a file has those of one rank."""
-        if fit:
-            raise ValueError("a fit that was stopped cannot go on with a communicator; load the network: nl.load(path)")
-
-    def asked(self, evaluate: Callable[P, R]) -> Callable[P, R]:
-        """The same function, which rank 0 alone calls, and tells the others the answer."""
-
-        @functools.wraps(evaluate)
-        def answer(*operands: P.args, **options: P.kwargs) -> R:
-            found: R = self.communicator.bcast(evaluate(*operands, **options) if self.first else None)
-            return found
-
-        return answer
-
-
-def for_all(fit: Callable[P, R]) -> Callable[P, R]:
-    """A method of a Trainer that all of its ranks, if it has any, call together."""
-
-    @functools.wraps(fit)
-    def fitted(*operands: P.args, **options: P.kwargs) -> R:
-        trainer: Any = operands[0]
-        if trainer.ranks is None:
-            return fit(*operands, **options)
-        with trainer.ranks.together():
-            return fit(*operands, **options)
-
-    return fitted
+def share(fit: Any, ranks: Ranks) -> None:
+    """Let all ranks make the steps of this fit together, and do between them what rank 0 does."""
+    ranks.agree(task="training", callbacks=[type(each).__name__ for each in fit.callbacks.all])
+    fit.steps, fit.evaluate = partial(SharedSteps, ranks), ranks.asked(fit.evaluate)
+    fit.agreed, fit.held = ranks.communicator.bcast, SharedHeld(ranks)
 
 
 class SharedSteps(Steps):
     """Steps that all ranks make together, each on its rows of every batch."""
 
     def __init__(self, ranks: Ranks, step: Step, x: Any, target: Any, batch_size: int, epochs: int, *how: Any) -> None:
-        refuse(step, how[-1] is not None)
-        sizes = len(x), x.shape[1], target.shape[1], len(step.network.parameters)
-        ranks.meet((*sizes, batch_size, epochs, step.names, step.network.seed), step.arrays())
+        refuse(step)
+        sizes = {"rows": len(x), "columns": x.shape[1], "outputs": target.shape[1], "batch_size": batch_size}
+        sizes |= {"parameters": len(step.network.parameters), "epochs": epochs, "seed": step.network.seed}
+        weight = None if how[-1] is None else float(how[-1].sum())
+        keys = [layer.key for layer in layers_of(step) if isinstance(layer, Noise)]
+        ranks.meet(step.arrays(), **sizes, measured=step.names, sum_of_weights=weight, keys_of_noise=keys)
         self.ranks = ranks
         super().__init__(step, x, target, batch_size, epochs, *how)
 
@@ -195,6 +59,8 @@ class SharedSteps(Steps):
         if shuffles is not None:
             shuffles.bit_generator.state = self.ranks.communicator.bcast(shuffles.bit_generator.state)
         super().start(epochs, shuffles, before)
+        if "answer" in self.data:
+            self.data["answer"][...] = 0  # each rank writes its own rows, and a run ends with the sum over all ranks
 
     def runs(self, epochs: int) -> Iterator[tuple[int, int, int]]:
         for run in super().runs(epochs):
@@ -202,14 +68,9 @@ class SharedSteps(Steps):
             yield run
 
 
-def refuse(step: Step, weighted: bool) -> None:
+def refuse(step: Step) -> None:
     """ValueError for a step that no rank can make on some rows of a batch."""
     network = step.network
-    if weighted:
-        raise ValueError("communicator= does not go together with weights of rows")
-    if step.collects:
-        names = ", ".join(metric.name for metric in step.metrics if not metric.has_sums)
-        raise ValueError(f"communicator= does not go together with {names}, which needs the predictions of all rows")
     if not network.backend.in_main_memory:
         raise ValueError(f"communicator= is for networks in main memory, on numpy or numba, not {network.backend.name}")
     if network.seed is None:
@@ -237,7 +98,7 @@ class SharedProgram(Program):
         moved = Arena(arena.device, arena.dtype, arena.segments | others)
         batches = [(*ranks.rows_of(size), size) for size in (batch, rest or batch)]
         mine, my_rest = (stop - start for start, stop, _ in batches)
-        own = mine, my_rest if rest else 0
+        own = batch, rest if my_rest else 0
         slope = Program(partial(slope_on, step, ranks), arena, *own, threads, how) if mine else None
         move = Program(partial(move_on, step), moved, batch, rest, threads, how)
         self.arena, self.rows, self.rest = arena, batch, rest
@@ -250,16 +111,21 @@ class SharedProgram(Program):
 
 
 def slope_on(step: Step, ranks: Ranks, ops: Ops, arrays: Mapping[str, Any]) -> Callable[[int], None]:
-    """The first half of `step.train`, with these kernels on these arrays: the gradient of the next rows; the sums."""
+    """The first half of `step.train`, with these kernels on these arrays: the gradient of this rank's rows; the sums.
+
+    The position is at the first of its rows, of a batch of n rows in all.
+    """
     twin = step.on(ops, arrays)
-    for layer in layers_of(twin):
-        if isinstance(layer, Noise):  # each rank draws its own: its first row must not get the noise of the batch's
-            layer.key = (layer.key + ranks.rank * 0x9E3779B9) % 2**32
 
     def slope(n: int) -> None:
-        x = ops.take_rows(arrays["x"], arrays["order"], arrays["position"], n)  # (n, inputs)
-        target = ops.take_rows(arrays["target"], arrays["order"], arrays["position"], n)  # (n, outputs)
-        outputs, losses, _ = twin.slope(x, target)
+        start, stop = ranks.rows_of(n)
+        m = stop - start
+        for layer in layers_of(twin):
+            if isinstance(layer, Noise):
+                layer.first_row = start
+        x = ops.take_rows(arrays["x"], arrays["order"], arrays["position"], m)  # (m, inputs)
+        target = ops.take_rows(arrays["target"], arrays["order"], arrays["position"], m)  # (m, outputs)
+        outputs, losses, _ = twin.slope(x, target, row_weights=twin.row_weights(arrays, m))
         twin.count(outputs, losses, target, arrays)
 
     return slope
@@ -283,6 +149,7 @@ class Turns(Replay):
 
     `batches` has the start and end of this rank's rows, and the number of all rows: in a full batch, and in an epoch's
     last one. `total` (P + 2,) receives the sums over all ranks: the gradient, its weight, and 0 if all is finite.
+    `every` (ranks, S) has the sums of the epoch under way, of each rank, after a run.
     """
 
     def __init__(
@@ -297,32 +164,55 @@ class Turns(Replay):
     ) -> None:
         self.ranks, self.slope, self.move, self.batches, self.total = ranks, slope, move, batches, total
         self.step, self.arena, self.mine = step, arena, np.zeros_like(total)
+        self.every = np.zeros((ranks.size, len(arena.segments["sums"])))
+        some_wait = min(rows for *_, rows in batches) < ranks.size  # for a batch in which they have no rows
+        state = step.network.arrays().keys() - {"parameters", "gradients"} if some_wait else ()
+        self.followed = [arena.segments[name] for name in sorted(state)]  # what rank 0 tells the others after an epoch
         self.columns = self.arena.segments["target"].shape[1]
         here = slope.replay.plan if slope else "not even one row of a batch"
         self.plan = f"{ranks.size} ranks sum up {len(total) - EXTRA:,} gradients in each step; this one: {here}"
 
     def point(self, data: Mapping[str, Any]) -> None:
+        super().point(data)
         for program in filter(None, (self.slope, self.move)):
             program.replay.point(data)
+        self.every[...] = 0
 
     def release(self) -> None:
+        super().release()
         for program in filter(None, (self.slope, self.move)):
             program.replay.release()
 
+    @property
+    def current(self) -> np.ndarray:
+        return self.step.merged(list(self.every), self.columns)
+
+    @current.setter
+    def current(self, sums: Any) -> None:
+        self.every[0] = sums  # of rank 0, which goes on with those of all
+        self.arena.segments["sums"][...] = self.every[self.ranks.rank]
+
     def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
         own, unused = np.zeros_like(history), np.zeros((len(history), 1))  # own: the sums of this rank
+        self.whole, begin = False, int(self.arena.segments["position"][0])
         for number in range(first, last):
             epoch, ends = number // per_epoch, (number + 1) % per_epoch == 0
             self._compute(number, per_epoch, own)
             self.ranks.communicator.Allreduce(self.mine, self.total)
             if not math.isfinite(self.total[-1]):
                 self.arena.segments["sums"][0] = self.total[-1]
+                self._share_answer(begin)
                 return number
             if self._counts_known:
                 self.total[:-EXTRA] /= self.total[-2] or 1
             self.move.replay.run(number, number + 1, per_epoch, unused)
             if ends:
-                history[epoch] = self._merged(own[epoch])
+                history[epoch] = self.step.merged(list(self._gathered(own[epoch])), self.columns)
+                for array in self.followed:
+                    self.ranks.communicator.Bcast(array)
+        self.every[...] = self._gathered(self.arena.segments["sums"]) if last % per_epoch else 0
+        self._share_answer(begin)
+        self.whole = True
         if last > first:
             self.arena.segments["gradients"][...] = self.total[:-EXTRA]
         return last
@@ -339,7 +229,8 @@ class Turns(Replay):
             segments["position"] -= start
         elif ends:
             own[epoch], sums[...] = sums, 0
-        weight = (stop - start) / rows if self.step.loss.reduction == "mean" else 1.0
+        shared_out = self.step.loss.reduction != "mean" or self.step.weighted  # the gradient is a share of the batch's
+        weight = 1.0 if shared_out else (stop - start) / rows
         if before is not None:
             weight = float((own[epoch] if ends else sums)[1] - before[1])
         if start < stop:
@@ -351,10 +242,16 @@ class Turns(Replay):
     @property
     def _counts_known(self) -> bool:
         """Whether the loss is a mean over those targets that were measured: how many these are, no rank knows alone."""
-        return self.step.loss.ignore_nan and self.step.loss.reduction == "mean"
+        return self.step.loss.ignore_nan and self.step.loss.reduction == "mean" and not self.step.weighted
 
-    def _merged(self, sums: np.ndarray) -> np.ndarray:
-        """The sums (S,) of all ranks, from those of this one."""
-        found = np.empty((self.ranks.size, len(sums)))
+    def _gathered(self, sums: np.ndarray) -> np.ndarray:
+        """The sums (ranks, S) of each rank, from those (S,) of this one."""
+        found = np.empty_like(self.every)
         self.ranks.communicator.Allgather(sums, found)
-        return self.step.merged(list(found), self.columns)
+        return found
+
+    def _share_answer(self, begin: int) -> None:
+        """Complete the predictions of the rows from `begin` to the present position, if a metric needs them."""
+        if self.step.collects:
+            rows = self.arena.segments["answer"][begin : int(self.arena.segments["position"][0])]  # (rows, outputs)
+            self.ranks.communicator.Allreduce(rows.copy(), rows)

@@ -1,7 +1,7 @@
 """Layers that change their x at random in training, and not at all in predictions.
 
-What is drawn depends on the network's seed and on the number of steps made so far. It is the same on every device, and
-however threads divide the rows.
+What is drawn for a row depends on the network's seed, the number of steps made so far, and the place of the row in the
+batch. It is the same on every device, and however threads and processes divide the rows.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ class Noise(Layer):
 
     draws: Any  # (1,), how often the layer has drawn
     key = 0
+    first_row = 0  # the place in the batch of the first row of x
 
     def __init__(self, *, device: str | Device = "numpy") -> None:
         super().__init__(device=device)
@@ -55,7 +56,7 @@ class Dropout(Noise):
         if not self.training:
             self.mask = None
             return x
-        y, self.mask = self.ops.dropout(x, self.draws, self.key, self.rate)
+        y, self.mask = self.ops.dropout(x, self.draws, self.key, self.rate, self.first_row)
         self.ops.count_step(self.draws)
         return y
 
@@ -81,7 +82,7 @@ class GaussianNoise(Noise):
     def forward(self, x: Any) -> Any:
         if not self.training:
             return x
-        y = self.ops.gaussian_noise(x, self.draws, self.key, self.deviation)
+        y = self.ops.gaussian_noise(x, self.draws, self.key, self.deviation, self.first_row)
         self.ops.count_step(self.draws)
         return y
 

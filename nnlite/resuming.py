@@ -28,6 +28,7 @@ from .metrics import Metric
 from .network import Sequential
 from .noise import Noise
 from .optimizers import Optimizer
+from .ranks import Communicator, Ranks, reading
 from .schedules import Schedule
 from .steps import Steps
 from .sums import Rows
@@ -76,11 +77,11 @@ class Place(NamedTuple):
         position = int(program.position[0])
         if not program.replay.whole or position // self.steps.rows != len(finished):
             return None
-        current = np.array(self.steps.device.to_numpy(program.sums))
         rest = finished[max(0, written - self.done) :].copy()
         answer = self.steps.data.get("answer")
         if answer is not None:
             answer = np.array(self.steps.device.to_numpy(answer[:position]))
+        current = program.replay.current
         return self._replace(steps=None, position=position, current=current, finished=rest, answer=answer)
 
     def window(self, rows: int) -> int:
@@ -100,7 +101,7 @@ class Place(NamedTuple):
             yield
         epochs, rows = divmod(self.position, steps.rows)
         steps.done = epochs * steps.per_epoch + rows // steps.batch
-        steps.program.position[0], steps.program.sums[...] = self.position, steps.device.asarray(self.current)
+        steps.program.position[0], steps.program.replay.current = self.position, steps.device.asarray(self.current)
         if self.answer is not None:
             steps.data["answer"][: self.position] = steps.device.asarray(self.answer)
         known = np.zeros((max(0, written - self.done), len(self.current)))  # which nobody reads any more
@@ -233,6 +234,8 @@ class Resumable:
     _fit: Callable[[], Unfinished | None] | None = None  # tells where the fit stands that is under way
     _unfinished: Unfinished | None = None  # the fit that was stopped last
 
+    ranks: Ranks | None  # the processes that train with this one
+
     @property
     def unfinished(self) -> Unfinished | None:
         """Where the fit stands that is under way, or that was stopped last; None if there is none to go on with."""
@@ -243,9 +246,10 @@ class Resumable:
 
         It holds all that training needs, also of a fit that was interrupted, at whichever batch. An old file stays
         until the new one is complete. `notes` are those of `net.save`. TypeError for layers of your own that are not
-        registered (`nl.register`), ValueError for weights that are NaN or infinite.
+        registered (`nl.register`), ValueError for weights that are NaN or infinite. Of several ranks, rank 0 writes.
         """
-        write(self, path, notes)
+        if self.ranks is None or self.ranks.first:
+            write(self, path, notes)
 
     def resume(self, path: str | os.PathLike[str]) -> None:
         """Bring this trainer, made as the one before was, to where `save` or an `nl.Checkpoint` has stored that.
@@ -254,21 +258,31 @@ class Resumable:
         that fit would have ended, to the bit, on the same kind of device with as many threads. `epochs` is then their
         number in all, and may be larger than before. The learning rate, if it is a number, is that of the file.
         ValueError if this trainer, or then the data, are other ones; CorruptFileError for a damaged file. In both
-        cases, nothing is changed.
+        cases, nothing is changed. Of several ranks, all must call it; they may be more or fewer than when it was saved.
         """
-        read(self, path)
+        with reading(self.ranks):
+            read(self, path)
+            if self.ranks:
+                place = self.unfinished.stands() if self.unfinished else None
+                self.ranks.agree(task="reading", epochs=self.history.epochs, place=place)
 
     @classmethod
-    def load(cls: type[R], path: str | os.PathLike[str], device: str | None = None) -> R:
+    def load(
+        cls: type[R],
+        path: str | os.PathLike[str],
+        device: str | None = None,
+        communicator: Communicator | Ranks | None = None,
+    ) -> R:
         """The trainer that `save` wrote, with its network, by default on the same device; goes on as with `resume`.
 
         What is your own must have been registered (`nl.register`), or else LookupError: classes of layers, losses,
         optimizers, metrics and schedules, and kernels and functions that they take.
         """
-        network, parts = parts_of(path, device)
         make: Any = cls
-        trainer: R = make(network, **parts)
-        trainer.resume(path)
+        with reading(ranks := Ranks.of(communicator)):
+            network, parts = parts_of(path, device)
+            trainer: R = make(network, **parts, **({"communicator": ranks} if ranks else {}))
+            trainer.resume(path)
         return trainer
 
     def restored(self, history: History, seconds: float, unfinished: Unfinished | None) -> None:

@@ -15,7 +15,7 @@ from .attaching import learns
 from .callback import Callback, Callbacks
 from .chunks import Chunks
 from .devices import Device, Kernel, Tape
-from .distributed import Communicator, Ranks, SharedSteps, for_all
+from .distributed import share
 from .divergence import DivergedError as DivergedError
 from .divergence import all_finite, diverged, snapshot
 from .estimate import seconds
@@ -31,6 +31,7 @@ from .network import Sequential
 from .optimizers import SGD, Optimizer
 from .programs import KeptPrograms
 from .progress import Bar
+from .ranks import Communicator, Ranks, for_all
 from .resuming import Resumable, settings_of
 from .rules import optimizer as optimizer_named
 from .step import Step
@@ -228,9 +229,7 @@ class Trainer(Resumable, elsewhere.Answering):
         """
         epochs, batch_size = gate.integer(epochs, "epochs", least=0), gate.integer(batch_size, "batch_size")
         before = gate.integer(initial_epoch, "initial_epoch", least=0)
-        if self.ranks:
-            progress = progress and self.ranks.first
-            self.ranks.refuse_resumed(self._going_on())
+        progress = progress and (self.ranks is None or self.ranks.first)
         going_on, backend = self._going_on(), self.network.backend
         done = going_on.history.epochs if going_on else 0
         watch = Callbacks(self, callbacks, 0 if before else self.history.epochs - done)
@@ -288,8 +287,7 @@ class Trainer(Resumable, elsewhere.Answering):
                 going_on=going_on,
             )
             if self.ranks:
-                fit.steps, fit.evaluate = partial(SharedSteps, self.ranks), self.ranks.asked(fit.evaluate)
-                fit.agreed = self.ranks.communicator.bcast
+                share(fit, self.ranks)
             try:
                 with self._under_way(fit), watch, fit.held:
                     if not watch.look(fit.done):  # it may have been stopped before that

@@ -11,11 +11,13 @@ from helpers import Square
 from mpi4py import MPI
 
 import nnlite as nl
+from nnlite.distributed import SharedSteps
 
 COMM = MPI.COMM_WORLD
 RNG = np.random.default_rng(5)
 X, LABELS, NUMBERS = RNG.standard_normal((33, 6)), RNG.integers(0, 3, 33), RNG.standard_normal((33, 3))
 HOLES = np.where(RNG.random(NUMBERS.shape) < 0.3, np.nan, NUMBERS)
+WEIGHTS = RNG.integers(0, 4, 33) / 2  # also 0
 
 
 class Fails(nl.Layer):
@@ -36,22 +38,48 @@ class Fails(nl.Layer):
         return dy * 1
 
 
+def noisy():
+    """Layers that draw numbers, one of them within another, whose columns are not as many."""
+    return [nl.GaussianNoise(0.3), nl.Residual(nl.Dense(9, 7), nl.Dropout(0.4), nl.Dense(7, 9)), nl.Tanh()]
+
+
+def first_of_half(y, prediction):
+    """Depends on all rows and on their order."""
+    return prediction[: len(y) // 2].max() - prediction[len(y) // 2 :, 0] @ np.arange(len(y) - len(y) // 2)
+
+
 def net_of(*hidden, device="numpy", seed=3, output=None):
     layers = [nl.Dense(6, 9), *(hidden or [nl.Tanh()]), nl.Dense(9, 3), *([output] if output else [])]
     return nl.Sequential(*layers, device=device, dtype="float64", seed=seed)
 
 
-def trained(communicator, device, loss, optimizer, batch_size, rows=33, metrics=(), hidden=None, chunks=False):
+def trained(
+    communicator,
+    device,
+    loss,
+    optimizer,
+    batch_size,
+    rows=33,
+    metrics=(),
+    hidden=None,
+    chunks=False,
+    weight=None,
+    **options,
+):
     """Two fits in a row -> the network's arrays, the two histories, the trainer."""
     y = HOLES if getattr(loss, "ignore_nan", False) else LABELS if loss == "cce" else NUMBERS
     net = net_of(*(hidden() if hidden else ()), device=device, output=nl.Softmax() if loss == "cce" else None)
     trainer = nl.Trainer(net, loss, optimizer(), metrics, communicator=communicator)
-    data = (X[:rows], y[:rows])
+    arrays = (X[:rows], y[:rows], *([] if weight is None else [weight[:rows]]))
+    data, options = arrays[:2], {"batch_size": batch_size, "progress": False} | options
     if chunks:
-        data = ([(X[:20], y[:20]), (X[20:], y[20:])],)
+        data = ([tuple(array[:20] for array in arrays), tuple(array[20:] for array in arrays)],)
+    elif weight is not None:
+        options["sample_weight"] = arrays[2]
+    seen = tuple(array[:7] for array in arrays)
     histories = [
-        trainer.fit(*data, epochs=3, batch_size=batch_size, progress=False, validation_data=(X[:7], y[:7])),
-        trainer.fit(*data, epochs=2, batch_size=batch_size, progress=False),
+        trainer.fit(*data, epochs=3, validation_data=seen, **options),
+        trainer.fit(*data, epochs=2, **options),
     ]
     return net.arrays() | trainer.optimizer.arrays(), histories, trainer
 
@@ -67,10 +95,20 @@ def same():
         (nl.MSE(reduction="sum"), lambda: nl.SGD(lr=0.01, momentum=0.9), 8, {}),
         (holes, sgd, 9, {"metrics": ["r2"]}),
         ("mse", sgd, 16, {"chunks": True, "metrics": ["r2"]}),
+        ("cce", adam, 8, {"metrics": ["accuracy", "roc_auc"], "weight": WEIGHTS, "class_weight": {0: 3, 1: 0.5}}),
+        ("cce", sgd, 16, {"metrics": ["roc_auc", first_of_half], "hidden": noisy}),
+        (holes, adam, 3, {"metrics": ["r2"], "weight": WEIGHTS, "hidden": noisy, "rows": 11}),
+    ]
+    others = [
+        ("cce", sgd, 8, {"class_weight": "balanced"}),
+        (nl.MSE(reduction="sum"), lambda: nl.SGD(lr=0.01), 9, {"weight": WEIGHTS}),
+        ("mse", sgd, 16, {"chunks": True, "weight": WEIGHTS, "metrics": ["mae"]}),
+        ("mse", sgd, 7, {"chunks": True, "metrics": [first_of_half], "hidden": noisy}),
+        ("mse", sgd, 5, {"rows": 14, "hidden": noisy}),  # the last batch has 4 rows: of 2 ranks, one has 2 in each
     ]
     eager = [("mse", sgd, 16, {"hidden": lambda: [Square()]})]
     for device in sys.argv[2:]:
-        for loss, optimizer, batch_size, more in cases + (eager if device == "numpy" else []):
+        for loss, optimizer, batch_size, more in cases + (others + eager if device == "numpy" else []):
             arrays, histories, trainer = trained(COMM, device, loss, optimizer, batch_size, **more)
             expected, single, _ = trained(None, device, loss, optimizer, batch_size, **more)
             assert f"{COMM.size} ranks" in trainer.plan(), trainer.plan()
@@ -102,7 +140,15 @@ def refused():
     else:
         error("RankError", "rank 1 failed: ValueError: x has shape")
     rows = 33 - COMM.rank
-    error("ValueError", "rank 1 has (32, 6, 3", x=X[:rows], y=LABELS[:rows])
+    error("ValueError", "rows is 33 on rank 0, and 32 on rank 1", x=X[:rows], y=LABELS[:rows])
+    error(
+        "ValueError", "sum_of_weights is 33.0 on rank 0, and None on", sample_weight=None if COMM.rank else np.ones(33)
+    )
+    error("ValueError", "callbacks is ['Checkpoint'] on", callbacks=[] if COMM.rank else [nl.Checkpoint("file")])
+    error("ValueError", "task is ended on rank 0, and training on rank 1", epochs=COMM.rank)
+    other = net_of(nl.Dropout(0.5), output=nl.Softmax())
+    other.layers[1].key += COMM.rank
+    error("ValueError", "keys_of_noise is", other)
     error("ValueError", "take nl.LayerNorm", net_of(nl.BatchNorm(9), output=nl.Softmax()))
     error("ValueError", "needs a seed", net_of(seed=None, output=nl.Softmax()))
     frozen = nl.BatchNorm(9)
@@ -111,12 +157,79 @@ def refused():
     relu = net_of(nl.ReLU(), output=nl.Softmax())
     found = error("DivergedError", "in epoch 1, batch 2", relu, optimizer=nl.SGD(lr=1e300), epochs=3, batch_size=8)
     assert COMM.allgather(found)[0] == found
-    # Parameters are those of rank 0, and each rank drops numbers of its own.
-    net = net_of(nl.Dropout(0.5), output=nl.Softmax(), seed=1)
+    # Parameters are those of rank 0.
+    net = net_of(output=nl.Softmax(), seed=1)
     net.parameters[...] += COMM.rank
     nl.Trainer(net, "cce", communicator=COMM).fit(X, LABELS, progress=False)
     every = COMM.allgather(net.parameters.tobytes())
     assert all(each == every[0] for each in every)
+
+
+def at_the_third_pause(act, plain=SharedSteps.runs):
+    """Pause after every second step, and call this at the third pause in the middle of an epoch."""
+    pauses = []
+
+    def runs(self, epochs):
+        self.pace = 2
+        for run in plain(self, epochs):
+            if self.done % self.per_epoch:
+                pauses.append(self.done)
+                if len(pauses) == 3:
+                    act()
+            yield run
+            self.pace = 2
+
+    SharedSteps.runs = runs
+
+
+def resumed():
+    """A fit goes on from files that were written between two epochs, in the middle of one, and at its end."""
+    weighed = [(X[:20], NUMBERS[:20], WEIGHTS[:20]), (X[20:], NUMBERS[20:], WEIGHTS[20:])]
+    for device in sys.argv[2:]:
+        goes_on(device, "cce", (X, LABELS), ["roc_auc"], validation_data=(X[:7], LABELS[:7]))
+        goes_on(device, "mse", (X, NUMBERS), ["r2"], shuffle=False)
+        goes_on(device, "mse", (weighed, None), ["mae"])
+
+
+def goes_on(device, loss, data, metrics, **options):
+    def trainer_of(communicator):
+        net = net_of(*noisy(), device=device, output=nl.Softmax() if loss == "cce" else None)
+        return nl.Trainer(net, loss, nl.Adam(nl.schedules.Cosine(0.01, 30)), metrics, communicator=communicator)
+
+    def fit(trainer, epochs, callbacks=()):
+        trainer.fit(*data, epochs, 5, progress=False, callbacks=callbacks, **options)
+        found = {name: np.array(array) for name, array in trainer.new_step().arrays().items()}
+        return {name: found[name] for name in found.keys() - {"gradients", "clock", "rate"}}, trainer.history
+
+    alone, shared, every = trainer_of(None), trainer_of(COMM), nl.Checkpoint("after-{epoch}", keep=9)
+    at_the_third_pause(lambda: shared.save("middle"))
+    expected = fit(alone, 4)
+    same_numbers(fit(shared, 4, [every]), expected, "not stopped")
+    for file in ("after-1", "middle"):
+        trainer = nl.Trainer.load(file, communicator=COMM)
+        assert trainer.unfinished.place.position % 33 if file == "middle" else trainer.history.epochs == 1
+        same_numbers(fit(trainer, 4), expected, file)
+    shared.save("end")  # all ranks, of which one writes
+    trainer = trainer_of(COMM)
+    trainer.network.parameters[...] += COMM.rank
+    trainer.resume("end")
+    same_numbers(fit(trainer, 2), fit(alone, 2), "end")
+
+
+def same_numbers(found, expected, where):
+    for some, others in zip(found, expected):
+        assert list(some) == list(others)
+        for name, array in some.items():
+            np.testing.assert_allclose(array, others[name], rtol=1e-12, atol=1e-12, err_msg=f"{where}: {name}")
+
+
+def interrupted():
+    """Rank 1 alone hears Ctrl-C, and all ranks stop where they are."""
+    x, y = nl.datasets.moons(n=40, noise=0.1, seed=0)
+    net = nl.mlp([2, 8, 2], dropout=0.2, output="softmax", device="numpy", dtype="float64", seed=0)
+    trainer = nl.Trainer(net, "cce", "adam", ["accuracy", "roc_auc"], communicator=COMM)
+    at_the_third_pause(lambda: COMM.rank == 1 and signal.raise_signal(signal.SIGINT))
+    trainer.fit(x, y, 5, 7, progress=False, callbacks=[nl.Checkpoint("stopped")])
 
 
 def fails():
@@ -125,7 +238,7 @@ def fails():
 
 warnings.simplefilter("ignore", nl.EagerWarning)
 try:
-    {"same": same, "refused": refused}.get(sys.argv[1], fails)()
+    {"same": same, "refused": refused, "resumed": resumed, "interrupted": interrupted}.get(sys.argv[1], fails)()
 except AssertionError:
     traceback.print_exc()
     COMM.Abort(1)  # the other ranks would wait for this one

@@ -401,20 +401,25 @@ def test_noise_is_normal(device):
     assert layer.forward(x) is x
 
 
+@pytest.mark.parametrize("name", ["dropout", "gaussian_noise"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_noise_is_the_same_on_every_device_and_in_every_slice(dtype, device):
-    where, draws = nl.get_device(device), np.array([2**33 + 7])
-    x = np.zeros((37, 5), dtype)
-    expected = nl.get_device("numpy").ops.gaussian_noise(x, draws, 2**32 - 1, 1.0)
-    found = where.to_numpy(where.ops.gaussian_noise(where.asarray(x), where.asarray(draws), 2**32 - 1, 1.0))
-    np.testing.assert_array_equal(found, expected)
-    if device == "numba":
-        from nnlite.devices.cpu.eager import LOOPS
+def test_noise_is_the_same_on_every_device_and_in_every_slice(dtype, name, device):
+    where, draws, x = nl.get_device(device), np.array([2**33 + 7]), np.ones((37, 5), dtype)
 
-        parts = [np.zeros_like(x[:20]), np.zeros_like(x[20:])]
-        LOOPS["gaussian_noise"](parts[0], x[:20], draws, 2**32 - 1, 1.0, 0)
-        LOOPS["gaussian_noise"](parts[1], x[20:], draws, 2**32 - 1, 1.0, 20)
-        np.testing.assert_array_equal(np.concatenate(parts), expected)
+    def drawn(where, start, stop, batch=0):
+        """What is drawn for these rows of x, which stand behind so many others in the batch."""
+        kernel, rows = getattr(where.ops, name), where.asarray(x[start:stop])
+        found = kernel(rows, where.asarray(draws), 2**32 - 1, 0.5, batch + start)
+        return where.to_numpy(found[0] if name == "dropout" else found)
+
+    far = 2**31 - 5  # the place of a number in the batch does not fit into 32 bits
+    for batch in (0, far):
+        expected = drawn(nl.get_device("numpy"), 0, 37, batch)
+        np.testing.assert_array_equal(drawn(where, 0, 37, batch), expected)
+        np.testing.assert_array_equal(
+            np.concatenate([drawn(where, 0, 20, batch), drawn(where, 20, 37, batch)]), expected
+        )
+    assert (drawn(where, 0, 37) != drawn(where, 0, 37, far)).any()
 
 
 def test_the_gradient_check_finds_what_is_wrong_in_training_alone(data):

@@ -13,7 +13,7 @@ import pytest
 
 import nnlite as nl
 from nnlite import cli
-from nnlite.distributed import Ranks, world
+from nnlite.ranks import Ranks, world
 
 PROGRAM = Path(__file__).parent / "program_of_ranks.py"
 
@@ -52,6 +52,27 @@ def test_what_all_ranks_cannot_do_together_is_an_error_on_each(mpirun):
     assert done.stdout.split() == ["done"] * 2
 
 
+@pytest.mark.parametrize(("ranks", "devices"), [(2, ["numba"]), (4, ["numpy"])])
+def test_ranks_go_on_from_a_file_as_if_they_had_not_been_stopped(mpirun, ranks, devices):
+    done = mpirun(ranks, PROGRAM, "resumed", *devices)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.split() == ["done"] * ranks
+
+
+def test_where_one_rank_is_interrupted_all_stop_and_one_process_can_go_on(mpirun, tmp_path):
+    done = mpirun(2, PROGRAM, "interrupted")
+    assert done.returncode != 0 and "KeyboardInterrupt" in done.stderr and "done" not in done.stdout
+    (x, y), stopped = nl.datasets.moons(n=40, noise=0.1, seed=0), nl.Trainer.load(tmp_path / "stopped")
+    assert stopped.unfinished.stands()[0] == 1 and stopped.unfinished.place.position % 40  # in the middle of an epoch
+    net = nl.mlp([2, 8, 2], dropout=0.2, output="softmax", device="numpy", dtype="float64", seed=0)
+    whole = nl.Trainer(net, "cce", "adam", ["accuracy", "roc_auc"])
+    for trainer in (whole, stopped):
+        trainer.fit(x, y, 5, 7, progress=False)
+    np.testing.assert_allclose(stopped.network.parameters, net.parameters, rtol=1e-12, atol=1e-12)
+    for name, values in whole.history.items():
+        np.testing.assert_allclose(stopped.history[name], values, rtol=1e-12, err_msg=name)
+
+
 def test_a_rank_that_fails_in_a_step_ends_all_with_its_traceback(mpirun):
     done = mpirun(2, PROGRAM, "raises")
     assert done.returncode != 0 and "ZeroDivisionError: on purpose" in done.stderr
@@ -71,10 +92,26 @@ def test_the_command_line_trains_on_all_ranks_and_speaks_once(mpirun, tmp_path, 
     alone = capfd.readouterr()
     assert done.stdout == alone.out.replace("alone", "shared") and done.stderr.count("epoch 2/2:") == 1
 
-    def history(folder):
-        return np.genfromtxt(tmp_path / folder / "history.csv", delimiter=",", skip_header=1)
+    np.testing.assert_allclose(history(tmp_path / "shared"), history(tmp_path / "alone"), rtol=1e-5)
 
-    np.testing.assert_allclose(history("shared"), history("alone"), rtol=1e-5)
+
+def history(folder):
+    return np.genfromtxt(folder / "history.csv", delimiter=",", skip_header=1)
+
+
+def test_the_command_line_goes_on_with_more_ranks(mpirun, tmp_path, monkeypatch, capfd):
+    def save_once(checkpoint, trainer, epoch):
+        if epoch == 1:
+            trainer.save(checkpoint.path)
+
+    monkeypatch.setattr(nl.Checkpoint, "after_epoch", save_once)
+    monkeypatch.setattr("os.unlink", lambda path: None)  # keeps the checkpoint
+    command = ["train", "moons", "--epochs", "3", "--device", "numpy", "--quiet", "--out"]
+    assert cli.main([*command, str(tmp_path / "alone")]) == 0
+    done = mpirun(2, "-m", "nnlite", *command, tmp_path / "shared", "--resume", tmp_path / "alone")
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(history(tmp_path / "shared"), history(tmp_path / "alone"), rtol=1e-5)
+    assert done.stdout == capfd.readouterr().out
 
 
 def test_a_mistake_on_the_command_line_is_said_once(mpirun):

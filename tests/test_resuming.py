@@ -72,6 +72,11 @@ def tiled(device):
     return nl.Trainer(net, "mse", nl.AdamW())
 
 
+def ranked(device):
+    net = nl.mlp([6, 8, 3], output="softmax", device=device, seed=2)
+    return nl.Trainer(net, "cce", "adam", metrics=["roc_auc"])
+
+
 # the trainer, the data, and the arguments of a fit; then the numbers of rows that are done where it is stopped
 CASES = {
     "all that there is": (classifier, (X, Y), {"epochs": 6, "batch_size": 16, "validation_data": (X[:20], Y[:20])}),
@@ -82,6 +87,11 @@ CASES = {
     "chunks, validated": (momentum, (CHUNKS,), {"epochs": 3, "batch_size": 16, "validation_data": (X[:9], T[:9])}),
     "a kernel": (own, (X, T), {"epochs": 3, "batch_size": 30}),
     "eager": (eager, (X, T), {"epochs": 3, "batch_size": 30}),
+    "weights, and no shorter batch": (
+        ranked,
+        (X[:96], Y[:96]),
+        {"epochs": 3, "batch_size": 16, "sample_weight": np.arange(96) % 5},
+    ),
     "threads and tiles": (tiled, (LARGE, LARGE[:, :4]), {"epochs": 3, "batch_size": 512}),
 }
 WINDOW = 2 * 103  # indices of a window: of two epochs

@@ -17,8 +17,8 @@ import nnlite as nl
 from .. import startup
 from ..activations import ACTIVATIONS
 from ..datasets import LOADERS
-from ..distributed import RankError
 from ..losses import LOSSES
+from ..ranks import RankError
 from ..rules import OPTIMIZERS
 from . import bench, export, info, output, predict, train
 from .output import complain, say

@@ -23,8 +23,8 @@ import nnlite as nl
 
 from .. import gate, tables
 from ..datasets import LOADERS, Split
-from ..distributed import Ranks, world
 from ..losses import LOSSES
+from ..ranks import Ranks, world
 from ..rules import OPTIMIZERS
 from ..tables import learning
 from ..tables.scaling import Scale, fold
@@ -136,6 +136,8 @@ def train(options: argparse.Namespace) -> None:
                     x, y, recipe.epochs, recipe.batch_size, validation_data=seen, progress=bar, callbacks=[checkpoint]
                 )
     except Terminated as stop:
+        if output.silent:
+            raise
         epochs = min(map(len, trainer.history.values()), default=0)
         on = f"; --resume {folder} goes on" if trainer.unfinished else ""
         if not epochs:

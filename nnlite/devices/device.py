@@ -36,6 +36,15 @@ class Replay(ABC):
     whole = True  # False after an error in the middle of a step: its arrays then belong to no step
     plan: str  # how the device runs them, and the reason, as a sentence for the user
 
+    @property
+    def current(self) -> np.ndarray:
+        """The sums (S,) of the epoch that is under way. A fit that was stopped sets them, on the device, to go on."""
+        return np.array(self.arena.device.to_numpy(self.arena.segments["sums"]))
+
+    @current.setter
+    def current(self, sums: Any) -> None:
+        self.arena.segments["sums"][...] = sums
+
     @abstractmethod
     def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
         """Run the steps first … last − 1; every `per_epoch` steps are an epoch.

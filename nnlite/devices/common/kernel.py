@@ -113,7 +113,7 @@ class Kernel:
     product: str = ""  # the matrix product that it contains, such as "x W" or "dy Wᵀ"
     columns: str = ""  # the letter of the size that threads may divide although the rows are not independent
     begins: str = ""  # the operand from which a batch takes rows, from a position that is known only in a step
-    numbered: bool = False  # whether the result depends on the row's number in the batch
+    numbered: bool = False  # whether the operand `first` is the number that the first row has in the batch
     with_sgd: str = ""  # the name of the kernel fused from this one and the step of plain gradient descent
 
     def __post_init__(self) -> None:

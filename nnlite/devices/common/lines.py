@@ -3,7 +3,7 @@
 The first word of a line is the function to call. Its operands follow: results first, then the operands written in
 place, then those that are only read. An array is its address and its sizes, a plain number is the bits of a float64,
 and a size is itself. A loop that can compute a part of its columns takes two more words, the start and the end of the
-part. A loop that must know its place in the batch takes one more, the number of its first row.
+part. The line of a slice of the rows has the number of its first row as the operand `first` of a numbered kernel.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from .planning import Planned, part_of
 from .recording import Call, NotRecordableError
 
-WHOLE = {"N", "key"}  # operands of nnlite's own kernels that are whole numbers
+WHOLE = {"N", "key", "first"}  # operands of nnlite's own kernels that are whole numbers
 
 
 Share = Callable[[int, int, int], tuple[int, int]]  # (size, worker, workers) -> start, end
@@ -51,7 +51,8 @@ def line(
     """A call, with symbols or with arrays, as a line.
 
     `letters` maps a kernel to the letter of a size. The call computes only `part` of this size, or all for None.
-    `first` is the number of its first row in the batch. With a `length`, every array is flat and has so many elements.
+    `first` is the number of its first row among those of the tape. With a `length`, every array is flat and has so many
+    elements.
     """
     words: list[int] = []
     kinds: list[str] = []
@@ -63,15 +64,13 @@ def line(
             words += [address(operand), *([length] if length else operand.shape)]
         else:
             value = number(call, name, operand)
+            if call.kernel.numbered and name == "first":
+                places[name], value = 1 + len(words), value + first
             kinds.append("number" if isinstance(value, float) else "size")
             words.append(int(np.float64(value).view(np.int64)) if isinstance(value, float) else value)
     if call.name in letters:
         words += part or (0, sizes(call)[letters[call.name]])
         kinds += ["size", "size"]
-    elif call.kernel.numbered:
-        places["first"] = 1 + len(words)
-        words.append(first)
-        kinds.append("size")
     return Line(words, tuple(kinds), places)
 
 

@@ -172,14 +172,14 @@ def softmax_backward(dy, y):
 # ---- dropout ---------------------------------------------------------------------------------------------------
 
 
-@kernel("x (N,K), draws (1), key, rate -> y (N,K), mask (N,K)", numbered=True)
-def dropout(x, draws, key, rate):
+@kernel("x (N,K), draws (1), key, rate, first -> y (N,K), mask (N,K)", numbered=True)
+def dropout(x, draws, key, rate, first):
     """y = x · mask. The mask is 0 with probability `rate`, and 1 / (1 − rate) otherwise.
 
-    `draws` is the number of masks drawn before, and `key` is the layer's own. Whether a number is dropped follows from
-    a hash of these and of its place in x, so every device, and every slice of the rows, gives the same mask.
+    `draws` is the number of masks drawn before, `key` the layer's own, and `first` the place of the first row in the
+    batch. A hash of these and of its place in x tells whether a number is dropped, so any slice gives the same mask.
     """
-    seed = hash32(hash32((draws % 2**32).astype(np.uint32)) + np.uint32(key))  # (1,)
+    seed = hash32(hash32((draws % 2**32).astype(np.uint32)) + np.uint32(key)) + np.uint32(first * x.shape[1] % 2**32)
     bits = hash32(np.arange(x.size, dtype=np.uint32) + seed).reshape(x.shape)
     mask = (bits >= np.uint32(rate * 2**32)) * x.dtype.type(1 / (1 - rate))
     return x * mask, mask
@@ -191,15 +191,16 @@ def dropout_backward(dy, mask):
     return dy * mask
 
 
-@kernel("x (N,K), draws (1), key, deviation -> y (N,K)", numbered=True)
-def gaussian_noise(x, draws, key, deviation):
+@kernel("x (N,K), draws (1), key, deviation, first -> y (N,K)", numbered=True)
+def gaussian_noise(x, draws, key, deviation, first):
     """y = x + deviation · z, where z is the sum of twelve random numbers of 16 bits, scaled to mean 0 and variance 1.
 
     Its distribution function differs from the normal one by at most 0.0023, and |z| ≤ 6. The sum is a whole number, so
     it is exactly the same on every device, in every dtype, and for every slice of the rows; see `dropout` for the rest.
     """
     seed = hash32(hash32((draws % 2**32).astype(np.uint32)) + np.uint32(key))  # (1,)
-    bits = hash32(np.arange(6 * x.size, dtype=np.uint32) + seed).reshape(*x.shape, 6)
+    place = np.uint32(6 * first * x.shape[1] % 2**32) + np.arange(6 * x.size, dtype=np.uint32)
+    bits = hash32(place + seed).reshape(*x.shape, 6)
     total = ((bits >> 16) + (bits & 0xFFFF)).sum(axis=-1, dtype=np.int64)  # of twelve, below 2²⁰
     return x + ((total - 6 * 65535) / 65536).astype(x.dtype) * x.dtype.type(deviation)
 

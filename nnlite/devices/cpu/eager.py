@@ -85,7 +85,7 @@ def eager(kernel: Kernel) -> Callable[..., Any]:
     given = [*signature.fresh, *signature.in_place, *signature.inputs]
     flat = {*signature.fresh, *arrays} if kernel.elementwise else set()
     given = [f"{each}.reshape(-1)" if each in flat else each for each in given]
-    given += ["0", kernel.columns] if kernel.columns else ["0"] if kernel.numbered else []  # one thread computes all
+    given += ["0", kernel.columns] if kernel.columns else []  # one thread computes all
     made = [
         f"{result} = empty(({', '.join(signature.results[result] or ())},), {reals[0]}.dtype)"
         for result in signature.fresh

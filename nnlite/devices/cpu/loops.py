@@ -478,7 +478,7 @@ def log_softmax_backward(dx, dy, y):
             dx[i, j] = dy[i, j] - dx[i, j] * total
 
 
-# ---- dropout: it gets the number of its first row, since the mask depends on the place in the batch ------------------
+# ---- dropout: a hash of its place in the batch decides whether a number is dropped -----------------------------------
 
 
 @exactly

@@ -6,7 +6,7 @@ Before that, its calls are fused, divided among threads and cut into tiles (devi
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -70,7 +70,6 @@ class CompiledReplay(Replay):
                 tiles.place(arena, self.threads)
         self.pointers: dict[str, list[Pointers]] = {name: [] for name in DATA}
         self.tables = [self._table(*each) for each in plans] + ([] if short else [table.as_table(arena.device.zeros)])
-        self.first_row = 0  # at which the next run begins, if it uses rows of the data where they are
         self.no_marks = np.zeros((3, table.ROW), np.int64)  # for one thread alone, which marks only errors
         self.swept: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None  # pointers, position, sums
         self.rows = next((int(call.operands[-1]) for call in full.calls if call.name == "advance"), 0)  # of a batch
@@ -81,18 +80,18 @@ class CompiledReplay(Replay):
 
     def point(self, data: Mapping[str, Any]) -> None:
         super().point(data)
-        for name, array in data.items():
-            start = self.arena.device.address(array)
+        self._point(data)
+
+    def _point(self, names: Iterable[str], row: int = 0) -> None:
+        """Write the addresses of these segments of the data; those that move with the position are at this row."""
+        for name in names:
+            start = self.arena.device.address(self.arena.segments[name])
             for lines, which, words, offsets, strides in self.pointers[name]:
-                lines[which, words] = start + offsets + self.first_row * strides
+                lines[which, words] = start + offsets + row * strides
 
     def sweep(self, data: Mapping[str, Any], position: int, times: int, taken: np.ndarray | None = None) -> bool:
         if self.threads > 1 or len(data) != 2:  # `table.sweep` points to two arrays
-            self.first_row = position
-            try:
-                return super().sweep(data, position, times, taken)
-            finally:
-                self.first_row = 0
+            return super().sweep(data, position, times, taken)
         if self.swept is None:
             places = [(i, *place) for i, name in enumerate(data) for p in self.pointers[name] for place in zip(*p[1:])]
             self.swept = np.array(places, np.int64), self.arena.segments["position"], self.arena.segments["sums"]
@@ -105,6 +104,8 @@ class CompiledReplay(Replay):
 
     def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
         (full, full_shares), (short, short_shares) = self.tables
+        if self.moving and first < last:
+            self._point({rows.segment for rows in self.moving}, int(self.arena.segments["position"][0]))
         full_shares[:, table.MARK] = short_shares[:, table.MARK] = 0
         shares = (full_shares, short_shares) if self.threads > 1 else None
         sums = self.arena.segments["sums"]

@@ -29,6 +29,7 @@ NUMBERS = {
     "shorter": 0.5,
     "longer": 1.2,
     "key": 12345,
+    "first": 3,
     "rate": 0.3,
     "deviation": 0.7,
     "unbiased": 1.25,
@@ -144,7 +145,7 @@ def test_compiled_loops_have_the_references_parameters():
     for name, loop in LOOPS.items():
         signature = KERNELS[name].signature
         in_place = [n for n in signature.results if n in signature.operands]
-        whole = ["first", "stop"] if name in COLUMNS else ["first"] if KERNELS[name].numbered else []  # of the share
+        whole = ["first", "stop"] if name in COLUMNS else []  # of the share
         expected = [*signature.fresh, *in_place, *signature.inputs, *whole]
         assert list(inspect.signature(loop.py_func).parameters) == expected, name
 

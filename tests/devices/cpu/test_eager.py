@@ -15,7 +15,7 @@ from nnlite.devices.cpu.eager import APART, LOOPS, eager
 
 SIZES = {"N": 6, "K": 19, "M": 5, "P": 40, "G": 40, "A": 8, "E": 9, "1": 1, "2": 2, "4": 4, "7": 7}
 CALLED = [name for name in LOOPS if not name.endswith("_sgd")]  # these are made by planning, for arrays of the net
-NUMBERS = {"key": 3, "nesterov": True}
+NUMBERS = {"key": 3, "first": 2, "nesterov": True}
 
 
 def apart(array):

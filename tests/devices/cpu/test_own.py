@@ -99,8 +99,10 @@ def test_kernels_of_nnlite_take_whole_numbers_as_numbers():
         found = line(Call("mse", mse, (two, two, scale), (np.zeros(2), two)), lambda array: 0, {})
         assert found.kinds[-1] == "number" and found.words[-1] == np.float64(1).view(np.int64)
     for key in (12, np.uint32(12)):
-        found = line(Call("dropout", dropout, (two, np.zeros(1, int), key, 1), (two, two)), lambda array: 0, {})
-        assert found.kinds[-3:] == ("size", "number", "size") and found.words[-3] == 12
+        found = line(
+            Call("dropout", dropout, (two, np.zeros(1, int), key, 1, 5), (two, two)), lambda array: 0, {}, first=2
+        )
+        assert found.kinds[-3:] == ("size", "number", "size") and (found.words[-3], found.words[-1]) == (12, 5 + 2)
 
 
 def test_a_replay_refuses_products_of_several_dtypes():
