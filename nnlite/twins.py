@@ -62,8 +62,9 @@ def settings(*parts: Any) -> tuple[Any, ...]:
     """The attributes of these layers, losses, and so on. A recorded program may contain the numbers among them.
 
     Of an array it holds which one it is, and not the numbers in it. A layer's parameters and state are left out, and so
-    is what its forward keeps for its backward, if its class names that in `kept`. Attributes that a part's class names in `in_arrays` are left out, since the program reads them from an array. A
-    subclass does not inherit this list: its own rule may use such an attribute as a plain number.
+    is what its forward keeps for its backward, if its class names that in `kept`. Attributes that a part's class names
+    in `in_arrays` are left out too, since the program reads them from an array. A subclass does not inherit this list:
+    its own rule may use such an attribute as a plain number.
     """
     found = []
     for part in parts:

@@ -1,4 +1,4 @@
-"""Training on many processes: over MPI, where mpi4py and an MPI are installed, and in the workers of Dask."""
+"""Training on many processes, over MPI, where mpi4py and an MPI are installed."""
 
 import importlib.util
 import os
@@ -147,29 +147,3 @@ def test_without_mpirun_there_is_no_communicator(monkeypatch):
     monkeypatch.setitem(sys.modules, "mpi4py", None)  # as if it were not installed
     with pytest.raises(ImportError, match=r'pip install "nnlite\[mpi\]"'):
         world()
-
-
-# ---- Dask --------------------------------------------------------------------------------------------------------
-
-
-def accuracy(data, width):
-    """Train a network of this width; its accuracy, where it was trained, and where its data lie."""
-    x, y = data
-    net = nl.mlp([x.shape[1], width, 2], output="softmax", device="numpy", seed=0)
-    trainer = nl.Trainer(net, "cce", nl.Adam(lr=0.01), metrics=["accuracy"])
-    trainer.fit(x, y, epochs=3, progress=False)
-    return trainer.evaluate(x, y)["accuracy"], os.getpid(), x.ctypes.data
-
-
-@pytest.mark.filterwarnings("ignore")  # of Dask's own libraries
-def test_dask_trains_in_its_workers_on_data_that_each_gets_once(tmp_path):
-    distributed = pytest.importorskip("distributed")
-    data, widths = nl.datasets.moons(n=200, noise=0.1, seed=0), [2, 4, 8, 16]
-    cluster = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "local_directory": str(tmp_path)}
-    with distributed.LocalCluster(**cluster) as workers, distributed.Client(workers) as client:
-        shared = client.scatter(data, broadcast=True)
-        found = client.gather([client.submit(accuracy, shared, width) for width in widths])
-    assert [score for score, *_ in found] == [accuracy(data, width)[0] for width in widths]
-    places = {(process, place) for _, process, place in found}
-    assert os.getpid() not in {process for process, _ in places}
-    assert len(places) == len({process for process, _ in places})  # one copy in each worker, for all its networks
