@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,7 @@ class Machine:
         self._threads, self._compiling = threading.local(), threading.Lock()
         self._kernels: dict[tuple[str, str], Any] = {}
         self._modules: dict[str, Any] = {}
+        self.texts: dict[Hashable, Any] = {}  # of persistent replays, by what they depend on
 
     @staticmethod
     def address(array: Any) -> int:
