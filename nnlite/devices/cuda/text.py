@@ -67,7 +67,7 @@ class Text:
         declared = (f"SEGMENT({_name(name)})" + f" ROWS({name})" * (name in DATA) for name in self.segments)
         settings = {"FULL": full, "SHORT": short, "HAS_SHORT": str(len(self.steps) - 1), "BLOCKS": str(self.blocks)}
         settings |= {"REPLAY": "", "THREADS": str(threads), "SEGMENTS": " ".join(declared)}
-        return source("kernels", "products", "replay", **settings)
+        return source("replay", **settings)
 
     def _planned(self, tape: Tape) -> list[Planned]:
         calls = fuse(tape.calls)

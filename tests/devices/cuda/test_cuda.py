@@ -194,11 +194,11 @@ def test_a_launch_takes_so_many_words_and_threads():
 
 
 def test_numbers_of_the_sources_are_those_of_python():
-    kernels, products = map(constants, ("kernels", "products"))
-    assert (kernels["WARP"], kernels["AHEAD"], products["TILE"]) == (machine.WARP, machine.AHEAD, machine.TILE)
-    assert products["SIDE"] ** 2 * machine.BLOCK == machine.TILE**2  # a block makes a tile, each thread a square in it
-    assert kernels["MOST_THREADS"] >= machine.BLOCK
-    assert CudaLimits().threads <= products["MOST_NEAR"]
+    numbers = {name: value for file in machine.CHAPTERS for name, value in constants(file).items()}
+    assert (numbers["WARP"], numbers["AHEAD"], numbers["TILE"]) == (machine.WARP, machine.AHEAD, machine.TILE)
+    assert numbers["SIDE"] ** 2 * machine.BLOCK == machine.TILE**2  # a block makes a tile, each thread a square in it
+    assert numbers["MOST_THREADS"] >= machine.BLOCK
+    assert CudaLimits().threads <= numbers["MOST_NEAR"]
     (kept,) = re.findall(r"struct Kept \{.*\n  Word (.*);", text_of("replay"))
     assert kept.split(", ") == ["home", *Placed._fields]
 
@@ -406,21 +406,22 @@ def test_a_missing_stop_in_a_step_is_caught(blocks, rig, monkeypatch):
     assert seen[0] and missed == []
 
 
-SOURCES = ("kernels", "products", "replay")  # as they follow each other in a replay
+# Source -> the number of its barriers, for those that have some; as they follow each other in a replay.
+BARRIERS = {file: text_of(file).count("__syncthreads();") for file in (*machine.CHAPTERS, "replay")}
+BARRIERS = {file: count for file, count in BARRIERS.items() if count}
 
 
-@pytest.mark.parametrize("file", SOURCES)
+@pytest.mark.parametrize("file", BARRIERS)
 def test_a_missing_barrier_in_a_source_is_caught(file, rig):
     """Without any one of the __syncthreads, some order of threads gives other numbers, or threads that wait in vain."""
-    counts = [text_of(each).count("__syncthreads();") for each in SOURCES]
-    before = sum(counts[: SOURCES.index(file)])
+    before = sum([*BARRIERS.values()][: [*BARRIERS].index(file)])
     expected = [train("numpy", **net) for net in BROKEN]
     missed = []
-    for number in range(counts[SOURCES.index(file)]):
+    for number in range(BARRIERS[file]):
         rig.left_out = before + number
         if not in_a_process_of_its_own(differs_in_any, expected):
             missed.append(number)
-    assert counts[SOURCES.index(file)] and missed == []
+    assert missed == []
 
 
 BROKEN = (
