@@ -117,7 +117,7 @@ def _refuse_large(tape: Tape) -> None:
     count = 0
     for call in tape.calls:
         signature = call.kernel.signature
-        sizes = call.sizes
+        sizes = signature.sizes(call.operands, call.name)
         written = sum(math.prod(sizes[letter] for letter in letters) for letters in signature.results.values())
         every = {letter for letters in signature.operands.values() for letter in letters or ()}
         count += 2 * math.prod(sizes[letter] for letter in every) if call.kernel.product else written

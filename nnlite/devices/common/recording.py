@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, NoReturn
 
 import numpy as np
@@ -81,11 +80,6 @@ class Call:
     kernel: Kernel
     operands: tuple[Any, ...]
     results: tuple[Symbol, ...]
-
-    @cached_property
-    def sizes(self) -> dict[str, int]:
-        """Letter -> size, from its operands."""
-        return self.kernel.signature.sizes(self.operands, self.name)
 
     def parts(self) -> tuple[str, str, str]:
         """Its name, what it writes, and what it reads, as texts."""
