@@ -66,18 +66,24 @@ class Signature:
         """Operands that are only read."""
         return [name for name in self.operands if name not in self.results]
 
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """The sizes that are written as numbers: "2" -> 2."""
+        shapes = (*self.operands.values(), *self.results.values())
+        return {letter: int(letter) for letters in shapes for letter in letters or () if letter.isdigit()}
+
     def sizes(self, operands: Sequence[Any], kernel: str = "kernel") -> dict[str, int]:
         """Letter -> size for these operands; ValueError where their shapes do not fit together."""
-        pairs = list(zip(self.operands.items(), operands, strict=True))
-        sizes: dict[str, int] = {name: value for (name, letters), value in pairs if letters is None}
-        sizes |= {letter: int(letter) for letters in self.results.values() for letter in letters if letter.isdigit()}
-        for (name, letters), operand in pairs:
+        sizes: dict[str, int] = dict(self.numbers)
+        arrays = []
+        for (name, letters), operand in zip(self.operands.items(), operands, strict=True):
             if letters is None:
-                continue
-            shape = operand.shape
-            wanted = tuple(sizes.get(a, a if not a.isdigit() else int(a)) for a in letters)
-            if len(shape) != len(letters) or any(w != s for w, s in zip(wanted, shape) if isinstance(w, int)):
-                text = ", ".join(map(str, wanted))
+                sizes[name] = operand
+            else:
+                arrays.append((name, letters, operand.shape))
+        for name, letters, shape in arrays:
+            if len(shape) != len(letters) or [sizes.get(a, n) for a, n in zip(letters, shape)] != [*shape]:
+                text = ", ".join(str(sizes.get(a, a)) for a in letters)
                 raise ValueError(f"{kernel}: {name} has shape {shape}, expected ({text})")
             sizes.update(zip(letters, shape))
         return sizes

@@ -142,8 +142,8 @@ def is_product(call: Call) -> bool:
 
 def work(call: Call) -> float:
     """The approximate cost of a call: the elements that it writes, or a twelfth of a product's multiplications."""
-    sizes = call.kernel.signature.sizes(call.operands)
     if is_product(call):
+        sizes = call.kernel.signature.sizes(call.operands)
         return sizes["N"] * sizes["K"] * sizes["M"] / 12
     return max((symbol.size for symbol in _writes(call)), default=0)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,20 +46,25 @@ IN_TURN = {
 LAUNCHED = [name for kernel in KERNELS for name in IN_TURN.get(kernel, (kernel,))]
 EXTRA = ("take_both", "add_bias", *WITH_BIAS.values(), *BACK_WITH_BIAS.values())
 COUNTERS = [name for name, k in KERNELS.items() if k.counts]  # these also work on integers
+# The sources that every source of ours begins with, as they follow each other.
+CHAPTERS = (
+    *("team", "numbers", "sums", "rows", "activations", "noise"),
+    *("losses", "metrics", "normalization", "rules", "products"),
+)
 
 
-def source(*files: str, **settings: str) -> str:
-    """The text of these source files, after macros for the settings."""
+def source(*last: str, **settings: str) -> str:
+    """The text of all chapters and of these last files, after macros for the settings."""
     folder = Path(__file__).with_name("sources")
     macros = "".join(f"#define NNLITE_{name} {value}\n" for name, value in settings.items())
-    return macros + "\n".join((folder / f"{file}.cu").read_text() for file in files)
+    return macros + "\n".join((folder / f"{file}.cu").read_text() for file in (*CHAPTERS, *last))
 
 
 def launches(real: str) -> str:
     """The source of all kernels to launch, for one type."""
     kinds = [(name, real) for name in (*LAUNCHED, *EXTRA)] + [(name, "Word") for name in COUNTERS]
     listed = " ".join(f"LAUNCH({name}, {kind})" for name, kind in kinds)
-    return source("kernels", "products", "launch", LAUNCHES=listed, REAL=real)
+    return source("launch", LAUNCHES=listed, REAL=real)
 
 
 def real_of(call: Call) -> str:
@@ -92,6 +97,7 @@ class Machine:
         self._threads, self._compiling = threading.local(), threading.Lock()
         self._kernels: dict[tuple[str, str], Any] = {}
         self._modules: dict[str, Any] = {}
+        self.texts: dict[Hashable, Any] = {}  # of persistent replays, by what they depend on
 
     @staticmethod
     def address(array: Any) -> int:

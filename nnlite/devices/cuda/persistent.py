@@ -16,7 +16,7 @@ from ..common.recording import Tape
 from ..device import Replay
 from .limits import CudaLimits
 from .machine import WARP, Machine
-from .text import Text
+from .text import Text, key_of
 
 
 class PersistentReplay(Replay):
@@ -26,7 +26,7 @@ class PersistentReplay(Replay):
         self, machine: Machine, tapes: Sequence[Tape], arena: Arena, blocks: int, why: str, limits: CudaLimits
     ) -> None:
         self.machine, self.arena, self.cupy, self.blocks = machine, arena, machine.cupy, blocks
-        self.text = text = Text(tapes, arena, blocks)
+        self.text = text = self._text(tapes)
         self.shared_bytes = text.used + 8 * len(text.each)
         enough = max(WARP, -(-text.largest // (limits.each * WARP)) * WARP)
         self.threads = min(limits.threads, enough) if blocks == 1 else limits.threads
@@ -43,6 +43,15 @@ class PersistentReplay(Replay):
             else f"{blocks} blocks of {self.threads} threads, the batch shared out among them"
         )
         self.plan = f"persistent kernel: {where}; {why}"
+
+    def _text(self, tapes: Sequence[Tape]) -> Text:
+        """The step written out. That takes longer than all else, so networks of one shape share it."""
+        texts, key = self.machine.texts, key_of(tapes, self.arena, self.blocks)
+        if key in texts:
+            texts[key].reserve(self.arena)
+        else:
+            texts[key] = Text(tapes, self.arena, self.blocks)
+        return texts[key]
 
     def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
         self.kernel = self.kernel or self._compiled()

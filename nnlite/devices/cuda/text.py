@@ -6,8 +6,8 @@ as the address of the data and their rows, is a parameter.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Hashable, Sequence
+from typing import Any, NamedTuple
 
 from ..common.arena import DATA, Arena
 from ..common.lines import even, is_array, line, operands, slice_of
@@ -32,12 +32,17 @@ class Placed(NamedTuple):
 
 
 class Text:
-    """A full step and, if there is a second tape, a short one. It gives the results on the tapes their places."""
+    """A full step and, if there is a second tape, a short one. It gives the results on the tapes their places.
+
+    Networks of one shape have equal tapes, and so the same text: whoever takes one that was made before must `reserve`
+    the room for its results.
+    """
 
     def __init__(self, tapes: Sequence[Tape], arena: Arena, blocks: int) -> None:
         self.blocks = blocks
         plans = [self._planned(tape) for tape in tapes]
-        arena.place("results", *([(planned.call, planned.phase) for planned in calls] for calls in plans))
+        times = ([(planned.call, planned.phase) for planned in calls] for calls in plans)
+        self.results = arena.place("results", *times)  # the number of elements
         arrays = [each for calls in plans for call in calls for each in operands(call.call).values() if is_array(each)]
         touched = {array.segment for array in arrays if array.segment not in DATA}
         self.kept, self.used = self._kept(arena, touched) if blocks == 1 else ({}, 0)  # the segments in shared memory
@@ -45,14 +50,24 @@ class Text:
         self.each: list[list[int]] = []  # what is another in each block: number -> its value in each
         self.steps = [self._step(calls) for calls in plans]
         self.largest = max(array.size for array in arrays if array.segment not in DATA)
+        self._sources: dict[int, str] = {}  # by the number of threads
+
+    def reserve(self, arena: Arena) -> None:
+        """Reserve the room for results in another network's arena."""
+        arena.reserve("results", self.results)
 
     def source(self, threads: int) -> str:
-        """The source of the persistent replay with these steps (see replay.cu)."""
+        """The source of the persistent replay with these steps, for blocks of so many threads (see replay.cu)."""
+        if threads not in self._sources:
+            self._sources[threads] = self._source(threads)
+        return self._sources[threads]
+
+    def _source(self, threads: int) -> str:
         full, short = [" \\\n  ".join(["", *step]) for step in (*self.steps, [])[:2]]
         declared = (f"SEGMENT({_name(name)})" + f" ROWS({name})" * (name in DATA) for name in self.segments)
         settings = {"FULL": full, "SHORT": short, "HAS_SHORT": str(len(self.steps) - 1), "BLOCKS": str(self.blocks)}
         settings |= {"REPLAY": "", "THREADS": str(threads), "SEGMENTS": " ".join(declared)}
-        return source("kernels", "products", "replay", **settings)
+        return source("replay", **settings)
 
     def _planned(self, tape: Tape) -> list[Planned]:
         calls = fuse(tape.calls)
@@ -120,6 +135,22 @@ class Text:
         if each not in self.each:
             self.each.append(each)
         return f"{'4 * ' if unit == 4 else ''}mine[{self.each.index(each)}]"
+
+
+def key_of(tapes: Sequence[Tape], arena: Arena, blocks: int) -> Hashable:
+    """All that a text depends on: equal for networks of one shape. A result counts by the order in which it is made."""
+    made = [result for tape in tapes for call in tape.calls for result in call.results]
+    numbers = {id(result): number for number, result in enumerate(made)}
+
+    def key(value: Any) -> Hashable:
+        if not is_array(value):
+            return repr(value)
+        shape = value.shape[1:] if value.segment in DATA else value.shape  # the rows of the data are a parameter
+        return value.segment, numbers.get(id(value), value.offset), shape, value.dtype.str
+
+    calls = (tuple((call.name, *map(key, operands(call).values())) for call in tape.calls) for tape in tapes)
+    segments = ((name, 0 if name in DATA else int(array.nbytes)) for name, array in arena.segments.items())
+    return blocks, *calls, *segments
 
 
 def _name(segment: str) -> str:

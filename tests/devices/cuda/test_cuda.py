@@ -194,11 +194,11 @@ def test_a_launch_takes_so_many_words_and_threads():
 
 
 def test_numbers_of_the_sources_are_those_of_python():
-    kernels, products = map(constants, ("kernels", "products"))
-    assert (kernels["WARP"], kernels["AHEAD"], products["TILE"]) == (machine.WARP, machine.AHEAD, machine.TILE)
-    assert products["SIDE"] ** 2 * machine.BLOCK == machine.TILE**2  # a block makes a tile, each thread a square in it
-    assert kernels["MOST_THREADS"] >= machine.BLOCK
-    assert CudaLimits().threads <= products["MOST_NEAR"]
+    numbers = {name: value for file in machine.CHAPTERS for name, value in constants(file).items()}
+    assert (numbers["WARP"], numbers["AHEAD"], numbers["TILE"]) == (machine.WARP, machine.AHEAD, machine.TILE)
+    assert numbers["SIDE"] ** 2 * machine.BLOCK == machine.TILE**2  # a block makes a tile, each thread a square in it
+    assert numbers["MOST_THREADS"] >= machine.BLOCK
+    assert CudaLimits().threads <= numbers["MOST_NEAR"]
     (kept,) = re.findall(r"struct Kept \{.*\n  Word (.*);", text_of("replay"))
     assert kept.split(", ") == ["home", *Placed._fields]
 
@@ -352,9 +352,10 @@ def test_several_blocks_share_out_a_step(order, optimizer, rig):
     assert all(np.array_equal(again[0][name], value) for name, value in found[0].items())  # the same bits
 
 
-def differs(device, net, expected, replay="persistent"):
+def differs(limits, net, expected, replay="persistent"):
     """Whether a training goes wrong in some order of threads: with a wrong number, or with no result at all."""
     CARD.blas_fails = True  # so that our own kernels make the products
+    device = CupyDevice(limits=limits)  # of this process, and without the texts of other nets
     for order in ORDERS.values():
         CARD.order = order
         try:
@@ -384,9 +385,9 @@ def in_a_process_of_its_own(function, *arguments):
 @pytest.mark.parametrize("blocks", [1, 3])
 def test_a_missing_stop_in_a_step_is_caught(blocks, rig, monkeypatch):
     """Every stop of a step is needed: without it, some order of threads gives other numbers."""
-    # few threads, so that they do not make the same numbers in every kernel
-    device = CupyDevice(limits=CudaLimits(one_block=10**9 if blocks == 1 else 0, threads=64))
-    net = {"sizes": (9, 40, 5), "loss": "cce", "batch": 23}
+    # few threads, and rows that warps divide differently, so that threads do not make the same numbers in every kernel
+    limits = CudaLimits(one_block=10**9 if blocks == 1 else 0, threads=64)
+    net = {"sizes": (9, 40, 5), "loss": "cce", "batch": 11}
     expected = train("numpy", **net)
     whole, seen = Text._step, []
 
@@ -397,30 +398,32 @@ def test_a_missing_stop_in_a_step_is_caught(blocks, rig, monkeypatch):
         return [line for i, line in enumerate(lines) if gone not in range(len(stops)) or i != stops[gone]]
 
     monkeypatch.setattr(Text, "_step", without)
-    train(device, **net, replay="persistent")
+    assert not differs(limits, net, expected)
     missed = []
     for gone in range(seen[0]):
         monkeypatch.setattr(Text, "_step", functools.partialmethod(without, gone=gone))
-        if not in_a_process_of_its_own(differs, device, net, expected):
+        if not in_a_process_of_its_own(differs, limits, net, expected):
             missed.append(gone)
     assert seen[0] and missed == []
 
 
-SOURCES = ("kernels", "products", "replay")  # as they follow each other in a replay
+# Source -> the number of its barriers, for those that have some; as they follow each other in a replay.
+BARRIERS = {file: text_of(file).count("__syncthreads();") for file in (*machine.CHAPTERS, "replay")}
+BARRIERS = {file: count for file, count in BARRIERS.items() if count}
 
 
-@pytest.mark.parametrize("file", SOURCES)
+@pytest.mark.parametrize("file", BARRIERS)
 def test_a_missing_barrier_in_a_source_is_caught(file, rig):
     """Without any one of the __syncthreads, some order of threads gives other numbers, or threads that wait in vain."""
-    counts = [text_of(each).count("__syncthreads();") for each in SOURCES]
-    before = sum(counts[: SOURCES.index(file)])
+    before = sum([*BARRIERS.values()][: [*BARRIERS].index(file)])
     expected = [train("numpy", **net) for net in BROKEN]
+    assert file != "replay" or not in_a_process_of_its_own(differs_in_any, expected)
     missed = []
-    for number in range(counts[SOURCES.index(file)]):
+    for number in range(BARRIERS[file]):
         rig.left_out = before + number
         if not in_a_process_of_its_own(differs_in_any, expected):
             missed.append(number)
-    assert counts[SOURCES.index(file)] and missed == []
+    assert missed == []
 
 
 BROKEN = (
@@ -437,7 +440,7 @@ BROKEN = (
 def differs_in_any(expected):
     """Whether one of the nets goes wrong in one of the ways to replay."""
     for one_block, replay in ((10**9, "persistent"), (0, "persistent"), (0, "graph")):
-        device = CupyDevice(limits=CudaLimits(one_block=one_block))
-        if any(differs(device, net, known, replay) for net, known in zip(BROKEN, expected)):
+        limits = CudaLimits(one_block=one_block)
+        if any(differs(limits, net, known, replay) for net, known in zip(BROKEN, expected)):
             return True
     return False

@@ -86,6 +86,20 @@ def test_one_launch_runs_many_steps(rig):
     assert set(rig.launches) == {"replay"}
 
 
+@pytest.mark.parametrize("one_block", [10**9, 0])
+def test_networks_of_one_shape_share_the_text_of_their_step(one_block, rig):
+    device = CupyDevice(limits=CudaLimits(one_block=one_block))
+
+    def train(device, seed, rows, slope=0.1):
+        layers = nl.Dense(6, 8), nl.LeakyReLU(slope), nl.Dense(8, 3), nl.Softmax()
+        trainer = nl.Trainer(nl.Sequential(*layers, device=device, seed=seed), "cce", nl.SGD(lr=0.1 * (seed + 1)))
+        return trainer.fit(*problem(rows), 2, 16, progress=False)["loss"]
+
+    for texts, options in ((1, (0, 40)), (1, (1, 40)), (1, (2, 56)), (2, (0, 40, 0.2)), (3, (0, 41)), (3, (3, 40))):
+        np.testing.assert_allclose(train(device, *options), train("numpy", *options), rtol=1e-5)
+        assert len(device.machine.texts) == texts
+
+
 def test_a_kernel_of_ones_own_is_called_from_python(rig):
     @nl.kernel("x (N,K) -> y (N,K)")
     def twice(x):

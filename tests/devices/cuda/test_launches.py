@@ -4,13 +4,13 @@ import re
 
 import numpy as np
 import pytest
-from test_cuda import ORDERS, text_of
+from test_cuda import ORDERS
 
 import nnlite as nl
 from nnlite import gate
 from nnlite.devices.common.recording import Call, Symbol
 from nnlite.devices.common.reference import KERNELS
-from nnlite.devices.cuda.machine import BLOCK, IN_TURN
+from nnlite.devices.cuda.machine import BLOCK, IN_TURN, source
 
 WIDTHS = (1, 5, 40)  # columns of dy: of a part of a warp's lanes, or of two groups
 
@@ -51,9 +51,8 @@ def test_sums_over_rows_that_several_blocks_divide(dtype, columns, order, rig):
 def test_a_launch_makes_one_sum_over_the_rows():
     """Two would use the same counters and the same room at the same time."""
     bodies = {}
-    for file in ("kernels", "products"):
-        for each in re.split(r"\n(?=template <class T> DEVICE void )", text_of(file)):
-            bodies[re.search(r"void (\w+)\(", each)[1]] = each
+    for each in re.split(r"\n(?=template <class T> DEVICE void )", source()):
+        bodies[re.search(r"void (\w+)\(", each)[1]] = each
     sums = {name: body.count("column_sums<T>(") for name, body in bodies.items()}
     assert max(sums.values()) == 1
     of_parts = {name: re.findall(r"(\w+)<T>\(line, team\)", body) for name, body in bodies.items()}

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from rig.card import LEGACY, Stream
 from rig.libraries import RefusalError
 
 import nnlite as nl
@@ -80,6 +81,34 @@ def test_memory_that_is_not_pinned_is_read_when_a_copy_is_asked_for(rig):
     here[:] = 7
     stream.synchronize()
     assert there.get().tolist() == [1, 1, 1]
+
+
+def test_an_event_is_ready_when_its_work_has_been_done(rig):
+    """Not while it is being done: another thread that asks then would take the pinned memory of a copy for its own."""
+    import cupy
+
+    stream, event, ready = cupy.cuda.Stream(non_blocking=True), cupy.cuda.Event(), []
+    rig.add(stream.ptr, lambda: ready.extend([event.done, stream.done]))
+    event.record(stream)
+    stream.synchronize()
+    assert ready == [False, False] and event.done and stream.done
+
+
+def test_a_stream_may_be_made_while_another_thread_adds_work(rig, monkeypatch):
+    class Interrupted(Stream):
+        """A stream that is asked whether it is blocking just when another thread makes a stream."""
+
+        def __getattribute__(self, name):
+            if name == "blocking":
+                rig.streams[next(rig.handles)] = Stream(blocking=False)
+            return super().__getattribute__(name)
+
+    monkeypatch.setattr(rig, "streams", dict(rig.streams))
+    done = []
+    rig.streams[next(rig.handles)] = Interrupted(blocking=True)
+    rig.add(LEGACY, lambda: done.append("work"))
+    rig.synchronize(LEGACY)
+    assert done == ["work"]
 
 
 def test_a_captured_launch_is_done_by_the_graph_alone(rig, kernels):

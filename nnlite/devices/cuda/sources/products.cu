@@ -12,7 +12,7 @@ struct Product {
   Size rows, inner, columns;
   Size c_row, s_row, a_row, a_step, b_row, b_step;
   T alpha;
-  bool fours;  // whether numbers of A that follow each other in memory can be read four at a time, from a row's start
+  bool fours;  // whether numbers of A that follow each other in memory can be read four at a time, with none left over
 
   DEVICE void write(Size i, Size j, T sum) const {
     c[i * c_row + j] = (s ? s[i * s_row + j] : T(0)) + alpha * sum;
@@ -51,19 +51,24 @@ DEVICE void add_parts(T* sums, int part, int parts, const Team& team) {
   }
 }
 
+// Whether, of so many numbers at equal distances, some lie in the same bank.
+DEVICE bool share_banks(Size apart, int count) { return count > 1 && (apart & -apart) * count > WARP; }
+
 // A warp makes a tile of C: its lanes are `wide` neighbours in a row times `high` rows, and every thread makes `down` x
 // `across` numbers, which lie as many rows or columns apart. Where there are more warps than tiles, several warps add
 // parts of the sums of a tile, and one of them adds the parts.
 //
-// With 32 lanes in a row, all lanes read the same numbers of A, four of them at once. Else they read several rows of
-// A, or of B where that is transposed, which may lie in the same bank: so lanes begin their sums at different numbers.
+// The lanes read one row of A, or several, four numbers at once where eight lanes read the same. Rows of A, or those of
+// B where that is transposed, may lie in the same bank: then lanes begin their sums at different numbers. The cycles
+// that this takes are counted by tests/devices/cuda/conflicts.py.
 template <int down, int across, class T>
 DEVICE void tiles(const Product<T>& p, const Team& team) {
   const int lane = team.lane(), warp = team.thread / WARP, warps = team.threads / WARP;
   const int wide = lanes_for((p.columns + across - 1) / across), halvings = halvings_of(wide);
   const int high = WARP >> halvings, x = lane & (wide - 1), y = lane >> halvings;
-  const bool turns = p.a_step == 1 && (p.b_step != 1 || high > 1);
-  const bool fours_in_row = p.fours && !turns && p.a_step == 1, fours_in_column = p.fours && high == 1 && p.a_row == 1;
+  const bool fours_in_row = p.fours && p.a_step == 1 && p.b_step == 1 && high <= 4;
+  const bool turns = p.a_step == 1 && !fours_in_row && (share_banks(p.a_row, high) || share_banks(p.b_step, wide));
+  const bool fours_in_column = p.fours && high == 1 && p.a_row == 1;
   const Size in_row = (p.columns + wide * across - 1) / (wide * across);
   const Size count = (p.rows + high * down - 1) / (high * down) * in_row;
   int parts = 1;
@@ -110,7 +115,6 @@ DEVICE void tiles(const Product<T>& p, const Team& team) {
           add(n + m, of_a);
         }
       }
-      for (; n < stop; ++n) add_one(n);
     } else if (fours_in_column && down % 4 == 0 && top + down <= p.rows) {
 #pragma unroll 4
       for (; n < stop; ++n) {
@@ -158,7 +162,7 @@ DEVICE void shared_sums(const Product<T>& p, const Team& team) {
 template <class T>
 DEVICE void in_shared_memory(const Product<T>& p, const Team& team) {
   const Size count = p.rows * p.columns;
-  if (2 * count <= team.threads) {
+  if (2 * count <= team.threads && (p.a_step == 1 || p.rows < WARP)) {  // not where lanes would read down a column
     shared_sums(p, team);
   } else if (count >= 2048 && p.rows >= 4) {  // at least a warp for each of the four parts of a processor
     tiles<4, 4>(p, team);

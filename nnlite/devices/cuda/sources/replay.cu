@@ -1,7 +1,7 @@
 // The persistent replay: one launch runs many steps. The step is part of this text: NNLITE_FULL, and NNLITE_SHORT for
 // an epoch's last batch, list a tape's calls with all their sizes, so that the compiler knows them. A call is written
 //     CALL(relu, float, AT(64), 32, 16, AT(2112), 32, 16)
-// and its words are a line as in kernels.cu: AT is a place in shared memory, OF(segment, bytes) one in global memory,
+// and its words are a line as in team.cu: AT is a place in shared memory, OF(segment, bytes) one in global memory,
 // and mine[k] a number that is another in each block. NNLITE_SEGMENTS declares the segments in global memory, and the
 // number of rows of those that are data.
 

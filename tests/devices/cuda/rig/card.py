@@ -85,7 +85,7 @@ class Stream:
     def __init__(self, blocking: bool) -> None:
         self.blocking = blocking
         self.waiting: deque[Work] = deque()
-        self.done = 0
+        self.begun = self.done = 0  # pieces of work; other threads may ask while one is being done
         self.captured: list[Work] | None = None
         self.captured_by: int | None = None  # the thread that may not do anything else meanwhile; None for all threads
 
@@ -93,14 +93,17 @@ class Stream:
     def count(self) -> int:
         """The number of pieces of work that it ever got."""
         with self.turn:
-            return self.done + len(self.waiting)
+            return self.begun + len(self.waiting)
 
     def run_to(self, number: int) -> None:
         with self.turn:
-            while self.done < number:
+            while self.begun < number:
                 work = self.waiting.popleft()
-                self.done += 1
-                work()
+                self.begun += 1
+                try:
+                    work()
+                finally:
+                    self.done += 1
 
 
 @dataclass
@@ -145,7 +148,7 @@ class Card:
         self.launches, self.reduced, self.refused = [], [], []
         for stream in self.streams.values():
             stream.waiting.clear()
-            stream.done, stream.captured = 0, None
+            stream.begun, stream.done, stream.captured = 0, 0, None
         self.events.clear()
 
     def become(self, **limits: int) -> None:
@@ -184,7 +187,7 @@ class Card:
             raise RefusalError(CAPTURE_IMPLICIT, "work on the default stream while another stream captures")
         others = [legacy] if stream.blocking and stream is not legacy else []
         if stream is legacy:
-            others = [other for other in self.streams.values() if other.blocking and other is not legacy]
+            others = [other for other in list(self.streams.values()) if other.blocking and other is not legacy]
         earlier = [(other, other.count) for other in others if other.waiting]
 
         def in_turn() -> None:

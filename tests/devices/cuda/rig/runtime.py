@@ -58,7 +58,7 @@ def functions(card: Card, version: int) -> dict[str, Function]:
         write(total, card.bytes, ctypes.c_size_t)
 
     def is_pinned(place: int) -> bool:
-        return any(start <= place < start + len(buffer) for start, buffer in pinned.items())
+        return any(start <= place < start + len(buffer) for start, buffer in list(pinned.items()))
 
     def copy_later(to: int, source: int, size: int, kind: int, stream: int | None) -> None:
         """A copy in its turn. What is not pinned is read at once, as CUDA does."""
@@ -94,7 +94,8 @@ def functions(card: Card, version: int) -> dict[str, Function]:
         stream.run_to(stream.count)
 
     def stream_ready(handle: int | None) -> int | None:
-        return NOT_READY if card.stream(handle).waiting else None
+        stream = card.stream(handle)
+        return NOT_READY if stream.done < stream.count else None
 
     def new_event(place: int, flags: int = 0) -> None:
         write(place, next(card.handles))
