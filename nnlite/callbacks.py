@@ -32,8 +32,9 @@ class EarlyStopping(Watcher):
     """Ends training after `patience` epochs in a row without improvement (Prechelt 1998).
 
     With restore_best=True, the network has the parameters and the layers' state of the best epoch, `best_epoch`, when
-    the fit ends, unless an error or an interrupt ends it. `stopped_epoch` tells after which epoch it was ended, or is
-    None.
+    the fit ends, unless an error or an interrupt ends it. If the best epoch is one of an earlier fit, that is so only
+    where this callback ends the training: a loop of short fits goes on from its last epoch, until `trainer.stopped`
+    tells that it is over. `stopped_epoch` tells after which epoch a fit was ended, or is None.
 
     >>> early = nl.EarlyStopping(patience=5, min_delta=0.001)
     """
@@ -56,17 +57,20 @@ class EarlyStopping(Watcher):
         self.stopped_epoch: int | None = None
         self.kept: Snapshot = {}  # parameters (P,) and the layers' state of the best epoch
         self.device = get_device("numpy")  # on which they lie
+        self.first: int | None = None  # the first epoch of this fit that it has looked at
+        self.going_on = False  # whether the next fit is the rest of one that was stopped
 
     def begin(self, trainer: Any) -> None:
         super().begin(trainer)
-        self.stopped_epoch, self.looked = None, False
+        self.stopped_epoch, self.first = None, self.first if self.going_on else None
+        self.going_on = False
         device = trainer.network.backend
         if self.kept and device is not self.device:
             self.kept = {name: device.asarray(self.device.to_numpy(array)) for name, array in self.kept.items()}
         self.device = device
 
     def after_epoch(self, trainer: Any, epoch: int) -> None:
-        self.looked = True
+        self.first = self.first or epoch
         if self.improves(trainer):
             self.best_epoch, self.waited = epoch, 0
             if self.restore_best:
@@ -85,7 +89,8 @@ class EarlyStopping(Watcher):
             array[...] = arrays[name]
 
     def end(self, trainer: Any) -> None:
-        if self.looked and not trainer.interrupted:
+        own = self.first is not None and self.best_epoch is not None and self.best_epoch >= self.first
+        if (own or self.stopped_epoch is not None) and not trainer.interrupted:
             self.bring_back(trainer.network)
 
     def bring_back(self, network: Any) -> None:
@@ -96,12 +101,12 @@ class EarlyStopping(Watcher):
 
     def state(self) -> dict[str, Any]:
         kept = {f"kept.{name}": self.device.to_numpy(array).copy() for name, array in self.kept.items()}
-        return super().state() | {"best_epoch": self.best_epoch} | kept
+        return super().state() | {"best_epoch": self.best_epoch, "first": self.first} | kept
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self.forget()
         super().restore(state)
-        self.best_epoch = state["best_epoch"]
+        self.best_epoch, self.first, self.going_on = state["best_epoch"], state["first"], True
         self.kept = {name[5:]: array.copy() for name, array in state.items() if name.startswith("kept.")}
 
 

@@ -306,6 +306,23 @@ def test_a_later_fit_waits_again_and_another_trainer_begins_anew(data):
     assert other.fit(*data, **options).epochs == 3 and early.best == 7
 
 
+def test_a_loop_of_short_fits_goes_on_from_its_last_epoch(data):
+    losses = [5, 3, 4, 3.5, 2, 3, 4, 5]
+    early, trainer, alone = nl.EarlyStopping(patience=3), make(), make()
+    script(trainer, losses)
+    script(alone, losses)
+    for epoch in range(len(losses)):
+        trainer.fit(*data, validation_data=data, callbacks=[early], **QUIET)
+        alone.fit(*data, validation_data=data, **QUIET)
+        if epoch == 4:
+            best = weights(alone)
+        assert trainer.stopped == (epoch == 7)
+        np.testing.assert_array_equal(weights(trainer), best if epoch == 7 else weights(alone))
+    script(trainer, [4, 4.5])
+    trainer.fit(*data, epochs=2, validation_data=data, callbacks=[early], **QUIET)  # its best epoch is not of this fit
+    assert early.best_epoch == 5 and not np.array_equal(weights(trainer), best)
+
+
 def test_a_fit_that_trains_nothing_brings_nothing_back(data):
     early, trainer = nl.EarlyStopping(), make()
     trainer.fit(*data, epochs=2, callbacks=[early], **QUIET)
