@@ -113,7 +113,7 @@ class Attached(Part, Answering):
 
     def refuse_without_constructor(self) -> None:
         """AttributeError for a layer whose `__init__` forgot to call `super().__init__()`."""
-        if "shapes" not in vars(self):
+        if not {"shapes", "state"} <= vars(self).keys():
             raise AttributeError(f"{type(self).__name__}.__init__ must call super().__init__() first")
 
     def state_on(self, device: Device, dtype: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from . import gate
+from . import elsewhere, gate
 from .arguments import shown
 
 # A trainer is Any here: its file imports this one, and a subclass may well write nl.Trainer.
@@ -35,6 +35,11 @@ class Callback:
     every = 1
     writes = False  # whether it writes or draws, which rank 0 alone does if there are several
     saves = False  # whether it saves the trainer, and so looks, and ends, after all others
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for name in elsewhere.CALLBACK.keys() & vars(cls).keys():  # it would never be called
+            raise TypeError(f"{cls.__name__}.{name}; {elsewhere.in_nnlite(elsewhere.CALLBACK[name])}")
 
     def begin(self, trainer: Any) -> None:
         """Called before the first epoch of a fit."""

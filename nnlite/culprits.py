@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from .devices import Arena, Recorder, Symbol
+from .devices import CALL_KERNELS, Arena, Recorder, Symbol
 from .programs import NOT_RECORDED
 from .step import Step
+
+
+def reason(error: Exception) -> str:
+    """Why it cannot be recorded, in words for somebody who has never heard of symbols."""
+    strange = "Symbol" in str(error)
+    return (
+        f"{error}, where a Symbol stands for an array that is only being recorded; {CALL_KERNELS}"
+        if strange
+        else str(error)
+    )
 
 
 def culprit(step: Step, arena: Arena) -> str:

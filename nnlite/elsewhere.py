@@ -333,6 +333,41 @@ LAYER = {  # arguments of Dense
     "name": "state_dict names layers by their place, such as '0.W'",
 }
 
+MLP = {  # arguments of nl.mlp
+    "activation": "it is hidden=, and output= for the last layer",
+    "activations": 'it is hidden=["relu", "tanh"], a name for each hidden layer, and output= for the last layer',
+    "hidden_layer_sizes": "it is sizes, the first argument: nl.mlp([inputs, 100, outputs])",
+    "hidden_sizes": "it is sizes, the first argument: nl.mlp([inputs, 100, outputs])",
+    "layers": "it is sizes, the first argument: nl.mlp([inputs, 100, outputs])",
+    "units": "it is sizes, the first argument: nl.mlp([inputs, 100, outputs])",
+    "output_activation": "it is output=",
+    "last_activation": "it is output=",
+    "dropout_rate": "it is dropout=",
+    "batchnorm": "it is batch_norm=",
+    "random_state": "it is seed=",
+    "kernel_initializer": "it is init=",
+    "loss": "it is an argument of nl.Trainer",
+    "optimizer": "it is an argument of nl.Trainer",
+}
+
+CALLBACK = {  # methods that a callback overwrites
+    "on_train_begin": "begin(self, trainer)",
+    "on_fit_start": "begin(self, trainer)",
+    "on_train_start": "begin(self, trainer)",
+    "on_epoch_begin": "after_epoch(self, trainer, epoch) of the epoch before; begin(self, trainer) before the first",
+    "on_train_epoch_start": "after_epoch(self, trainer, epoch) of the epoch before",
+    "on_epoch_end": "after_epoch(self, trainer, epoch); trainer.history has what was measured",
+    "on_train_epoch_end": "after_epoch(self, trainer, epoch); trainer.history has what was measured",
+    "on_validation_epoch_end": "after_epoch(self, trainer, epoch); trainer.history has what was measured",
+    "on_train_end": "end(self, trainer)",
+    "on_fit_end": "end(self, trainer)",
+    "on_batch_begin": "there are no looks between batches, which the device trains without Python",
+    "on_batch_end": "there are no looks between batches, which the device trains without Python",
+    "on_train_batch_begin": "there are no looks between batches, which the device trains without Python",
+    "on_train_batch_start": "there are no looks between batches, which the device trains without Python",
+    "on_train_batch_end": "there are no looks between batches, which the device trains without Python",
+}
+
 TRAINER = {  # arguments of a Trainer
     "callbacks": "it is an argument of fit",
     "epochs": "it is an argument of fit",
@@ -363,6 +398,10 @@ class Row:
     """A row of layers, which can be counted, looped over and indexed."""
 
     layers: Any
+
+    def __call__(self, *_: Any, **__: Any) -> NoReturn:
+        told = "net.predict(x), or net.forward(x) before net.backward(dy)"
+        raise TypeError(f"a {type(self).__name__} is not called; {in_nnlite(told)}")
 
     def __len__(self) -> int:
         return len(self.layers)

@@ -87,6 +87,14 @@ def number(
     return value
 
 
+def answer(value: Any, of: str) -> float:
+    """What a function of the user's own has returned, as a float; TypeError if it is not one number."""
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{of} must give a number, not {value!r:.80}") from error
+
+
 def thread_count(threads: int | None) -> int:
     """The number of threads to use: the argument, or else NNLITE_NUM_THREADS, or else one for each core.
 

@@ -47,7 +47,10 @@ class Loss:
         """prediction (N, K), target (N, K) -> ℓ (N,), scale · dℓ/dprediction (N, K)."""
         formula = self.formula_from_logits if self.from_logits else self.formula
         if not formula:
-            raise NotImplementedError(f"{type(self).__name__} has no kernel")
+            raise NotImplementedError(
+                f"{type(self).__name__} has no kernel: write kernel(self, prediction, target, scale), which returns "
+                "ℓ (N,) and scale · dℓ/dprediction (N, K), or name one as its `formula`"
+            )
         return call(self, kernel_named(formula), prediction, target, scale)
 
     def forward(self, prediction: Any, target: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from . import elsewhere
@@ -253,6 +254,8 @@ class OwnLoss(Loss):
         return losses, self.ops.scaled(gradient, scale, 0.0)
 
 
+OWN = 'nl.kernel("prediction (N,K), target (N,K) -> losses (N), dprediction (N,K)")'
+
 LOSSES: dict[str, type[Loss]] = {
     "mse": MSE,
     "half_mse": HalfMSE,
@@ -273,4 +276,7 @@ LOSSES: dict[str, type[Loss]] = {
 
 def loss(name: str | Kernel) -> Loss:
     """A new loss by its lower-case name, by its name elsewhere, or from a kernel; ValueError for an unknown name."""
+    if inspect.isroutine(name) or isinstance(name, type):
+        given = f"{name.__name__}()" if isinstance(name, type) else f"{OWN}({name.__name__})"
+        raise TypeError(f"loss must be a name, a Loss or a kernel, not {name!r}; write {given}")
     return OwnLoss(name) if isinstance(name, Kernel) else choose(LOSSES, name, "loss", elsewhere.LOSSES)()

@@ -6,6 +6,7 @@ All of it is a keyword argument, and none of it costs anything unless it is aske
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypedDict, TypeVar
 
@@ -266,9 +267,18 @@ class Moving(elsewhere.Answering):
         """The learning rate; None if it is a schedule."""
         return self._lr
 
-    def follow(self) -> None:
-        """Set the rate for one step that is made outside of a recorded program, and count the step."""
+    def follow(self, alone: bool = False) -> None:
+        """Set the rate for one step that is made outside of a recorded program, and count the step.
+
+        A step `alone` belongs to no epoch, which a schedule by epochs waits for in vain.
+        """
         if self.schedule is not None:
+            if alone and self.schedule.by == "epoch":
+                warnings.warn(
+                    f"{self.schedule!r} goes by epochs, and single steps make none, so that the learning rate stays "
+                    f'{self.lr}: take by="step", or set trainer.optimizer.lr yourself',
+                    stacklevel=gate.level_of_caller(),
+                )
             self.rate[...] = self.lr
             self.clock[0] += 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from . import gate
+from . import elsewhere, gate
 from .activations import activation
 from .initializers import Initializer
 from .layers import Dense, Layer
@@ -14,6 +14,7 @@ from .noise import Dropout
 from .normalization import BatchNorm
 
 
+@elsewhere.answered(elsewhere.MLP, usage="nl.mlp([4, 8, 2]) has 4 inputs, 8 hidden units and 2 outputs")
 def mlp(
     sizes: Sequence[int],
     hidden: str | Sequence[str] = "relu",

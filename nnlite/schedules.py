@@ -170,4 +170,4 @@ class Function(Schedule):
         self.function = function
 
     def curve(self, t: np.ndarray) -> np.ndarray:
-        return np.array([float(self.function(count)) for count in t.ravel().tolist()]).reshape(t.shape)
+        return np.array([gate.answer(self.function(n), f"{self!r}") for n in t.ravel().tolist()]).reshape(t.shape)

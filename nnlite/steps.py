@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import gate
-from .culprits import culprit
+from .culprits import culprit, reason
 from .devices import Arena, Device
 from .programs import KeptPrograms, Program
 from .step import Step
@@ -79,8 +79,9 @@ class Steps:
         arena = Arena(self.device, step.network.dtype, {**self.data, **step.arrays(), **own})
         program = self.new_program(step, arena, how)
         if program.error is not None:
-            warning = f"{culprit(step, arena)} cannot be recorded, so every step is made in Python: {program.error}"
-            warnings.warn(warning, EagerWarning, stacklevel=gate.level_of_caller())
+            why = f"every step is made in Python: {reason(program.error)}"
+            text = f"{culprit(step, arena)} cannot be recorded, so {why}"
+            warnings.warn(text, EagerWarning, stacklevel=gate.level_of_caller())
         step.network.recorded = (self.batch, arena.bytes) if program.tape else None
         return program
 

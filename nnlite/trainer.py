@@ -141,7 +141,7 @@ class Trainer(Resumable, elsewhere.Answering):
     def step(self, x: Any, y: Any) -> float:
         """One step of gradient descent on x (N, inputs), y (N, outputs) or (N,); returns the loss before the update.
 
-        DivergedError if the loss or a parameter is no longer finite.
+        A schedule goes on by a step, and by no epoch. DivergedError if the loss or a parameter is no longer finite.
         """
         self._refuse_frozen()
         self._unfinished = None  # it would go on from other parameters
@@ -149,7 +149,7 @@ class Trainer(Resumable, elsewhere.Answering):
             x, target = self.checked(x, y)
             before = snapshot(self.network)
             step = self.new_step()
-            self.optimizer.follow()
+            self.optimizer.follow(alone=True)
             twin = step.on(self.network.ops, step.arrays())
             _, losses = twin.learn(x, target)
         loss = twin.loss.reduce(losses, target.shape[1])

@@ -192,3 +192,8 @@ def test_wrong_arguments():
             wrong()
     with pytest.raises(ValueError, match=r"self.rate"):
         trained("numpy", WithPlainRate(schedules.Exponential(0.1, 0.9)), 1)
+
+
+def test_a_function_that_gives_no_number_is_named():
+    with pytest.raises(TypeError, match=r"Function.* must give a number, not None"):
+        nl.schedules.Function(lambda count: None)([0, 1])

@@ -1,5 +1,7 @@
 """Training: batches, epochs, losses and metrics over rows, devices that agree, and what divergence leaves behind."""
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -517,3 +519,55 @@ def test_arguments_from_elsewhere_are_answered(name, data):
 def test_other_arguments_are_refused_as_usual(data):
     with pytest.raises(TypeError, match="unexpected keyword argument 'epoch'"):
         make().fit(*data, epoch=1)
+
+
+# ---- what is one's own and does not fit ------------------------------------------------------------------------------
+
+
+def test_a_layer_that_computes_with_numpy_is_told_what_to_do():
+    class Own(nl.Layer):
+        def __init__(self, outside):
+            super().__init__()
+            self.outside = outside
+
+        def forward(self, x):
+            return np.multiply(x, 2.0) if self.outside else x * 2.0
+
+        def backward(self, dy):
+            return dy * 2.0
+
+    for outside, said in ((True, "np.multiply computes with y"), (False, "a Symbol stands for an array")):
+        net = nl.Sequential(nl.Dense(2, 2), Own(outside), device="numpy")
+        with pytest.warns(nl.EagerWarning, match=rf"Own cannot be recorded.*{said}.*one of your own \(nl\.kernel\)"):
+            nl.Trainer(net, "mse").fit(np.ones((4, 2)), np.ones((4, 2)), progress=False)
+
+
+def test_what_a_loss_and_a_layer_of_ones_own_lack_is_named():
+    class Own(nl.Loss):
+        def forward(self, prediction, target):
+            return 0.0
+
+    class Scale(nl.Layer):
+        def __init__(self):
+            self.shapes = {"g": (2,)}
+
+    net = nl.Sequential(nl.Dense(2, 2), device="numpy")
+    with pytest.raises(
+        NotImplementedError, match=r"Own has no kernel: write kernel\(self, prediction, target, scale\)"
+    ):
+        nl.Trainer(net, Own()).fit(np.ones((4, 2)), np.ones((4, 2)), progress=False)
+    with pytest.raises(AttributeError, match=r"Scale\.__init__ must call super\(\)\.__init__\(\) first"):
+        nl.Sequential(nl.Dense(2, 2), Scale())
+
+
+def test_single_steps_make_no_epochs():
+    """A schedule by epochs would never go on."""
+    for by, rates in (("epoch", [0.1, 0.1]), ("step", [0.1, 0.05])):
+        trainer = nl.Trainer(nl.mlp([2, 1], device="numpy"), "mse", nl.SGD(nl.schedules.Exponential(0.1, 0.5, by=by)))
+        seen = []
+        for _ in rates:
+            seen.append(trainer.optimizer.lr)
+            told = pytest.warns(UserWarning, match=r'take by="step", or set trainer\.optimizer\.lr yourself')
+            with told if by == "epoch" else contextlib.nullcontext():
+                trainer.step(np.ones((4, 2)), np.ones((4, 1)))
+        assert seen == rates

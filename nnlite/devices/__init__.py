@@ -22,6 +22,7 @@ from .common.kernel import kernel_of as kernel_of
 from .common.ops import Array as Array
 from .common.ops import Ops as Ops
 from .common.planning import work as work
+from .common.recording import CALL_KERNELS as CALL_KERNELS
 from .common.recording import NotRecordableError as NotRecordableError
 from .common.recording import Recorder as Recorder
 from .common.recording import Symbol as Symbol

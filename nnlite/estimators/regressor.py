@@ -103,6 +103,11 @@ class MLPRegressor(Perceptron):
             return "exp", PoissonLoss(log_input=False)
         if self.loss == "squared_error":
             return "identity", SquaredError()
+        if not isinstance(self.loss, (str, Loss)):
+            hint = f"; the hidden layers are hidden_layer_sizes={self.loss!r}" * isinstance(
+                self.loss, (int, tuple, list)
+            )
+            raise TypeError(f"loss must be a name or a Loss, not {self.loss!r}{hint}")
         return "identity", self.loss if isinstance(self.loss, Loss) else loss_named(self.loss)
 
     def _measured(self, outputs: np.ndarray, targets: np.ndarray, weight: np.ndarray | None) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import gate
 from ..loss import Loss
 from ..network import Sequential
 from .metric import Metric
@@ -39,7 +40,8 @@ class FunctionMetric(Metric):
         if not known.all():
             prediction, target, weight = prediction[known], target[known], None if weight is None else weight[known]
         y = target.argmax(axis=1) if self.labels else target
-        return float(self.function(y, prediction, **({} if weight is None else {"sample_weight": weight})))
+        found = self.function(y, prediction, **({} if weight is None else {"sample_weight": weight}))
+        return gate.answer(found, f"the metric {self.name}")
 
     @property
     def takes_weights(self) -> bool:

@@ -17,6 +17,8 @@ import numpy.typing as npt
 from ... import markup
 from .kernel import Kernel, Kernels, kernel_of
 
+CALL_KERNELS = "call kernels on it, such as self.ops.add(a, b), or one of your own (nl.kernel)"
+
 
 class NotRecordableError(TypeError):
     """Code other than a kernel asked for the numbers of a symbol, which has none."""
@@ -24,8 +26,6 @@ class NotRecordableError(TypeError):
 
 class Symbol:
     """Stands for an array while a step is recorded: a shape, and a segment of the arena, but no numbers."""
-
-    __array_ufunc__ = None  # so that NumPy's functions refuse it, instead of treating it as an object
 
     def __init__(
         self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike, segment: str, offset: int | None = None
@@ -59,7 +59,12 @@ class Symbol:
         return self.shape[0]
 
     def __array__(self, *_: Any, **__: Any) -> NoReturn:
-        raise NotRecordableError(f"{self!r} is only being recorded and has no numbers; call kernels on it")
+        raise NotRecordableError(f"{self!r} is only being recorded and has no numbers; {CALL_KERNELS}")
+
+    def __array_ufunc__(self, ufunc: Any, *_: Any, **__: Any) -> NoReturn:
+        raise NotRecordableError(
+            f"np.{ufunc.__name__} computes with {self!r}, which is only being recorded; {CALL_KERNELS}"
+        )
 
     def __repr__(self) -> str:
         return f"{self.name} ({', '.join(map(str, self.shape))})"

@@ -22,6 +22,7 @@ import numpy as np
 from numba.core import ccallback
 from numba.core.compiler import Compiler
 
+from ...interrupts import Held
 from .kept import TARGET as TARGET
 from .kept import Kept
 
@@ -141,7 +142,8 @@ class MachineCode(CFunc):
         super().__init__(function, (signature.args, signature.return_type), {}, options)
         self._compiler = _Alone(function, self._targetdescr, options, {}, pipeline_class=Compiler)
         self._cache = Kept(self._compiler, key, _spare_scipy)
-        self.compile()
+        with Held():  # what a handler raises within a callback of LLVM's would be printed, and lost
+            self.compile()
 
     def _compile_uncached(self) -> Any:
         made = super()._compile_uncached()
@@ -158,7 +160,8 @@ class MachineCode(CFunc):
 
     @property
     def address(self) -> int:
-        found = int(self._library.get_pointer_to_function(self.entry))
+        with Held():
+            found = int(self._library.get_pointer_to_function(self.entry))
         if not found:  # this version of Numba names its functions in another way
             raise RuntimeError(f"there is no machine code of {self.entry} in {self._library}")
         return found

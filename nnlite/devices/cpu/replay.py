@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from numba.core.errors import NumbaError
 
+from ...interrupts import Held
 from ..common.arena import ALIGNMENT, DATA, Arena
 from ..common.lines import bounds, line, operands, slice_of
 from ..common.planning import Planned, fuse, plan, symbols, without_copies, work
@@ -73,7 +74,8 @@ class CompiledReplay(Replay):
         self.no_marks = np.zeros((3, table.ROW), np.int64)  # for one thread alone, which marks only errors
         self.swept: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None  # pointers, position, sums
         self.rows = next((int(call.operands[-1]) for call in full.calls if call.name == "advance"), 0)  # of a batch
-        self.run(0, 0, 1, np.zeros((1, len(arena.segments["sums"]))))  # compiles the loop that runs the table
+        with Held():
+            self.run(0, 0, 1, np.zeros((1, len(arena.segments["sums"]))))  # compiles the loop that runs the table
 
     def up_to_date(self) -> bool:
         return all(outside.up_to_date() for outside in self.own.values())

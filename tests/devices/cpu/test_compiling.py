@@ -361,3 +361,33 @@ assert (dot == np.eye(3) * 4).all() and "scipy.linalg" in sys.modules
     )
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert process.returncode == 0, process.stderr
+
+
+LOST = """
+import ctypes, signal, sys
+import nnlite as nl
+from nnlite.devices.cpu.compiling import MachineCode
+
+@ctypes.CFUNCTYPE(None)
+def callback():  # as LLVM calls one of Numba's
+    signal.raise_signal(signal.SIGINT)
+    for _ in range(1000):
+        pass
+
+complete = MachineCode.complete
+def interrupted(self, made):
+    callback()
+    complete(self, made)
+MachineCode.complete = interrupted
+trainer = nl.Trainer(nl.mlp([3, 4, 2], device="numba"), "mse")
+try:
+    trainer.fit([[1.0, 2.0, 3.0]], [[1.0, 2.0]], epochs=100, progress=False)
+except KeyboardInterrupt:
+    sys.exit("heard")
+"""
+
+
+def test_an_interrupt_is_not_lost_while_something_is_compiled(tmp_path):
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    process = subprocess.run([sys.executable, "-c", LOST], env=environment, capture_output=True, text=True)
+    assert (process.returncode, process.stderr) == (1, "heard\n")
