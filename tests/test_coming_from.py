@@ -8,7 +8,7 @@ import pytest
 import nnlite as nl
 
 PAGE = (Path(__file__).parents[1] / "docs" / "coming_from.md").read_text(encoding="utf-8")
-(SETTING,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+SETTING, *CODE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 LINES = [line.strip("| ").split(" | ") for line in PAGE.splitlines() if line.startswith("| ")]
 ROWS = [cells for cells in LINES if cells[0] != "Keras"]
 
@@ -25,6 +25,14 @@ def test_every_line_runs(empty_folder, capsys):
             exec(compile(piece, piece, "exec"), names)  # its text in the place of a file name
     assert len(ROWS) > 50
     assert "Dense(2, 16)" in capsys.readouterr().out
+
+
+def test_the_parts_of_ones_own_run(empty_folder, capsys):
+    names: dict = {"__name__": "coming_from"}
+    for code in (SETTING, *CODE):
+        exec(compile(code, code, "exec"), names)
+    assert len(CODE) == 3 and capsys.readouterr().out.startswith("10 ")
+    assert names["own"].layers[1].g.std() > 0.01 and names["trainer"].history.epochs > 3
 
 
 def test_names_that_are_understood():

@@ -56,7 +56,7 @@ ANSWERED = {  # expression -> what the error says
     "nl.mlp([4, 8, 2], activation='relu')": "mlp has no argument activation: it is hidden=",
     "nl.mlp(hidden_layer_sizes=(8,))": "it is sizes, the first argument",
     "nl.MLPRegressor((16, 16)).fit(x, y)": "the hidden layers are hidden_layer_sizes=(16, 16)",
-    "type('K', (nl.Callback,), {'on_epoch_end': print})": "K.on_epoch_end; in nnlite: after_epoch(self, trainer, epoch)",
+    "type('K', (nl.Callback,), {'on_epoch_end': print})": "K.on_epoch_end; in nnlite: after_epoch(self, trainer, e",
     "trainer.predict(x)": "in nnlite: trainer.network.predict(x)",
     "trainer.compile('adam')": "arguments of nl.Trainer",
     "trainer.optimizer.param_groups": "in nnlite: optimizer.lr",
