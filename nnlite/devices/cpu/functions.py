@@ -44,6 +44,19 @@ def sine_of(x, quarters):
     raise NotImplementedError
 
 
+def order_of(x):
+    """A whole number that is the larger, the larger x is: the bits of x, for x < 0 all but the sign turned over.
+
+    LLVM finds the largest whole number by vectors; of floats it does not, as one may be NaN.
+    """
+    raise NotImplementedError
+
+
+def number_of(order):
+    """The number that has this place in the order."""
+    raise NotImplementedError
+
+
 @exactly
 def _exp32(x):
     lowest = np.float32(-87.33)
@@ -175,6 +188,30 @@ def _sine64(x, quarters):
     quadrant = np.int64(n) + np.int64(quarters)
     y = c if quadrant & np.int64(1) else s
     return -y if quadrant & np.int64(2) else y
+
+
+@exactly
+def _turned32(bits):
+    return np.int32(bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
+
+
+@exactly
+def _turned64(bits):
+    return np.int64(bits ^ ((bits >> np.int64(63)) & np.int64(0x7FFFFFFFFFFFFFFF)))
+
+
+@overload(order_of)
+def _(x):
+    if x == types.float32:
+        return lambda x: _turned32(np.float32(x).view(np.int32))
+    return lambda x: _turned64(np.float64(x).view(np.int64))
+
+
+@overload(number_of)
+def _(order):
+    if order == types.int32:
+        return lambda order: np.int32(_turned32(order)).view(np.float32)
+    return lambda order: np.int64(_turned64(order)).view(np.float64)
 
 
 @overload(exp_negative)

@@ -24,12 +24,16 @@ from .functions import (
     log_one_plus,
     mish_factor,
     normal_distribution,
+    number_of,
+    order_of,
     sigmoid_of,
     sine_of,
     tanh_of,
 )
-from .memory import address, flat, place
+from .memory import address, flat, on_stack, place
 from .products import product
+
+MANY = 24  # numbers of a row from which on it is worth vectors
 
 # ---- rows --------------------------------------------------------------------------------------------------------
 
@@ -418,12 +422,24 @@ def exponentials(x):
         x[i] = exp_negative(x[i])
 
 
+@inside
+def largest(x, i):
+    """The largest number of row i of x (N,K), in a long row by vectors."""
+    if x.shape[1] < MANY:
+        highest = x[i, 0]
+        for j in range(1, x.shape[1]):
+            highest = max(highest, x[i, j])
+        return highest
+    most = order_of(x[i, 0])
+    for j in range(1, x.shape[1]):
+        most = max(most, order_of(x[i, j]))
+    return number_of(most)
+
+
 def softmax(y, x):
     rows, columns = x.shape
     for i in range(rows):
-        highest = x[i, 0]
-        for j in range(1, columns):
-            highest = max(highest, x[i, j])
+        highest = largest(x, i)
         for j in range(columns):
             y[i, j] = difference(x[i, j], highest)
     exponentials(y)
@@ -448,9 +464,7 @@ def softmax_backward(dx, dy, y):
 def log_softmax(y, x):
     rows, columns = x.shape
     for i in range(rows):
-        highest = x[i, 0]
-        for j in range(1, columns):
-            highest = max(highest, x[i, j])
+        highest = largest(x, i)
         for j in range(columns):
             y[i, j] = difference(x[i, j], highest)
     exponentials(y)
@@ -620,9 +634,7 @@ def softmax_cross_entropy(losses, dlogits, logits, target, scale):
     rows, columns = logits.shape
     slope = logits.dtype.type(scale)
     for i in range(rows):
-        highest = logits[i, 0]
-        for j in range(1, columns):
-            highest = max(highest, logits[i, j])
+        highest = largest(logits, i)
         loss = logits.dtype.type(0)
         for j in range(columns):
             z = difference(logits[i, j], highest)
@@ -868,6 +880,9 @@ def weigh(weighted, dprediction, losses, gradient, row_weights):
 # ---- sums over an epoch -----------------------------------------------------------------------------------------
 
 
+BESIDE = 128  # outputs at once where sums go down the rows
+
+
 def add_losses(total, losses):
     added = total[0]
     for i in range(losses.size):
@@ -875,17 +890,30 @@ def add_losses(total, losses):
     total[0] = added
 
 
+@inside
+def place_of_largest(x, i):
+    """The first column in which the largest number of row i of x (N,K) stands."""
+    columns = x.shape[1]
+    highest, found = largest(x, i), columns
+    for j in range(columns):
+        found = min(found, j if x[i, j] == highest else columns)
+    return found
+
+
 def add_hits(sums, prediction, target):
     rows, columns = prediction.shape
     hits, known = 0, 0
     for i in range(rows):
-        found, expected, highest, largest = 0, 0, prediction[i, 0], target[i, 0]
         there = target[i, 0] == target[i, 0]  # a target of NaN was not measured
-        for j in range(1, columns):
-            if prediction[i, j] > highest:
-                found, highest = j, prediction[i, j]
-            if target[i, j] > largest:
-                expected, largest = j, target[i, j]
+        if columns >= MANY:
+            found, expected = place_of_largest(prediction, i), place_of_largest(target, i)
+        else:
+            found, expected, highest, most = 0, 0, prediction[i, 0], target[i, 0]
+            for j in range(1, columns):
+                if prediction[i, j] > highest:
+                    found, highest = j, prediction[i, j]
+                if target[i, j] > most:
+                    expected, most = j, target[i, j]
         hits += there & (found == expected)
         known += there
     sums[0] += hits
@@ -966,29 +994,74 @@ def add_squared_errors(sums, prediction, target):
     sums[1] += known
 
 
+@inside
+def first_known(target, j):
+    for t in target[:, j]:
+        if t == t:
+            return np.float64(t)
+    return 0.0
+
+
+@inside
+def add_spread(sums, j, errors, total, squares, known):
+    """Add the sums of a batch to those of output j."""
+    count = sums[4, j] + known
+    sums[0, j] += errors
+    sums[2, j] += total / max(count, 1.0)
+    sums[3, j] += squares - total * total / max(count, 1.0)
+    sums[4, j] = count
+
+
+@exactly
+def from_mean(t, first, mean):
+    return np.float64(t) - first - mean
+
+
 def add_spreads(sums, prediction, target):
     rows, columns = prediction.shape
     for j in range(columns):
-        if sums[4, j] == 0:  # no target of this output was known yet: this finds the first
-            for i in range(rows):
-                if target[i, j] == target[i, j]:
-                    sums[1, j] = target[i, j]
-                    break
+        if sums[4, j] == 0:
+            sums[1, j] = first_known(target, j)
+    if columns >= MANY:
+        add_spreads_of_many(sums, prediction, target)
+        return
+    for j in range(columns):
         first, mean, known = sums[1, j], sums[2, j], 0
         errors, total, squares = 0.0, 0.0, 0.0
         for i in range(rows):
             there = target[i, j] == target[i, j]
             error = np.float64(target[i, j] - prediction[i, j]) if there else 0.0
-            d = difference(difference(np.float64(target[i, j]), first), mean) if there else 0.0
+            d = from_mean(target[i, j], first, mean) if there else 0.0
             errors += error * error
             total += d
             squares += d * d
             known += there
-        count = sums[4, j] + known
-        sums[0, j] += errors
-        sums[2, j] = mean + total / max(count, 1.0)
-        sums[3, j] += squares - total * total / max(count, 1.0)
-        sums[4, j] = count
+        add_spread(sums, j, errors, total, squares, known)
+
+
+@inside
+def add_spreads_of_many(sums, prediction, target):
+    """The same, row by row, for BESIDE outputs at once."""
+    zero = 0.0
+    first, mean, known = on_stack(zero, BESIDE), on_stack(zero, BESIDE), on_stack(zero, BESIDE)
+    errors, total, squares = on_stack(zero, BESIDE), on_stack(zero, BESIDE), on_stack(zero, BESIDE)
+    for start in range(0, prediction.shape[1], BESIDE):
+        some = min(BESIDE, prediction.shape[1] - start)
+        for j in range(some):
+            first[j], mean[j] = sums[1, start + j], sums[2, start + j]
+            errors[j] = total[j] = squares[j] = known[j] = 0
+        for i in range(prediction.shape[0]):
+            p, t = prediction[i, start : start + some], target[i, start : start + some]
+            for j in range(some):
+                there = t[j] == t[j]
+                error = np.float64(t[j] - p[j]) if there else zero
+                d = from_mean(t[j], first[j], mean[j]) if there else zero
+                errors[j] += error * error
+                total[j] += d
+                squares[j] += d * d
+                known[j] += there
+        for j in range(some):
+            add_spread(sums, start + j, errors[j], total[j], squares[j], known[j])
 
 
 # ---- optimizers -------------------------------------------------------------------------------------------------

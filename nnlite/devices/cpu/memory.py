@@ -52,6 +52,18 @@ def flat(typing: Any, array: Any) -> Any:
     return kind(array), generate
 
 
+@intrinsic(prefer_literal=True)
+def on_stack(typing: Any, like: Any, size: Any) -> Any:
+    """An array of so many numbers of this kind, a constant, which is valid until the calling function returns."""
+    kind, length = types.Array(like, 1, "C"), _WORD(size.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = cgutils.alloca_once(builder, context.get_data_type(like), length)
+        return _view(context, builder, kind, data, [length])
+
+    return kind(like, size), generate
+
+
 @intrinsic
 def copy_bytes(typing: Any, to: Any, source: Any, count: Any) -> Any:
     """Copy so many bytes from one address to another."""

@@ -1,0 +1,92 @@
+"""Rows of any length: in softmax and in metrics, long ones are computed in another way than short ones."""
+
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="memory is guarded by mprotect")
+
+from fuzz import guarded  # noqa: E402
+
+from nnlite.devices.common.reference import KERNELS  # noqa: E402
+from nnlite.devices.cpu.eager import LOOPS  # noqa: E402
+
+SHAPES = [(rows, columns) for rows in (1, 5, 17, 130) for columns in (1, 2, 3, 7, 10, 16, 31, 40)]
+LARGE = {np.float32: 60.0, np.float64: 500.0}
+
+
+def operands(shape, dtype):
+    """Logits, of which some differ much, and targets; each (N,K)."""
+    rng = np.random.default_rng(shape)
+    logits = rng.normal(0, 3, shape) + LARGE[dtype] * rng.integers(-1, 2, (shape[0], 1))
+    targets = rng.dirichlet(np.ones(shape[1]), shape[0])
+    return logits.astype(dtype), targets.astype(dtype)
+
+
+def beside(array, at_the_end):
+    """A copy that ends, or begins, beside memory that may not be touched."""
+    copy = guarded(array.shape, array.dtype, at_the_end)
+    copy[...] = array
+    return copy
+
+
+def computed(name, operands, at_the_end=True):
+    """What the compiled loop gives, every array beside memory that may not be touched."""
+    with np.errstate(all="ignore"):
+        expected = KERNELS[name](*operands)
+    results = [
+        beside(np.full_like(r, 7), at_the_end) for r in (expected if isinstance(expected, tuple) else [expected])
+    ]
+    LOOPS[name](*results, *[beside(o, at_the_end) if isinstance(o, np.ndarray) else o for o in operands])
+    return results
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ["softmax", "log_softmax", "softmax_cross_entropy"])
+def test_softmax_of_any_shape(name, dtype):
+    apart = 2e-6 if dtype == np.float32 else 1e-14
+    for shape in SHAPES:
+        logits, target = operands(shape, dtype)
+        given = [logits, target, 0.25] if name == "softmax_cross_entropy" else [logits]
+        expected = KERNELS[name](*given)
+        for at_the_end in (True, False):
+            for made, e in zip(
+                computed(name, given, at_the_end), expected if isinstance(expected, tuple) else [expected]
+            ):
+                assert np.abs(made - e).max() <= apart * max(1, np.abs(e).max()), shape
+
+
+@pytest.mark.parametrize("columns", [2, 10, 31, 50])
+@pytest.mark.parametrize("special", [np.nan, -np.nan, np.inf, -np.inf])
+def test_a_number_that_is_not_finite_changes_only_its_own_row(columns, special):
+    logits, target = operands((70, columns), np.float32)
+    clean = computed("softmax_cross_entropy", [logits, target, 1.0])
+    logits[33, columns // 2] = special
+    losses, dlogits = computed("softmax_cross_entropy", [logits, target, 1.0])
+    others = np.arange(70) != 33
+    np.testing.assert_array_equal(losses[others], clean[0][others])
+    np.testing.assert_array_equal(dlogits[others], clean[1][others])
+    assert not np.isfinite(losses[33])
+    (y,) = computed("softmax", [logits])
+    assert np.isfinite(y[others]).all()
+    np.testing.assert_allclose(y[33].sum(), 1 if special == -np.inf else np.nan, rtol=1e-6)
+
+
+@pytest.mark.parametrize("columns", [1, 10, 24, 40, 130, 300])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_metrics_of_any_number_of_outputs(columns, dtype):
+    rng = np.random.default_rng(columns)
+    prediction = rng.integers(-3, 3, (50, columns)).astype(dtype)  # the largest number is there several times
+    for name, size in (("add_hits", (2,)), ("add_spreads", (5, columns))):
+        expected, sums = np.zeros(size), beside(np.zeros(size), True)
+        for batch in range(3):
+            target = np.where(rng.random((50, columns)) < 0.5, prediction, 1000 + rng.normal(size=(50, columns)))
+            target[rng.random((50, columns)) < 0.1 * batch] = np.nan
+            if name == "add_hits":
+                target[np.isnan(target).any(axis=1)] = np.nan
+            target = target.astype(dtype)
+            KERNELS[name](prediction, target, expected)
+            LOOPS[name](sums, beside(prediction, True), beside(target, True))
+        np.testing.assert_allclose(sums, expected, rtol=1e-12)
