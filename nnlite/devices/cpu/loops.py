@@ -820,9 +820,7 @@ def softmax_categorical_focal(losses, dlogits, logits, target, scale, gamma):
     rows, columns = logits.shape
     factor, power, one = logits.dtype.type(scale), logits.dtype.type(gamma), logits.dtype.type(1)
     for i in range(rows):
-        highest, sum_of_g = logits[i, 0], logits.dtype.type(0)
-        for j in range(1, columns):
-            highest = max(highest, logits[i, j])
+        highest, sum_of_g = largest(logits, i), logits.dtype.type(0)
         total, loss = logits.dtype.type(0), logits.dtype.type(0)
         for j in range(columns):
             total += exp_negative(difference(logits[i, j], highest))
