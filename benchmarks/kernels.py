@@ -34,7 +34,7 @@ REMARK = """What is written in place may be above 100 %: a copy first has to fet
 arithmetic, where a processor adds or compares beside its multiply-adds. Divisions count as one operation, though most
 processors take longer for them. A limit takes every loop to be in vectors, which rows shorter than a vector are not."""
 EXP, LOG_ONE_PLUS, LOG, TANH = 19, 12, 24, 14  # arithmetic of nnlite/devices/cpu/functions.py for a float32
-# For each number: what is added to the above is counted in loops.py. Loops that are not here are bound by memory.
+# For each number: what is added to the above is counted in loops/. Loops that are not here are bound by memory.
 OPERATIONS = {
     "sigmoid": EXP + 6,
     "tanh": TANH,

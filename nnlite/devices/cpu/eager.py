@@ -9,15 +9,16 @@ import numpy as np
 
 from ..common.kernel import Kernel, Kernels
 from ..common.reference import KERNELS
-from . import loops
 from .compiling import allocates, compiled
+from .loops import CHAPTERS
 from .products import ready
 
 # Kernel -> letter of the size that threads may divide. Its loop gets the start and end of the columns to compute.
 COLUMNS = {name: kernel.columns for name, kernel in KERNELS.items() if kernel.columns}
 LOOPS: dict[str, Any] = {  # what Numba makes of a loop; `.py_func` is the loop itself
     name: compiled(loop, inlined=True, allocates=allocates(loop))
-    for name, loop in vars(loops).items()
+    for chapter in CHAPTERS
+    for name, loop in vars(chapter).items()
     if name in KERNELS
 }
 

@@ -41,7 +41,7 @@ from numba.core.serialize import dumps
 MOST_BYTES = 64_000_000  # a net's functions take 1 to 2 MB, a kernel of a user's own up to 0.25
 DAY = 86_400  # seconds: so exact is the time of a file's last use
 
-_SOURCES = sorted(path for folder in ("common", "cpu") for path in (Path(__file__).parents[1] / folder).glob("*.py"))
+_SOURCES = sorted(path for folder in ("common", "cpu") for path in (Path(__file__).parents[1] / folder).rglob("*.py"))
 TARGET: tuple[str, str, str] = cpu_target.target_context.codegen().magic_tuple()  # system, processor, and its features
 _PYTHON = platform.python_implementation(), platform.python_version()
 _VERSIONS = (*_PYTHON, np.__version__, numba.__version__, llvmlite.__version__)

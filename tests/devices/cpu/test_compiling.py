@@ -119,7 +119,7 @@ UPGRADED = {
     "nnlite": """
 from pathlib import Path
 read = Path.read_bytes
-Path.read_bytes = lambda path: read(path) + (b"# new" if path.name == "loops.py" else b"")
+Path.read_bytes = lambda path: read(path) + (b"# new" if path.name == "losses.py" else b"")
 """,
 }
 

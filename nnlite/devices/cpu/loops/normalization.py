@@ -1,0 +1,115 @@
+"""Loops that bring columns or rows to mean 0 and variance 1; threads divide sums over a batch by columns."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..compiling import allocating
+from ..functions import difference
+
+
+def scale_shift(y, x, gamma, beta):
+    rows, columns = x.shape
+    for i in range(rows):
+        for j in range(columns):
+            y[i, j] = x[i, j] * gamma[j] + beta[j]
+
+
+def scale_shift_backward(dx, products, dy, x, gamma):
+    rows, columns = x.shape
+    for i in range(rows):
+        for j in range(columns):
+            dx[i, j] = dy[i, j] * gamma[j]
+            products[i, j] = dy[i, j] * x[i, j]
+
+
+@allocating
+def batch_moments(mean, variance, inverse, x, epsilon, first, stop):
+    rows = x.shape[0]
+    total = np.empty(stop - first, np.float64)
+    for j in range(first, stop):
+        total[j - first] = 0
+    for i in range(rows):
+        for j in range(first, stop):
+            total[j - first] += x[i, j]
+    for j in range(first, stop):
+        mean[j] = total[j - first] / rows
+        total[j - first] = 0
+    for i in range(rows):
+        for j in range(first, stop):
+            d = difference(x[i, j], mean[j])
+            total[j - first] += d * d
+    for j in range(first, stop):
+        variance[j] = total[j - first] / rows
+        inverse[j] = 1 / math.sqrt(total[j - first] / rows + epsilon)
+
+
+def inverse_deviation(inverse, running_variance, epsilon):
+    for i in range(inverse.size):
+        inverse[i] = 1 / math.sqrt(running_variance[i] + inverse.dtype.type(epsilon))
+
+
+def follow_moments(running_mean, running_variance, mean, variance, momentum, unbiased):
+    for i in range(mean.size):
+        running_mean[i] += momentum * (mean[i] - running_mean[i])
+        running_variance[i] += momentum * (unbiased * variance[i] - running_variance[i])
+
+
+def batch_norm(y, x, mean, inverse):
+    rows, columns = x.shape
+    for i in range(rows):
+        for j in range(columns):
+            y[i, j] = difference(x[i, j], mean[j]) * inverse[j]
+
+
+@allocating
+def batch_norm_means(mean_dy, mean_product, dy, y, share, first, stop):
+    rows, apart = y.shape[0], stop - first
+    sums = np.empty((2, apart), np.float64)
+    for j in range(apart):
+        sums[0, j] = sums[1, j] = 0
+    for i in range(rows):
+        for j in range(apart):
+            sums[0, j] += dy[i, first + j]
+            sums[1, j] += dy[i, first + j] * y[i, first + j]
+    for j in range(apart):
+        mean_dy[first + j], mean_product[first + j] = share * sums[0, j], share * sums[1, j]
+
+
+def batch_norm_backward(dx, dy, y, inverse, mean_dy, mean_product):
+    rows, columns = y.shape
+    for i in range(rows):
+        for j in range(columns):
+            dx[i, j] = inverse[j] * (dy[i, j] - mean_dy[j] - y[i, j] * mean_product[j])
+
+
+def layer_norm(y, inverse, x, epsilon):
+    rows, columns = x.shape
+    for i in range(rows):
+        total, squares = x.dtype.type(0), x.dtype.type(0)
+        for j in range(columns):
+            total += x[i, j]
+        mean = total / x.dtype.type(columns)
+        for j in range(columns):
+            d = difference(x[i, j], mean)
+            y[i, j] = d
+            squares += d * d
+        scale = x.dtype.type(1) / math.sqrt(squares / x.dtype.type(columns) + x.dtype.type(epsilon))
+        inverse[i] = scale
+        for j in range(columns):
+            y[i, j] *= scale
+
+
+def layer_norm_backward(dx, dy, y, inverse):
+    rows, columns = y.shape
+    share = y.dtype.type(1 / columns)
+    for i in range(rows):
+        total, along = y.dtype.type(0), y.dtype.type(0)
+        for j in range(columns):
+            total += dy[i, j]
+            along += dy[i, j] * y[i, j]
+        total, along = total * share, along * share
+        for j in range(columns):
+            dx[i, j] = inverse[i] * (dy[i, j] - total - y[i, j] * along)

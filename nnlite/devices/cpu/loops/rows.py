@@ -1,0 +1,45 @@
+"""Loops over the rows of the data: taken, read, written, counted."""
+
+from __future__ import annotations
+
+from ..memory import flat
+
+
+def take_rows(y, x, order, position, N):
+    start = position[0]
+    columns = x.shape[1]
+    for i in range(N):
+        row = order[start + i]
+        for j in range(columns):
+            y[i, j] = x[row, j]
+
+
+def read_rows(y, x, position, N):
+    start = position[0]
+    for i in range(N):
+        for j in range(x.shape[1]):
+            y[i, j] = x[start + i, j]
+
+
+def write_rows(answer, y, position):
+    start = position[0]
+    for i in range(y.shape[0]):
+        for j in range(y.shape[1]):
+            answer[start + i, j] = y[i, j]
+
+
+def finite_rows(zeros, x):
+    total, zero = x.dtype.type(0), x.dtype.type(0)
+    for number in flat(x):  # all rows at once, since one row may be shorter than a vector
+        total += number * zero
+    for i in range(zeros.size):
+        zeros[i] = total
+    if total != zero:
+        for i in range(zeros.size):
+            zeros[i] = zero
+            for number in x[i]:
+                zeros[i] += number * zero
+
+
+def advance(position, N):
+    position[0] += N
