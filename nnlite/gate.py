@@ -192,7 +192,9 @@ def targets(
     rows, columns = shape
     array = numeric(y, device, name)
     if array.ndim not in (1, 2) or len(array) != rows:
-        raise ValueError(f"{name} has shape {array.shape}, but there are {rows} rows to predict: expected {shape}")
+        flat = f", or ({rows},)" if columns == 1 else f", or labels ({rows},)" if kind in ("class", "side") else ""
+        told = f"{name} has shape {array.shape}, but there are {rows} rows to predict"
+        raise ValueError(f"{told}: expected {shape}{flat}")
     unknown = bool((array != array).any()) if missing else False  # only NaN is not equal to itself
     if unknown and bool((array != array).all()):
         raise ValueError(f"{name} has no number that was measured")
@@ -227,7 +229,9 @@ def row_weights(values: Any, rows: int, dtype: Any = np.float64, name: str = "sa
     array = HOST.to_numpy(numeric(values, HOST, name))
     if array.shape != (rows,):
         raise ValueError(f"{name} has shape {array.shape}, expected ({rows},): one number for each row")
-    array = finite(array, HOST, dtype, name).astype(np.float64)
+    given, array = array, finite(array, HOST, dtype, name).astype(np.float64)
+    if not array.any() and given.any():
+        raise ValueError(f"{name} is 0 in {np.dtype(dtype)} for every row: multiply all weights by a large number")
     if (array < 0).any():
         row = int(np.argmax(array < 0))
         raise ValueError(f"{name} has {array[row]:g} in row {row}: a weight is at least 0, and 0 leaves the row out")
@@ -443,7 +447,8 @@ def _numbering_hint(array: Any, name: str) -> str:
         return "; pandas.get_dummies makes a column of numbers for each text"
     labels = name.isidentifier() or " " in name  # but not a name such as history['loss']
     if labels and (array.ndim == 1 or (array.ndim == 2 and array.shape[1] == 1)):
-        return f"; number classes by np.unique({_argument(name)}, return_inverse=True)[1]"
+        weight = name.endswith("weight")
+        return "" if weight else f"; number classes by np.unique({_argument(name)}, return_inverse=True)[1]"
     return ""
 
 

@@ -216,6 +216,16 @@ def test_weights_that_make_no_sense(weight, message, rng):
     assert "loss" not in trainer.history  # nothing was trained
 
 
+def test_weights_that_are_no_numbers_or_too_small(rng):
+    x, y = problem("mse", rng)
+    trainer = trainer_of("mse")
+    trainer.network.to(dtype="float32")
+    with pytest.raises(ValueError, match="sample_weight is 0 in float32 for every row: multiply all weights"):
+        trainer.fit(x, y, progress=False, sample_weight=np.full(len(x), 1e-300))
+    with pytest.raises(TypeError, match="sample_weight contains text, expected real numbers$"):
+        trainer.fit(x, y, progress=False, sample_weight=["a"] * len(x))
+
+
 def test_metrics_without_weights_are_refused(rng):
     class Bias(nl.Metric):
         name = "bias"
