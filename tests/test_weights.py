@@ -222,7 +222,7 @@ def test_weights_that_are_no_numbers_or_too_small(rng):
     trainer.network.to(dtype="float32")
     with pytest.raises(ValueError, match="sample_weight is 0 in float32 for every row: multiply all weights"):
         trainer.fit(x, y, progress=False, sample_weight=np.full(len(x), 1e-300))
-    with pytest.raises(TypeError, match="sample_weight contains text, expected real numbers$"):
+    with pytest.raises(TypeError, match=r"sample_weight contains text, expected real numbers$"):
         trainer.fit(x, y, progress=False, sample_weight=["a"] * len(x))
 
 
