@@ -111,7 +111,7 @@ class TableEstimator(Estimator):
         table = model.read(readable(X))
         if not (table.header or self.decisions_.header):
             inputs.refuse_other_count(self, len(table.names))
-        return table, model.outputs(table)[0]
+        return table, model.answers(table)
 
     def export(self, path: str | os.PathLike[str], function: str = "predict") -> None:
         """Write model.c or model.onnx for another program; see `nl.tables.Model.export`."""
@@ -203,7 +203,8 @@ class TableClassifier(TableEstimator):
     random_state, device, threads: as in `nl.MLPClassifier`.
 
     X is a DataFrame of pandas or polars, a dict of columns, the path of a file, or an array (N, columns). After `fit`,
-    columns may come in any order. New columns are ignored; gaps and values never seen before are answered too.
+    columns may come in any order. New columns are ignored; gaps and values never seen before are answered too, the
+    latter with a warning.
 
     >>> weather = {"sky": ["clear", "grey"] * 40, "wind": [3, 1, None, 12] * 20}
     >>> classifier = nl.TableClassifier(random_state=0, device="numpy").fit(weather, ["dry", "dry", "dry", "rain"] * 20)

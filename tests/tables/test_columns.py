@@ -58,7 +58,7 @@ def test_a_missing_number_is_the_median_and_a_column_says_so() -> None:
     assert (found.kind, found.missing, found.features) == ("number", 3, ["a", "a is missing"]) and told == []
     assert x.tolist() == [[1, 0], [3, 1], [3, 0], [3, 1], [10, 0], [3, 1]]
     x, told = found.encode(Texts(["", "2", "x"]))
-    assert x.tolist() == [[3, 1], [2, 0], [3, 1]] and told == ["a: 'x' is no number and counts as missing"]
+    assert x.tolist() == [[3, 1], [2, 0], [3, 1]] and told == ["a: no number in 1 of 3 cells, such as 'x'; taken as missing"]
 
 
 def test_fills_and_categories_come_from_the_rows_to_learn_from() -> None:
@@ -66,7 +66,7 @@ def test_fills_and_categories_come_from_the_rows_to_learn_from() -> None:
     assert found.fill == 2 and not found.flag, "the gap lies in another row"
     found, x, told = column(["red", "blue", "red", "blue", "green"], rows=np.arange(4))
     assert found.values == ["blue", "red"] and told == [
-        "a: 1 value never seen in training, such as 'green'; taken as missing"
+        "a: 1 value never seen in training, such as 'green', in 1 of 5 cells; taken as missing"
     ]
     assert x[4].tolist() == [0], "as the most frequent"
 
