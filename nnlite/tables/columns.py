@@ -27,7 +27,7 @@ ROW_NAMES = ("row names", "rownames", "row.names", "unnamed: 0", "index")
 IDENTIFIER = re.compile(r"(?i)(.*[_ .])?(id|uuid|guid)|.*[a-z]I[Dd]|ID.*")
 
 
-class Unreadable(ValueError):
+class UnreadableError(ValueError):
     """No cell of a column can be read, of those that hold something; `row` is that of the first."""
 
     def __init__(self, what: str, row: int) -> None:
@@ -52,7 +52,7 @@ class Column:
     def encode(self, cells: Cells, commas: bool | None = None) -> tuple[np.ndarray, list[str]]:
         """Cells of N rows -> numbers (N, features), and what could not be read or was never seen in training.
 
-        commas: whether the other columns of the table have decimal commas, None if they do not tell. Unreadable if
+        commas: whether the other columns of the table have decimal commas, None if they do not tell. UnreadableError if
         there is no number, or date, in a column that needs them.
         """
         return np.zeros((len(cells), 0)), []
@@ -121,7 +121,7 @@ class Number(Column):
                 row, text = int(rows[strange.argmax()]), shown(words[codes[strange.argmax()]])
                 if gaps.all():
                     what = f"no cell of {shown(self.name)} is a {self.kind}, which the model reads there: {text}"
-                    raise Unreadable(f"{what}; write {self.kind}s, or leave cells empty", row)
+                    raise UnreadableError(f"{what}; write {self.kind}s, or leave cells empty", row)
                 where = f"in {strange.sum():,} of {len(cells):,} cells, such as {text}"
                 told.append(f"{self.name}: no {self.kind} {where}; taken as missing")
         columns = [np.where(gaps, self.fill, values)]
@@ -362,7 +362,7 @@ def _category(name: str, cells: Cells, seen: Cells, wanted: bool) -> Column:
     gaps = len(seen) > sum(found.values())
     frequent = sorted((word for word, n in found.items() if n > 1 or wanted), key=lambda word: (-found[word], word))
     most = min(MOST_VALUES, max(FEWEST_VALUES, MOST_NUMBERS // len(cells)))
-    values = sorted(frequent[:most])
+    values = sorted(frequent[:most], key=str.lower if yes_or_no(present) else None)
     covered = sum(found[value] for value in values)
     if not values or (not wanted and covered < sum(found.values()) / 2):
         return LeftOut(name, f"text: {len(present):,} different values in {len(cells):,} rows", missing)

@@ -55,7 +55,7 @@ class Decisions:
                 read = cells[column.name]
                 try:
                     x, more = column.encode(read, table.commas)
-                except columns.Unreadable as error:
+                except columns.UnreadableError as error:
                     at = next(i for i, each in enumerate(table.columns) if each is read)
                     problems.append(f"{table.place(error.row, at)}: {error}")
                     continue

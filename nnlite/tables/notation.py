@@ -15,7 +15,7 @@ from .cells import MISSING, Cells, Numbers
 from .written import parsed
 
 SAMPLE = 100  # rows of each column, in which the notation of a table is looked for
-SURE = 0.95  # of the cells that are read in another notation must be read in the usual one too
+SURE = 0.95  # of the cells that are read in another notation must be read in the usual one too; the others are slips
 
 
 def of_table(columns: Sequence[Cells]) -> bool | None:
@@ -23,10 +23,11 @@ def of_table(columns: Sequence[Cells]) -> bool | None:
     found: set[bool] = set()
     for cells in columns:
         if not isinstance(cells, Numbers) and len(found) < 2:
-            words, _ = cells.take(np.arange(min(len(cells), SAMPLE))).distinct()
-            by_point, by_comma = (np.isfinite(_parsed(words, comma)) for comma in (False, True))
-            found |= {False} if (by_point & ~by_comma).any() else set()
-            found |= {True} if (by_comma & ~by_point).any() else set()
+            words, codes = cells.take(np.arange(min(len(cells), SAMPLE))).distinct()
+            by_point, by_comma = (np.isfinite(_parsed(words, comma))[codes] for comma in (False, True))
+            few = (1 - SURE) * (by_point | by_comma).sum()  # slips
+            found |= {False} if (by_point & ~by_comma).sum() > few else set()
+            found |= {True} if (by_comma & ~by_point).sum() > few else set()
     return found.pop() if len(found) == 1 else None
 
 

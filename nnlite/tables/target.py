@@ -69,8 +69,8 @@ def decide(table: Table, name: str, task: str | None = None) -> Target:
     wrong = [word for word in present if not np.isfinite(_value(word, comma))]
     if wrong and len(present) > 1 and task != "classification" and _dates(present):
         what = f"the target {shown(name)} holds dates, which cannot be predicted; turn them into numbers, such as days"
-        classes = ", or take each date for a class: --task classification" if task is None else ""
-        raise refuse(0, f"{what}, or give another with --target, of {_others(table, name)}{classes}")
+        rest = ", or take each date for a class: --task classification" if task is None else ""
+        raise refuse(0, f"{what}, or give another with --target, of {_others(table, name)}{rest}")
     total_wrong = sum(present[word] for word in wrong)
     if wrong and task != "classification" and (task == "regression" or (2 * total_wrong < rows and not cells.padded())):
         rest = ", or take every text for a class: --task classification" if task is None else ""
@@ -88,8 +88,8 @@ def decide(table: Table, name: str, task: str | None = None) -> Target:
         if len(present) > rows / 2 and rows >= columns.FEW and task is None:
             what = f"the target {shown(name)} names the rows: {len(present):,} different values in {rows:,} rows"
             raise refuse(0, f"{what}; give another with --target, of {_others(table, name)}")
-        top, others = words[codes[0]], [n for word, n in present.items() if word != words[codes[0]]]
-        if not table.header and table.source and present.get(top) == 1 and min(others) > 1:
+        top, ns = words[codes[0]], [n for word, n in present.items() if word != words[codes[0]]]
+        if not table.header and table.source and present.get(top) == 1 and min(ns) > 1:
             what = f"this may be a header, or the only row of the class {shown(top)}"
             raise refuse(0, f"{what}: say --header yes or --header no")
         classes = sorted({*spellings(present).values()})

@@ -63,13 +63,14 @@ def merged(counts: Mapping[str, int], same: Mapping[str, str]) -> dict[str, int]
 def places_of(words: Sequence[str], values: Sequence[str]) -> list[int]:
     """The place of each word among the values, −1 for a word that is none of them, or could be several."""
     exactly = {value: place for place, value in enumerate(values)}
-    truths = {truth(value): place for value, place in exactly.items()} if yes_or_no(values) else {}
+    like_truths = yes_or_no(values) or sorted(map(number, values)) == [0, 1]
+    truths = {truth(value): place for value, place in exactly.items()} if like_truths else {}
     numbers: dict[int, int] = {}
     for value, place in exactly.items():
         if (whole := _whole(value)) is not None:
             numbers[whole] = -1 if whole in numbers else place
 
-    def place(word: str) -> int:
+    def found_at(word: str) -> int:
         found = exactly.get(word, -1)
         if found < 0 and truths:
             found = truths.get(truth(word), -1)
@@ -77,7 +78,7 @@ def places_of(words: Sequence[str], values: Sequence[str]) -> list[int]:
             found = numbers.get(whole, -1)
         return found
 
-    return [place(word) for word in words]
+    return [found_at(word) for word in words]
 
 
 def _whole(word: str) -> int | None:
