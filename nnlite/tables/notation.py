@@ -24,6 +24,8 @@ def of_table(columns: Sequence[Cells]) -> bool | None:
     for cells in columns:
         if not isinstance(cells, Numbers) and len(found) < 2:
             words, codes = cells.take(np.arange(min(len(cells), SAMPLE))).distinct()
+            if not any("," in word or "." in word for word in words):
+                continue  # its numbers are read alike in both ways
             by_point, by_comma = (np.isfinite(_parsed(words, comma))[codes] for comma in (False, True))
             few = (1 - SURE) * (by_point | by_comma).sum()  # slips
             found |= {False} if (by_point & ~by_comma).sum() > few else set()

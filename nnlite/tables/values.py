@@ -63,22 +63,22 @@ def merged(counts: Mapping[str, int], same: Mapping[str, str]) -> dict[str, int]
 def places_of(words: Sequence[str], values: Sequence[str]) -> list[int]:
     """The place of each word among the values, −1 for a word that is none of them, or could be several."""
     exactly = {value: place for place, value in enumerate(values)}
+    places = [exactly.get(word, -1) for word in words]
+    if -1 not in places:
+        return places
     like_truths = yes_or_no(values) or sorted(map(number, values)) == [0, 1]
     truths = {truth(value): place for value, place in exactly.items()} if like_truths else {}
-    numbers: dict[int, int] = {}
+    numbers: dict[int | None, int] = {}
     for value, place in exactly.items():
-        if (whole := _whole(value)) is not None:
-            numbers[whole] = -1 if whole in numbers else place
+        whole = _whole(value)
+        numbers[whole] = -1 if whole in numbers else place
+    numbers[None] = -1
 
-    def found_at(word: str) -> int:
-        found = exactly.get(word, -1)
-        if found < 0 and truths:
-            found = truths.get(truth(word), -1)
-        if found < 0 and numbers and (whole := _whole(word)) is not None:
-            found = numbers.get(whole, -1)
-        return found
+    def otherwise(word: str) -> int:
+        found = truths.get(truth(word), -1)
+        return numbers.get(_whole(word), -1) if found < 0 else found
 
-    return [found_at(word) for word in words]
+    return [otherwise(word) if place < 0 else place for word, place in zip(words, places)]
 
 
 def _whole(word: str) -> int | None:
