@@ -17,7 +17,7 @@ from . import notation, written
 from .cells import MISSING, Cells, Numbers
 from .reading import count, shown
 from .scaling import too_large
-from .values import merged, places_of, spellings, truth, yes_or_no
+from .values import differ, merged, places_of, spellings, truth, yes_or_no
 
 MOST_VALUES = 1000  # of a category, each with a column of its own; fewer if that is more than MOST_NUMBERS numbers
 FEWEST_VALUES, MOST_NUMBERS = 50, 2**24  # 128 MB, of which a training has several copies
@@ -146,8 +146,8 @@ class Date(Number):
         days = written.days(words, self.day_first)
         if any(gap and word.lower() not in MISSING for word, gap in zip(words, np.isnan(days))):
             other = written.days(words, not self.day_first)
-            if np.isnan(days[codes]).mean() > np.isnan(other[codes]).mean():  # the table has the other order
-                days = other
+            if np.isfinite(days[codes]).sum() < SURE * np.isfinite(other[codes]).sum():
+                days = other  # the table has the other order, and not only a slip
         return days[codes]
 
     def encode(self, cells: Cells, commas: bool | None = None) -> tuple[np.ndarray, list[str]]:
@@ -296,8 +296,8 @@ def _number(name: str, cells: Cells, values: np.ndarray, rows: np.ndarray, comma
     if not len(known):
         return LeftOut(name, "has no number in the rows to learn from", int(missing.sum()))
     if not gaps and (known == known[0]).all():
-        differ = len(cells.take(rows).distinct()[0]) > 1
-        return LeftOut(name, "differs only after the 16th digit" if differ else "always the same", int(missing.sum()))
+        alike = not differ(cells.take(rows).distinct()[0])
+        return LeftOut(name, "always the same" if alike else "differs only after the 16th digit", int(missing.sum()))
     fill = float(np.median(known))
     if gaps:
         told.append(f"filled with the median, {fill:.6g}")

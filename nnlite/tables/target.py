@@ -13,7 +13,7 @@ from . import columns, notation, written
 from .cells import NEVER_A_CLASS, Cells, number
 from .reading import MOST_TOLD, Table, TableError, count, shown
 from .scaling import too_large
-from .values import places_of, spellings
+from .values import differ, places_of, spellings
 
 MOST_CLASSES = 20  # whole numbers with more different values are a quantity
 RAREST = 0.02  # of the rows: where a whole number is rarer than that, it counts something
@@ -109,7 +109,7 @@ def decide(table: Table, name: str, task: str | None = None) -> Target:
         why = f"whole numbers, {count(distinct, 'value')}" + ("" if task else " that look like codes")
         return Target(name, why, _labels(present, comma), None, missing)
     if distinct == 1:
-        alike = "is always the same" if len(present) == 1 else "differs only after the 16th digit"
+        alike = "differs only after the 16th digit" if differ(present) else "is always the same"
         raise refuse(0, f"the target {alike}; there is nothing to learn")
     if too_large(numbers):
         row = int(np.argmax(np.isin(codes, [words.index(w) for w in present if too_large(_one(w, comma))])))

@@ -70,18 +70,23 @@ def places_of(words: Sequence[str], values: Sequence[str]) -> list[int]:
     truths = {truth(value): place for value, place in exactly.items()} if like_truths else {}
     numbers: dict[int | None, int] = {}
     for value, place in exactly.items():
-        whole = _whole(value)
+        whole = whole_number(value)
         numbers[whole] = -1 if whole in numbers else place
     numbers[None] = -1
 
     def otherwise(word: str) -> int:
         found = truths.get(truth(word), -1)
-        return numbers.get(_whole(word), -1) if found < 0 else found
+        return numbers.get(whole_number(word), -1) if found < 0 else found
 
     return [otherwise(word) if place < 0 else place for word, place in zip(words, places)]
 
 
-def _whole(word: str) -> int | None:
+def differ(words: Iterable[str]) -> bool:
+    """Whether there are different whole numbers among words that are all the same float."""
+    return len({whole_number(word) for word in words} - {None}) > 1
+
+
+def whole_number(word: str) -> int | None:
     """The whole number that a word is, None if it is none; exact, where float() would turn 2⁵³ + 1 into 2⁵³."""
     value = number(word)
     if not np.isfinite(value) or value != np.floor(value):

@@ -103,6 +103,7 @@ def test_categories_of_many_values(monkeypatch: pytest.MonkeyPatch) -> None:
     ("cells", "name", "first", "why"),
     [
         (["7"] * 20, "a", False, "always the same"),
+        (["7", "7.0"] * 10, "a", False, "always the same"),
         (["x"] * 20, "a", False, "always the same"),
         (["NA"] * 20, "a", False, "has no value"),
         ([str(i) for i in range(1, 21)], "a", False, "counts the rows"),
@@ -231,6 +232,7 @@ def test_na_is_never_a_class_and_none_may_be_one() -> None:
         (["1", "2", "3e200"], None, "4:2: '3e200' is too large to be squared; give the target 'y' in another unit"),
         (["2020-01-01", "2021-02-03"] * 2, None, "2:2: the target 'y' holds dates, which cannot be predicted"),
         (["1/2/20", "13/2/20", "5/5/20"], "regression", "2:2: the target 'y' holds dates, which cannot be predicted"),
+        (["1.5", "1.50"] * 3, "regression", "2:2: the target is always the same"),
         ([str(2**70 + i) for i in range(9)], "regression", "2:2: the target differs only after the 16th digit"),
     ],
 )

@@ -72,8 +72,11 @@ def test_a_column_of_which_nothing_can_be_read_is_refused() -> None:
 
 def test_dates_in_the_other_order() -> None:
     found = decided(d=[f"{month}/{day}/2020" for month in (1, 2, 3) for day in range(1, 28)])
-    assert isinstance(column := found.columns[0], tables.Date) and not column.day_first
+    column = found.columns[0]
+    assert isinstance(column, tables.Date) and not column.day_first
     assert column.numbers(Texts(["5/2/2020", "25/4/2020"])).tolist() == [18297, 18377], "5 February, 25 April"
+    slip = column.numbers(Texts(["5/2/2020"] * 40 + ["25/4/2020"]))
+    assert slip[0] == 18384 and np.isnan(slip[-1]), "one slip does not turn a column"
     assert column.numbers(Texts(["5/2/2020", "4/25/2020"])).tolist() == [18384, 18377], "2 May"
 
 
