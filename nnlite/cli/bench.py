@@ -28,9 +28,16 @@ def bench(options: argparse.Namespace) -> None:
     devices = comparison.chosen(options.devices)
     seconds = gate.number(options.seconds, "--seconds", above=0)
     pair = comparison.pair(devices) if options.sweep or ("cupy" in devices and len(devices) > 1) else []
-    folder = output.folder(options.out)
     import matplotlib.figure  # noqa: F401  (if this import fails, it fails before the measurements)
 
+    with output.folder(options.out) as folder:
+        _measure(devices, pair, seconds, folder, tell)
+
+
+def _measure(
+    devices: Sequence[str], pair: Sequence[str], seconds: float, folder: Path, tell: Callable[[str], None]
+) -> None:
+    """Measure, and write the results into this folder; `pair` are the two devices for the sweeps."""
     columns = ("net, batch", "device", "µs a step", "samples a second", "× the slowest", "first use, s")
     layout = "{:31} {:7} {:>11} {:>16} {:>13} {:>12}"
     tell(f"{_machine(devices)}\n\n{layout.format(*columns)}")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..atomic import replacing
+from .locking import locked
 
 silent = False  # whether another process, one of those that mpirun has started, does the talking
 lost: OSError | None = None  # why stdout cannot be written to, such as a full disk; the command goes on
@@ -61,10 +63,15 @@ def write(path: str | os.PathLike[str], content: str | bytes) -> None:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
-def folder(name: str) -> Path:
-    """The folder for the results, made if it is missing. If it cannot be used, the error comes now, not at the end."""
+@contextlib.contextmanager
+def folder(name: str) -> Iterator[Path]:
+    """The folder for the results, made if it is missing, and in this block used by no other command.
+
+    If it cannot be used, the error comes now, not at the end.
+    """
     path = Path(name)
     path.mkdir(parents=True, exist_ok=True)
     if not os.access(path, os.W_OK):
         raise PermissionError(errno.EACCES, "this folder cannot be written to; choose another --out", name)
-    return path
+    with contextlib.nullcontext() if silent else locked(path):  # of several ranks, the one that speaks has it
+        yield path

@@ -15,9 +15,11 @@ from ..datasets import Split
 from ..metrics import classes as classes_of
 from ..network import Sequential
 from ..tables import pictures as drawn
-from ..tables.baselines import logistic, ridge
+from ..tables.baselines import logistic, ridge, seconds
 
-MOST_CLASSES = 12  # whose recall is said
+MOST_CLASSES = 12  # whose recall is said; of more, that of the worst few
+WORST = 5
+MOST_SECONDS = 10.0  # for what only compares or explains
 REPEATS = 5  # of the shuffles that tell how much a column matters
 MOST_COLUMNS, MOST_ROWS = 200, 2000  # that are shuffled for it
 
@@ -27,16 +29,25 @@ def lines(split: Split, classes: Sequence[str] | None, prediction: np.ndarray) -
     x, y, x_test, y_test = split
     if classes is None:
         error = _rmse(prediction, y_test)
-        mean, linear = _rmse(y.mean(axis=0)[None], y_test), _rmse(ridge(x, y, x_test), y_test)
-        told = [f"the mean for every row: RMSE {mean:.4g}; ridge regression on the same columns: RMSE {linear:.4g}"]
-        better = {"the mean": error < mean, "ridge regression": error < linear}
+        mean = _rmse(y.mean(axis=0)[None], y_test)
+        told, better = [f"the mean for every row: RMSE {mean:.4g}; "], {"the mean": error < mean}
+        if slow := _slow(x):
+            told[0] += f"ridge regression {slow}"
+        else:
+            linear = _rmse(ridge(x, y, x_test), y_test)
+            told[0] += f"ridge regression on the same columns: RMSE {linear:.4g}"
+            better["ridge regression"] = error < linear
     else:
         hits = float((classes_of(prediction) == y_test).mean())
         most = int(np.bincount(y, minlength=len(classes)).argmax())
-        usual, linear = float((y_test == most).mean()), float((logistic(x, y, len(classes), x_test) == y_test).mean())
-        shares = f"{100 * usual:.2f} %; logistic regression on the same columns: {100 * linear:.2f} %"
-        told = [f"always {classes[most]!r}: {shares}"]
-        better = {f"always {classes[most]!r}": hits > usual, "logistic regression": hits > linear}
+        usual, always = float((y_test == most).mean()), f"always {classes[most]!r}"
+        told, better = [f"{always}: {100 * usual:.2f} %; "], {always: hits > usual}
+        if slow := _slow(x, len(classes)):
+            told[0] += f"logistic regression {slow}"
+        else:
+            linear = float((logistic(x, y, len(classes), x_test) == y_test).mean())
+            told[0] += f"logistic regression on the same columns: {100 * linear:.2f} %"
+            better["logistic regression"] = hits > linear
         told.append(_recall(classes, classes_of(prediction), y_test))
     worse = [name for name, is_better in better.items() if not is_better]
     if worse:
@@ -44,17 +55,33 @@ def lines(split: Split, classes: Sequence[str] | None, prediction: np.ndarray) -
     return told
 
 
+def _slow(x: np.ndarray, classes: int = 0) -> str:
+    """Why a linear model on x (N, D) is left out, if it is."""
+    long = seconds(len(x), x.shape[1], classes)
+    return f"is left out, since it might take {long:,.0f} s" if long > MOST_SECONDS else ""
+
+
 def _rmse(prediction: np.ndarray, y: np.ndarray) -> float:
     return float(np.sqrt(np.square(prediction - y).mean()))
 
 
 def _recall(classes: Sequence[str], found: np.ndarray, y: np.ndarray) -> str:
-    """How many of the rows (N,) of each class were found."""
-    parts = []
-    for k in np.unique(y)[:MOST_CLASSES]:
-        rows = y == k
-        parts.append(f"{classes[k]} {100 * (found[rows] == k).mean():.1f} % of {int(rows.sum()):,}")
-    return f"recall: {', '.join(parts)}{', …' if len(np.unique(y)) > MOST_CLASSES else ''}"
+    """How many of the rows (N,) of each class were found; of many classes, those of which the fewest were."""
+    rows = np.bincount(y, minlength=len(classes))  # (K,)
+    share = np.bincount(y[found == y], minlength=len(classes)) / np.maximum(rows, 1)  # (K,)
+    chosen, start, end = np.flatnonzero(rows), "recall: ", ""
+    if len(chosen) > MOST_CLASSES:
+        order = chosen[np.lexsort((-rows[chosen], share[chosen]))]  # of equally bad ones, the most frequent first
+        chosen, others = order[:WORST], order[WORST:]
+        start, least = "recall of the worst: ", f"{100 * share[others].min():.1f} %"
+        end = f"; of {len(others):,} other classes {least} or more, on average {100 * share[others].mean():.1f} %"
+    return start + ", ".join(f"{classes[k]} {100 * share[k]:.1f} % of {rows[k]:,}" for k in chosen.tolist()) + end
+
+
+def slow_importance(net: Sequential, x: np.ndarray, groups: Mapping[str, Sequence[int]]) -> bool:
+    """Whether `importance` of x (N, D) would take long, by the size of its predictions."""
+    each = min(len(x), MOST_ROWS) * (net.parameters.size * 1e-10 + (net.outputs or 1) * 2e-8)  # seconds
+    return each * (1 + REPEATS * min(len(groups), MOST_COLUMNS)) > MOST_SECONDS
 
 
 def importance(
@@ -95,6 +122,7 @@ def pictures(
     found: dict[str, Callable[..., Any]] = {}
     if classes is None:
         found["predicted.png"] = partial(drawn.predicted_against_true, prediction, split.y_test)
-    drops = importance(net, split.x_test, split.y_test, classes is None, groups)
-    found["importance.png"] = partial(drawn.importance, drops, "R²" if classes is None else "accuracy")
+    if not slow_importance(net, split.x_test, groups):
+        drops = importance(net, split.x_test, split.y_test, classes is None, groups)
+        found["importance.png"] = partial(drawn.importance, drops, "R²" if classes is None else "accuracy")
     return found

@@ -110,7 +110,20 @@ def train(options: argparse.Namespace) -> None:
         raise NotADirectoryError(
             errno.ENOTDIR, "--resume needs the folder of a training that was stopped", options.resume
         )
-    folder = output.folder(options.out or options.resume or "out")
+    with output.folder(options.out or options.resume or "out") as folder:
+        _train_into(folder, data, recipe, trainer, options, tell)
+
+
+def _train_into(
+    folder: Path,
+    data: Data,
+    recipe: Recipe,
+    trainer: nl.Trainer,
+    options: argparse.Namespace,
+    tell: Callable[[str], None],
+) -> None:
+    """Train, test and write the results into this folder."""
+    net = trainer.network
     if data.decisions:
         tell("\n".join([str(data.decisions), *data.told, ""]))
     tell(f"{_description(data)}\n\n{net.summary()}\n")
@@ -143,22 +156,33 @@ def train(options: argparse.Namespace) -> None:
         if not epochs:
             what = "before the first epoch had ended"
             raise Terminated(f"{stop} {what}{on or '; nothing was written'}") from None
-        _save(folder, net, data, trainer.history, x_scale, y_scale)
+        _scale_weights(net, x_scale, y_scale)
+        _save(folder, net, data, trainer.history)
         what = f"after {epochs} of {recipe.epochs} epochs; wrote {folder / 'model.safetensors'} and history.csv"
         raise Terminated(f"{stop} {what}{on}") from None
     if output.silent:
         return  # what follows is written once
-    _save(folder, net, data, trainer.history, x_scale, y_scale)
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(folder / CHECKPOINT)  # the model is complete
-    for name in ("model.safetensors", "history.csv"):
-        tell(f"wrote {folder / name}")
+    _scale_weights(net, x_scale, y_scale)
+    problem = None  # such as a full disk, which takes nothing from the score
+    try:
+        _save(folder, net, data, trainer.history)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(folder / CHECKPOINT)  # the model is complete
+        for name in ("model.safetensors", "history.csv"):
+            tell(f"wrote {folder / name}")
+    except OSError as error:
+        problem = error
     prediction = net.predict(data.split.x_test)  # (N, K)
-    for name in _draw(folder, net, data, trainer.history, prediction):
-        tell(f"wrote {folder / name}")
+    try:
+        for line in () if problem else _draw(folder, net, data, trainer.history, prediction):
+            tell(line)
+    except OSError as error:
+        problem = error
     if data.decisions:
         tell("\n".join(["", *report.lines(data.split, data.classes, prediction)]))
     say(_result(data, prediction))
+    if problem:
+        raise problem
 
 
 class Backup(nl.Checkpoint):
@@ -190,17 +214,14 @@ def _sigterm_stops() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
-def _save(
-    folder: Path,
-    net: nl.Sequential,
-    data: Data,
-    history: nl.History,
-    x_scale: Scale | None,
-    y_scale: Scale | None,
-) -> None:
-    """Write the model and its history. The scales go into the network's weights, so that it then reads raw columns."""
+def _scale_weights(net: nl.Sequential, x_scale: Scale | None, y_scale: Scale | None) -> None:
+    """The scales go into the network's weights, so that it then reads raw columns."""
     if x_scale:
         fold(net, x_scale, y_scale)
+
+
+def _save(folder: Path, net: nl.Sequential, data: Data, history: nl.History) -> None:
+    """Write the model and its history."""
     tables.Model(net, data.decisions, data.classes).save(folder / "model.safetensors", data.name)
     for name in PICTURES:  # those of an earlier model would be taken for this one's
         (folder / name).unlink(missing_ok=True)
@@ -321,7 +342,7 @@ def _result(data: Data, prediction: np.ndarray) -> str:
 
 
 def _draw(folder: Path, net: nl.Sequential, data: Data, history: nl.History, prediction: np.ndarray) -> Iterator[str]:
-    """Write the pictures for this kind of data, and yield the name of each when it is written."""
+    """Write the pictures for this kind of data, and yield a line on each when it is written, or left out."""
     from matplotlib.figure import Figure  # used without pyplot, which might look for a screen
 
     pictures: dict[str, Callable[..., Any]] = {"learning_curve.png": partial(nl.plots.history, history)}
@@ -336,6 +357,8 @@ def _draw(folder: Path, net: nl.Sequential, data: Data, history: nl.History, pre
             pictures["decision_boundary.png"] = partial(nl.plots.decision_boundary, net, points, labels)
     if data.decisions:
         pictures |= report.pictures(net, data.split, data.classes, data.decisions.groups, prediction)
+        if report.slow_importance(net, data.split.x_test, data.decisions.groups):
+            yield "importance.png is left out, since it would take long for so many classes or features"
     for name, draw in pictures.items():
         figure = Figure(figsize=(6.4, 4.8), dpi=150, layout="constrained")
         with warnings.catch_warnings():
@@ -344,4 +367,4 @@ def _draw(folder: Path, net: nl.Sequential, data: Data, history: nl.History, pre
             picture = io.BytesIO()
             figure.savefig(picture)
         output.write(folder / name, picture.getvalue())
-        yield name
+        yield f"wrote {folder / name}"

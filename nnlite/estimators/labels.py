@@ -25,14 +25,17 @@ class Labels:
     several: bool = False
 
     @classmethod
-    def of(cls, y: np.ndarray) -> Labels:
-        """The labels in y (N,) or, for several a row, (N, C). ValueError for anything but labels."""
+    def of(cls, y: np.ndarray, regressor: str = "nl.MLPRegressor") -> Labels:
+        """The labels in y (N,) or, for several a row, (N, C). ValueError for anything but labels.
+
+        regressor: the estimator that takes other numbers, for the error.
+        """
         if y.ndim == 2:
             if not np.isin(y, (0, 1)).all():
                 what = "y with several columns must contain 0 and 1: one column for each label"
                 raise ValueError(f"Multioutput target data is not supported with classes: {what}")
             return cls(np.arange(y.shape[1]), True)
-        return cls(_distinct(y))
+        return cls(_distinct(y, regressor))
 
     @property
     def outputs(self) -> int:
@@ -103,12 +106,12 @@ class Labels:
         return self.places(outputs) == self.places(targets)
 
 
-def _distinct(y: np.ndarray) -> np.ndarray:
+def _distinct(y: np.ndarray, regressor: str = "nl.MLPRegressor") -> np.ndarray:
     """The different labels in y (N,), sorted; ValueError for anything but labels."""
     if y.dtype.kind == "f":
         refuse_infinite(y, "y")
         if (y != np.floor(y)).any():
-            what = "a class is a whole number, text or a bool; nl.MLPRegressor is for other numbers"
+            what = f"a class is a whole number, text or a bool; {regressor} is for other numbers"
             raise ValueError(f"Unknown label type: continuous. y has numbers that are not whole: {what}")
     try:
         return np.unique(y)

@@ -19,7 +19,8 @@ from ..perceptron import mlp
 from ..tables import Decisions, Model, Table, Target, choose_target, decide, learning, read
 from ..tables.cells import NEVER_A_CLASS, Cells
 from ..tables.decisions import place_of, rows_with_target
-from ..tables.scaling import Scale, fold
+from ..tables.scaling import Scale, fold, too_large
+from ..tables.values import places_of
 from ..trainer import Trainer
 from . import inputs
 from .labels import Labels
@@ -111,7 +112,7 @@ class TableEstimator(Estimator):
         table = model.read(readable(X))
         if not (table.header or self.decisions_.header):
             inputs.refuse_other_count(self, len(table.names))
-        return table, model.outputs(table)[0]
+        return table, model.answers(table)
 
     def export(self, path: str | os.PathLike[str], function: str = "predict") -> None:
         """Write model.c or model.onnx for another program; see `nl.tables.Model.export`."""
@@ -203,7 +204,8 @@ class TableClassifier(TableEstimator):
     random_state, device, threads: as in `nl.MLPClassifier`.
 
     X is a DataFrame of pandas or polars, a dict of columns, the path of a file, or an array (N, columns). After `fit`,
-    columns may come in any order. New columns are ignored; gaps and values never seen before are answered too.
+    columns may come in any order. New columns are ignored; gaps and values never seen before are answered too, the
+    latter with a warning.
 
     >>> weather = {"sky": ["clear", "grey"] * 40, "wind": [3, 1, None, 12] * 20}
     >>> classifier = nl.TableClassifier(random_state=0, device="numpy").fit(weather, ["dry", "dry", "dry", "rain"] * 20)
@@ -272,14 +274,18 @@ class TableClassifier(TableEstimator):
         return target, values
 
     def _given(self, name: str, y: np.ndarray) -> tuple[Target, np.ndarray]:
-        self.classes_ = Labels.of(y).classes
+        self.classes_ = Labels.of(y, "nl.TableRegressor").classes
         if len(self.classes_) < 2:
-            raise ValueError(f"y holds one class only, {self.classes_[0]!r}; expected two or more")
+            raise ValueError(f"y holds one class only, {self.classes_.tolist()[0]!r}; expected two or more")
         return Target(name, f"{len(self.classes_)} labels", [*map(str, self.classes_)]), self._values(y)
 
     def _values(self, y: np.ndarray) -> np.ndarray:
         place = {label: k for k, label in enumerate(self.classes_.tolist())}
-        return np.array([place.get(label, -1) for label in y.tolist()], np.int64)
+        values = np.array([place.get(label, -1) for label in y.tolist()], np.int64)
+        new = np.flatnonzero(values < 0)
+        if len(new):  # a file has "true" and "1" where a frame has True and 1
+            values[new] = places_of([str(label) for label in y[new].tolist()], [*map(str, self.classes_.tolist())])
+        return values
 
     def _weights(self, weight: np.ndarray | None, values: np.ndarray) -> np.ndarray | None:
         if self.class_weight is None:
@@ -341,9 +347,17 @@ class TableRegressor(TableEstimator):
         return target, target.values(table[name])
 
     def _given(self, name: str, y: np.ndarray) -> tuple[Target, np.ndarray]:
-        return Target(name, "numbers"), self._values(y)
+        values = self._values(y)
+        if too_large(values):
+            what = f"y has numbers too large to be squared, such as {values[np.abs(values).argmax()]:.6g}"
+            raise ValueError(f"{what}; give it in another unit, or its logarithm")
+        return Target(name, "numbers"), values
 
     def _values(self, y: np.ndarray) -> np.ndarray:
+        if y.dtype.kind == "M":
+            raise ValueError("y holds dates, which cannot be predicted; turn them into numbers, such as days")
+        if y.dtype.kind == "m":
+            y = y / np.timedelta64(1, "s")  # as in columns of a table
         return inputs.numbers(y, np.float64)[:, 0]
 
     def _measured(self, outputs: np.ndarray, values: np.ndarray, weight: np.ndarray | None) -> float:

@@ -60,10 +60,13 @@ class Texts:
 
 
 class Numbers:
-    """Cells that were numbers from the start, in a frame or a Parquet file: (N,), NaN where a value is missing."""
+    """Cells that were numbers from the start, in a frame or a Parquet file: (N,), NaN where a value is missing.
 
-    def __init__(self, values: np.ndarray) -> None:
-        self.values = values
+    unit: of durations, "seconds".
+    """
+
+    def __init__(self, values: np.ndarray, unit: str = "") -> None:
+        self.values, self.unit = values, unit
 
     def __len__(self) -> int:
         return len(self.values)
@@ -79,7 +82,7 @@ class Numbers:
         return False
 
     def take(self, rows: np.ndarray) -> Numbers:
-        return Numbers(self.values[rows])
+        return Numbers(self.values[rows], self.unit)
 
 
 def _written(value: float) -> str:

@@ -13,17 +13,26 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from . import written
-from .cells import MISSING, Cells
+from . import notation, written
+from .cells import MISSING, Cells, Numbers
 from .reading import count, shown
+from .scaling import too_large
+from .values import differ, merged, places_of, spellings, truth, yes_or_no
 
 MOST_VALUES = 1000  # of a category, each with a column of its own; fewer if that is more than MOST_NUMBERS numbers
 FEWEST_VALUES, MOST_NUMBERS = 50, 2**24  # 128 MB, of which a training has several copies
 SURE = 0.95  # of the cells that are not missing must be numbers, or dates, for a column to be taken as such
 FEW = 10  # rows; with fewer, values that are all different mean nothing
-TRUTHS = ({"true", "false"}, {"yes", "no"}, {"t", "f"}, {"y", "n"}, {"on", "off"})
 ROW_NAMES = ("row names", "rownames", "row.names", "unnamed: 0", "index")
 IDENTIFIER = re.compile(r"(?i)(.*[_ .])?(id|uuid|guid)|.*[a-z]I[Dd]|ID.*")
+
+
+class UnreadableError(ValueError):
+    """No cell of a column can be read, of those that hold something; `row` is that of the first."""
+
+    def __init__(self, what: str, row: int) -> None:
+        super().__init__(what)
+        self.row = row
 
 
 @dataclass
@@ -40,8 +49,12 @@ class Column:
         """The names of the columns of numbers that stand in its place."""
         return []
 
-    def encode(self, cells: Cells) -> tuple[np.ndarray, list[str]]:
-        """Cells of N rows -> numbers (N, features), and what had to be filled or was never seen in training."""
+    def encode(self, cells: Cells, commas: bool | None = None) -> tuple[np.ndarray, list[str]]:
+        """Cells of N rows -> numbers (N, features), and what could not be read or was never seen in training.
+
+        commas: whether the other columns of the table have decimal commas, None if they do not tell. UnreadableError if
+        there is no number, or date, in a column that needs them.
+        """
         return np.zeros((len(cells), 0)), []
 
     def notes(self) -> dict[str, Any]:
@@ -56,32 +69,61 @@ class LeftOut(Column):
 
 @dataclass
 class Number(Column):
-    """A number; `comma` says how it is written, None as Python writes it, and `flag` that a column tells gaps."""
+    """A number; `comma` says how it is written, None as Python writes it, and `flag` that a column tells gaps.
+
+    unit: the signs beside it, such as % or $. truths: whether all were 0 or 1, so that yes and no are such numbers.
+    """
 
     kind = "number"
     comma: bool | None = None
     fill: float = 0.0
     flag: bool = False
+    unit: str = ""
+    truths: bool = False
 
     @property
     def features(self) -> list[str]:
         return [self.name, *([f"{self.name} is missing"] if self.flag else [])]
 
-    def numbers(self, cells: Cells) -> np.ndarray:
+    def numbers(self, cells: Cells, commas: bool | None = None) -> np.ndarray:
         """(N,), NaN where there is none."""
-        return in_style(cells, self.comma)
+        found, _ = notation.read(cells, self.comma, commas)
+        unread = np.flatnonzero(np.isnan(found))
+        if self.truths and len(unread):
+            words, codes = cells.take(unread).distinct()
+            known = [truth(word) for word in words]
+            found = found.copy()
+            found[unread] = np.array([np.nan if each is None else float(each) for each in known])[codes]
+        return found
 
-    def encode(self, cells: Cells) -> tuple[np.ndarray, list[str]]:
-        return self._filled(self.numbers(cells), cells)
+    def encode(self, cells: Cells, commas: bool | None = None) -> tuple[np.ndarray, list[str]]:
+        values = self.numbers(cells, commas)
+        x, told = self._filled(values, cells)
+        return x, told + (self._other_unit(cells) if np.isfinite(values).any() else [])
+
+    def _other_unit(self, cells: Cells) -> list[str]:
+        """Whether the numbers have other signs beside them than in training: 50 % may be 50 or 0.5."""
+        found = unit_of(cells)
+        if found == self.unit or ("%" not in found + self.unit and not (found and self.unit)):
+            return []
+        here, before = (f"with {shown(each)} beside it" if each else "without a sign" for each in (found, self.unit))
+        return [f"{self.name}: written {here}, and in training {before}; the number is taken as it stands"]
 
     def _filled(self, values: np.ndarray, cells: Cells) -> tuple[np.ndarray, list[str]]:
         """Values (N,) -> (N, features) without gaps; told is how many cells are no value of this kind."""
         gaps = ~np.isfinite(values)
         told = []
         if gaps.any():
-            words = [word for word in cells.take(np.flatnonzero(gaps)).distinct()[0] if word.lower() not in MISSING]
-            if words:
-                told.append(f"{self.name}: {shown(words[0])} is no {self.kind} and counts as missing")
+            rows = np.flatnonzero(gaps)
+            words, codes = cells.take(rows).distinct()
+            strange = np.array([word.lower() not in MISSING for word in words])[codes]
+            if strange.any():
+                row, text = int(rows[strange.argmax()]), shown(words[codes[strange.argmax()]])
+                if gaps.all():
+                    what = f"no cell of {shown(self.name)} is a {self.kind}, which the model reads there: {text}"
+                    raise UnreadableError(f"{what}; write {self.kind}s, or leave cells empty", row)
+                where = f"in {strange.sum():,} of {len(cells):,} cells, such as {text}"
+                told.append(f"{self.name}: no {self.kind} {where}; taken as missing")
         columns = [np.where(gaps, self.fill, values)]
         return np.stack([*columns, *([gaps.astype(float)] if self.flag else [])], axis=1), told
 
@@ -99,11 +141,16 @@ class Date(Number):
         turns = [f"{self.name} {part} of the {wheel}" for wheel in self.wheels for part in ("sine", "cosine")]
         return super().features + turns
 
-    def numbers(self, cells: Cells) -> np.ndarray:
+    def numbers(self, cells: Cells, commas: bool | None = None) -> np.ndarray:
         words, codes = cells.distinct()
-        return written.days(words, self.day_first)[codes]
+        days = written.days(words, self.day_first)
+        if any(gap and word.lower() not in MISSING for word, gap in zip(words, np.isnan(days))):
+            other = written.days(words, not self.day_first)
+            if np.isfinite(days[codes]).sum() < SURE * np.isfinite(other[codes]).sum():
+                days = other  # the table has the other order, and not only a slip
+        return days[codes]
 
-    def encode(self, cells: Cells) -> tuple[np.ndarray, list[str]]:
+    def encode(self, cells: Cells, commas: bool | None = None) -> tuple[np.ndarray, list[str]]:
         x, told = self._filled(self.numbers(cells), cells)
         return np.hstack([x, *(written.turn(x[:, 0], wheel) for wheel in self.wheels)]), told
 
@@ -128,24 +175,23 @@ class Category(Column):
         """The values with a column: of two, the second tells both apart."""
         return self.values[1:] if len(self.values) == 2 and not self.others else self.values
 
-    def encode(self, cells: Cells) -> tuple[np.ndarray, list[str]]:
+    def encode(self, cells: Cells, commas: bool | None = None) -> tuple[np.ndarray, list[str]]:
         words, codes = cells.distinct()
-        missing = np.array([word.lower() in MISSING and word not in self.values for word in words], bool)
-        place = {value: i for i, value in enumerate(self.values)}
-        new = [word for word, gap in zip(words, missing) if not gap and word not in place]
+        places = np.array(places_of(words, self.values), np.int64)  # (words,)
+        missing = np.array([word.lower() in MISSING for word in words], bool) & (places < 0)
+        new = (places < 0) & ~missing
         told = []
-        if new and not self.others:
-            what = f"{count(len(new), 'value')} never seen in training, such as {shown(new[0])}"
-            told.append(f"{self.name}: {what}; taken as missing")
-        unknown = -1 if self.others else place.get(self.fill, -1)
-        places = [place.get(self.fill, -1) if gap else place.get(word, unknown) for word, gap in zip(words, missing)]
+        if new.any() and not self.others:
+            what = f"{count(int(new.sum()), 'value')} never seen in training, such as {shown(words[new.argmax()])}"
+            told.append(f"{self.name}: {what}, in {new[codes].sum():,} of {len(cells):,} cells; taken as missing")
+        gaps = missing if self.others else missing | new
+        if self.fill in self.values:
+            places[gaps] = self.values.index(self.fill)
+        places -= len(self.values) - len(self._columns)
         table = np.zeros((len(words), len(self.features)))
-        for row, at in enumerate(places):
-            at -= len(self.values) - len(self._columns)
-            if at >= 0:
-                table[row, at] = 1
+        table[np.flatnonzero(places >= 0), places[places >= 0]] = 1
         if self.flag:
-            table[:, -1] = missing | ([word in new and not self.others for word in words])
+            table[:, -1] = gaps
         return table[codes], told
 
 
@@ -158,12 +204,12 @@ def column_of(notes: Mapping[str, Any]) -> Column:
     return KINDS[rest.pop("kind")](**rest)
 
 
-def in_style(cells: Cells, comma: bool | None) -> np.ndarray:
-    """The numbers (N,) in cells that are written with decimal commas, with points, or (None) as Python writes them."""
-    if comma is None:
-        return cells.numbers()
-    words, codes = cells.distinct()
-    return np.array([written.parsed(word, comma) for word in words], np.float64)[codes]
+def unit_of(cells: Cells) -> str:
+    """The signs beside the numbers in these cells, such as % or $; for durations, seconds."""
+    if isinstance(cells, Numbers):
+        return cells.unit
+    unread = np.flatnonzero(np.isnan(cells.numbers()))
+    return written.unit(cells.take(unread).distinct()[0]) if len(unread) else ""
 
 
 # ---- deciding -------------------------------------------------------------------------------------------------------
@@ -226,20 +272,22 @@ def _number(name: str, cells: Cells, values: np.ndarray, rows: np.ndarray, comma
         return None
     style: bool | None = None
     missing, words, strange = _gaps(cells, values)
-    if len(words) and strange.sum() > (1 - SURE) * (~missing).sum():
-        for style in (comma, not comma):
-            tried = in_style(cells, style)
-            if wanted or np.isfinite(tried[~missing]).mean() >= SURE:
-                values = tried
-                missing, words, strange = _gaps(cells, values)
-                break
-        else:
+    if words:
+        values, style = notation.read(cells, None, comma)
+        missing, words, strange = _gaps(cells, values)
+        if not wanted and strange.sum() > (1 - SURE) * (~missing).sum():
             return None
+        if not wanted and yes_or_no([*words, "0", "1"]) and np.isin(values[~np.isnan(values)], (0, 1)).all():
+            return None  # yes and no, some of them as 1 and 0
     if missing.all():
         return LeftOut(name, "has no value", len(cells))
     if np.isinf(values).any():
         return LeftOut(name, "has infinite numbers", int(missing.sum()))
+    if too_large(values):
+        return LeftOut(name, "has numbers too large to be squared", int(missing.sum()))
+    unit = unit_of(cells)
     told = ["" if style is None else "decimal commas" if style else "signs or groups of digits"]
+    told.append("seconds" if unit == "seconds" else "")
     if words:
         told.append(f"{int(strange.sum()):,} of its cells are no numbers, such as {shown(words[0])}: missing")
     known = values[rows]
@@ -248,12 +296,14 @@ def _number(name: str, cells: Cells, values: np.ndarray, rows: np.ndarray, comma
     if not len(known):
         return LeftOut(name, "has no number in the rows to learn from", int(missing.sum()))
     if not gaps and (known == known[0]).all():
-        return LeftOut(name, "always the same", int(missing.sum()))
+        alike = not differ(cells.take(rows).distinct()[0])
+        return LeftOut(name, "always the same" if alike else "differs only after the 16th digit", int(missing.sum()))
     fill = float(np.median(known))
     if gaps:
         told.append(f"filled with the median, {fill:.6g}")
     why = ", ".join(filter(None, told)) or "numbers"
-    return Number(name, why, int(missing.sum() + strange.sum()), style, fill, gaps)
+    truths = bool(np.isin(known, (0, 1)).all())
+    return Number(name, why, int(missing.sum() + strange.sum()), style, fill, gaps, unit, truths)
 
 
 def _date(name: str, cells: Cells, rows: np.ndarray) -> Column | None:
@@ -295,8 +345,10 @@ def _category(name: str, cells: Cells, seen: Cells, wanted: bool) -> Column:
     """For a column of text."""
     words, codes = cells.distinct()
     counts = np.bincount(codes, minlength=len(words))
-    present = [(word, int(n)) for word, n in zip(words, counts) if word.lower() not in MISSING]
-    missing = len(cells) - sum(n for _, n in present)
+    written_so = {word: int(n) for word, n in zip(words, counts) if word.lower() not in MISSING}
+    same = spellings(written_so)
+    present = merged(written_so, same)
+    missing = len(cells) - sum(present.values())
     if not present:
         return LeftOut(name, "has no value", missing)
     if len(present) == 1 and not missing:
@@ -306,18 +358,18 @@ def _category(name: str, cells: Cells, seen: Cells, wanted: bool) -> Column:
     here, codes = seen.distinct()
     counts = np.bincount(codes, minlength=len(here))
     found = {word: int(n) for word, n in zip(here, counts) if word.lower() not in MISSING}
+    found = merged(found, same)
     gaps = len(seen) > sum(found.values())
     frequent = sorted((word for word, n in found.items() if n > 1 or wanted), key=lambda word: (-found[word], word))
     most = min(MOST_VALUES, max(FEWEST_VALUES, MOST_NUMBERS // len(cells)))
-    values = sorted(frequent[:most])
+    values = sorted(frequent[:most], key=str.lower if yes_or_no(present) else None)
     covered = sum(found[value] for value in values)
     if not values or (not wanted and covered < sum(found.values()) / 2):
         return LeftOut(name, f"text: {len(present):,} different values in {len(cells):,} rows", missing)
     if len(values) < 2 and not gaps and len(found) < 2:
         return LeftOut(name, "always the same in the rows to learn from", missing)
     others = len(found) - len(values)
-    truth = {word.lower() for word in found} in TRUTHS
-    why = "yes or no" if truth else f"text, {count(len(found), 'value')}"
+    why = "yes or no" if yes_or_no(found) and len(found) == 2 else f"text, {count(len(found), 'value')}"
     why += f", the rarest {others:,} as one" if others else ""
     why += f", missing taken as {shown(frequent[0])}" if gaps else ""
     return Category(name, why, missing, values, frequent[0], bool(others), gaps)

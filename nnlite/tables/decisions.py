@@ -41,18 +41,37 @@ class Decisions:
     def encode(self, table: Table) -> tuple[np.ndarray, list[str]]:
         """Any table with these columns, in any order -> x (N, D), and what was ignored, filled or never seen before.
 
-        TableError if a column is missing.
+        TableError if a column is missing, or if none of its cells can be read.
         """
-        cells, told = self._matched(table)
-        parts = []
+        x, told = self.encode_cells(table)
+        return x, self.ignored(table) + told
+
+    def encode_cells(self, table: Table) -> tuple[np.ndarray, list[str]]:
+        """The same, but without a word on columns that are ignored."""
+        cells = self._matched(table)
+        parts, told, problems = [], [], []
         for column in self.columns:
             if not isinstance(column, LeftOut):
-                x, more = column.encode(cells[column.name])
+                read = cells[column.name]
+                try:
+                    x, more = column.encode(read, table.commas)
+                except columns.UnreadableError as error:
+                    at = next(i for i, each in enumerate(table.columns) if each is read)
+                    problems.append(f"{table.place(error.row, at)}: {error}")
+                    continue
                 parts.append(x)
                 told += more
+        if problems:
+            raise TableError(problems)
         return np.hstack(parts) if parts else np.zeros((table.rows, 0)), told
 
-    def _matched(self, table: Table) -> tuple[dict[str, Any], list[str]]:
+    def ignored(self, table: Table) -> list[str]:
+        """What is said of the columns that the table has beyond these, if they are compared by name."""
+        known = set(self.names)
+        extra = [name for name in table.names if name not in known] if self.header and table.header else []
+        return [f"ignored: {listed(extra)}"] if extra else []
+
+    def _matched(self, table: Table) -> dict[str, Any]:
         """The cells of each column that is used, by its name here; by place if one of the tables has no header."""
         used = [column.name for column in self.columns if not isinstance(column, LeftOut)]
         goal = self.target.name if self.target else None
@@ -67,13 +86,11 @@ class Decisions:
                 more = f" (and {len(missing) - 5} more columns)" if len(missing) > 5 else ""
                 problems[-1] += f"{more}; the table has {listed(table.names)}"
                 raise TableError(problems)
-            known = set(self.names)
-            extra = [name for name in table.names if name not in known]
-            return {name: cells[name] for name in used}, [f"ignored: {listed(extra)}"] if extra else []
+            return {name: cells[name] for name in used}
         for names in (self.names, [name for name in self.names if name != goal], used):
             if len(names) == len(table.names):
                 cells = dict(zip(names, table.columns))
-                return {name: cells[name] for name in used}, []
+                return {name: cells[name] for name in used}
         what = (
             f"{count(len(table.names), 'column')}, but the model was trained on {len(self.names)}: {listed(self.names)}"
         )
@@ -176,7 +193,7 @@ def decide(
         if asked.get(name) == "left out":
             found.append(LeftOut(name, "as asked"))
             continue
-        column = columns.decide(name, cells, at, i == 0, table.comma, asked.get(name, ""))
+        column = columns.decide(name, cells, at, i == 0, table.likely_commas, asked.get(name, ""))
         if column.kind == asked.get(name):
             column.why += ", as asked"
         found.append(column)
@@ -204,6 +221,6 @@ def complete_rows(table: Table, decisions: Decisions, rows: Sequence[int] | np.n
             words, codes = table[column.name].distinct()
             missing |= np.array([word.lower() in columns.MISSING for word in words])[codes]
         elif isinstance(column, columns.Number):
-            missing |= ~np.isfinite(column.numbers(table[column.name]))
+            missing |= ~np.isfinite(column.numbers(table[column.name], table.commas))
     rows = np.asarray(rows)
     return rows[~missing[rows]]

@@ -14,6 +14,7 @@ from ..network import Sequential
 from .cells import MISSING
 from .columns import Category, Column, Date, Number
 from .decisions import Decisions
+from .values import yes_or_no
 from .written import WHEELS
 
 # What a kind of column becomes in x; each returns where the next column begins. Only those that are used are written.
@@ -124,16 +125,28 @@ def _statements(column: Column, numbers: Sequence[Column], texts: Sequence[Colum
     return lines
 
 
-def _comment(function: str, numbers: Sequence[Column], texts: Sequence[Column]) -> list[str]:
+def _comment(function: str, numbers: Sequence[Column], texts: Sequence[Category]) -> list[str]:
     """What the function reads; the comment ends with `_answer`."""
     names = [name for name, columns in (("numbers", numbers), ("texts", texts)) if columns]
     lines = [f"/* {function}_row({', '.join([*names, 'y'])}) reads the columns of a table as they are:", ""]
     for i, column in enumerate(numbers):
-        what = "in days since 1970-01-01; NAN" if isinstance(column, Date) else "NAN"
-        lines.append(f"   numbers[{i}]  {_plain(column.name)}, {what} if it is missing")
+        lines.append(f"   numbers[{i}]  {_plain(column.name)}{_plain(_unit(column))}; NAN if it is missing")
     for i, column in enumerate(texts):
-        lines.append(f"   texts[{i}]  {_plain(column.name)}, as in values_{i}; NULL if it is missing")
+        words = f", {' or '.join(map(_string, column.values))}" if yes_or_no(column.values) else ""
+        lines.append(f"   texts[{i}]  {_plain(column.name)}{_plain(words)}, as in values_{i}; NULL if it is missing")
     return lines
+
+
+def _unit(column: Column) -> str:
+    """What a number counts, as far as the table says it."""
+    assert isinstance(column, Number)
+    if isinstance(column, Date):
+        return ", in days since 1970-01-01" + (" (0.5 is noon)" if "day" in column.wheels else "")
+    if column.unit == "%":
+        return ", in percent: 50 for 50 %"
+    if column.truths:
+        return ", 0 or 1 (1 for yes)"
+    return f", in {column.unit}" + (", without the sign" if column.unit != "seconds" else "") if column.unit else ""
 
 
 def _answer(goal: str, classes: Sequence[str], outputs: int, function: str) -> list[str]:

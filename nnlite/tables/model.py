@@ -6,12 +6,14 @@ N rows, D features, K outputs
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from .. import gate
 from ..files import CorruptFileError
 from ..loading import load
 from ..metrics import classes as classes_of
@@ -87,9 +89,20 @@ class Model:
         x, told = decisions.encode(table)  # (N, D)
         return np.asarray(self.network.predict(x)), told
 
+    def answers(self, table: Table) -> np.ndarray:
+        """The network's outputs (N, K), with a warning for each column in which not all cells could be used."""
+        decisions = self.decisions or Decisions.of_numbers(table, self.network.inputs or 0)
+        x, told = decisions.encode_cells(table)  # (N, D)
+        for line in told:
+            warnings.warn(line, UserWarning, stacklevel=gate.level_of_caller())
+        return np.asarray(self.network.predict(x))
+
     def predict(self, data: Any) -> np.ndarray:
-        """A table (a file, a DataFrame) -> the class of each row (N,), as it is written, or numbers (N,) or (N, K)."""
-        outputs, _ = self.outputs(self.read(data))
+        """A table (a file, a DataFrame) -> the class of each row (N,), as it is written, or numbers (N,) or (N, K).
+
+        A warning names each column with values never seen in training, or with cells that cannot be read.
+        """
+        outputs = self.answers(self.read(data))
         if self.classes:
             return np.array(self.classes)[classes_of(outputs)]
         return outputs[:, 0] if outputs.shape[1] == 1 else outputs

@@ -19,11 +19,14 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from . import notation, written
 from .cells import MISSING, Cells, Numbers, Polars, Texts, number
 
 INSTALL = 'pip install "nnlite[tables]"'
@@ -31,6 +34,7 @@ SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "vertical bars", ",": "comma
 LARGE = 20_000_000  # bytes; a larger file is worth the installation of polars
 SAMPLE = 1 << 16  # bytes of a file in which its separator is looked for
 MOST_TOLD = 5  # mistakes of one kind
+TRAILING = "the last column has neither a name nor a value, and was left out"
 
 
 class TableError(ValueError):
@@ -54,6 +58,16 @@ class Table:
     source: Source | None = None  # the text, for the lines of mistakes
     first: int = 0  # the row of the text from which the cells come, after those without cells
     categorical: Sequence[str] = ()  # the columns that a frame itself has as categories
+
+    @cached_property
+    def commas(self) -> bool | None:
+        """Whether decimals have commas here, by the cells of all columns; None if these do not tell."""
+        return notation.of_table(self.columns)
+
+    @property
+    def likely_commas(self) -> bool:
+        """The same, by what separates the columns where the cells do not tell."""
+        return self.comma if self.commas is None else self.commas
 
     @property
     def rows(self) -> int:
@@ -322,6 +336,9 @@ def _table(
         told = [*told, f"{SEPARATORS.get(source.separator, 'spaces')} separate the columns"]
     comma = source.separator in ";\t"
     at = 1
+    if len(first) == width - 1 and columns and _blank(columns[-1]):
+        columns, width = columns[:-1], width - 1  # each row ends in a separator, but for the first
+        told = [*told, TRAILING]
     if _counts(first, len(columns[0]) if columns else 0, width) and len(first) != width:
         told.append("the first line counts rows and columns, and was left out")
         return Table(source.path, _numbered(width), columns, False, told, comma, source, at)
@@ -340,7 +357,15 @@ def _table(
         return Table(source.path, _numbered(width), columns, False, told, comma, source, 0)
     if not columns:
         fail(source.path, 2, 1, "there are no rows under the header; add one row or more")
+    while len(columns) > 1 and not first[-1] and _blank(columns[-1]):  # each row ends in a separator
+        columns, first = columns[:-1], first[:-1]
+        told = [*told, *([] if TRAILING in told else [TRAILING])]
     return Table(source.path, _names(source.path, first), columns, True, told, comma, source, at)
+
+
+def _blank(column: Cells) -> bool:
+    """Whether nothing at all stands in a column."""
+    return column.distinct()[0] == [""]
 
 
 def _numbered(width: int) -> list[str]:
@@ -360,8 +385,8 @@ def _with_first(cell: str, column: Cells) -> Cells:
 def _is_header(first: list[str], columns: list[Cells]) -> bool:
     """Whether the first row names the columns.
 
-    It does if text stands over numbers. Over columns of text only, it does if all its cells are text, and none of them
-    stands below it again.
+    It does if text stands over numbers or dates. Over columns of text only, it does if all its cells are text, and
+    none of them stands below it again.
     """
     texts = [bool(cell) and cell.lower() not in MISSING and number(cell) != number(cell) for cell in first]
     if not columns or not any(texts):
@@ -372,11 +397,20 @@ def _is_header(first: list[str], columns: list[Cells]) -> bool:
     numeric = [bool(words) and sum(number(word) == number(word) for word in words) > len(words) / 2 for words in kinds]
     if any(text and under for text, under in zip(texts, numeric)):
         return True
+    like = [under or sum(map(_like_number, words[:100])) > len(words[:100]) / 2 for words, under in zip(kinds, numeric)]
+    if any(text and under and not _like_number(cell) for text, under, cell in zip(texts, like, first)):
+        return True
     again = any(text and cell in words for text, cell, words in zip(texts, first, below))
     digits = any(any(c.isdigit() for c in w) for words in kinds for w in words[:20])
     named = not any(any(c.isdigit() for c in cell) for cell, text in zip(first, texts) if text)
-    over_numbers = any(under for under in numeric)  # numbers in the first row stand over numbers: rows of data
+    over_numbers = any(like)  # numbers or dates in the first row stand over such: rows of data
     return not again and len(set(first)) == len(first) and not over_numbers and (named or not digits)
+
+
+def _like_number(cell: str) -> bool:
+    """Whether a cell holds a number, however it is written, or a date."""
+    numbers = (written.parsed(cell), written.parsed(cell, comma=True))
+    return any(each == each for each in numbers) or any(written.date(cell, first) for first in (False, True))
 
 
 def _names(path: str, first: list[str]) -> list[str]:
@@ -457,7 +491,14 @@ def _cells_of(column: Any) -> Cells:
         return Numbers(values)
     if not hasattr(column, "to_list") and np.asarray(column).dtype.kind in "iuf":
         return Numbers(np.asarray(column))
+    if dtype.lower().startswith(("timedelta", "duration")):
+        values = np.asarray(column.to_numpy() if hasattr(column, "to_numpy") else column).astype("m8[ns]")
+        return Numbers(values / np.timedelta64(1, "s"), "seconds")  # (N,), NaN for NaT
     listed = column.to_list() if hasattr(column, "to_list") else list(column)
+    known = [value for value in listed if value is not None]
+    if known and all(isinstance(value, timedelta) for value in known):
+        seconds = [np.nan if value is None else value.total_seconds() for value in listed]
+        return Numbers(np.array(seconds, np.float64), "seconds")
     return Texts([_text(value) for value in listed])
 
 

@@ -13,6 +13,7 @@ from ..files import CorruptFileError
 from ..network import Sequential
 
 INDICATOR = 0.5  # what a column of 0 and 1 is divided by
+LARGEST = 1e149  # of numbers whose differences can be squared, and the squares of a billion rows added up
 
 
 class Scale(NamedTuple):
@@ -36,6 +37,11 @@ class Scale(NamedTuple):
     def apply(self, x: np.ndarray) -> np.ndarray:
         """(x − μ) / σ, (N, D)."""
         return (x - self.mean) / self.deviation
+
+
+def too_large(values: np.ndarray) -> bool:
+    """Whether there are numbers that cannot be scaled, since their squares would be infinite; NaN is none."""
+    return bool((np.abs(values) > LARGEST).any())
 
 
 def fold(net: Sequential, inputs: Scale, outputs: Scale | None = None) -> None:

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from . import columns
+from . import columns, notation, written
 from .cells import NEVER_A_CLASS, Cells, number
 from .reading import MOST_TOLD, Table, TableError, count, shown
+from .scaling import too_large
+from .values import differ, places_of, spellings
 
 MOST_CLASSES = 20  # whole numbers with more different values are a quantity
 RAREST = 0.02  # of the rows: where a whole number is rarer than that, it counts something
@@ -30,11 +32,9 @@ class Target:
     def values(self, cells: Cells) -> np.ndarray:
         """Labels (N,) as whole numbers, −1 where there is none of the classes; or numbers (N,), NaN for none."""
         if self.classes is None:
-            return columns.in_style(cells, self.comma)
+            return notation.read(cells, self.comma)[0]
         words, codes = cells.distinct()
-        place = {label: k for k, label in enumerate(self.classes)}
-        same = {value: k for label, k in place.items() if np.isfinite(value := number(label))}  # 1.0 is the class 1
-        return np.array([place.get(word, same.get(number(word), -1)) for word in words], np.int64)[codes]
+        return np.array(places_of(words, self.classes), np.int64)[codes]
 
     def notes(self) -> dict[str, Any]:
         return asdict(self)
@@ -61,10 +61,16 @@ def decide(table: Table, name: str, task: str | None = None) -> Target:
     def refuse(row: int, what: str) -> TableError:
         return TableError([f"{table.place(row, where)}: {what}"])
 
+    if not rows:
+        raise refuse(0, f"column {where + 1} ({shown(name)}) has no value in any row{_with_values(table)}")
     if rows < 3:
         raise refuse(len(cells) - 1, "too few rows to hold some back for testing; give 3 or more with a target")
-    comma, values = _style(table, cells, set(present), task)
+    comma, values = _style(table, cells, set(present))
     wrong = [word for word in present if not np.isfinite(_value(word, comma))]
+    if wrong and len(present) > 1 and task != "classification" and _dates(present):
+        what = f"the target {shown(name)} holds dates, which cannot be predicted; turn them into numbers, such as days"
+        rest = ", or take each date for a class: --task classification" if task is None else ""
+        raise refuse(0, f"{what}, or give another with --target, of {_others(table, name)}{rest}")
     total_wrong = sum(present[word] for word in wrong)
     if wrong and task != "classification" and (task == "regression" or (2 * total_wrong < rows and not cells.padded())):
         rest = ", or take every text for a class: --task classification" if task is None else ""
@@ -74,19 +80,20 @@ def decide(table: Table, name: str, task: str | None = None) -> Target:
             what = f"the text {shown(word)} in a target of numbers; expected a number: correct it, or leave it empty"
             problems.append(f"{table.place(row, where)}: {what}{rest}")
         raise TableError(problems)
-    if len(present) == 1:
-        (only,) = present
+    if len({*spellings(present).values()}) == 1:
+        only, *_ = present
         what = f"the target holds one class only, {shown(only)}; expected two or more"
         raise refuse(int(np.argmax(codes == words.index(only))), what)
     if wrong or (cells.padded() and task != "regression"):
         if len(present) > rows / 2 and rows >= columns.FEW and task is None:
             what = f"the target {shown(name)} names the rows: {len(present):,} different values in {rows:,} rows"
             raise refuse(0, f"{what}; give another with --target, of {_others(table, name)}")
-        top, others = words[codes[0]], [n for word, n in present.items() if word != words[codes[0]]]
-        if not table.header and table.source and present.get(top) == 1 and min(others) > 1:
-            what = f"this may be a header of numbers, or the only row of the class {shown(top)}"
+        top, ns = words[codes[0]], [n for word, n in present.items() if word != words[codes[0]]]
+        if not table.header and table.source and present.get(top) == 1 and min(ns) > 1:
+            what = f"this may be a header, or the only row of the class {shown(top)}"
             raise refuse(0, f"{what}: say --header yes or --header no")
-        return Target(name, f"text, {count(len(present), 'value')}", sorted(present), None, missing)
+        classes = sorted({*spellings(present).values()})
+        return Target(name, f"text, {count(len(classes), 'value')}", classes, None, missing)
     numbers = np.array([_value(word, comma) for word in present])
     whole = bool((numbers == np.floor(numbers)).all())
     distinct = len(np.unique(numbers))
@@ -102,7 +109,12 @@ def decide(table: Table, name: str, task: str | None = None) -> Target:
         why = f"whole numbers, {count(distinct, 'value')}" + ("" if task else " that look like codes")
         return Target(name, why, _labels(present, comma), None, missing)
     if distinct == 1:
-        raise refuse(0, "the target is always the same; there is nothing to learn")
+        alike = "differs only after the 16th digit" if differ(present) else "is always the same"
+        raise refuse(0, f"the target {alike}; there is nothing to learn")
+    if too_large(numbers):
+        row = int(np.argmax(np.isin(codes, [words.index(w) for w in present if too_large(_one(w, comma))])))
+        what = f"{shown(words[codes[row]])} is too large to be squared"
+        raise refuse(row, f"{what}; give the target {shown(name)} in another unit, or its logarithm")
     if whole and distinct <= MOST_CLASSES:
         why = f"whole numbers, {count(distinct, 'value')} that look like counts (--task classification for classes)"
     else:
@@ -110,18 +122,35 @@ def decide(table: Table, name: str, task: str | None = None) -> Target:
     return Target(name, why, None, comma, missing)
 
 
-def _style(table: Table, cells: Cells, present: set[str], task: str | None) -> tuple[bool | None, np.ndarray]:
+def _style(table: Table, cells: Cells, present: set[str]) -> tuple[bool | None, np.ndarray]:
     """How the numbers of the target are written, and what they are (N,)."""
-    values = cells.numbers()
-    texts = [word for word in present if not np.isfinite(number(word))]
-    for comma in (table.comma, not table.comma):
-        if texts and all(np.isfinite(columns.written.parsed(word, comma)) for word in present):
-            return comma, columns.in_style(cells, comma)
-    return None, values
+    values, comma = notation.read(cells, None, table.likely_commas)
+    if all(np.isfinite(_value(word, comma)) for word in present):
+        return comma, values
+    return None, cells.numbers()
 
 
 def _value(word: str, comma: bool | None) -> float:
-    return number(word) if comma is None else columns.written.parsed(word, comma)
+    return number(word) if comma is None else written.parsed(word, comma)
+
+
+def _one(word: str, comma: bool | None) -> np.ndarray:
+    return np.array([_value(word, comma)])
+
+
+def _dates(present: Mapping[str, int]) -> bool:
+    """Whether all of these texts are dates."""
+    return any(all(written.date(text, first) is not None for text in present) for first in (False, True))
+
+
+def _with_values(table: Table) -> str:
+    """Which column may be meant in the place of one without a value."""
+    meant = [name for name, cells in zip(table.names, table.columns) if _has_value(cells)]
+    return f"; the last column with values is {shown(meant[-1])}: name it with --target" if meant else ""
+
+
+def _has_value(cells: Cells) -> bool:
+    return any(word.lower() not in NEVER_A_CLASS for word in cells.distinct()[0])
 
 
 def _like_codes(numbers: np.ndarray, present: Mapping[str, int], rows: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 import numpy as np
@@ -15,7 +15,7 @@ UNIT = r"(?:[$€£¥₹%]|USD|EUR|GBP|CHF|JPY)"
 UNITS = re.compile(rf"^([+-]?)\s*{UNIT}\s*|\s*{UNIT}$")
 BLANKS = " '’\u00a0\u202f"  # between groups of three digits, besides commas or points
 GROUPED = {
-    comma: re.compile(rf"[+-]?\d{{1,3}}(?:([{mark}{BLANKS}])\d{{3}})(?:\1\d{{3}})*(?:{point}\d*)?")
+    comma: re.compile(rf"[+-]?[1-9]\d{{0,2}}(?:([{mark}{BLANKS}])\d{{3}})(?:\1\d{{3}})*(?:{point}\d*)?")
     for comma, mark, point in ((False, ",", r"\."), (True, ".", ","))
 }
 
@@ -39,6 +39,12 @@ def parsed(text: str, comma: bool = False) -> float:
     if comma:
         text = text.replace(",", ".", 1)
     return -number(text) if negative else number(text)
+
+
+def unit(texts: Iterable[str]) -> str:
+    """The signs of percent and currencies at the ends of these texts, with blanks between different ones."""
+    found = (UNITS.search(text.strip().lstrip("(").rstrip(")")) for text in texts)
+    return " ".join(sorted({match[0].lstrip("+-").strip() for match in found if match}))
 
 
 # ---- dates --------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -306,7 +307,7 @@ def test_a_real_table_from_training_to_prediction(capsys: pytest.CaptureFixture[
     assert [line.split(",")[0] for line in rows.splitlines()] == ["code", "012", "007"]
     assert told.splitlines() == [
         "nnlite: new.csv: ignored: extra",
-        "nnlite: new.csv: town: 1 value never seen in training, such as 'Paris'; taken as missing",
+        "nnlite: new.csv: town: 1 value never seen in training, such as 'Paris', in 1 of 2 cells; taken as missing",
     ]
 
 
@@ -636,3 +637,56 @@ def test_what_starts_the_command_line() -> None:
         assert not startup.is_command(argv, original)
     for argv, original in ((["-m"], ["python", "-mnnlite"]), (["nnlite"], ["python", "/bin/nnlite"])):
         assert startup.is_command(argv, original)
+
+
+# ---- the folder of the results --------------------------------------------------------------------------------------
+
+
+def test_two_commands_do_not_write_into_one_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    """The other process holds the folder until it is killed, which leaves the lock file there, but unlocked."""
+    code = (
+        "import sys; from nnlite.cli import output\nwith output.folder('out'): print(1, flush=True), sys.stdin.read()"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert other.stdin and other.stdout and other.stdout.readline() == b"1\n"
+    command = ["train", "xor", "--epochs", "1", "--device", "numpy", "--quiet"]
+    for argv in (command, ["bench", "--devices", "numpy", "--seconds", "0.001"]):
+        told = mistake(capsys, *argv)
+        assert told.startswith("out: another nnlite is writing into this folder; wait until it has ended, or choose")
+    assert os.listdir("out") == [".nnlite-lock"]
+    other.kill()
+    other.communicate()
+    assert os.listdir("out") == [".nnlite-lock"]
+    run(capsys, *command)
+    assert Path("out/model.safetensors").exists() and not Path("out/.nnlite-lock").exists()
+
+
+def test_the_score_is_said_though_a_picture_cannot_be_written(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["train", flowers(), "--epochs", "1", "--device", "numpy"]
+    expected = run(capsys, *command).splitlines()
+
+    def full(path: os.PathLike[str], content: str | bytes) -> None:
+        if Path(path).name.startswith(lost):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(path))
+
+    monkeypatch.setattr(cli.output, "write", full)
+    for lost in ("learning_curve", "importance", "history"):
+        assert cli.main(command) == 2
+        out, err = capsys.readouterr()
+        assert out.splitlines()[-4:] == expected[-4:]
+        assert re.fullmatch(f"nnlite: out/{lost}.*: No space left .*", err.splitlines()[-1])
+
+
+def test_predict_counts_the_cells_that_it_cannot_read(capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, "train", flowers(), "--epochs", "1", "--device", "numpy")
+    write("new.csv", "year,width,seven\n1e6,0.001,7\n1e6,wide,7\n")
+    assert cli.main(["predict", "out/model.safetensors", "new.csv", "--device", "numpy"]) == 0
+    assert (
+        capsys.readouterr().err
+        == "nnlite: new.csv: width: no number in 1 of 2 cells, such as 'wide'; taken as missing\n"
+    )
+    write("new.csv", "year,width,seven\n1e6,narrow,7\n1e6,wide,7\n")
+    told = mistake(capsys, "predict", "out/model.safetensors", "new.csv", "--device", "numpy")
+    assert told.startswith("new.csv:2:2: no cell of 'width' is a number, which the model reads there: 'narrow'")

@@ -83,8 +83,16 @@ def test_columns_in_any_order_and_new_ones(kind, fitted):
 
 @pytest.mark.parametrize("kind", BOTH)
 def test_gaps_and_unseen_values_are_answered(kind, fitted):
-    new = {"age": [None, 30], "trade": ["astronaut", None], "married": [None, "?"], "born": [None, "nonsense"]}
-    assert np.isfinite(np.asarray(answered(fitted[kind], new), float)).all()
+    new = {"age": [None, 30], "trade": ["astronaut", None], "married": [None, "?"], "born": ["2000-01-02", "nonsense"]}
+    with pytest.warns(UserWarning) as told:
+        assert np.isfinite(np.asarray(answered(fitted[kind], new), float)).all()
+    assert [str(each.message) for each in told] == [
+        "trade: 1 value never seen in training, such as 'astronaut', in 1 of 2 cells; taken as missing",
+        "born: no date in 1 of 2 cells, such as 'nonsense'; taken as missing",
+    ]
+    assert {each.filename for each in told} == {__file__}, "the user's line"
+    with pytest.raises(ValueError, match="no cell of 'born' is a date, which the model reads there: 'nonsense'"):
+        answered(fitted[kind], new | {"born": [None, "nonsense"]})
 
 
 @pytest.mark.parametrize("kind", BOTH)
@@ -258,3 +266,47 @@ def test_scikit_learn_is_not_imported():
         "assert not {'sklearn', 'pandas'} & {*sys.modules}"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_model_that_was_loaded_warns_too(fitted, tmp_path):
+    fitted[nl.TableClassifier].save(tmp_path / "model.safetensors")
+    model = nl.tables.Model.load(tmp_path / "model.safetensors", "numpy")
+    new = {name: column[:3] for name, column in COLUMNS.items()} | {"extra": [1, 2, 3], "age": ["40", "old", 50]}
+    with pytest.warns(UserWarning, match="^age: no number in 1 of 3 cells, such as 'old'; taken as missing$"):
+        assert len(model.predict(new)) == 3
+    with pytest.raises(ValueError, match="no cell of 'age' is a number"):
+        model.predict(new | {"age": ["x", "y", "z"]})
+
+
+def test_between_a_file_and_a_frame_nothing_is_lost(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    path = tmp_path / "t.csv"
+    rows = [
+        f"{['true', 'false', ''][i % 3]},{['01', '02', '10'][i // 3 % 3]},{i * i % 97 / 7},{i % 2}" for i in range(90)
+    ]
+    path.write_text("\n".join(["flag,code,a,t", *rows]))
+    frame = pandas.read_csv(path)
+    one, two = (nl.TableClassifier(**FEW).fit(data, "t") for data in (path, frame))
+    for estimator in (one, two):
+        np.testing.assert_array_equal(estimator.predict_proba(path), estimator.predict_proba(frame))
+    commas = frame.assign(a=frame.a.map(lambda number: str(number).replace(".", ",")))
+    np.testing.assert_array_equal(one.predict_proba(commas), one.predict_proba(frame))
+    for y in (frame.t, frame.t.astype(bool), frame.t.astype(str), "t"):
+        assert one.score(path, y) == one.score(path, "t") == (one.predict(path).astype(int) == frame.t).mean()
+
+
+def test_what_cannot_be_a_target_is_told():
+    cells = {"a": np.arange(20.0) ** 2}
+    with pytest.raises(ValueError, match=r"nl\.TableRegressor is for other numbers"):
+        nl.TableClassifier(**FEW).fit(cells, [0, 0.5] * 10)
+    with pytest.raises(ValueError, match="y holds one class only, 0; expected"):
+        nl.TableClassifier(**FEW).fit(cells, np.zeros(20, int))
+    with pytest.raises(ValueError, match=r"y has numbers too large to be squared, such as 3\.61e\+302; give"):
+        nl.TableRegressor(**FEW).fit(cells, cells["a"] * 1e300)
+    dates = np.datetime64("2020-01-01") + np.arange(20)
+    with pytest.raises(ValueError, match="y holds dates, which cannot be predicted"):
+        nl.TableRegressor(**FEW).fit(cells, dates)
+    minutes, seconds = (
+        nl.TableRegressor(**FEW).fit(cells, y) for y in ((dates - dates[0]), cells["a"] * 0 + np.arange(20) * 86400)
+    )
+    np.testing.assert_array_equal(minutes.predict(cells), seconds.predict(cells))

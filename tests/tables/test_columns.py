@@ -58,7 +58,9 @@ def test_a_missing_number_is_the_median_and_a_column_says_so() -> None:
     assert (found.kind, found.missing, found.features) == ("number", 3, ["a", "a is missing"]) and told == []
     assert x.tolist() == [[1, 0], [3, 1], [3, 0], [3, 1], [10, 0], [3, 1]]
     x, told = found.encode(Texts(["", "2", "x"]))
-    assert x.tolist() == [[3, 1], [2, 0], [3, 1]] and told == ["a: 'x' is no number and counts as missing"]
+    assert x.tolist() == [[3, 1], [2, 0], [3, 1]] and told == [
+        "a: no number in 1 of 3 cells, such as 'x'; taken as missing"
+    ]
 
 
 def test_fills_and_categories_come_from_the_rows_to_learn_from() -> None:
@@ -66,7 +68,7 @@ def test_fills_and_categories_come_from_the_rows_to_learn_from() -> None:
     assert found.fill == 2 and not found.flag, "the gap lies in another row"
     found, x, told = column(["red", "blue", "red", "blue", "green"], rows=np.arange(4))
     assert found.values == ["blue", "red"] and told == [
-        "a: 1 value never seen in training, such as 'green'; taken as missing"
+        "a: 1 value never seen in training, such as 'green', in 1 of 5 cells; taken as missing"
     ]
     assert x[4].tolist() == [0], "as the most frequent"
 
@@ -101,6 +103,7 @@ def test_categories_of_many_values(monkeypatch: pytest.MonkeyPatch) -> None:
     ("cells", "name", "first", "why"),
     [
         (["7"] * 20, "a", False, "always the same"),
+        (["7", "7.0"] * 10, "a", False, "always the same"),
         (["x"] * 20, "a", False, "always the same"),
         (["NA"] * 20, "a", False, "has no value"),
         ([str(i) for i in range(1, 21)], "a", False, "counts the rows"),
@@ -109,6 +112,8 @@ def test_categories_of_many_values(monkeypatch: pytest.MonkeyPatch) -> None:
         ([f"n{i}" for i in range(20)], "a", False, "every value is another: names or free text"),
         ([f"n{i % 19}" for i in range(20)], "a", False, "text: 19 different values in 20 rows"),
         ([*map(str, range(19)), "inf"], "a", False, "has infinite numbers"),
+        ([*map(str, range(19)), "1e200"], "a", False, "has numbers too large to be squared"),
+        ([str(2**70 + 3 * i) for i in range(20)], "a", False, "differs only after the 16th digit"),
     ],
 )
 def test_what_is_left_out_with_a_word(cells: list[str], name: str, first: bool, why: str) -> None:
@@ -223,12 +228,22 @@ def test_na_is_never_a_class_and_none_may_be_one() -> None:
         (["x", "x", "x", "NA"], None, "2:2: the target holds one class only, 'x'"),
         (["1.5"] * 3, None, "2:2: the target holds one class only, '1.5'"),
         (["x", "NA", "y"], None, "4:2: too few rows"),
+        (["", "NA", "?"], None, "2:2: column 2 ('y') has no value in any row; the last column with values is 'x'"),
+        (["1", "2", "3e200"], None, "4:2: '3e200' is too large to be squared; give the target 'y' in another unit"),
+        (["2020-01-01", "2021-02-03"] * 2, None, "2:2: the target 'y' holds dates, which cannot be predicted"),
+        (["1/2/20", "13/2/20", "5/5/20"], "regression", "2:2: the target 'y' holds dates, which cannot be predicted"),
+        (["1.5", "1.50"] * 3, "regression", "2:2: the target is always the same"),
+        ([str(2**70 + i) for i in range(9)], "regression", "2:2: the target differs only after the 16th digit"),
     ],
 )
 def test_a_target_that_cannot_be_learned(cells: list[str], task: str | None, told: str) -> None:
     with pytest.raises(tables.TableError) as found:
         target(cells, task)
     assert str(found.value).startswith(f"t.csv:{told}")
+
+
+def test_dates_are_classes_if_asked_for() -> None:
+    assert target(["2020-01-01", "2021-02-03"] * 2, "classification")[0] == [0, 1, 0, 1]
 
 
 # ---- a whole table --------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,30 @@ def test_what_is_said_of_classes() -> None:
     told = report.lines(parts, ["no", "yes"], 1 - right)
     assert told[1].startswith("recall: no 0.0 % of ")
     assert told[2] == f"the network is no better here than always '{most}' or logistic regression"
+
+
+def test_of_many_classes_the_worst_are_said() -> None:
+    rng = np.random.Generator(np.random.PCG64(0))
+    y = np.arange(4000) % 2000
+    found = np.eye(2000)[np.where(y % 400 == 7, 0, y)]  # five classes are never found
+    told = report.lines(Split(rng.normal(size=(4000, 9)), y, rng.normal(size=(4000, 9)), y), ["k"] * 2000, found)
+    assert re.fullmatch(r"always 'k': 0.05 %; logistic regression is left out, since it might take [56]\d s", told[0])
+    worst = ", ".join(["k 0.0 % of 2"] * 5)
+    assert told[1:] == [f"recall of the worst: {worst}; of 1,995 other classes 100.0 % or more, on average 100.0 %"]
+
+
+def test_what_would_take_long_is_left_out() -> None:
+    assert baselines.seconds(3200, 2, 2000) > report.MOST_SECONDS > baselines.seconds(50_000, 100, 2)
+    assert baselines.seconds(50_000, 5000) > report.MOST_SECONDS > baselines.seconds(50_000, 500)
+    parts = split(False)
+    wide = Split(np.empty((10**6, 1000)), *parts[1:])
+    assert report.lines(wide._replace(y_train=np.ones((9, 1))), None, parts.y_test)[0].endswith("take 100 s")
+    groups = {str(i): [0] for i in range(50)}
+    many, few = (nl.mlp([3, classes], device="numpy") for classes in (10_000, 100))
+    x = np.zeros((2000, 3))
+    assert report.slow_importance(many, x, groups) and not report.slow_importance(few, x, groups)
+    shown = Split(x, np.zeros(2000, int), x, np.zeros(2000, int))
+    assert not report.pictures(many, shown, ["k"] * 10_000, groups, np.zeros((2000, 1)))
 
 
 def test_what_is_said_of_numbers() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import importlib.util
 import io
@@ -11,6 +12,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -289,3 +291,45 @@ def test_polars_and_csv_read_alike(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_polars_is_used_if_it_is_there() -> None:
     pytest.importorskip("polars")
     assert isinstance(tables.read(write("t", TEXT)).columns[0], reading.Polars)
+
+
+# ---- what only seems to be a header, or a column ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "row",
+    ["2020-01-{:02},no", "{:02}/01/2021,yes", "1/{}/21,no", "2020-01-{:02}T12:00:00Z,x1", "$ {}.50,no", '"0,{}",n'],
+)
+def test_a_header_over_dates_and_over_numbers_with_signs(row: str) -> None:
+    rows = [row.format(day) for day in range(1, 20)]
+    found = tables.read(write("t.csv", "\n".join(["d1,t", *rows])))
+    assert found.header and found.names == ["d1", "t"]
+    found = tables.read(write("t.csv", "\n".join(rows)))
+    assert not found.header and found.rows == 19
+    wide = "name,Jan 2020,50%\nann,1,2\nbob,3,4\n"
+    assert tables.read(write("t.csv", wide)).names == ["name", "Jan 2020", "50%"], "dates may be names too"
+
+
+@pytest.mark.parametrize("header", ["a,t,", "a,t", "a,t,,"])
+def test_separators_at_the_ends_of_rows(header: str) -> None:
+    marks = "," * max(1, header.count(",") - 1)
+    text = header + "\n" + "".join(f"{i},{'xy'[i % 2]}{marks}\n" for i in range(3, 30))
+    found = tables.read(write("t.csv", text))
+    assert found.names == ["a", "t"] and found.told == [
+        "the last column has neither a name nor a value, and was left out"
+    ]
+    assert tables.prepare("t.csv").decisions.target.name == "t"  # type: ignore[union-attr]
+    assert tables.read(write("t.csv", "a,t,u\n1,x,\n2,y,\n")).names == ["a", "t", "u"], "it has a name"
+
+
+def test_durations_are_seconds() -> None:
+    days = np.array([86400, 30, "NaT"], "m8[s]")
+    columns = [days, [timedelta(days=1), timedelta(seconds=30), None]]
+    for library in ("pandas", "polars"):
+        with contextlib.suppress(ImportError):
+            columns.append(importlib.import_module(library).Series(days.astype("m8[ns]")))
+    for column in columns:
+        cells = tables.read({"a": column})["a"]
+        np.testing.assert_array_equal(cells.numbers(), [86400, 30, np.nan])
+        found = tables.decide(tables.read({"a": column}), None).columns[0]
+        assert isinstance(found, tables.Number) and (found.unit, found.why[:7]) == ("seconds", "seconds")

@@ -114,6 +114,33 @@ def test_c_of_numbers_alone(tmp_path: Path) -> None:
     assert_same(library, one.model_, cells)
 
 
+def test_the_head_of_the_file_gives_units(tmp_path: Path) -> None:
+    cells = {
+        "share": ["5 %", "7.5 %", "50 %"] * 4,
+        "price": ["$1,000", "$2", "$3"] * 4,
+        "married": [0, 1, 1] * 4,
+        "lasted": np.arange(12).astype("m8[m]"),
+        "born": [f"2020-01-{day:02}" for day in range(1, 13)],
+        "met": [f"2020-01-01 {hour:02}:00" for hour in range(12)],
+        "rooms": [1, 2, 3] * 4,
+        "sold": ["yes", "no", "no"] * 4,
+    }
+    one = nl.TableRegressor(max_iter=1, random_state=0, device="numpy").fit(cells, np.arange(12.0))
+    one.export(tmp_path / "net.c")
+    compiled(tmp_path / "net.c")
+    told = [line.strip() for line in (tmp_path / "net.c").read_text().splitlines() if line.endswith("is missing")]
+    assert told == [
+        "numbers[0]  share, in percent: 50 for 50 %; NAN if it is missing",
+        "numbers[1]  price, in $, without the sign; NAN if it is missing",
+        "numbers[2]  married, 0 or 1 (1 for yes); NAN if it is missing",
+        "numbers[3]  lasted, in seconds; NAN if it is missing",
+        "numbers[4]  born, in days since 1970-01-01; NAN if it is missing",
+        "numbers[5]  met, in days since 1970-01-01 (0.5 is noon); NAN if it is missing",
+        "numbers[6]  rooms; NAN if it is missing",
+        'texts[0]  sold, "no" or "yes", as in values_0; NULL if it is missing',
+    ]
+
+
 @pytest.mark.usefixtures("empty_folder")
 def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     cells = table()

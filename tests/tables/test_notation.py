@@ -1,0 +1,103 @@
+"""A later table may write its numbers in another way than the one that was learnt from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers import write
+
+from nnlite import tables
+from nnlite.tables import notation
+from nnlite.tables.cells import Texts
+
+pytestmark = pytest.mark.usefixtures("empty_folder")
+NAN = np.nan
+
+
+def decided(**columns: list[str]) -> tables.Decisions:
+    return tables.decide(tables.read(columns), None)
+
+
+@pytest.mark.parametrize(
+    ("learnt", "later", "expected"),
+    [
+        (["0.25", "1.5", "3"], ["0,25", "1,5", "3"], [0.25, 1.5, 3]),
+        (["0,25", "1,5", "3"], ["0.25", "1.5", "3"], [0.25, 1.5, 3]),
+        (["0.25", "1.5", "3"], ["0,123", "-0,456"], [0.123, -0.456]),
+        (["1234.5", "2", "3"], ["1,234.5", "$2", "1,000"], [1234.5, 2, 1000]),
+        (["1234.5", "2", "3"], ["1.234,5", "2 €", "1.000"], [1234.5, 2, 1000]),
+        (["1.234,5", "2", "3"], ["1.234", "2.345"], [1234, 2345]),
+        (["1.234,5", "2", "3"], ["1.234", "2.34"], [1.234, 2.34]),
+        (["$1,234", "$2", "$3"], ["1,234", "2"], [1234, 2]),
+        (["1", "2", "3"], ["(5)", "−6"], [-5, -6]),
+    ],
+)
+def test_numbers_are_read_as_the_later_table_writes_them(
+    learnt: list[str], later: list[str], expected: list[float]
+) -> None:
+    x, _ = decided(a=learnt).encode(tables.read({"a": later}))
+    np.testing.assert_array_equal(x[:, 0], expected)
+
+
+def test_the_other_columns_tell_what_one_does_not() -> None:
+    decisions = decided(a=["0.25", "1.5", "30"] * 4, b=["4", "50", "6.5"] * 4)
+    for b, expected in (("0,5", 1.234), ("1.000,5", 1.234), ("0.5", 1234), ("1,000.5", 1234)):
+        x, told = decisions.encode(tables.read({"a": ["1,234"] * 2, "b": [b, "7"]}))
+        assert x[0, 0] == expected and not told
+    with pytest.raises(tables.TableError, match=r"1:1: no cell of 'a' is a number, .*'1,234'"):
+        decisions.encode(tables.read({"a": ["1,234"] * 2, "b": ["1", "7"]}))
+    found = tables.decide(tables.read({"a": ["1,234", "5,678"] * 9, "b": ["0,5", "1,5", "2"] * 6}), None)
+    assert found.encode(tables.read({"a": ["1,234"], "b": ["0,5"]}))[0].tolist() == [[1.234, 0.5]], "in training too"
+
+
+def test_one_slip_does_not_turn_a_column() -> None:
+    column = decided(a=["1.234,5", "2", "3"] * 9)
+    x, told = column.encode(tables.read({"a": ["1.234"] * 40 + ["0.5"]}))
+    assert set(x[:40, 0]) == {1234} and told == ["a: no number in 1 of 41 cells, such as '0.5'; taken as missing"]
+
+
+def test_a_column_of_which_nothing_can_be_read_is_refused() -> None:
+    write("t.csv", "a,d,y\n" + "".join(f"{i / 3},2020-01-{i + 1:02},{'uv'[i % 2]}\n" for i in range(20)))
+    decisions = tables.prepare("t.csv").decisions
+    write("new.csv", "d,a\nsoon,\nlater,five\n")
+    with pytest.raises(tables.TableError) as found:
+        decisions.encode(tables.read("new.csv"))
+    assert found.value.problems == [
+        f"new.csv:{at} is a {kind}, which the model reads there: {text!r}; write {kind}s, or leave cells empty"
+        for at, kind, text in (("3:2: no cell of 'a'", "number", "five"), ("2:1: no cell of 'd'", "date", "soon"))
+    ]
+    x, told = decisions.encode(tables.read({"a": [None, ""], "d": ["2020-01-02", "NA"]}))
+    assert np.isfinite(x).all() and not told, "nothing is written there"
+
+
+def test_dates_in_the_other_order() -> None:
+    found = decided(d=[f"{month}/{day}/2020" for month in (1, 2, 3) for day in range(1, 28)])
+    column = found.columns[0]
+    assert isinstance(column, tables.Date) and not column.day_first
+    assert column.numbers(Texts(["5/2/2020", "25/4/2020"])).tolist() == [18297, 18377], "5 February, 25 April"
+    slip = column.numbers(Texts(["5/2/2020"] * 40 + ["25/4/2020"]))
+    assert slip[0] == 18384 and np.isnan(slip[-1]), "one slip does not turn a column"
+    assert column.numbers(Texts(["5/2/2020", "4/25/2020"])).tolist() == [18384, 18377], "2 May"
+
+
+@pytest.mark.parametrize(
+    ("learnt", "later", "told"),
+    [
+        (["5 %", "50 %", "7 %"], ["5 %", "1,5 %"], []),
+        (["5 %", "50 %", "7 %"], ["0.5", "0.25"], ["a: written without a sign, and in training with '%' beside it"]),
+        (["5", "50", "7"], ["5 %", "6 %"], ["a: written with '%' beside it, and in training without a sign"]),
+        (["$5", "$50", "$7"], ["€5", "€6"], ["a: written with '€' beside it, and in training with '$' beside it"]),
+        (["$5", "$50", "$7"], ["5", "6"], []),
+        (["5 %", "50 %", "7 %"], ["", "NA"], []),
+    ],
+)
+def test_other_signs_are_told(learnt: list[str], later: list[str], told: list[str]) -> None:
+    _, found = decided(a=learnt).encode(tables.read({"a": later}))
+    assert found == [f"{line}; the number is taken as it stands" for line in told]
+
+
+def test_what_a_table_says() -> None:
+    assert notation.of_table([Texts(["1.5"]), Texts(["x", "1,234"])]) is False
+    assert notation.of_table([Texts(["1,5"]), Texts(["x", "1,234"])]) is True
+    assert notation.of_table([Texts(["1,5"]), Texts(["1.5"])]) is None
+    assert notation.of_table([Texts(["1,234", "12", "x"])]) is None
