@@ -153,7 +153,7 @@ LAYERS = {
 OPTIMIZERS = {
     "momentum": lambda: nl.SGD(0.1, momentum=0.9, weight_decay=0.01, clip_norm=0.1),
     "adam": lambda: nl.Adam(0.01, amsgrad=True, average=0.9),
-    "rmsprop": lambda: nl.RMSprop(nl.schedules.Cosine(0.1, 10), l1=0.1, max_norm=1.0),
+    "rmsprop": lambda: nl.RMSprop(nl.schedules.Cosine(0.1, 10, by="step"), l1=0.1, max_norm=1.0),
     "adamw": lambda: nl.AdamW(0.01, lr_factors={0: 0.1}, clip_value=0.01),
     "adagrad": lambda: nl.Adagrad(0.1),
 }
