@@ -31,7 +31,8 @@ class Layer(Attached):
     `layer.trainable = False` freezes it and the layers in it: training then computes no gradients of their parameters.
 
     A recorded step contains the numbers in the layer's attributes, also those in lists, tuples and dicts. It is
-    recorded anew after one of them has changed. Changes inside arrays or other objects are not noticed.
+    recorded anew after one of them has changed, or an array is another one. Changes inside other objects are not
+    noticed.
     """
 
     def forward(self, x: Any) -> Any:
