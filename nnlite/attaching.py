@@ -120,12 +120,12 @@ class Attached(Part, Answering):
         """The state as new arrays on this device, with its present values; floats in this dtype."""
         arrays = {}
         for name in self.state:
-            value = self.first(name, dtype)
+            value = self.state_value(name, dtype)
             arrays[name] = device.zeros(value.shape, value.dtype)
             arrays[name][...] = device.asarray(value)
         return arrays
 
-    def first(self, name: str, dtype: Any) -> np.ndarray:
+    def state_value(self, name: str, dtype: Any) -> np.ndarray:
         """A copy of this state in main memory: its present value, or else its first one; floats in this dtype."""
         value = _host(vars(self).get(name, self.state[name]))
         return value.astype(dtype if value.dtype.kind == "f" else np.int64)
@@ -162,6 +162,12 @@ class Attached(Part, Answering):
     def __setattr__(self, name: str, value: Any) -> None:
         """Copy numbers that are assigned to a parameter, a gradient or a state into its array."""
         found, place, told = self._place(name), vars(self).get(name), f"{type(self).__name__}.{name}"
+        if name in ("shapes", "state") and not isinstance(value, Mapping):
+            raise TypeError(
+                f"{told} is a dict, name -> {'shape' if name == 'shapes' else 'first value'}, not {value!r}"
+            )
+        if callable(getattr(Attached, name, None)) and not callable(value):
+            raise AttributeError(f"{told} is a method of every layer; take another name for {value!r}")
         if found is None:
             vars(self)[name] = value
             for array in value if name in ("shapes", "state") else ():

@@ -27,7 +27,7 @@ def load(path: str | os.PathLike[str], device: str = "cpu", like: Sequential | N
         named = dict(families(layers))
         shapes = {f"{path}.{name}": shape for path, layer in named.items() for name, shape in layer.shapes.items()}
         kept = {f"{path}.{name}": (layer, name) for path, layer in named.items() for name in layer.state}
-        state = {name: layer.first(own, dtype) for name, (layer, own) in kept.items()}
+        state = {name: layer.state_value(own, dtype) for name, (layer, own) in kept.items()}
         flat, notes = file.numbers(shapes, dtype, state), file.config.get("notes", {})
         for name, (layer, own) in kept.items():
             vars(layer)[own] = state[name]

@@ -16,7 +16,7 @@ def from_logits(network: Sequential, loss: Loss) -> tuple[Loss, int]:
 
     ValueError if the network's last layer does not fit the loss.
     """
-    last, depth = network.layers[-1], len(network.layers)
+    loss, last, depth = loss.apart(), network.layers[-1], len(network.layers)
     inside = type(last) is Chain  # whose last activation is computed before the loss in any case
     while type(last) is Chain:
         last = last.layers[-1]
@@ -42,7 +42,7 @@ def from_logits(network: Sequential, loss: Loss) -> tuple[Loss, int]:
         if type(loss).kernel is not Loss.kernel or (inside and not logarithms):
             return loss, depth  # a user's own formula may expect probabilities
         stable = copy.copy(loss)
-        stable.from_logits, stable.link = True, LogSoftmax if logarithms else link
+        stable.from_logits, stable.link, stable.fused = True, LogSoftmax if logarithms else link, True
         return stable, depth - (not inside)
     fits = probabilities if link.probabilities else positive
     each = loss.target == "class" and probabilities and not isinstance(last, Softmax)

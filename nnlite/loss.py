@@ -8,6 +8,7 @@ over those that were.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ class Loss:
     link: type[Activation] | None = None  # the output activation that `from_logits` computes inside
     from_logits = False
     argument = "from_logits"  # its name as an argument
+    fused = False  # whether a Trainer has taken the network's last activation into it
     absent = absent_logit = (0.0, 0.0)  # a prediction and a target between which the loss is 0
 
     def __init__(self, reduction: str = "mean", *, ignore_nan: bool = False, device: str = "numpy") -> None:
@@ -142,7 +144,17 @@ class Loss:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, ops=state["backend"].ops)
 
-    __repr__ = shown
+    def apart(self) -> Loss:
+        """The loss as its user wrote it, without the activation that a Trainer has taken into it."""
+        if not self.fused:
+            return self
+        plain = copy.copy(self)
+        plain.from_logits, plain.fused = False, False
+        vars(plain).pop("link", None)
+        return plain
+
+    def __repr__(self) -> str:
+        return shown(self.apart())
 
 
 class MSE(Loss):

@@ -22,7 +22,6 @@ from . import files, losses, metrics, optimizers, registry, rules, schedules
 from .architecture import description, families
 from .history import History
 from .loading import load
-from .logits import from_logits
 from .loss import Loss
 from .metrics import Metric
 from .network import Sequential
@@ -340,21 +339,8 @@ def write(trainer: Any, path: str | os.PathLike[str], notes: Mapping[str, Any] |
 
 def _parts(trainer: Any) -> dict[str, Any]:
     """Loss, optimizer and metrics as dicts."""
-    named = {"loss": _as_asked(trainer), "optimizer": trainer.optimizer, "metrics": trainer._asked}
+    named = {"loss": trainer.loss.apart(), "optimizer": trainer.optimizer, "metrics": trainer._asked}
     return {name: registry.encoded(part, KNOWN) for name, part in named.items()}
-
-
-def _as_asked(trainer: Any) -> Loss:
-    """The loss with which the same trainer is made: without `from_logits`, where that came from the last activation."""
-    loss: Loss = trainer.loss
-    plain = loss.on(trainer.network.ops)
-    plain.from_logits = False
-    vars(plain).pop("link", None)
-    try:
-        found, depth = from_logits(trainer.network, plain)
-    except ValueError:
-        return loss
-    return plain if (found.from_logits, depth) == (loss.from_logits, trainer.depth) else loss
 
 
 def _columns(history: Mapping[str, Sequence[float]], where: str, arrays: dict[str, np.ndarray]) -> list[str]:

@@ -82,7 +82,7 @@ def test_a_trainer_shows_what_it_trains():
     net = nl.Sequential(nl.Dense(3, 2), nl.Softmax(), device="numpy", dtype="float64")
     trainer = nl.Trainer(net, "cce", "adam", metrics=["accuracy"], replay="eager")
     assert repr(trainer) == (
-        f"Trainer({net!r}, loss=CategoricalCrossEntropy(from_logits=True), optimizer=Adam(lr=0.001), "
+        f"Trainer({net!r}, loss=CategoricalCrossEntropy(), optimizer=Adam(lr=0.001), "
         "metrics=[Accuracy(kind='class')], replay='eager')"
     )
 

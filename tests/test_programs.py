@@ -26,6 +26,7 @@ LOSSES = {
 
 
 OUTSIDE = 1.0  # a constant in the machine code of `scaled`
+AROUND = 1.0  # a number that a layer's methods take from outside
 
 
 @nl.kernel("x (N,K), factor -> y (N,K)")
@@ -34,8 +35,13 @@ def scaled(x, factor):
     return x * factor * OUTSIDE
 
 
+scaled_again = scaled
+
+
 class Scale(nl.Layer):
     """y = f x, where f is an attribute, or lies in a list, a dict or an object."""
+
+    share = 1.0
 
     def __init__(self, factor=2.0):
         super().__init__()
@@ -44,10 +50,10 @@ class Scale(nl.Layer):
         self.kernel = scaled
 
     def _factor(self):
-        return self.factor * self.inside["factor"][0]
+        return self.factor * self.inside["factor"][0] * self.share * AROUND
 
     def forward(self, x):
-        return self.ops.call(self.kernel, x, self._factor())
+        return self.ops.call(self.kernel, self.ops.call(scaled_again, x, 1.0), self._factor())
 
     def backward(self, dy):
         return self.ops.call(self.kernel, dy, self._factor())
@@ -377,6 +383,10 @@ CHANGES = {
     "list in a dict of a layer": lambda t: t.network.layers[3].inside["factor"].__setitem__(0, 0.5),
     "dict of a layer": lambda t: t.network.layers[3].inside.update(factor=[3.0]),
     "constant of a kernel": lambda t: globals().update(OUTSIDE=-0.5),
+    "global number of a layer": lambda t: globals().update(AROUND=-0.5),
+    "attribute of a layer's class": lambda t: setattr(Scale, "share", -0.5),
+    "kernel defined again": lambda t: globals().update(scaled_again=shifted),
+    "method of a layer's class": lambda t: setattr(Scale, "_factor", lambda self: -self.factor),
     "a frozen layer": lambda t: setattr(t.network.layers[4], "trainable", False),
     "kernel of a layer": lambda t: setattr(t.network.layers[3], "kernel", shifted),
     "lr": lambda t: setattr(t.optimizer, "lr", 0.02),
@@ -409,7 +419,10 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_programs_are_never_out_of_date(change, replay, host, monkeypatch):
     """After a change all goes on as from a new Trainer on a new network that has this change from the start."""
-    monkeypatch.setattr(sys.modules[__name__], "OUTSIDE", 1.0)
+    for name, value in {"OUTSIDE": 1.0, "AROUND": 1.0, "scaled_again": scaled}.items():
+        monkeypatch.setattr(sys.modules[__name__], name, value)
+    for name in ("share", "_factor"):
+        monkeypatch.setattr(Scale, name, vars(Scale)[name])
     x, y = data(50)
 
     def trainer():

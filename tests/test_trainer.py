@@ -571,3 +571,26 @@ def test_single_steps_make_no_epochs():
             with told if by == "epoch" else contextlib.nullcontext():
                 trainer.step(np.ones((4, 2)), np.ones((4, 1)))
         assert seen == rates
+
+
+def test_a_trainers_loss_may_be_given_again():
+    """Also to another trainer, though the last activation has been taken into it; with what has been set meanwhile."""
+    first, second = (nl.mlp([2, 3, 2], output=output, device="numpy") for output in ("softmax", "softmax"))
+    trainer = nl.Trainer(first, nl.CategoricalCrossEntropy(label_smoothing=0.25))
+    trainer.loss.reduction = "sum"
+    trainer.loss = trainer.loss
+    for loss in (trainer.loss, nl.Trainer(second, trainer.loss).loss):
+        assert loss.from_logits and repr(loss) == "CategoricalCrossEntropy(reduction='sum', label_smoothing=0.25)"
+    with pytest.raises(ValueError, match="has Softmax inside"):
+        nl.Trainer(second, nl.CategoricalCrossEntropy(from_logits=True))
+
+
+@pytest.mark.parametrize("name", ["on", "attach", "state", "shapes"])
+def test_names_that_a_layer_needs_for_itself_are_refused(name):
+    class Own(nl.Layer):
+        def __init__(self):
+            super().__init__()
+            setattr(self, name, [2.0])
+
+    with pytest.raises((AttributeError, TypeError), match=rf"Own\.{name} is a (method of every layer|dict, name)"):
+        Own()
