@@ -13,9 +13,10 @@ def take_rows(y, x, order, position, N):
     start = position[0]
     columns = x.shape[1]
     size = columns * x.itemsize
+    stop = N - AHEAD if size >= LONG else 0
     for i in range(N):
         row = order[start + i]
-        if size >= LONG and i + AHEAD < N:
+        if i < stop:
             later = address(x) + order[start + i + AHEAD] * size
             for offset in range(0, size, ALIGNMENT):
                 fetch_to_read(later + offset)
