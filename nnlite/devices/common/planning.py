@@ -95,12 +95,14 @@ def plan(calls: Sequence[Call], columns: Mapping[str, str], least: float = 0.0) 
     """The calls in phases. Each call gets the first phase after those of all calls for which it must wait.
 
     `columns` maps the name of a kernel to the letter of a size, other than N, that its loop can divide. One thread
-    alone computes a matrix product of less than `least` work.
+    alone computes a matrix product of less than `least` work, unless rows divide it: that needs no barrier.
     """
     planned: list[Planned] = []
     touched: dict[str | int, list[tuple[int, int, bool, Planned]]] = {}  # segment -> start, stop, written, the call
     for call in calls:
-        split = "" if is_product(call) and work(call) < least else _split(call, columns)
+        split = _split(call, columns)
+        if split != "N" and is_product(call) and work(call) < least:
+            split = ""
         alone = split in ("N", "P", "")  # each thread goes on with its own slice, or one thread with all
         places = [(*_place(symbol), True) for symbol in _writes(call)]
         places += [(*_place(symbol), False) for symbol in symbols(call)]

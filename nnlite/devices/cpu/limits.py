@@ -15,4 +15,4 @@ class CpuLimits(TileLimits):
     """
 
     worth_threads: int = 150_000  # least work of a step that several threads divide, about 50 µs
-    smallest_shared: int = 10_000  # least work of a product that several threads divide
+    smallest_shared: int = 10_000  # least work of a product whose columns several threads divide

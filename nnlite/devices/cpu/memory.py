@@ -76,18 +76,28 @@ def copy_bytes(typing: Any, to: Any, source: Any, count: Any) -> Any:
     return types.void(types.int64, types.int64, types.int64), generate
 
 
-@intrinsic
-def fetch_to_write(typing: Any, place: Any) -> Any:
-    """Prefetch the cache line at an address for writing. Any address is allowed, even an invalid one."""
+def _fetch(write: int, cache: int) -> Any:
+    """A prefetch of the cache line at an address, to the nearest cache (3) or the second one (2).
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, *[_INT] * 3])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        write, nearest, data = _INT(1), _INT(3), _INT(1)
-        builder.call(function, [builder.inttoptr(arguments[0], cgutils.voidptr_t), write, nearest, data])
-        return context.get_dummy_value()
+    Any address is allowed, even an invalid one.
+    """
 
-    return types.void(types.int64), generate
+    @intrinsic
+    def fetch(typing: Any, place: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, *[_INT] * 3])
+            function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+            place = builder.inttoptr(arguments[0], cgutils.voidptr_t)
+            builder.call(function, [place, _INT(write), _INT(cache), _INT(1)])  # 1 for data
+            return context.get_dummy_value()
+
+        return types.void(types.int64), generate
+
+    return fetch
+
+
+# What is read goes to the second cache: more lines can be on their way to it at once.
+fetch_to_write, fetch_to_read = _fetch(write=1, cache=3), _fetch(write=0, cache=2)
 
 
 # What a waiting loop should do between two checks: intrinsic and arguments. It saves power, gives the units of the core

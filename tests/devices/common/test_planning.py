@@ -146,6 +146,15 @@ def test_phases_keep_what_depends_on_each_other_apart(data):
     assert sorted(p.phase for p in planned) == [p.phase for p in planned]
 
 
+def test_a_small_product_is_divided_by_rows_but_not_by_columns(data):
+    """Rows go on to the next call without a barrier, which costs more than a small product does; columns cannot."""
+    calls = fuse(train(data, 1)[2].tape.calls)
+    for least, of_columns in ((0.0, "M"), (1e9, "")):
+        split = {p.call.name: p.split for p in plan(calls, compiled_replay.COLUMNS, least)}
+        assert split["linear"] == split["linear_backward"] == "N"
+        assert split["linear_backward_weights_sgd"] == of_columns
+
+
 def test_small_nets_stay_on_one_thread(rng):
     x, y = nl.datasets.logic_gate("xor")
     net = nl.mlp([2, 3, 1], device="numba", threads=2)

@@ -1,11 +1,12 @@
 """Rows of any length: in softmax and in metrics, long ones are computed in another way than short ones."""
 
+import re
 import sys
 
 import numpy as np
 import pytest
 
-pytest.importorskip("numba")
+numba = pytest.importorskip("numba")
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="memory is guarded by mprotect")
 
 from fuzz import guarded  # noqa: E402
@@ -90,3 +91,22 @@ def test_metrics_of_any_number_of_outputs(columns, dtype):
             KERNELS[name](prediction, target, expected)
             LOOPS[name](sums, beside(prediction, True), beside(target, True))
         np.testing.assert_allclose(sums, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("columns", [3, 127, 128, 301])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_are_taken_in_any_order(columns, dtype):
+    """Long rows are prefetched; the order ends with the batch, and no row number stands after the last one."""
+    rng = np.random.default_rng(columns)
+    x = rng.standard_normal((40, columns)).astype(dtype)
+    for rows in (1, 2, 3, 40):
+        order = rng.permutation(40)
+        operands = [x, order, np.array([40 - rows]), rows]
+        (taken,) = computed("take_rows", operands)
+        np.testing.assert_array_equal(taken, x[order[40 - rows :]])
+
+
+def test_long_rows_are_prefetched_into_the_second_cache():
+    loop = numba.njit(LOOPS["take_rows"].py_func)  # what is kept on disk cannot be looked at
+    loop(np.zeros((3, 300), np.float32), np.zeros((3, 300), np.float32), np.arange(3), np.zeros(1, np.int64), 3)
+    assert re.search(r"call void @llvm\.prefetch\.p0\(.*, i32 0, i32 2, i32 1\)", "".join(loop.inspect_llvm().values()))

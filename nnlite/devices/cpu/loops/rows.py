@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from ..memory import flat
+from ...common.arena import ALIGNMENT
+from ..memory import address, fetch_to_read, flat
+
+LONG = 1024  # bytes of a row from which on it is prefetched: a processor reads several shorter ones at once by itself
+AHEAD = 2  # rows between the one that is prefetched and the one that is copied
 
 
 def take_rows(y, x, order, position, N):
     start = position[0]
     columns = x.shape[1]
+    size = columns * x.itemsize
+    stop = N - AHEAD if size >= LONG else 0
     for i in range(N):
         row = order[start + i]
+        if i < stop:
+            later = address(x) + order[start + i + AHEAD] * size
+            for offset in range(0, size, ALIGNMENT):
+                fetch_to_read(later + offset)
         for j in range(columns):
             y[i, j] = x[row, j]
 
