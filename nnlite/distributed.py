@@ -14,6 +14,7 @@ needs, of sums and predictions, all ranks have after each run.
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -48,7 +49,10 @@ class SharedSteps(Steps):
         sizes |= {"parameters": len(step.network.parameters), "epochs": epochs, "seed": step.network.seed}
         weight = None if how[-1] is None else float(how[-1].sum())
         keys = [layer.key for layer in layers_of(step) if isinstance(layer, Noise)]
-        ranks.meet(step.arrays(), **sizes, measured=step.names, sum_of_weights=weight, keys_of_noise=keys)
+        given = {"x": x, "y": target} | ({} if weight is None else {"weights": how[-1]})
+        checksums = {f"checksum_of_{name}": zlib.crc32(np.ascontiguousarray(array)) for name, array in given.items()}
+        sizes |= {"measured": step.names, "sum_of_weights": weight, "keys_of_noise": keys}
+        ranks.meet(step.arrays(), **sizes, **checksums)
         self.ranks = ranks
         super().__init__(step, x, target, batch_size, epochs, *how)
 

@@ -144,6 +144,9 @@ def refused():
     error(
         "ValueError", "sum_of_weights is 33.0 on rank 0, and None on", sample_weight=None if COMM.rank else np.ones(33)
     )
+    error("ValueError", "checksum_of_x is", x=X + COMM.rank)
+    error("ValueError", "checksum_of_y is", y=LABELS[::-1] if COMM.rank else LABELS)
+    error("ValueError", "checksum_of_weights is", sample_weight=WEIGHTS[::-1] if COMM.rank else WEIGHTS)
     error("ValueError", "callbacks is ['Checkpoint'] on", callbacks=[] if COMM.rank else [nl.Checkpoint("file")])
     error("ValueError", "task is ended on rank 0, and training on rank 1", epochs=COMM.rank)
     other = net_of(nl.Dropout(0.5), output=nl.Softmax())
