@@ -37,7 +37,13 @@ def share(fit: Any, ranks: Ranks) -> None:
     """Let all ranks make the steps of this fit together, and do between them what rank 0 does."""
     ranks.agree(task="training", callbacks=[type(each).__name__ for each in fit.callbacks.all])
     fit.steps, fit.evaluate = partial(SharedSteps, ranks), ranks.asked(fit.evaluate)
-    fit.agreed, fit.held = ranks.communicator.bcast, SharedHeld(ranks)
+    fit.agreed, fit.held = partial(agreed, fit, ranks), SharedHeld(ranks)
+
+
+def agreed(fit: Any, ranks: Ranks, ends: bool) -> bool:
+    """After a look: whether training ends, as rank 0 says. ValueError unless all have the same learning rate."""
+    ranks.agree(task="training", learning_rate=fit.callbacks.trainer.optimizer.constant_lr)
+    return bool(ranks.communicator.bcast(ends))
 
 
 class SharedSteps(Steps):
@@ -52,6 +58,7 @@ class SharedSteps(Steps):
         given = {"x": x, "y": target} | ({} if weight is None else {"weights": how[-1]})
         checksums = {f"checksum_of_{name}": zlib.crc32(np.ascontiguousarray(array)) for name, array in given.items()}
         sizes |= {"measured": step.names, "sum_of_weights": weight, "keys_of_noise": keys}
+        sizes |= {"learning_rate": step.optimizer.constant_lr}  # None for a schedule
         ranks.meet(step.arrays(), **sizes, **checksums)
         self.ranks = ranks
         super().__init__(step, x, target, batch_size, epochs, *how)

@@ -149,6 +149,12 @@ def refused():
     error("ValueError", "checksum_of_weights is", sample_weight=WEIGHTS[::-1] if COMM.rank else WEIGHTS)
     error("ValueError", "callbacks is ['Checkpoint'] on", callbacks=[] if COMM.rank else [nl.Checkpoint("file")])
     error("ValueError", "task is ended on rank 0, and training on rank 1", epochs=COMM.rank)
+    error("ValueError", "learning_rate is 1.0 on rank 0, and 2.0 on", optimizer=nl.SGD(lr=1 + COMM.rank))
+
+    def other_rates(trainer, epoch):
+        trainer.optimizer.lr = 1 if epoch == 1 else 1 + COMM.rank
+
+    error("ValueError", "learning_rate is 1.0 on rank 0, and 2.0 on rank 1", epochs=3, callbacks=[other_rates])
     other = net_of(nl.Dropout(0.5), output=nl.Softmax())
     other.layers[1].key += COMM.rank
     error("ValueError", "keys_of_noise is", other)
