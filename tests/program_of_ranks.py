@@ -155,6 +155,11 @@ def refused():
         trainer.optimizer.lr = 1 if epoch == 1 else 1 + COMM.rank
 
     error("ValueError", "learning_rate is 1.0 on rank 0, and 2.0 on rank 1", epochs=3, callbacks=[other_rates])
+    chunks = [(X[i : i + 11], LABELS[i : i + 11]) for i in (0, 11, 22)]
+    shorter = [*chunks[:2], (X[22:32], LABELS[22:32])] if COMM.rank else chunks
+    error("ValueError", "chunk 2 is there on rank 0, and missing on", x=lambda: iter(chunks[: 3 - COMM.rank]), y=None)
+    error("ValueError", "chunk 2 is missing on rank 0, and there on", x=lambda: iter(chunks[: 2 + COMM.rank]), y=None)
+    error("ValueError", "rows is 11 on rank 0, and 10 on rank 1", x=shorter, y=None, shuffle=False)
     other = net_of(nl.Dropout(0.5), output=nl.Softmax())
     other.layers[1].key += COMM.rank
     error("ValueError", "keys_of_noise is", other)
