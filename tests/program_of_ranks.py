@@ -140,7 +140,7 @@ def refused():
     else:
         error("RankError", "rank 1 failed: ValueError: x has shape")
     rows = 33 - COMM.rank
-    error("ValueError", "rows is 33 on rank 0, and 32 on rank 1", x=X[:rows], y=LABELS[:rows])
+    error("ValueError", "rows of data is 33 on rank 0, and 32 on rank 1", x=X[:rows], y=LABELS[:rows])
     error(
         "ValueError", "sum_of_weights is 33.0 on rank 0, and None on", sample_weight=None if COMM.rank else np.ones(33)
     )
@@ -155,6 +155,13 @@ def refused():
         trainer.optimizer.lr = 1 if epoch == 1 else 1 + COMM.rank
 
     error("ValueError", "learning_rate is 1.0 on rank 0, and 2.0 on rank 1", epochs=3, callbacks=[other_rates])
+    seen = None if COMM.rank else (X, LABELS)
+    error("ValueError", "rows of validation data is 33 on rank 0, and 0 on rank 1", validation_data=seen)
+    error("ValueError", "shuffle is True on rank 0, and False on", shuffle=COMM.rank == 0)
+    whole = [(X, LABELS)]
+    error("ValueError", "epochs is 2 on rank 0, and 3 on", x=whole, y=None, epochs=2 + COMM.rank)
+    error("ValueError", "initial_epoch is 0 on rank 0, and 1 on", x=whole, y=None, epochs=3, initial_epoch=COMM.rank)
+    error("ValueError", "rows of data is 33 on rank 0, and in chunks", x=whole if COMM.rank else X, y=seen and LABELS)
     chunks = [(X[i : i + 11], LABELS[i : i + 11]) for i in (0, 11, 22)]
     shorter = [*chunks[:2], (X[22:32], LABELS[22:32])] if COMM.rank else chunks
     error("ValueError", "chunk 2 is there on rank 0, and missing on", x=lambda: iter(chunks[: 3 - COMM.rank]), y=None)
