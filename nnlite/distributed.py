@@ -14,6 +14,7 @@ needs, of sums and predictions, all ranks have after each run.
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -34,9 +35,18 @@ EXTRA = 2  # numbers that are summed up beside the gradient
 
 def share(fit: Any, ranks: Ranks) -> None:
     """Let all ranks make the steps of this fit together, and do between them what rank 0 does."""
-    ranks.agree(task="training", callbacks=[type(each).__name__ for each in fit.callbacks.all])
+    # Checksums there are of a sample. SharedSteps compares all rows, and only rank 0 reads those for validation.
+    settings = {name: value for name, value in fit.settings().items() if "checksum" not in name}
+    callbacks = [type(each).__name__ for each in fit.callbacks.all]
+    ranks.agree(task="training", callbacks=callbacks, epochs=fit.epochs, **settings)
     fit.steps, fit.evaluate = partial(SharedSteps, ranks), ranks.asked(fit.evaluate)
-    fit.agreed, fit.held = ranks.communicator.bcast, SharedHeld(ranks)
+    fit.agreed, fit.held = partial(agreed, fit, ranks), SharedHeld(ranks)
+
+
+def agreed(fit: Any, ranks: Ranks, ends: bool) -> bool:
+    """After a look: whether training ends, as rank 0 says. ValueError unless all have the same learning rate."""
+    ranks.agree(task="training", learning_rate=fit.callbacks.trainer.optimizer.constant_lr)
+    return bool(ranks.communicator.bcast(ends))
 
 
 class SharedSteps(Steps):
@@ -44,11 +54,15 @@ class SharedSteps(Steps):
 
     def __init__(self, ranks: Ranks, step: Step, x: Any, target: Any, batch_size: int, epochs: int, *how: Any) -> None:
         refuse(step)
-        sizes = {"rows": len(x), "columns": x.shape[1], "outputs": target.shape[1], "batch_size": batch_size}
-        sizes |= {"parameters": len(step.network.parameters), "epochs": epochs, "seed": step.network.seed}
-        weight = None if how[-1] is None else float(how[-1].sum())
-        keys = [layer.key for layer in layers_of(step) if isinstance(layer, Noise)]
-        ranks.meet(step.arrays(), **sizes, measured=step.names, sum_of_weights=weight, keys_of_noise=keys)
+        weight, data = how[-1], {"x": x, "y": target}
+        given = {"rows": len(x), "columns": x.shape[1], "outputs": target.shape[1]}
+        given |= {"parameters": len(step.network.parameters), "seed": step.network.seed, "measured": step.names}
+        given["learning_rate"] = step.optimizer.constant_lr  # None for a schedule
+        given["sum_of_weights"] = None if weight is None else float(weight.sum())
+        given["keys_of_noise"] = [layer.key for layer in layers_of(step) if isinstance(layer, Noise)]
+        for name, array in (data if weight is None else data | {"weights": weight}).items():
+            given[f"checksum_of_{name}"] = zlib.crc32(np.ascontiguousarray(array).data)
+        ranks.meet(step.arrays(), **given)
         self.ranks = ranks
         super().__init__(step, x, target, batch_size, epochs, *how)
 

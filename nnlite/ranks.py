@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from .divergence import DivergedError
@@ -20,6 +21,7 @@ from .interrupts import Held
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 GRACE = 10.0  # seconds after an interrupt in which rank 0 ends all ranks, before another one does
 STARTED = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")  # where mpirun of Open MPI, and of MPICH, says how many it has started
@@ -176,6 +178,14 @@ class SharedHeld(Held):
             if number in self.before and not self.came:
                 self.came = number, None
         super().check()
+
+    def between(self, items: Iterable[T]) -> Iterator[T]:
+        """The same items; ValueError where some ranks have one more than the others, which would wait for it."""
+        end: Any = object()
+        for number, item in enumerate(itertools.chain(super().between(items), [end])):
+            self.ranks.agree(task="training", **{f"chunk {number}": "missing" if item is end else "there"})
+            if item is not end:
+                yield item
 
 
 def for_all(fit: Callable[P, R]) -> Callable[P, R]:

@@ -140,12 +140,33 @@ def refused():
     else:
         error("RankError", "rank 1 failed: ValueError: x has shape")
     rows = 33 - COMM.rank
-    error("ValueError", "rows is 33 on rank 0, and 32 on rank 1", x=X[:rows], y=LABELS[:rows])
+    error("ValueError", "rows of data is 33 on rank 0, and 32 on rank 1", x=X[:rows], y=LABELS[:rows])
     error(
         "ValueError", "sum_of_weights is 33.0 on rank 0, and None on", sample_weight=None if COMM.rank else np.ones(33)
     )
+    error("ValueError", "checksum_of_x is", x=X + COMM.rank)
+    error("ValueError", "checksum_of_y is", y=LABELS[::-1] if COMM.rank else LABELS)
+    error("ValueError", "checksum_of_weights is", sample_weight=WEIGHTS[::-1] if COMM.rank else WEIGHTS)
     error("ValueError", "callbacks is ['Checkpoint'] on", callbacks=[] if COMM.rank else [nl.Checkpoint("file")])
     error("ValueError", "task is ended on rank 0, and training on rank 1", epochs=COMM.rank)
+    error("ValueError", "learning_rate is 1.0 on rank 0, and 2.0 on", optimizer=nl.SGD(lr=1 + COMM.rank))
+
+    def other_rates(trainer, epoch):
+        trainer.optimizer.lr = 1 if epoch == 1 else 1 + COMM.rank
+
+    error("ValueError", "learning_rate is 1.0 on rank 0, and 2.0 on rank 1", epochs=3, callbacks=[other_rates])
+    seen = None if COMM.rank else (X, LABELS)
+    error("ValueError", "rows of validation data is 33 on rank 0, and 0 on rank 1", validation_data=seen)
+    error("ValueError", "shuffle is True on rank 0, and False on", shuffle=COMM.rank == 0)
+    whole = [(X, LABELS)]
+    error("ValueError", "epochs is 2 on rank 0, and 3 on", x=whole, y=None, epochs=2 + COMM.rank)
+    error("ValueError", "initial_epoch is 0 on rank 0, and 1 on", x=whole, y=None, epochs=3, initial_epoch=COMM.rank)
+    error("ValueError", "rows of data is 33 on rank 0, and in chunks", x=whole if COMM.rank else X, y=seen and LABELS)
+    chunks = [(X[i : i + 11], LABELS[i : i + 11]) for i in (0, 11, 22)]
+    shorter = [*chunks[:2], (X[22:32], LABELS[22:32])] if COMM.rank else chunks
+    error("ValueError", "chunk 2 is there on rank 0, and missing on", x=lambda: iter(chunks[: 3 - COMM.rank]), y=None)
+    error("ValueError", "chunk 2 is missing on rank 0, and there on", x=lambda: iter(chunks[: 2 + COMM.rank]), y=None)
+    error("ValueError", "rows is 11 on rank 0, and 10 on rank 1", x=shorter, y=None, shuffle=False)
     other = net_of(nl.Dropout(0.5), output=nl.Softmax())
     other.layers[1].key += COMM.rank
     error("ValueError", "keys_of_noise is", other)
