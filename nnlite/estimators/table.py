@@ -125,7 +125,7 @@ class TableEstimator(Estimator):
         if isinstance(y, str):
             assert target is not None
             cells = table[place_of(table, y)]
-            values, known = target.values(cells), ~gaps(cells)
+            values, known = target.values(cells, table.notation), ~gaps(cells)
         else:
             values = self._values(one_a_row(y, table.rows))
         weight = inputs.weights(sample_weight, table.rows)
@@ -267,7 +267,7 @@ class TableClassifier(TableEstimator):
 
     def _named(self, X: Any, table: Table, name: str) -> tuple[Target, np.ndarray]:
         target = choose_target(table, name, "classification")
-        values = target.values(table[name])
+        values = target.values(table[name], table.notation)
         assert target.classes
         first = [int(np.argmax(values == k)) for k in range(len(target.classes))]
         self.classes_ = cells_in(X, table, name)[first]
@@ -344,7 +344,7 @@ class TableRegressor(TableEstimator):
 
     def _named(self, X: Any, table: Table, name: str) -> tuple[Target, np.ndarray]:
         target = choose_target(table, name, "regression")
-        return target, target.values(table[name])
+        return target, target.values(table[name], table.notation)
 
     def _given(self, name: str, y: np.ndarray) -> tuple[Target, np.ndarray]:
         values = self._values(y)

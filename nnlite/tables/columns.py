@@ -15,6 +15,7 @@ import numpy as np
 
 from . import notation, written
 from .cells import MISSING, Cells, Numbers
+from .notation import UNTOLD, Notation
 from .reading import count, shown
 from .scaling import too_large
 from .values import differ, merged, places_of, spellings, truth, yes_or_no
@@ -49,11 +50,11 @@ class Column:
         """The names of the columns of numbers that stand in its place."""
         return []
 
-    def encode(self, cells: Cells, commas: bool | None = None) -> tuple[np.ndarray, list[str]]:
+    def encode(self, cells: Cells, table: Notation = UNTOLD) -> tuple[np.ndarray, list[str]]:
         """Cells of N rows -> numbers (N, features), and what could not be read or was never seen in training.
 
-        commas: whether the other columns of the table have decimal commas, None if they do not tell. UnreadableError if
-        there is no number, or date, in a column that needs them.
+        table: what the other columns tell of how it is written. UnreadableError if there is no number, or date, in a
+        column that needs them.
         """
         return np.zeros((len(cells), 0)), []
 
@@ -85,21 +86,29 @@ class Number(Column):
     def features(self) -> list[str]:
         return [self.name, *([f"{self.name} is missing"] if self.flag else [])]
 
-    def numbers(self, cells: Cells, commas: bool | None = None) -> np.ndarray:
+    def numbers(self, cells: Cells, table: Notation = UNTOLD) -> np.ndarray:
         """(N,), NaN where there is none."""
-        found, _ = notation.read(cells, self.comma, commas)
+        return self._read(cells, table)[0]
+
+    def _read(self, cells: Cells, table: Notation) -> tuple[np.ndarray, list[str]]:
+        """The numbers (N,), NaN where there is none, and what is in doubt about them."""
+        found, way, doubt = notation.read(cells, self.comma, table)
+        told = []
+        if doubt:
+            taken, other = (written.parsed(doubt, comma) for comma in (bool(way), not way))
+            told.append(f"{self.name}: {shown(doubt)} taken as {taken:g}; nothing tells that it is not {other:g}")
         unread = np.flatnonzero(np.isnan(found))
         if self.truths and len(unread):
             words, codes = cells.take(unread).distinct()
             known = [truth(word) for word in words]
             found = found.copy()
             found[unread] = np.array([np.nan if each is None else float(each) for each in known])[codes]
-        return found
+        return found, told
 
-    def encode(self, cells: Cells, commas: bool | None = None) -> tuple[np.ndarray, list[str]]:
-        values = self.numbers(cells, commas)
+    def encode(self, cells: Cells, table: Notation = UNTOLD) -> tuple[np.ndarray, list[str]]:
+        values, doubts = self._read(cells, table)
         x, told = self._filled(values, cells)
-        return x, told + (self._other_unit(cells) if np.isfinite(values).any() else [])
+        return x, doubts + told + (self._other_unit(cells) if np.isfinite(values).any() else [])
 
     def _other_unit(self, cells: Cells) -> list[str]:
         """Whether the numbers have other signs beside them than in training: 50 % may be 50 or 0.5."""
@@ -141,7 +150,7 @@ class Date(Number):
         turns = [f"{self.name} {part} of the {wheel}" for wheel in self.wheels for part in ("sine", "cosine")]
         return super().features + turns
 
-    def numbers(self, cells: Cells, commas: bool | None = None) -> np.ndarray:
+    def numbers(self, cells: Cells, table: Notation = UNTOLD) -> np.ndarray:
         words, codes = cells.distinct()
         days = written.days(words, self.day_first)
         if any(gap and word.lower() not in MISSING for word, gap in zip(words, np.isnan(days))):
@@ -150,8 +159,8 @@ class Date(Number):
                 days = other  # the table has the other order, and not only a slip
         return days[codes]
 
-    def encode(self, cells: Cells, commas: bool | None = None) -> tuple[np.ndarray, list[str]]:
-        x, told = self._filled(self.numbers(cells), cells)
+    def encode(self, cells: Cells, table: Notation = UNTOLD) -> tuple[np.ndarray, list[str]]:
+        x, told = self._filled(self.numbers(cells, table), cells)
         return np.hstack([x, *(written.turn(x[:, 0], wheel) for wheel in self.wheels)]), told
 
 
@@ -175,7 +184,7 @@ class Category(Column):
         """The values with a column: of two, the second tells both apart."""
         return self.values[1:] if len(self.values) == 2 and not self.others else self.values
 
-    def encode(self, cells: Cells, commas: bool | None = None) -> tuple[np.ndarray, list[str]]:
+    def encode(self, cells: Cells, table: Notation = UNTOLD) -> tuple[np.ndarray, list[str]]:
         words, codes = cells.distinct()
         places = np.array(places_of(words, self.values), np.int64)  # (words,)
         missing = np.array([word.lower() in MISSING for word in words], bool) & (places < 0)
@@ -220,20 +229,20 @@ def decide(
     cells: Cells,
     rows: np.ndarray,
     first: bool = False,
-    comma: bool = False,
+    table: Notation = UNTOLD,
     wanted: str = "",
 ) -> Column:
     """What a column is. Its kind comes from all cells; fills and categories from these rows, those to learn from.
 
-    first: whether it is the first column, where row names stand; comma: whether decimal commas are likely; wanted:
-    the kind that the user asked for, "number" or "category".
+    first: whether it is the first column, where row names stand; table: how it is written; wanted: the kind that
+    the user asked for, "number" or "category".
     """
     values = cells.numbers()
     left_out = None if wanted else counts_rows(name, cells, values, first)
     if left_out:
         return left_out
     if wanted != "category":
-        found = _number(name, cells, values, rows, comma, bool(wanted))
+        found = _number(name, cells, values, rows, table, bool(wanted))
         found = found or (None if wanted else _date(name, cells, rows))
         if found:
             return found
@@ -266,14 +275,16 @@ def _gaps(cells: Cells, values: np.ndarray) -> tuple[np.ndarray, list[str], np.n
     return missing, [word for word in words if word.lower() not in MISSING], strange
 
 
-def _number(name: str, cells: Cells, values: np.ndarray, rows: np.ndarray, comma: bool, wanted: bool) -> Column | None:
+def _number(
+    name: str, cells: Cells, values: np.ndarray, rows: np.ndarray, table: Notation, wanted: bool
+) -> Column | None:
     """For a column of numbers (N,). A few cells that are none count as missing; codes such as 007 are no numbers."""
     if not wanted and cells.padded():
         return None
     style: bool | None = None
     missing, words, strange = _gaps(cells, values)
-    if words:
-        values, style = notation.read(cells, None, comma)
+    if words or table.commas:
+        values, style, _ = notation.read(cells, None, table.in_training())
         missing, words, strange = _gaps(cells, values)
         if not wanted and strange.sum() > (1 - SURE) * (~missing).sum():
             return None

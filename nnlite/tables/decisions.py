@@ -54,7 +54,7 @@ class Decisions:
             if not isinstance(column, LeftOut):
                 read = cells[column.name]
                 try:
-                    x, more = column.encode(read, table.commas)
+                    x, more = column.encode(read, table.notation)
                 except columns.UnreadableError as error:
                     at = next(i for i, each in enumerate(table.columns) if each is read)
                     problems.append(f"{table.place(error.row, at)}: {error}")
@@ -193,7 +193,7 @@ def decide(
         if asked.get(name) == "left out":
             found.append(LeftOut(name, "as asked"))
             continue
-        column = columns.decide(name, cells, at, i == 0, table.likely_commas, asked.get(name, ""))
+        column = columns.decide(name, cells, at, i == 0, table.notation, asked.get(name, ""))
         if column.kind == asked.get(name):
             column.why += ", as asked"
         found.append(column)
@@ -221,6 +221,6 @@ def complete_rows(table: Table, decisions: Decisions, rows: Sequence[int] | np.n
             words, codes = table[column.name].distinct()
             missing |= np.array([word.lower() in columns.MISSING for word in words])[codes]
         elif isinstance(column, columns.Number):
-            missing |= ~np.isfinite(column.numbers(table[column.name], table.commas))
+            missing |= ~np.isfinite(column.numbers(table[column.name], table.notation))
     rows = np.asarray(rows)
     return rows[~missing[rows]]

@@ -28,6 +28,7 @@ import numpy as np
 
 from . import notation, written
 from .cells import MISSING, Cells, Numbers, Polars, Texts, number
+from .notation import Notation
 
 INSTALL = 'pip install "nnlite[tables]"'
 SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "vertical bars", ",": "commas"}
@@ -54,20 +55,15 @@ class Table:
     columns: list[Cells]  # D
     header: bool
     told: list[str] = field(default_factory=list)  # what had to be decided to read it
-    comma: bool = False  # whether 1,5 is likely to be one and a half
+    comma: bool | None = None  # whether its separator makes it likely that 1,5 is one and a half, or 1.5
     source: Source | None = None  # the text, for the lines of mistakes
     first: int = 0  # the row of the text from which the cells come, after those without cells
     categorical: Sequence[str] = ()  # the columns that a frame itself has as categories
 
     @cached_property
-    def commas(self) -> bool | None:
-        """Whether decimals have commas here, by the cells of all columns; None if these do not tell."""
-        return notation.of_table(self.columns)
-
-    @property
-    def likely_commas(self) -> bool:
-        """The same, by what separates the columns where the cells do not tell."""
-        return self.comma if self.commas is None else self.commas
+    def notation(self) -> Notation:
+        """How its numbers are written, by the cells of all columns and what separates them."""
+        return Notation(notation.of_table(self.columns), self.comma)
 
     @property
     def rows(self) -> int:
@@ -334,7 +330,7 @@ def _table(
         first = [cell[1:-1] for cell in first]
     if source.separator != ",":
         told = [*told, f"{SEPARATORS.get(source.separator, 'spaces')} separate the columns"]
-    comma = source.separator in ";\t"
+    comma = {";": True, "\t": True, ",": False}.get(source.separator)
     at = 1
     if len(first) == width - 1 and columns and _blank(columns[-1]):
         columns, width = columns[:-1], width - 1  # each row ends in a separator, but for the first

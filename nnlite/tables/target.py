@@ -11,6 +11,7 @@ import numpy as np
 
 from . import columns, notation, written
 from .cells import NEVER_A_CLASS, Cells, number
+from .notation import Notation
 from .reading import MOST_TOLD, Table, TableError, count, shown
 from .scaling import too_large
 from .values import differ, places_of, spellings
@@ -29,10 +30,10 @@ class Target:
     comma: bool | None = None  # how its numbers are written, as in columns.Number
     missing: int = 0  # rows without a value, which are left out
 
-    def values(self, cells: Cells) -> np.ndarray:
+    def values(self, cells: Cells, table: Notation) -> np.ndarray:
         """Labels (N,) as whole numbers, −1 where there is none of the classes; or numbers (N,), NaN for none."""
         if self.classes is None:
-            return notation.read(cells, self.comma)[0]
+            return notation.read(cells, self.comma, table).values
         words, codes = cells.distinct()
         return np.array(places_of(words, self.classes), np.int64)[codes]
 
@@ -124,7 +125,7 @@ def decide(table: Table, name: str, task: str | None = None) -> Target:
 
 def _style(table: Table, cells: Cells, present: set[str]) -> tuple[bool | None, np.ndarray]:
     """How the numbers of the target are written, and what they are (N,)."""
-    values, comma = notation.read(cells, None, table.likely_commas)
+    values, comma, _ = notation.read(cells, None, table.notation.in_training())
     if all(np.isfinite(_value(word, comma)) for word in present):
         return comma, values
     return None, cells.numbers()

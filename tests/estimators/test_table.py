@@ -310,3 +310,16 @@ def test_what_cannot_be_a_target_is_told():
         nl.TableRegressor(**FEW).fit(cells, y) for y in ((dates - dates[0]), cells["a"] * 0 + np.arange(20) * 86400)
     )
     np.testing.assert_array_equal(minutes.predict(cells), seconds.predict(cells))
+
+
+def test_score_reads_the_target_as_the_rest_of_the_table_is_written(tmp_path):
+    rng = np.random.Generator(np.random.PCG64(0))
+    rows = [(a, z, 2 * a) for a, z in zip(1 + 8 * rng.random(60), rng.standard_normal(60))]
+    points = "\n".join(["a,z,y", *(",".join(f"{value:.3f}" for value in row) for row in rows)])
+    files = {"us.csv": points, "de.csv": points.replace(",", ";").replace(".", ",")}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    for learnt in files:
+        regressor = nl.TableRegressor(**FEW).fit(str(tmp_path / learnt), "y")
+        scores = [regressor.score(str(tmp_path / name), "y") for name in files]
+        assert scores[0] == scores[1] > 0.9

@@ -50,6 +50,48 @@ def test_the_other_columns_tell_what_one_does_not() -> None:
     assert found.encode(tables.read({"a": ["1,234"], "b": ["0,5"]}))[0].tolist() == [[1.234, 0.5]], "in training too"
 
 
+@pytest.mark.parametrize("separator", [";", "\t"])
+@pytest.mark.parametrize("slip", ["", "unknown"])
+def test_plain_numbers_stay_plain_whatever_separates_the_columns(separator: str, slip: str) -> None:
+    rows = [f"{k + 1}.5{k:02}{separator}{2 * k + 2}.12{k % 10}" for k in range(30)]
+    write("t.csv", "\n".join([f"a{separator}y", *rows, f"{slip}{separator}1.125"]))
+    found = tables.prepare("t.csv", "y", test=0.2)
+    assert found.split.x_train[:, 0].max() < 32 and found.split.y_train.max() < 70
+
+
+def test_another_column_tells_how_plain_numbers_of_the_training_are_meant() -> None:
+    rows = [f"{k + 1}.5{k:02};0,{k}5;{2 * k + 2}.12{k % 10}" for k in range(30)]
+    write("t.csv", "\n".join(["a;b;y", *rows]))
+    found = tables.prepare("t.csv", "y")
+    assert found.split.x_train[:, 0].min() > 1000 and found.split.y_train.min() > 1000
+    assert found.split.x_train[:, 1].max() < 1
+
+
+@pytest.mark.parametrize(
+    ("learnt", "separator", "later", "expected", "doubt"),
+    [
+        ("0,5", ";", "6,669", 6.669, ""),
+        ("0,5", ",", "6.669", 6.669, ""),
+        ("0,5", ",", "6.669 €", 6.669, ""),
+        ("0,5", ",", '"6,669"', 6.669, ""),
+        ("0,5", "\t", "6.669", 6669, "'6.669' taken as 6669; nothing tells that it is not 6.669"),
+        ("0.5", ";", "6,669", 6.669, "'6,669' taken as 6.669; nothing tells that it is not 6669"),
+        ("0.5", ",", '"6,669"', 6669, "'6,669' taken as 6669; nothing tells that it is not 6.669"),
+        ("0.5", ";", "6.669", 6.669, ""),
+        ("0.5", ",", "6.669 €", 6.669, ""),
+        ("$1,234.5", ";", "6,669", 6669, ""),
+    ],
+)
+def test_the_separator_tells_what_the_cells_do_not(
+    learnt: str, separator: str, later: str, expected: float, doubt: str
+) -> None:
+    decisions = decided(a=[learnt, "3", "4"])
+    write("t.csv", f"a{separator}b\n{later}{separator}x\n{later}{separator}x\n")
+    x, told = decisions.encode_cells(tables.read("t.csv"))
+    assert x[:, 0].tolist() == [expected] * 2
+    assert [line for line in told if "nothing tells" in line] == ([f"a: {doubt}"] if doubt else [])
+
+
 def test_one_slip_does_not_turn_a_column() -> None:
     column = decided(a=["1.234,5", "2", "3"] * 9)
     x, told = column.encode(tables.read({"a": ["1.234"] * 40 + ["0.5"]}))
