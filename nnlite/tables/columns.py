@@ -92,11 +92,8 @@ class Number(Column):
 
     def _read(self, cells: Cells, table: Notation) -> tuple[np.ndarray, list[str]]:
         """The numbers (N,), NaN where there is none, and what is in doubt about them."""
-        found, way, doubt = notation.read(cells, self.comma, table)
-        told = []
-        if doubt:
-            taken, other = (written.parsed(doubt, comma) for comma in (bool(way), not way))
-            told.append(f"{self.name}: {shown(doubt)} taken as {taken:g}; nothing tells that it is not {other:g}")
+        reading = notation.read(cells, self.comma, table)
+        found, told = reading.values, reading.told(self.name)
         unread = np.flatnonzero(np.isnan(found))
         if self.truths and len(unread):
             words, codes = cells.take(unread).distinct()
@@ -197,11 +194,11 @@ class Category(Column):
         if self.fill in self.values:
             places[gaps] = self.values.index(self.fill)
         places -= len(self.values) - len(self._columns)
-        table = np.zeros((len(words), len(self.features)))
-        table[np.flatnonzero(places >= 0), places[places >= 0]] = 1
+        found = np.zeros((len(words), len(self.features)))
+        found[np.flatnonzero(places >= 0), places[places >= 0]] = 1
         if self.flag:
-            table[:, -1] = gaps
-        return table[codes], told
+            found[:, -1] = gaps
+        return found[codes], told
 
 
 KINDS: Mapping[str, type[Column]] = {kind.kind: kind for kind in (LeftOut, Number, Date, Category)}

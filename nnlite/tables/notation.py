@@ -48,6 +48,13 @@ class Reading(NamedTuple):
     comma: bool | None
     doubt: str = ""
 
+    def told(self, name: str) -> list[str]:
+        """What is said of a doubt in the column of this name."""
+        if not self.doubt:
+            return []
+        taken, other = (parsed(self.doubt, comma) for comma in (bool(self.comma), not self.comma))
+        return [f"{name}: {self.doubt!r} taken as {taken:g}; nothing tells that it is not {other:g}"]
+
 
 def of_table(columns: Sequence[Cells]) -> bool | None:
     """Whether the table has decimal commas: True or False, None if its cells tell nothing, or both."""

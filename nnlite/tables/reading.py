@@ -453,7 +453,7 @@ def _of_polars(path: str, content: bytes, kind: str) -> Table:
 
 def _of_array(array: np.ndarray) -> Table:
     """An array of any dtype (N, columns), which has no header."""
-    return Table("table", _numbered(array.shape[1]), [_cells_of(column) for column in array.T], False)
+    return Table("table", _numbered(array.shape[1]), [cells_of(column) for column in array.T], False)
 
 
 def _of_frame(path: str, frame: Any) -> Table:
@@ -466,7 +466,7 @@ def _of_frame(path: str, frame: Any) -> Table:
         )
     if not names or not len(frame[names[0]]):
         raise TableError([f"{path}: there are no {'rows' if names else 'columns'} in it; give one or more"])
-    cells = [_cells_of(frame[name]) for name in names]
+    cells = [cells_of(frame[name]) for name in names]
     lengths = {len(column) for column in cells}
     if len(lengths) > 1:
         raise TableError([f"{path}: its columns have different lengths, {sorted(lengths)}; make them equal"])
@@ -478,7 +478,8 @@ def _is_categorical(column: Any) -> bool:
     return str(getattr(column, "dtype", "")).lower().startswith(("category", "categorical", "enum"))
 
 
-def _cells_of(column: Any) -> Cells:
+def cells_of(column: Any) -> Cells:
+    """The cells of a column of a frame, or of an array (N,)."""
     dtype = str(getattr(column, "dtype", ""))
     if hasattr(column, "to_list") and dtype.lower().startswith(("int", "uint", "float")):
         values = np.asarray(column.to_numpy())

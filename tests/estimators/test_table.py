@@ -126,7 +126,8 @@ def test_a_file_and_the_name_of_its_target(tmp_path):
     assert own.classes_.tolist() == ["007", "100"]
     assert own.decisions_.target.missing == 1
     assert len(own.predict(path)) == len(WAGE) + 1
-    assert own.score(path, "code") == own.score(COLUMNS, codes) > 0.9
+    with pytest.warns(UserWarning, match="left out: 1 row without a value of y"):
+        assert own.score(path, "code") == own.score(COLUMNS, codes) > 0.9
     with pytest.raises(ValueError, match="no column is called 'cods'"):
         nl.TableClassifier().fit(path, "cods")
 
@@ -323,3 +324,29 @@ def test_score_reads_the_target_as_the_rest_of_the_table_is_written(tmp_path):
         regressor = nl.TableRegressor(**FEW).fit(str(tmp_path / learnt), "y")
         scores = [regressor.score(str(tmp_path / name), "y") for name in files]
         assert scores[0] == scores[1] > 0.9
+
+
+def test_score_leaves_rows_without_a_value_out_and_says_so():
+    a = np.linspace(0, 1, 60)
+    label, number = np.where(a > 0.5, "high", "low").astype(object), a.astype(object)
+    label[::10] = number[::10] = None
+    for kind, y in ((nl.TableClassifier, label), (nl.TableRegressor, number)):
+        table = {"a": a, "y": y}
+        estimator = kind(**FEW).fit(table, "y")
+        with pytest.warns(UserWarning, match="left out: 6 rows without a value of y"):
+            by_name = estimator.score(table, "y")
+        with pytest.warns(UserWarning, match="left out: 6 rows without a value of y"):
+            assert estimator.score(table, y) == by_name > 0.9
+        with pytest.raises(ValueError, match="no row has a value of y"):
+            estimator.score({"a": [0.5]}, [None])
+
+
+def test_score_names_what_it_cannot_compare():
+    a = np.linspace(0, 1, 60)
+    regressor = nl.TableRegressor(**FEW).fit({"a": a, "y": a}, "y")
+    with pytest.raises(nl.tables.TableError, match="table:2:2: the text '-' in a target of numbers"):
+        regressor.score({"a": ["0.1", "0.2", "0.3"], "y": ["0.1", "-", "0.3"]}, "y")
+    classifier = nl.TableClassifier(**FEW).fit({"a": a, "y": np.where(a > 0.5, "high", "low")}, "y")
+    for y in ("y", ["yes", "no"]):
+        with pytest.warns(UserWarning, match="no label in y was there in training, which had high, low"):
+            assert classifier.score({"a": [0.1, 0.9], "y": ["yes", "no"]}, y) == 0
