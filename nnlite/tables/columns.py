@@ -110,7 +110,7 @@ class Number(Column):
     def _other_unit(self, cells: Cells) -> list[str]:
         """Whether the numbers have other signs beside them than in training: 50 % may be 50 or 0.5."""
         found = unit_of(cells)
-        if found == self.unit or ("%" not in found + self.unit and not (found and self.unit)):
+        if written.same_unit(found, self.unit) or ("%" not in found + self.unit and not (found and self.unit)):
             return []
         here, before = (f"with {shown(each)} beside it" if each else "without a sign" for each in (found, self.unit))
         return [f"{self.name}: written {here}, and in training {before}; the number is taken as it stands"]
@@ -150,9 +150,12 @@ class Date(Number):
     def numbers(self, cells: Cells, table: Notation = UNTOLD) -> np.ndarray:
         words, codes = cells.distinct()
         days = written.days(words, self.day_first)
-        if any(gap and word.lower() not in MISSING for word, gap in zip(words, np.isnan(days))):
+        strange = any(gap and word.lower() not in MISSING for word, gap in zip(words, np.isnan(days)))
+        elsewhere = table.day_first is not None and table.day_first != self.day_first  # the other columns tell
+        if strange or elsewhere:
             other = written.days(words, not self.day_first)
-            if np.isfinite(days[codes]).sum() < SURE * np.isfinite(other[codes]).sum():
+            hits, others = (int(np.isfinite(found[codes]).sum()) for found in (days, other))
+            if hits < SURE * others or (elsewhere and hits == others):
                 days = other  # the table has the other order, and not only a slip
         return days[codes]
 
@@ -240,7 +243,7 @@ def decide(
         return left_out
     if wanted != "category":
         found = _number(name, cells, values, rows, table, bool(wanted))
-        found = found or (None if wanted else _date(name, cells, rows))
+        found = found or (None if wanted else _date(name, cells, rows, table))
         if found:
             return found
     return _category(name, cells, cells.take(rows), bool(wanted))
@@ -314,20 +317,19 @@ def _number(
     return Number(name, why, int(missing.sum() + strange.sum()), style, fill, gaps, unit, truths)
 
 
-def _date(name: str, cells: Cells, rows: np.ndarray) -> Column | None:
+def _date(name: str, cells: Cells, rows: np.ndarray, table: Notation) -> Column | None:
     """For a column of dates."""
     present = [word for word in cells.distinct()[0] if word.lower() not in MISSING]
     if not present or (written.date(present[0]) is None and written.date(present[0], True) is None):
         return None
-    days, day_first = written.days(present, False), False
-    if np.isnan(days).any():
-        other = written.days(present, True)
-        if np.isnan(other).sum() < np.isnan(days).sum():
-            days, day_first = other, True
+    days, other, day_first = written.days(present, False), written.days(present, True), False
+    either = np.isnan(days).sum() == np.isnan(other).sum() and not np.array_equal(days, other, equal_nan=True)
+    if np.isnan(other).sum() < np.isnan(days).sum() or (either and table.day_first):
+        days, day_first = other, True
     if np.isnan(days).mean() > 1 - SURE:
         return None
     column = Date(name, "", 0, day_first=day_first)
-    all_days = column.numbers(cells)
+    all_days = column.numbers(cells, table)
     known = all_days[rows]
     known = known[np.isfinite(known)]
     if not len(known):
@@ -344,7 +346,8 @@ def _date(name: str, cells: Cells, rows: np.ndarray) -> Column | None:
     column.fill, column.missing = float(np.median(known)), int(np.isnan(all_days).sum())
     column.flag = len(known) < len(rows)
     wheels = f", place in {' and '.join(column.wheels)}" if column.wheels else ""
-    order = ", day before month" if day_first else ""
+    assumed = ", month before day (assumed)" if either and table.day_first is None else ""
+    order = ", day before month" if day_first else assumed
     column.why = f"days since 1970{wheels}{order}" + (", filled with the median" if column.flag else "")
     return column
 

@@ -2,7 +2,7 @@
 
 A table is written in one notation, but a later table may be written in another one than that which was learnt from.
 So the notation is found anew for each column of each table: by what its cells can be read as, by the cells of the
-other columns where they can be read in both ways, and else as in training. N = rows
+other columns where they can be read in both ways, and else as in training. So is the order of days and months. N = rows
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .cells import MISSING, Cells, Numbers
-from .written import parsed
+from .written import days, ordered, parsed
 
 SAMPLE = 100  # rows of each column, in which the notation of a table is looked for
 SURE = 0.95  # of the cells that are read in another notation must be read in the usual one too; the others are slips
@@ -23,11 +23,13 @@ class Notation(NamedTuple):
     """What a table tells of how its numbers are written.
 
     commas: whether its cells have decimal commas, None if they do not tell. likely: what its separator says, where a
-    semicolon or tab makes decimal commas likely, and a comma makes points likely; None without a text.
+    semicolon or tab makes decimal commas likely, and a comma makes points likely; None without a text. day_first:
+    whether 1/2/2000 is the first of February, None if no cell tells, or both ways are there.
     """
 
     commas: bool | None = None
     likely: bool | None = None
+    day_first: bool | None = None
 
     def in_training(self) -> Notation:
         """The same for a table to learn from, where 1,234 is a thousand if nothing tells."""
@@ -68,6 +70,21 @@ def of_table(columns: Sequence[Cells]) -> bool | None:
             few = (1 - SURE) * (by_point | by_comma).sum()  # slips
             found |= {False} if (by_point & ~by_comma).sum() > few else set()
             found |= {True} if (by_comma & ~by_point).sum() > few else set()
+    return found.pop() if len(found) == 1 else None
+
+
+def order_of_dates(columns: Sequence[Cells]) -> bool | None:
+    """Whether the days stand before the months, by the dates that can be read in one order only; None if none tells."""
+    found: set[bool] = set()
+    for cells in columns:
+        if not isinstance(cells, Numbers) and len(found) < 2:
+            words, codes = cells.take(np.arange(min(len(cells), SAMPLE))).distinct()
+            if not any(map(ordered, words)):
+                continue
+            by_month, by_day = (np.isfinite(days(words, day_first))[codes] for day_first in (False, True))
+            few = (1 - SURE) * (by_month | by_day).sum()  # slips
+            found |= {False} if (by_month & ~by_day).sum() > few else set()
+            found |= {True} if (by_day & ~by_month).sum() > few else set()
     return found.pop() if len(found) == 1 else None
 
 

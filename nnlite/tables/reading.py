@@ -62,8 +62,8 @@ class Table:
 
     @cached_property
     def notation(self) -> Notation:
-        """How its numbers are written, by the cells of all columns and what separates them."""
-        return Notation(notation.of_table(self.columns), self.comma)
+        """How its numbers and dates are written, by the cells of all columns and what separates them."""
+        return Notation(notation.of_table(self.columns), self.comma, notation.order_of_dates(self.columns))
 
     @property
     def rows(self) -> int:

@@ -122,6 +122,36 @@ def test_dates_in_the_other_order() -> None:
     assert column.numbers(Texts(["5/2/2020", "4/25/2020"])).tolist() == [18384, 18377], "2 May"
 
 
+DAY, MONTH, OPEN = ["25/3/2021", "9/4/2021"], ["3/25/2021", "4/9/2021"], ["a", "b"]
+
+
+def test_the_other_columns_tell_the_order_of_dates() -> None:
+    start = [f"{1 + i % 12}/{1 + i % 7}/2020" for i in range(40)]  # the second is 2/2, the eighth 8/1
+    for other, day_first, why in (
+        (DAY, True, ", day before month"),
+        (MONTH, False, ""),
+        (OPEN, False, ", month before day (assumed)"),
+    ):
+        table = tables.read({"start": start, "other": other * 20})
+        found = tables.decide(table, None)
+        assert found.columns[0].why == f"days since 1970, place in year and week{why}"
+        assert found.encode(table)[0][7, 0] == (18269 if day_first else 18475), "8 January or 1 August"
+        for later, turned in ((DAY, True), (MONTH, False), (OPEN, day_first)):
+            if (other is OPEN) == (later is OPEN):  # else the second column is of another kind
+                x, _ = found.encode(tables.read({"start": ["8/1/2020"] * 2, "other": later}))
+                assert x[0, 0] == (18269 if turned else 18475)
+
+
+def test_columns_with_dates_in_different_orders_do_not_tell_each_others() -> None:
+    found = decided(start=[*MONTH, "8/1/2020"] * 9, end=[*DAY, "8/1/2020"] * 9)
+    start, end = found.columns
+    assert (
+        isinstance(start, tables.Date) and isinstance(end, tables.Date) and (start.day_first, end.day_first) == (0, 1)
+    )
+    x, _ = found.encode(tables.read({"start": ["8/1/2020"], "end": ["25/3/2020"]}))
+    assert x[0, 0] == 18475, "1 August, as in training"
+
+
 @pytest.mark.parametrize(
     ("learnt", "later", "told"),
     [
@@ -130,6 +160,10 @@ def test_dates_in_the_other_order() -> None:
         (["5", "50", "7"], ["5 %", "6 %"], ["a: written with '%' beside it, and in training without a sign"]),
         (["$5", "$50", "$7"], ["€5", "€6"], ["a: written with '€' beside it, and in training with '$' beside it"]),
         (["$5", "$50", "$7"], ["5", "6"], []),
+        (["€ 5", "€ 50", "€ 7"], ["5 EUR", "6 EUR"], []),
+        (["£5", "£50", "£7"], ["5 GBP", "£6"], []),
+        (["¥5", "¥50", "¥7"], ["5 JPY"], []),
+        (["$5", "$50", "$7"], ["5 USD"], []),
         (["5 %", "50 %", "7 %"], ["", "NA"], []),
     ],
 )
