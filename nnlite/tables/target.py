@@ -123,7 +123,7 @@ def decide(table: Table, name: str, task: str | None = None) -> Target:
         why = f"whole numbers, {count(distinct, 'value')} that look like counts (--task classification for classes)"
     else:
         why = f"numbers, {count(distinct, 'value')}"
-    return Target(name, why, None, comma, missing)
+    return Target(name, why + (", decimal commas" if comma else ""), None, comma, missing)
 
 
 def no_number(text: str) -> str:

@@ -63,6 +63,8 @@ def test_another_column_tells_how_plain_numbers_of_the_training_are_meant() -> N
     rows = [f"{k + 1}.5{k:02};0,{k}5;{2 * k + 2}.12{k % 10}" for k in range(30)]
     write("t.csv", "\n".join(["a;b;y", *rows]))
     found = tables.prepare("t.csv", "y")
+    assert found.decisions.columns[0].why == found.decisions.columns[1].why == "decimal commas"
+    assert found.decisions.target and found.decisions.target.why == "numbers, 30 values, decimal commas"
     assert found.split.x_train[:, 0].min() > 1000 and found.split.y_train.min() > 1000
     assert found.split.x_train[:, 1].max() < 1
 
