@@ -7,7 +7,7 @@ other columns where they can be read in both ways, and else as in training. So i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -39,6 +39,9 @@ class Notation(NamedTuple):
 UNTOLD = Notation()  # of a table that tells nothing
 
 
+Words = tuple[list[str], np.ndarray]  # the different cells, and the place of each cell's (N,) among them
+
+
 class Reading(NamedTuple):
     """The numbers (N,) in cells, NaN where there is none, and how they are written.
 
@@ -58,34 +61,26 @@ class Reading(NamedTuple):
         return [f"{name}: {self.doubt!r} taken as {taken:g}; nothing tells that it is not {other:g}"]
 
 
-def of_table(columns: Sequence[Cells]) -> bool | None:
-    """Whether the table has decimal commas: True or False, None if its cells tell nothing, or both."""
-    found: set[bool] = set()
-    for cells in columns:
-        if not isinstance(cells, Numbers) and len(found) < 2:
-            words, codes = cells.take(np.arange(min(len(cells), SAMPLE))).distinct()
-            if not any("," in word or "." in word for word in words):
-                continue  # its numbers are read alike in both ways
-            by_point, by_comma = (np.isfinite(_parsed(words, comma))[codes] for comma in (False, True))
-            few = (1 - SURE) * (by_point | by_comma).sum()  # slips
-            found |= {False} if (by_point & ~by_comma).sum() > few else set()
-            found |= {True} if (by_comma & ~by_point).sum() > few else set()
-    return found.pop() if len(found) == 1 else None
+def of_table(columns: Sequence[Cells], likely: bool | None = None) -> Notation:
+    """What the cells of a table's columns tell; `likely` is what its separator says."""
+    samples = [
+        cells.take(np.arange(min(len(cells), SAMPLE))).distinct() for cells in columns if not isinstance(cells, Numbers)
+    ]
+    numbers = [sample for sample in samples if any("," in word or "." in word for word in sample[0])]
+    dates = [sample for sample in samples if any(map(ordered, sample[0]))]
+    return Notation(_told(numbers, _parsed), likely, _told(dates, days))
 
 
-def order_of_dates(columns: Sequence[Cells]) -> bool | None:
-    """Whether the days stand before the months, by the dates that can be read in one order only; None if none tells."""
+def _told(samples: Sequence[Words], read: Callable[[list[str], bool], np.ndarray]) -> bool | None:
+    """Which of two ways to read them these samples tell, by what can be read in one only; None if none or both."""
     found: set[bool] = set()
-    for cells in columns:
-        if not isinstance(cells, Numbers) and len(found) < 2:
-            words, codes = cells.take(np.arange(min(len(cells), SAMPLE))).distinct()
-            if not any(map(ordered, words)):
-                continue
-            by_month, by_day = (np.isfinite(days(words, day_first))[codes] for day_first in (False, True))
-            few = (1 - SURE) * (by_month | by_day).sum()  # slips
-            found |= {False} if (by_month & ~by_day).sum() > few else set()
-            found |= {True} if (by_day & ~by_month).sum() > few else set()
-    return found.pop() if len(found) == 1 else None
+    for words, codes in samples:
+        by = {way: np.isfinite(read(words, way))[codes] for way in (False, True)}
+        few = (1 - SURE) * (by[False] | by[True]).sum()  # slips
+        found |= {way for way in (False, True) if (by[way] & ~by[not way]).sum() > few}
+        if len(found) == 2:
+            return None
+    return found.pop() if found else None
 
 
 def _plain(cells: Cells, values: np.ndarray) -> bool:

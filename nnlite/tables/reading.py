@@ -63,7 +63,7 @@ class Table:
     @cached_property
     def notation(self) -> Notation:
         """How its numbers and dates are written, by the cells of all columns and what separates them."""
-        return Notation(notation.of_table(self.columns), self.comma, notation.order_of_dates(self.columns))
+        return notation.of_table(self.columns, self.comma)
 
     @property
     def rows(self) -> int:

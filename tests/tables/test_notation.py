@@ -175,7 +175,7 @@ def test_other_signs_are_told(learnt: list[str], later: list[str], told: list[st
 
 
 def test_what_a_table_says() -> None:
-    assert notation.of_table([Texts(["1.5"]), Texts(["x", "1,234"])]) is False
-    assert notation.of_table([Texts(["1,5"]), Texts(["x", "1,234"])]) is True
-    assert notation.of_table([Texts(["1,5"]), Texts(["1.5"])]) is None
-    assert notation.of_table([Texts(["1,234", "12", "x"])]) is None
+    assert notation.of_table([Texts(["1.5"]), Texts(["x", "1,234"])]).commas is False
+    assert notation.of_table([Texts(["1,5"]), Texts(["x", "1,234"])]).commas is True
+    assert notation.of_table([Texts(["1,5"]), Texts(["1.5"])]).commas is None
+    assert notation.of_table([Texts(["1,234", "12", "x"])]).commas is None
