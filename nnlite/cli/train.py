@@ -32,6 +32,7 @@ from . import output, report
 from .output import say
 
 CHECKPOINT = "checkpoint.safetensors"  # its name in the folder of the results
+MODEL = "model.safetensors"
 SECONDS = 5.0  # from one checkpoint to the next
 OF_TABLES = ("target", "task", "header", "categorical", "numeric", "ignore", "drop_missing")  # options
 FOR_CLASSES = {name for name, loss in LOSSES.items() if loss.target in ("probability", "class", "side")}
@@ -136,8 +137,12 @@ def _train_into(
     bar, seen = not options.quiet and sys.stderr is not None, (x_test, y_test)  # only shown: nothing is chosen by it
     noted = tables.Model(net, data.decisions, data.classes).notes(data.name)
     net.notes = noted | _notes_of_checkpoint(options, data, recipe, x_scale, y_scale)
+    lost, path = folder / CHECKPOINT, Path(options.resume or folder) / CHECKPOINT
+    if lost.exists() and not (options.resume and path.exists() and lost.samefile(path)):
+        what = "the checkpoint of a training that was stopped, which this one replaces"
+        tell(f"{folder} has {what}; --resume {folder} would go on with it\n")
     if options.resume is not None:
-        tell(_resume(trainer, Path(options.resume) / CHECKPOINT))
+        tell(_resume(trainer, path))
     checkpoint = Backup(folder / CHECKPOINT, seconds=SECONDS)
     try:
         with _sigterm_stops():
@@ -158,7 +163,7 @@ def _train_into(
             raise Terminated(f"{stop} {what}{on or '; nothing was written'}") from None
         _scale_weights(net, x_scale, y_scale)
         _save(folder, net, data, trainer.history)
-        what = f"after {epochs} of {recipe.epochs} epochs; wrote {folder / 'model.safetensors'} and history.csv"
+        what = f"after {epochs} of {recipe.epochs} epochs; wrote {folder / MODEL} and history.csv"
         raise Terminated(f"{stop} {what}{on}") from None
     if output.silent:
         return  # what follows is written once
@@ -168,7 +173,7 @@ def _train_into(
         _save(folder, net, data, trainer.history)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(folder / CHECKPOINT)  # the model is complete
-        for name in ("model.safetensors", "history.csv"):
+        for name in (MODEL, "history.csv"):
             tell(f"wrote {folder / name}")
     except OSError as error:
         problem = error
@@ -222,7 +227,7 @@ def _scale_weights(net: nl.Sequential, x_scale: Scale | None, y_scale: Scale | N
 
 def _save(folder: Path, net: nl.Sequential, data: Data, history: nl.History) -> None:
     """Write the model and its history."""
-    tables.Model(net, data.decisions, data.classes).save(folder / "model.safetensors", data.name)
+    tables.Model(net, data.decisions, data.classes).save(folder / MODEL, data.name)
     for name in PICTURES:  # those of an earlier model would be taken for this one's
         (folder / name).unlink(missing_ok=True)
     rows = [["epoch", *history], *zip(itertools.count(1), *history.values())]
@@ -252,6 +257,7 @@ def _notes_of_checkpoint(
 def _resume(trainer: nl.Trainer, path: Path) -> str:
     """Go on from this checkpoint if there is one; a line that says so. ValueError if it is of another command."""
     if not path.exists():
+        _refuse_other_model(path.with_name(MODEL), trainer.network.notes["data"])
         return f"there is no checkpoint in {path.parent}: the training begins\n"
     before = nl.load(path, device="numpy").notes.get("asked")
     if not isinstance(before, dict):
@@ -262,6 +268,17 @@ def _resume(trainer: nl.Trainer, path: Path) -> str:
             raise ValueError(f"{path} was written with {option} {before.get(name)}, and not {value}: give the same")
     trainer.resume(path)
     return f"going on from {path}, after {len(trainer.history.get('loss', ()))} epochs\n"
+
+
+def _refuse_other_model(path: Path, data: str) -> None:
+    """ValueError if this file holds a model of other data, which the training would replace."""
+    if not path.exists():
+        return
+    notes = nl.load(path, device="numpy").notes
+    learnt = notes.get("data") if isinstance(notes, dict) else None
+    if learnt != data:
+        what = f"a model of {learnt}, whose training has ended" if learnt else "a model of something else"
+        raise ValueError(f"{path.parent} holds {what}, and no checkpoint of {data}: give another folder")
 
 
 def _metric(data: Data) -> str | nl.Metric:

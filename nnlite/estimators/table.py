@@ -6,7 +6,8 @@ N rows, K outputs of the network
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+import warnings
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,7 +20,9 @@ from ..perceptron import mlp
 from ..tables import Decisions, Model, Table, Target, choose_target, decide, learning, read
 from ..tables.cells import NEVER_A_CLASS, Cells
 from ..tables.decisions import place_of, rows_with_target
+from ..tables.reading import TableError, cells_of, count, listed
 from ..tables.scaling import Scale, fold, too_large
+from ..tables.target import no_number
 from ..tables.values import places_of
 from ..trainer import Trainer
 from . import inputs
@@ -119,17 +122,32 @@ class TableEstimator(Estimator):
         self._fitted.export(path, function)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """How well the table X is predicted: the share of right labels, or R² of numbers. y is as in `fit`."""
+        """How well the table X is predicted: the share of right labels, or R² of numbers. y is as in `fit`.
+
+        Rows without a value of y are left out, with a warning.
+        """
         table, outputs = self._answered(X)
-        target, known = self.decisions_.target, np.ones(table.rows, bool)
         if isinstance(y, str):
+            name, cells = place_of(table, y), table[place_of(table, y)]
+            target = self.decisions_.target
             assert target is not None
-            cells = table[place_of(table, y)]
-            values, known = target.values(cells), ~gaps(cells)
+            known, values = ~gaps(cells), target.values(cells, table.notation)
+            _tell(target.doubts(cells, table.notation))
+            wrong = np.flatnonzero(known & ~np.isfinite(values))
+            if len(wrong):
+                text, at = cells.take(wrong[:1]).distinct()[0][0], table.names.index(name)
+                raise TableError([f"{table.place(int(wrong[0]), at)}: {no_number(text)}"])
+            values = values[known]
         else:
-            values = self._values(one_a_row(y, table.rows))
+            y = one_a_row(y, table.rows)
+            known = ~gaps(cells_of(y))
+            values = self._values(y[known]) if known.any() else np.zeros(0)
         weight = inputs.weights(sample_weight, table.rows)
-        return self._measured(outputs[known], values[known], None if weight is None else weight[known])
+        if not known.any():
+            raise ValueError("no row has a value of y, so there is nothing to compare with")
+        if not known.all():
+            _tell([f"left out: {count(int((~known).sum()), 'row')} without a value of y"])
+        return self._measured(outputs[known], values, None if weight is None else weight[known])
 
     # ---- training ---------------------------------------------------------------------------------------------------
 
@@ -267,7 +285,7 @@ class TableClassifier(TableEstimator):
 
     def _named(self, X: Any, table: Table, name: str) -> tuple[Target, np.ndarray]:
         target = choose_target(table, name, "classification")
-        values = target.values(table[name])
+        values = target.values(table[name], table.notation)
         assert target.classes
         first = [int(np.argmax(values == k)) for k in range(len(target.classes))]
         self.classes_ = cells_in(X, table, name)[first]
@@ -296,6 +314,8 @@ class TableClassifier(TableEstimator):
         return inputs.weights(found * (1 if weight is None else weight), len(values))
 
     def _measured(self, outputs: np.ndarray, values: np.ndarray, weight: np.ndarray | None) -> float:
+        if (values < 0).all():
+            _tell([f"no label in y was there in training, which had {listed([*map(str, self.classes_.tolist())])}"])
         return float(np.average(outputs.argmax(axis=1) == values, weights=weight))
 
 
@@ -344,7 +364,7 @@ class TableRegressor(TableEstimator):
 
     def _named(self, X: Any, table: Table, name: str) -> tuple[Target, np.ndarray]:
         target = choose_target(table, name, "regression")
-        return target, target.values(table[name])
+        return target, target.values(table[name], table.notation)
 
     def _given(self, name: str, y: np.ndarray) -> tuple[Target, np.ndarray]:
         values = self._values(y)
@@ -394,6 +414,11 @@ def gaps(cells: Cells) -> np.ndarray:
     """Which cells of a target have no value (N,)."""
     words, codes = cells.distinct()
     return np.array([word.lower() in NEVER_A_CLASS for word in words])[codes]
+
+
+def _tell(lines: Sequence[str]) -> None:
+    for line in lines:
+        warnings.warn(line, UserWarning, stacklevel=gate.level_of_caller())
 
 
 def one_a_row(y: Any, rows: int) -> np.ndarray:

@@ -15,6 +15,7 @@ import numpy as np
 
 from . import notation, written
 from .cells import MISSING, Cells, Numbers
+from .notation import UNTOLD, Notation
 from .reading import count, shown
 from .scaling import too_large
 from .values import differ, merged, places_of, spellings, truth, yes_or_no
@@ -49,11 +50,11 @@ class Column:
         """The names of the columns of numbers that stand in its place."""
         return []
 
-    def encode(self, cells: Cells, commas: bool | None = None) -> tuple[np.ndarray, list[str]]:
+    def encode(self, cells: Cells, table: Notation = UNTOLD) -> tuple[np.ndarray, list[str]]:
         """Cells of N rows -> numbers (N, features), and what could not be read or was never seen in training.
 
-        commas: whether the other columns of the table have decimal commas, None if they do not tell. UnreadableError if
-        there is no number, or date, in a column that needs them.
+        table: what the other columns tell of how it is written. UnreadableError if there is no number, or date, in a
+        column that needs them.
         """
         return np.zeros((len(cells), 0)), []
 
@@ -85,26 +86,31 @@ class Number(Column):
     def features(self) -> list[str]:
         return [self.name, *([f"{self.name} is missing"] if self.flag else [])]
 
-    def numbers(self, cells: Cells, commas: bool | None = None) -> np.ndarray:
+    def numbers(self, cells: Cells, table: Notation = UNTOLD) -> np.ndarray:
         """(N,), NaN where there is none."""
-        found, _ = notation.read(cells, self.comma, commas)
+        return self._read(cells, table)[0]
+
+    def _read(self, cells: Cells, table: Notation) -> tuple[np.ndarray, list[str]]:
+        """The numbers (N,), NaN where there is none, and what is in doubt about them."""
+        reading = notation.read(cells, self.comma, table)
+        found, told = reading.values, reading.told(self.name)
         unread = np.flatnonzero(np.isnan(found))
         if self.truths and len(unread):
             words, codes = cells.take(unread).distinct()
             known = [truth(word) for word in words]
             found = found.copy()
             found[unread] = np.array([np.nan if each is None else float(each) for each in known])[codes]
-        return found
+        return found, told
 
-    def encode(self, cells: Cells, commas: bool | None = None) -> tuple[np.ndarray, list[str]]:
-        values = self.numbers(cells, commas)
+    def encode(self, cells: Cells, table: Notation = UNTOLD) -> tuple[np.ndarray, list[str]]:
+        values, doubts = self._read(cells, table)
         x, told = self._filled(values, cells)
-        return x, told + (self._other_unit(cells) if np.isfinite(values).any() else [])
+        return x, doubts + told + (self._other_unit(cells) if np.isfinite(values).any() else [])
 
     def _other_unit(self, cells: Cells) -> list[str]:
         """Whether the numbers have other signs beside them than in training: 50 % may be 50 or 0.5."""
         found = unit_of(cells)
-        if found == self.unit or ("%" not in found + self.unit and not (found and self.unit)):
+        if written.same_unit(found, self.unit) or ("%" not in found + self.unit and not (found and self.unit)):
             return []
         here, before = (f"with {shown(each)} beside it" if each else "without a sign" for each in (found, self.unit))
         return [f"{self.name}: written {here}, and in training {before}; the number is taken as it stands"]
@@ -141,17 +147,20 @@ class Date(Number):
         turns = [f"{self.name} {part} of the {wheel}" for wheel in self.wheels for part in ("sine", "cosine")]
         return super().features + turns
 
-    def numbers(self, cells: Cells, commas: bool | None = None) -> np.ndarray:
+    def numbers(self, cells: Cells, table: Notation = UNTOLD) -> np.ndarray:
         words, codes = cells.distinct()
         days = written.days(words, self.day_first)
-        if any(gap and word.lower() not in MISSING for word, gap in zip(words, np.isnan(days))):
+        strange = any(gap and word.lower() not in MISSING for word, gap in zip(words, np.isnan(days)))
+        elsewhere = table.day_first is not None and table.day_first != self.day_first  # the other columns tell
+        if strange or elsewhere:
             other = written.days(words, not self.day_first)
-            if np.isfinite(days[codes]).sum() < SURE * np.isfinite(other[codes]).sum():
+            hits, others = (int(np.isfinite(found[codes]).sum()) for found in (days, other))
+            if hits < SURE * others or (elsewhere and hits == others):
                 days = other  # the table has the other order, and not only a slip
         return days[codes]
 
-    def encode(self, cells: Cells, commas: bool | None = None) -> tuple[np.ndarray, list[str]]:
-        x, told = self._filled(self.numbers(cells), cells)
+    def encode(self, cells: Cells, table: Notation = UNTOLD) -> tuple[np.ndarray, list[str]]:
+        x, told = self._filled(self.numbers(cells, table), cells)
         return np.hstack([x, *(written.turn(x[:, 0], wheel) for wheel in self.wheels)]), told
 
 
@@ -175,7 +184,7 @@ class Category(Column):
         """The values with a column: of two, the second tells both apart."""
         return self.values[1:] if len(self.values) == 2 and not self.others else self.values
 
-    def encode(self, cells: Cells, commas: bool | None = None) -> tuple[np.ndarray, list[str]]:
+    def encode(self, cells: Cells, table: Notation = UNTOLD) -> tuple[np.ndarray, list[str]]:
         words, codes = cells.distinct()
         places = np.array(places_of(words, self.values), np.int64)  # (words,)
         missing = np.array([word.lower() in MISSING for word in words], bool) & (places < 0)
@@ -188,11 +197,11 @@ class Category(Column):
         if self.fill in self.values:
             places[gaps] = self.values.index(self.fill)
         places -= len(self.values) - len(self._columns)
-        table = np.zeros((len(words), len(self.features)))
-        table[np.flatnonzero(places >= 0), places[places >= 0]] = 1
+        found = np.zeros((len(words), len(self.features)))
+        found[np.flatnonzero(places >= 0), places[places >= 0]] = 1
         if self.flag:
-            table[:, -1] = gaps
-        return table[codes], told
+            found[:, -1] = gaps
+        return found[codes], told
 
 
 KINDS: Mapping[str, type[Column]] = {kind.kind: kind for kind in (LeftOut, Number, Date, Category)}
@@ -220,21 +229,21 @@ def decide(
     cells: Cells,
     rows: np.ndarray,
     first: bool = False,
-    comma: bool = False,
+    table: Notation = UNTOLD,
     wanted: str = "",
 ) -> Column:
     """What a column is. Its kind comes from all cells; fills and categories from these rows, those to learn from.
 
-    first: whether it is the first column, where row names stand; comma: whether decimal commas are likely; wanted:
-    the kind that the user asked for, "number" or "category".
+    first: whether it is the first column, where row names stand; table: how it is written; wanted: the kind that
+    the user asked for, "number" or "category".
     """
     values = cells.numbers()
     left_out = None if wanted else counts_rows(name, cells, values, first)
     if left_out:
         return left_out
     if wanted != "category":
-        found = _number(name, cells, values, rows, comma, bool(wanted))
-        found = found or (None if wanted else _date(name, cells, rows))
+        found = _number(name, cells, values, rows, table, bool(wanted))
+        found = found or (None if wanted else _date(name, cells, rows, table))
         if found:
             return found
     return _category(name, cells, cells.take(rows), bool(wanted))
@@ -266,14 +275,16 @@ def _gaps(cells: Cells, values: np.ndarray) -> tuple[np.ndarray, list[str], np.n
     return missing, [word for word in words if word.lower() not in MISSING], strange
 
 
-def _number(name: str, cells: Cells, values: np.ndarray, rows: np.ndarray, comma: bool, wanted: bool) -> Column | None:
+def _number(
+    name: str, cells: Cells, values: np.ndarray, rows: np.ndarray, table: Notation, wanted: bool
+) -> Column | None:
     """For a column of numbers (N,). A few cells that are none count as missing; codes such as 007 are no numbers."""
     if not wanted and cells.padded():
         return None
     style: bool | None = None
     missing, words, strange = _gaps(cells, values)
-    if words:
-        values, style = notation.read(cells, None, comma)
+    if words or table.commas:
+        values, style, _ = notation.read(cells, None, table.in_training())
         missing, words, strange = _gaps(cells, values)
         if not wanted and strange.sum() > (1 - SURE) * (~missing).sum():
             return None
@@ -306,20 +317,19 @@ def _number(name: str, cells: Cells, values: np.ndarray, rows: np.ndarray, comma
     return Number(name, why, int(missing.sum() + strange.sum()), style, fill, gaps, unit, truths)
 
 
-def _date(name: str, cells: Cells, rows: np.ndarray) -> Column | None:
+def _date(name: str, cells: Cells, rows: np.ndarray, table: Notation) -> Column | None:
     """For a column of dates."""
     present = [word for word in cells.distinct()[0] if word.lower() not in MISSING]
     if not present or (written.date(present[0]) is None and written.date(present[0], True) is None):
         return None
-    days, day_first = written.days(present, False), False
-    if np.isnan(days).any():
-        other = written.days(present, True)
-        if np.isnan(other).sum() < np.isnan(days).sum():
-            days, day_first = other, True
+    days, other, day_first = written.days(present, False), written.days(present, True), False
+    either = np.isnan(days).sum() == np.isnan(other).sum() and not np.array_equal(days, other, equal_nan=True)
+    if np.isnan(other).sum() < np.isnan(days).sum() or (either and table.day_first):
+        days, day_first = other, True
     if np.isnan(days).mean() > 1 - SURE:
         return None
     column = Date(name, "", 0, day_first=day_first)
-    all_days = column.numbers(cells)
+    all_days = column.numbers(cells, table)
     known = all_days[rows]
     known = known[np.isfinite(known)]
     if not len(known):
@@ -336,7 +346,8 @@ def _date(name: str, cells: Cells, rows: np.ndarray) -> Column | None:
     column.fill, column.missing = float(np.median(known)), int(np.isnan(all_days).sum())
     column.flag = len(known) < len(rows)
     wheels = f", place in {' and '.join(column.wheels)}" if column.wheels else ""
-    order = ", day before month" if day_first else ""
+    assumed = ", month before day (assumed)" if either and table.day_first is None else ""
+    order = ", day before month" if day_first else assumed
     column.why = f"days since 1970{wheels}{order}" + (", filled with the median" if column.flag else "")
     return column
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from . import columns
 from .columns import Column, LeftOut, column_of
+from .notation import Notation
 from .reading import Table, TableError, count, listed, shown
 from .target import Target, target_of
 
@@ -49,12 +50,12 @@ class Decisions:
     def encode_cells(self, table: Table) -> tuple[np.ndarray, list[str]]:
         """The same, but without a word on columns that are ignored."""
         cells = self._matched(table)
-        parts, told, problems = [], [], []
+        parts, told, problems, written = [], [], [], self.notation_of(table)
         for column in self.columns:
             if not isinstance(column, LeftOut):
                 read = cells[column.name]
                 try:
-                    x, more = column.encode(read, table.commas)
+                    x, more = column.encode(read, written)
                 except columns.UnreadableError as error:
                     at = next(i for i, each in enumerate(table.columns) if each is read)
                     problems.append(f"{table.place(error.row, at)}: {error}")
@@ -64,6 +65,11 @@ class Decisions:
         if problems:
             raise TableError(problems)
         return np.hstack(parts) if parts else np.zeros((table.rows, 0)), told
+
+    def notation_of(self, table: Table) -> Notation:
+        """How the table is written; where dates had several orders in training, one column does not tell another's."""
+        orders = {column.day_first for column in self.columns if isinstance(column, columns.Date)}
+        return table.notation if len(orders) < 2 else table.notation._replace(day_first=None)
 
     def ignored(self, table: Table) -> list[str]:
         """What is said of the columns that the table has beyond these, if they are compared by name."""
@@ -193,7 +199,7 @@ def decide(
         if asked.get(name) == "left out":
             found.append(LeftOut(name, "as asked"))
             continue
-        column = columns.decide(name, cells, at, i == 0, table.likely_commas, asked.get(name, ""))
+        column = columns.decide(name, cells, at, i == 0, table.notation, asked.get(name, ""))
         if column.kind == asked.get(name):
             column.why += ", as asked"
         found.append(column)
@@ -221,6 +227,6 @@ def complete_rows(table: Table, decisions: Decisions, rows: Sequence[int] | np.n
             words, codes = table[column.name].distinct()
             missing |= np.array([word.lower() in columns.MISSING for word in words])[codes]
         elif isinstance(column, columns.Number):
-            missing |= ~np.isfinite(column.numbers(table[column.name], table.commas))
+            missing |= ~np.isfinite(column.numbers(table[column.name], decisions.notation_of(table)))
     rows = np.asarray(rows)
     return rows[~missing[rows]]

@@ -52,7 +52,7 @@ def prepare(
         raise TableError(problems + error.problems) from None
     if goal is None or problems:
         raise TableError(problems)
-    values = goal.values(table[goal.name])  # (N,)
+    values = goal.values(table[goal.name], table.notation)  # (N,)
     rows, told = rows_with_target(values), []
     if len(rows) < table.rows:
         told.append(f"left out: {count(table.rows - len(rows), 'row')} without a value of {goal.name!r}")

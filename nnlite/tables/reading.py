@@ -28,6 +28,7 @@ import numpy as np
 
 from . import notation, written
 from .cells import MISSING, Cells, Numbers, Polars, Texts, number
+from .notation import Notation
 
 INSTALL = 'pip install "nnlite[tables]"'
 SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "vertical bars", ",": "commas"}
@@ -54,20 +55,15 @@ class Table:
     columns: list[Cells]  # D
     header: bool
     told: list[str] = field(default_factory=list)  # what had to be decided to read it
-    comma: bool = False  # whether 1,5 is likely to be one and a half
+    comma: bool | None = None  # whether its separator makes it likely that 1,5 is one and a half, or 1.5
     source: Source | None = None  # the text, for the lines of mistakes
     first: int = 0  # the row of the text from which the cells come, after those without cells
     categorical: Sequence[str] = ()  # the columns that a frame itself has as categories
 
     @cached_property
-    def commas(self) -> bool | None:
-        """Whether decimals have commas here, by the cells of all columns; None if these do not tell."""
-        return notation.of_table(self.columns)
-
-    @property
-    def likely_commas(self) -> bool:
-        """The same, by what separates the columns where the cells do not tell."""
-        return self.comma if self.commas is None else self.commas
+    def notation(self) -> Notation:
+        """How its numbers and dates are written, by the cells of all columns and what separates them."""
+        return notation.of_table(self.columns, self.comma)
 
     @property
     def rows(self) -> int:
@@ -334,7 +330,7 @@ def _table(
         first = [cell[1:-1] for cell in first]
     if source.separator != ",":
         told = [*told, f"{SEPARATORS.get(source.separator, 'spaces')} separate the columns"]
-    comma = source.separator in ";\t"
+    comma = {";": True, "\t": True, ",": False}.get(source.separator)
     at = 1
     if len(first) == width - 1 and columns and _blank(columns[-1]):
         columns, width = columns[:-1], width - 1  # each row ends in a separator, but for the first
@@ -457,7 +453,7 @@ def _of_polars(path: str, content: bytes, kind: str) -> Table:
 
 def _of_array(array: np.ndarray) -> Table:
     """An array of any dtype (N, columns), which has no header."""
-    return Table("table", _numbered(array.shape[1]), [_cells_of(column) for column in array.T], False)
+    return Table("table", _numbered(array.shape[1]), [cells_of(column) for column in array.T], False)
 
 
 def _of_frame(path: str, frame: Any) -> Table:
@@ -470,7 +466,7 @@ def _of_frame(path: str, frame: Any) -> Table:
         )
     if not names or not len(frame[names[0]]):
         raise TableError([f"{path}: there are no {'rows' if names else 'columns'} in it; give one or more"])
-    cells = [_cells_of(frame[name]) for name in names]
+    cells = [cells_of(frame[name]) for name in names]
     lengths = {len(column) for column in cells}
     if len(lengths) > 1:
         raise TableError([f"{path}: its columns have different lengths, {sorted(lengths)}; make them equal"])
@@ -482,7 +478,8 @@ def _is_categorical(column: Any) -> bool:
     return str(getattr(column, "dtype", "")).lower().startswith(("category", "categorical", "enum"))
 
 
-def _cells_of(column: Any) -> Cells:
+def cells_of(column: Any) -> Cells:
+    """The cells of a column of a frame, or of an array (N,)."""
     dtype = str(getattr(column, "dtype", ""))
     if hasattr(column, "to_list") and dtype.lower().startswith(("int", "uint", "float")):
         values = np.asarray(column.to_numpy())

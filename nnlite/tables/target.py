@@ -11,6 +11,7 @@ import numpy as np
 
 from . import columns, notation, written
 from .cells import NEVER_A_CLASS, Cells, number
+from .notation import UNTOLD, Notation
 from .reading import MOST_TOLD, Table, TableError, count, shown
 from .scaling import too_large
 from .values import differ, places_of, spellings
@@ -29,12 +30,16 @@ class Target:
     comma: bool | None = None  # how its numbers are written, as in columns.Number
     missing: int = 0  # rows without a value, which are left out
 
-    def values(self, cells: Cells) -> np.ndarray:
+    def values(self, cells: Cells, table: Notation = UNTOLD) -> np.ndarray:
         """Labels (N,) as whole numbers, −1 where there is none of the classes; or numbers (N,), NaN for none."""
         if self.classes is None:
-            return notation.read(cells, self.comma)[0]
+            return notation.read(cells, self.comma, table).values
         words, codes = cells.distinct()
         return np.array(places_of(words, self.classes), np.int64)[codes]
+
+    def doubts(self, cells: Cells, table: Notation = UNTOLD) -> list[str]:
+        """What is in doubt about these numbers."""
+        return [] if self.classes else notation.read(cells, self.comma, table).told(self.name)
 
     def notes(self) -> dict[str, Any]:
         return asdict(self)
@@ -77,8 +82,7 @@ def decide(table: Table, name: str, task: str | None = None) -> Target:
         problems = []
         for word in wrong[:MOST_TOLD]:
             row = int(np.argmax(codes == words.index(word)))
-            what = f"the text {shown(word)} in a target of numbers; expected a number: correct it, or leave it empty"
-            problems.append(f"{table.place(row, where)}: {what}{rest}")
+            problems.append(f"{table.place(row, where)}: {no_number(word)}{rest}")
         raise TableError(problems)
     if len({*spellings(present).values()}) == 1:
         only, *_ = present
@@ -119,12 +123,17 @@ def decide(table: Table, name: str, task: str | None = None) -> Target:
         why = f"whole numbers, {count(distinct, 'value')} that look like counts (--task classification for classes)"
     else:
         why = f"numbers, {count(distinct, 'value')}"
-    return Target(name, why, None, comma, missing)
+    return Target(name, why + (", decimal commas" if comma else ""), None, comma, missing)
+
+
+def no_number(text: str) -> str:
+    """What is said of a text in a target of numbers."""
+    return f"the text {shown(text)} in a target of numbers; expected a number: correct it, or leave it empty"
 
 
 def _style(table: Table, cells: Cells, present: set[str]) -> tuple[bool | None, np.ndarray]:
     """How the numbers of the target are written, and what they are (N,)."""
-    values, comma = notation.read(cells, None, table.likely_commas)
+    values, comma, _ = notation.read(cells, None, table.notation.in_training())
     if all(np.isfinite(_value(word, comma)) for word in present):
         return comma, values
     return None, cells.numbers()

@@ -13,6 +13,7 @@ from .cells import number
 
 UNIT = r"(?:[$€£¥₹%]|USD|EUR|GBP|CHF|JPY)"
 UNITS = re.compile(rf"^([+-]?)\s*{UNIT}\s*|\s*{UNIT}$")
+CODES = {"$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY"}
 BLANKS = " '’\u00a0\u202f"  # between groups of three digits, besides commas or points
 GROUPED = {
     comma: re.compile(rf"[+-]?[1-9]\d{{0,2}}(?:([{mark}{BLANKS}])\d{{3}})(?:\1\d{{3}})*(?:{point}\d*)?")
@@ -45,6 +46,15 @@ def unit(texts: Iterable[str]) -> str:
     """The signs of percent and currencies at the ends of these texts, with blanks between different ones."""
     found = (UNITS.search(text.strip().lstrip("(").rstrip(")")) for text in texts)
     return " ".join(sorted({match[0].lstrip("+-").strip() for match in found if match}))
+
+
+def same_unit(one: str, other: str) -> bool:
+    """Whether two units mean the same: € is EUR.
+
+    >>> same_unit("€ %", "% EUR"), same_unit("$", "GBP")
+    (True, False)
+    """
+    return {CODES.get(sign, sign) for sign in one.split()} == {CODES.get(sign, sign) for sign in other.split()}
 
 
 # ---- dates --------------------------------------------------------------------------------------------------------
@@ -97,6 +107,11 @@ def date(text: str, day_first: bool = False) -> datetime | None:
         return datetime(year, int(month or 0), int(day), hour, int(part["M"] or 0), int(part["S"] or 0))
     except ValueError:
         return None
+
+
+def ordered(text: str) -> bool:
+    """Whether a text is a date such as 1/2/2000, in which either number may be the day, as far as it is 12 or less."""
+    return DATES[1].fullmatch(text.strip()) is not None
 
 
 def days(texts: Sequence[str], day_first: bool) -> np.ndarray:

@@ -542,6 +542,32 @@ def test_what_resume_refuses(capsys: pytest.CaptureFixture[str], monkeypatch: py
     assert "is not a checkpoint of nnlite train" in mistake_last(capsys, *argv, "--resume", "out")
 
 
+def test_resume_replaces_no_model_of_other_data(capsys: pytest.CaptureFixture[str]) -> None:
+    xor = ["train", "xor", "--device", "numpy", "--epochs", "2"]
+    run(capsys, *xor)
+    before = Path("out/model.safetensors").read_bytes()
+    told = mistake_last(capsys, "train", "and", "--device", "numpy", "--epochs", "2", "--resume", "out")
+    assert "out holds a model of xor, whose training has ended, and no checkpoint of and: give another folder" in told
+    assert Path("out/model.safetensors").read_bytes() == before
+    assert "the training begins" in run(capsys, *xor, "--resume", "out")
+    nl.mlp([2, 3, 1], device="numpy").save("out/model.safetensors")
+    assert "out holds a model of something else" in mistake_last(capsys, *xor, "--resume", "out")
+
+
+def test_a_checkpoint_that_another_training_replaces_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    xor = ["train", "xor", "--device", "numpy", "--epochs", "2"]
+    with monkeypatch.context() as patch:
+        patch.setattr(nl.Checkpoint, "after_epoch", lambda self, trainer, epoch: trainer.save(self.path))
+        patch.setattr("os.unlink", lambda path: None)
+        assert "checkpoint" not in run(capsys, *xor)
+    told = "out has the checkpoint of a training that was stopped, which this one replaces; --resume out would go on"
+    assert told not in run(capsys, *xor, "--resume", "out", "--out", "other")
+    assert told in run(capsys, *xor)
+    assert not Path("out/checkpoint.safetensors").exists() and told not in run(capsys, *xor)
+
+
 def test_a_full_stdout_loses_no_model_but_is_told() -> None:
     for command in (TRAINING[2:] + ["--epochs", "2"], ["nnlite", "info"], ["nnlite", "--version"]):
         with open("/dev/full", "w") as full:

@@ -126,7 +126,8 @@ def test_a_file_and_the_name_of_its_target(tmp_path):
     assert own.classes_.tolist() == ["007", "100"]
     assert own.decisions_.target.missing == 1
     assert len(own.predict(path)) == len(WAGE) + 1
-    assert own.score(path, "code") == own.score(COLUMNS, codes) > 0.9
+    with pytest.warns(UserWarning, match="left out: 1 row without a value of y"):
+        assert own.score(path, "code") == own.score(COLUMNS, codes) > 0.9
     with pytest.raises(ValueError, match="no column is called 'cods'"):
         nl.TableClassifier().fit(path, "cods")
 
@@ -142,7 +143,8 @@ def test_labels_come_back_as_they_were(labels):
         assert (one.predict(COLUMNS) == y).mean() > 0.9
         assert one.score(COLUMNS, y) == one.score(COLUMNS | {"y": y}, "y")
     np.testing.assert_array_equal(given.predict_proba(COLUMNS), named.predict_proba(COLUMNS))
-    assert given.score(COLUMNS, np.full(len(y), "other")) == 0
+    with pytest.warns(UserWarning, match="no label in y was there"):
+        assert given.score(COLUMNS, np.full(len(y), "other")) == 0
 
 
 def test_columns_taken_as_asked():
@@ -310,3 +312,42 @@ def test_what_cannot_be_a_target_is_told():
         nl.TableRegressor(**FEW).fit(cells, y) for y in ((dates - dates[0]), cells["a"] * 0 + np.arange(20) * 86400)
     )
     np.testing.assert_array_equal(minutes.predict(cells), seconds.predict(cells))
+
+
+def test_score_reads_the_target_as_the_rest_of_the_table_is_written(tmp_path):
+    rng = np.random.Generator(np.random.PCG64(0))
+    rows = [(a, z, 2 * a) for a, z in zip(1 + 8 * rng.random(60), rng.standard_normal(60))]
+    points = "\n".join(["a,z,y", *(",".join(f"{value:.3f}" for value in row) for row in rows)])
+    files = {"us.csv": points, "de.csv": points.replace(",", ";").replace(".", ",")}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    for learnt in files:
+        regressor = nl.TableRegressor(**FEW).fit(str(tmp_path / learnt), "y")
+        scores = [regressor.score(str(tmp_path / name), "y") for name in files]
+        assert scores[0] == scores[1] > 0.9
+
+
+def test_score_leaves_rows_without_a_value_out_and_says_so():
+    a = np.linspace(0, 1, 60)
+    label, number = np.where(a > 0.5, "high", "low").astype(object), a.astype(object)
+    label[::10] = number[::10] = None
+    for kind, y in ((nl.TableClassifier, label), (nl.TableRegressor, number)):
+        table = {"a": a, "y": y}
+        estimator = kind(**FEW).fit(table, "y")
+        with pytest.warns(UserWarning, match="left out: 6 rows without a value of y"):
+            by_name = estimator.score(table, "y")
+        with pytest.warns(UserWarning, match="left out: 6 rows without a value of y"):
+            assert estimator.score(table, y) == by_name > 0.9
+        with pytest.raises(ValueError, match="no row has a value of y"):
+            estimator.score({"a": [0.5]}, [None])
+
+
+def test_score_names_what_it_cannot_compare():
+    a = np.linspace(0, 1, 60)
+    regressor = nl.TableRegressor(**FEW).fit({"a": a, "y": a}, "y")
+    with pytest.raises(nl.tables.TableError, match="table:2:2: the text '-' in a target of numbers"):
+        regressor.score({"a": ["0.1", "0.2", "0.3"], "y": ["0.1", "-", "0.3"]}, "y")
+    classifier = nl.TableClassifier(**FEW).fit({"a": a, "y": np.where(a > 0.5, "high", "low")}, "y")
+    for y in ("y", ["yes", "no"]):
+        with pytest.warns(UserWarning, match="no label in y was there in training, which had high, low"):
+            assert classifier.score({"a": [0.1, 0.9], "y": ["yes", "no"]}, y) == 0

@@ -12,12 +12,15 @@ from nnlite import tables
 from nnlite.tables import columns, written
 from nnlite.tables.cells import Texts
 from nnlite.tables.columns import decide
+from nnlite.tables.notation import Notation
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
 def column(cells: list[str], name: str = "a", first: bool = False, comma: bool = False, wanted: str = "", rows=None):
-    found = decide(name, Texts(cells), np.arange(len(cells)) if rows is None else rows, first, comma, wanted)
+    found = decide(
+        name, Texts(cells), np.arange(len(cells)) if rows is None else rows, first, Notation(likely=comma), wanted
+    )
     x, told = found.encode(Texts(cells))
     assert x.shape == (len(cells), len(found.features))
     assert tables.Decisions.of(json.loads(json.dumps(notes(found)))).columns == [found]
@@ -180,7 +183,7 @@ def target(cells: list[str], task: str | None = None, header: str = "x,y\n") -> 
     text = header + "".join(f'{number:.6f},"{cell}"\n' for number, cell in zip(rng.random(len(cells)), cells))
     table = tables.read(write("t.csv", text), True)
     found = tables.choose_target(table, "y", task)
-    return found.values(table["y"]).tolist(), found.classes
+    return found.values(table["y"], table.notation).tolist(), found.classes
 
 
 def test_what_a_target_is() -> None:

@@ -50,6 +50,50 @@ def test_the_other_columns_tell_what_one_does_not() -> None:
     assert found.encode(tables.read({"a": ["1,234"], "b": ["0,5"]}))[0].tolist() == [[1.234, 0.5]], "in training too"
 
 
+@pytest.mark.parametrize("separator", [";", "\t"])
+@pytest.mark.parametrize("slip", ["", "unknown"])
+def test_plain_numbers_stay_plain_whatever_separates_the_columns(separator: str, slip: str) -> None:
+    rows = [f"{k + 1}.5{k:02}{separator}{2 * k + 2}.12{k % 10}" for k in range(30)]
+    write("t.csv", "\n".join([f"a{separator}y", *rows, f"{slip}{separator}1.125"]))
+    found = tables.prepare("t.csv", "y", test=0.2)
+    assert found.split.x_train[:, 0].max() < 32 and found.split.y_train.max() < 70
+
+
+def test_another_column_tells_how_plain_numbers_of_the_training_are_meant() -> None:
+    rows = [f"{k + 1}.5{k:02};0,{k}5;{2 * k + 2}.12{k % 10}" for k in range(30)]
+    write("t.csv", "\n".join(["a;b;y", *rows]))
+    found = tables.prepare("t.csv", "y")
+    assert found.decisions.columns[0].why == found.decisions.columns[1].why == "decimal commas"
+    assert found.decisions.target and found.decisions.target.why == "numbers, 30 values, decimal commas"
+    assert found.split.x_train[:, 0].min() > 1000 and found.split.y_train.min() > 1000
+    assert found.split.x_train[:, 1].max() < 1
+
+
+@pytest.mark.parametrize(
+    ("learnt", "separator", "later", "expected", "doubt"),
+    [
+        ("0,5", ";", "6,669", 6.669, ""),
+        ("0,5", ",", "6.669", 6.669, ""),
+        ("0,5", ",", "6.669 €", 6.669, ""),
+        ("0,5", ",", '"6,669"', 6.669, ""),
+        ("0,5", "\t", "6.669", 6669, "'6.669' taken as 6669; nothing tells that it is not 6.669"),
+        ("0.5", ";", "6,669", 6.669, "'6,669' taken as 6.669; nothing tells that it is not 6669"),
+        ("0.5", ",", '"6,669"', 6669, "'6,669' taken as 6669; nothing tells that it is not 6.669"),
+        ("0.5", ";", "6.669", 6.669, ""),
+        ("0.5", ",", "6.669 €", 6.669, ""),
+        ("$1,234.5", ";", "6,669", 6669, ""),
+    ],
+)
+def test_the_separator_tells_what_the_cells_do_not(
+    learnt: str, separator: str, later: str, expected: float, doubt: str
+) -> None:
+    decisions = decided(a=[learnt, "3", "4"])
+    write("t.csv", f"a{separator}b\n{later}{separator}x\n{later}{separator}x\n")
+    x, told = decisions.encode_cells(tables.read("t.csv"))
+    assert x[:, 0].tolist() == [expected] * 2
+    assert [line for line in told if "nothing tells" in line] == ([f"a: {doubt}"] if doubt else [])
+
+
 def test_one_slip_does_not_turn_a_column() -> None:
     column = decided(a=["1.234,5", "2", "3"] * 9)
     x, told = column.encode(tables.read({"a": ["1.234"] * 40 + ["0.5"]}))
@@ -80,6 +124,36 @@ def test_dates_in_the_other_order() -> None:
     assert column.numbers(Texts(["5/2/2020", "4/25/2020"])).tolist() == [18384, 18377], "2 May"
 
 
+DAY, MONTH, OPEN = ["25/3/2021", "9/4/2021"], ["3/25/2021", "4/9/2021"], ["a", "b"]
+
+
+def test_the_other_columns_tell_the_order_of_dates() -> None:
+    start = [f"{1 + i % 12}/{1 + i % 7}/2020" for i in range(40)]  # the second is 2/2, the eighth 8/1
+    for other, day_first, why in (
+        (DAY, True, ", day before month"),
+        (MONTH, False, ""),
+        (OPEN, False, ", month before day (assumed)"),
+    ):
+        table = tables.read({"start": start, "other": other * 20})
+        found = tables.decide(table, None)
+        assert found.columns[0].why == f"days since 1970, place in year and week{why}"
+        assert found.encode(table)[0][7, 0] == (18269 if day_first else 18475), "8 January or 1 August"
+        for later, turned in ((DAY, True), (MONTH, False), (OPEN, day_first)):
+            if (other is OPEN) == (later is OPEN):  # else the second column is of another kind
+                x, _ = found.encode(tables.read({"start": ["8/1/2020"] * 2, "other": later}))
+                assert x[0, 0] == (18269 if turned else 18475)
+
+
+def test_columns_with_dates_in_different_orders_do_not_tell_each_others() -> None:
+    found = decided(start=[*MONTH, "8/1/2020"] * 9, end=[*DAY, "8/1/2020"] * 9)
+    start, end = found.columns
+    assert (
+        isinstance(start, tables.Date) and isinstance(end, tables.Date) and (start.day_first, end.day_first) == (0, 1)
+    )
+    x, _ = found.encode(tables.read({"start": ["8/1/2020"], "end": ["25/3/2020"]}))
+    assert x[0, 0] == 18475, "1 August, as in training"
+
+
 @pytest.mark.parametrize(
     ("learnt", "later", "told"),
     [
@@ -88,6 +162,10 @@ def test_dates_in_the_other_order() -> None:
         (["5", "50", "7"], ["5 %", "6 %"], ["a: written with '%' beside it, and in training without a sign"]),
         (["$5", "$50", "$7"], ["€5", "€6"], ["a: written with '€' beside it, and in training with '$' beside it"]),
         (["$5", "$50", "$7"], ["5", "6"], []),
+        (["€ 5", "€ 50", "€ 7"], ["5 EUR", "6 EUR"], []),
+        (["£5", "£50", "£7"], ["5 GBP", "£6"], []),
+        (["¥5", "¥50", "¥7"], ["5 JPY"], []),
+        (["$5", "$50", "$7"], ["5 USD"], []),
         (["5 %", "50 %", "7 %"], ["", "NA"], []),
     ],
 )
@@ -97,7 +175,7 @@ def test_other_signs_are_told(learnt: list[str], later: list[str], told: list[st
 
 
 def test_what_a_table_says() -> None:
-    assert notation.of_table([Texts(["1.5"]), Texts(["x", "1,234"])]) is False
-    assert notation.of_table([Texts(["1,5"]), Texts(["x", "1,234"])]) is True
-    assert notation.of_table([Texts(["1,5"]), Texts(["1.5"])]) is None
-    assert notation.of_table([Texts(["1,234", "12", "x"])]) is None
+    assert notation.of_table([Texts(["1.5"]), Texts(["x", "1,234"])]).commas is False
+    assert notation.of_table([Texts(["1,5"]), Texts(["x", "1,234"])]).commas is True
+    assert notation.of_table([Texts(["1,5"]), Texts(["1.5"])]).commas is None
+    assert notation.of_table([Texts(["1,234", "12", "x"])]).commas is None

@@ -76,7 +76,8 @@ def test_classes_that_are_yes_and_no() -> None:
     text = "".join(f"{i % 7},{['true', 'False', 'TRUE', 'false'][i % 4]}\n" for i in range(40))
     table = tables.read(write("t.csv", "x,y\n" + text))
     target = tables.choose_target(table, "y")
-    assert target.classes == ["False", "TRUE"] and target.values(table["y"]).tolist() == [1, 0] * 20
+    assert target.classes == ["False", "TRUE"]
+    assert target.values(table["y"], table.notation).tolist() == [1, 0] * 20
     assert target.values(Texts(["1", "no", "?"])).tolist() == [1, 0, -1]
     with pytest.raises(tables.TableError, match="one class only"):
         tables.choose_target(tables.read(write("t.csv", "x,y\n1,true\n2,TRUE\n3,True\n")), "y")
