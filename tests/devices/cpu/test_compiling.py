@@ -368,6 +368,8 @@ import ctypes, signal, sys
 import nnlite as nl
 from nnlite.devices.cpu.compiling import MachineCode
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started all this with it ignored
+
 @ctypes.CFUNCTYPE(None)
 def callback():  # as LLVM calls one of Numba's
     signal.raise_signal(signal.SIGINT)
