@@ -11,12 +11,9 @@ from .step import Step
 
 def reason(error: Exception) -> str:
     """Why it cannot be recorded, in words for somebody who has never heard of symbols."""
-    strange = "Symbol" in str(error)
-    return (
-        f"{error}, where a Symbol stands for an array that is only being recorded; {CALL_KERNELS}"
-        if strange
-        else str(error)
-    )
+    if "Symbol" not in str(error):
+        return str(error)
+    return f"{error}, where a Symbol stands for an array that is only being recorded; {CALL_KERNELS}"
 
 
 def culprit(step: Step, arena: Arena) -> str:

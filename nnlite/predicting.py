@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
+from .attaching import family
 from .devices import Device, Ops
 from .estimate import seconds
 from .layers import Layer
 from .sweeps import Sweep
-from .twins import changeable, settings
+from .twins import changeable, of_users, outside, settings
 
 
 class Recorded(NamedTuple):
@@ -19,6 +20,15 @@ class Recorded(NamedTuple):
     sweep: Sweep
     made_of: Any  # the settings of the layers, and the number of threads
     checked: Any  # the state of `Layer.changes` for which they are up to date; None to compare them before each use
+    around: Mapping[type, Any]  # what the layers' classes, if they are the user's own, took from outside
+
+    def up_to_date(self, now: Any) -> bool:
+        """Whether nothing has changed since, as far as can be seen without a look at every attribute."""
+        return (
+            self.checked == now
+            and (not self.around or all(outside(kind) == taken for kind, taken in self.around.items()))
+            and self.sweep.up_to_date()
+        )
 
 
 class Predictor:
@@ -42,7 +52,7 @@ class Predictor:
 
     def _sweep(self, network: Any, device: Device) -> Sweep:
         recorded, now = self.recorded.get(device.name), (Layer.changes, network.threads)
-        if recorded is not None and recorded.checked == now and recorded.sweep.up_to_date():
+        if recorded is not None and recorded.up_to_date(now):
             return recorded.sweep
         arrays = network.arrays()
         frozen = network.on(network.ops, arrays)  # a twin, which no other thread can change before it is recorded
@@ -52,9 +62,11 @@ class Predictor:
         else:
             del arrays["gradients"]
             sweep = Sweep(partial(answering, frozen), device, network.dtype, arrays, 1, network.threads)
+        kinds = {type(layer) for outer in frozen.layers for _, layer in family(outer)}
+        around = {kind: outside(kind) for kind in kinds if of_users(kind)}
         checked = None if any(map(changeable, frozen.layers)) else now
         # In one assignment, since other threads may be predicting.
-        self.recorded[device.name] = Recorded(sweep, made_of, checked)
+        self.recorded[device.name] = Recorded(sweep, made_of, checked, around)
         return sweep
 
 

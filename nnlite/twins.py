@@ -8,17 +8,16 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
-from itertools import chain
-from types import CellType, CodeType, FunctionType, MappingProxyType
+from types import FunctionType, MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
 
+from .closures import taken_by
+
 T = TypeVar("T")
 PLAIN = {bool, int, float, complex, str, bytes, type(None)}
 NOTHING: Mapping[int, Any] = MappingProxyType({})
-EMPTY = CellType()  # of a variable that has no value yet
 
 
 class Part:
@@ -90,10 +89,8 @@ def outside(kind: type) -> tuple[Any, ...]:
         for name, value in [*vars(each).items()] if of_users(each) else ():
             function = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
             if isinstance(function, FunctionType):
-                around = function.__globals__
-                found += [(name, Itself(function))]
-                found += [(n, _value(around[n])) for n in names_in(function.__code__) if n in around]
-                found += [_value(cell.cell_contents) for cell in function.__closure__ or () if cell != EMPTY]
+                found.append((name, Itself(function)))
+                found += [(taken, _value(value)) for taken, value in taken_by(function)]
             elif not name.startswith("__"):
                 found.append((name, _frozen(value)))
     return tuple(found)
@@ -104,26 +101,14 @@ def of_users(kind: type) -> bool:
     return kind.__module__.partition(".")[0] not in ("nnlite", "builtins")
 
 
-@lru_cache(maxsize=1000)
-def names_in(code: CodeType) -> tuple[str, ...]:
-    """The names of globals and attributes in a function's code, and in the functions inside it."""
-    inner = [names_in(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
-    return tuple(dict.fromkeys((*code.co_names, *chain(*inner))))
-
-
 def _value(value: Any) -> Any:
     """A stand-in for a value that may be large: a list, say, is the same as long as it is the same object."""
     return _frozen(value) if type(value) in PLAIN or _is_array(value) else Itself(value)
 
 
 def changeable(part: Any) -> bool:
-    """Whether settings of a layer may change without an attribute of it being set.
-
-    Such as the contents of a list, or what the methods of a user's own class take from outside.
-    """
-    return of_users(type(part)) or any(
-        _changeable(value) for name, value in vars(part).items() if name not in ("shapes", "state")
-    )
+    """Whether an attribute is a list, dict or the like, whose contents may change without the attribute being set."""
+    return any(_changeable(value) for name, value in vars(part).items() if name not in ("shapes", "state"))
 
 
 def _changeable(value: Any) -> bool:

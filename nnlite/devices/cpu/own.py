@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
+from ...closures import names_in, taken_by
 from ..common.kernel import Kernel
 from .kept import code_of
 
@@ -55,21 +56,20 @@ class Outside:
     """What a kernel's formula takes from outside, and the loop that was made with these values."""
 
     def __init__(self, kernel: Kernel) -> None:
-        self.kernel, self.loop = kernel, own_loop(kernel)
-        self.names = sorted(set(_names(kernel.formula.__code__)) & kernel.formula.__globals__.keys())
-        self.values = self._values()
+        self.kernel, self.loop, self.taken = kernel, own_loop(kernel), self._values(kernel)
         # Whether none of them can change but by another object in its place; of other values, the contents count.
-        self.fixed = all(type(value) in PLAIN or _in_library(value) for value in self.values)
+        self.fixed = all(type(value) in PLAIN or _in_library(value) for value in self.taken)
 
     def up_to_date(self) -> bool:
         """Whether the loop would be the same today."""
-        if self.fixed and all(map(operator.is_, self.values, self._values())):
+        now = self._values(self.kernel)
+        if self.fixed and len(now) == len(self.taken) and all(map(operator.is_, now, self.taken)):
             return True
         return own_loop(self.kernel) is self.loop
 
-    def _values(self) -> list[Any]:
-        formula = self.kernel.formula
-        return [*map(formula.__globals__.get, self.names), *map(_contents, formula.__closure__ or ())]
+    @staticmethod
+    def _values(kernel: Kernel) -> list[Any]:
+        return [value for _, value in taken_by(kernel.formula)]
 
 
 def _written(function: Any, signature: Any, checked: bool, key: str) -> Callable[..., Any]:
@@ -111,19 +111,8 @@ def _facts(function: Any, strange: list[Any]) -> Iterator[Any]:
     """A function's code, and all values that it takes from outside; objects that no text identifies go to `strange`."""
     code = function.__code__
     yield from code_of(code)
-    names = set(_names(code))
-    for name in sorted(names & function.__globals__.keys()):
-        yield name, list(_value(function.__globals__[name], names, strange, ()))
-    for name, cell in zip(code.co_freevars, function.__closure__ or ()):
-        yield name, list(_value(_contents(cell), names, strange, ()))
-
-
-def _names(code: types.CodeType) -> Iterator[str]:
-    """The names of all globals and attributes, also those in inner functions."""
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _names(constant)
+    for name, value in taken_by(function):
+        yield name, list(_value(value, set(names_in(code)), strange, ()))
 
 
 def _value(value: Any, names: set[str], strange: list[Any], within: tuple[Any, ...]) -> Iterator[Any]:
@@ -145,14 +134,6 @@ def _value(value: Any, names: set[str], strange: list[Any], within: tuple[Any, .
         yield _home(value), value.__name__
     else:  # such as another compiled function, or an object
         strange.append(value)
-
-
-def _contents(cell: Any) -> Any:
-    """The value of a variable of an outer function, or the cell itself if the variable has no value yet."""
-    try:
-        return cell.cell_contents
-    except ValueError:
-        return cell
 
 
 def _in_library(value: Any) -> bool:
