@@ -35,7 +35,7 @@ def add_hits(sums, prediction, target):
         there = target[i, 0] == target[i, 0]  # a target of NaN was not measured
         if columns >= MANY:
             found, expected = place_of_largest(prediction, i), place_of_largest(target, i)
-        else:
+        else:  # both in one loop: two loops took a fifth longer for 10 columns
             found, expected, highest, most = 0, 0, prediction[i, 0], target[i, 0]
             for j in range(1, columns):
                 if prediction[i, j] > highest:
