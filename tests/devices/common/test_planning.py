@@ -379,9 +379,11 @@ def test_many_interrupts_at_once_leave_no_thread_at_work(data, monkeypatch):
 
     def late(*arguments):
         if arguments[8] == 0:
+            assert early or begun.wait(60)  # on a busy machine, this thread would be done before another begins
             return run(*arguments)
         at_work.add(arguments[8])
-        signal.setitimer(signal.ITIMER_REAL, 0.02, 0.01)  # on a busy machine, the first ones came before this
+        signal.setitimer(signal.ITIMER_REAL, 0.02, 0.01)
+        begun.set()
         time.sleep(0.1)  # so that there is somebody to wait for
         waited_for.add(arguments[8])
         stopped = run(*arguments)
@@ -394,11 +396,13 @@ def test_many_interrupts_at_once_leave_no_thread_at_work(data, monkeypatch):
     monkeypatch.setattr(compiled_replay.table, "replay", late)
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
-        for _ in range(10):
+        for early in (True, False) * 5:
             steps.start(1, None)
+            begun = threading.Event()
             with contextlib.suppress(KeyboardInterrupt):  # one more may come while the first is on its way
                 try:
-                    signal.setitimer(signal.ITIMER_REAL, 0.02, 0.01)
+                    if early:
+                        signal.setitimer(signal.ITIMER_REAL, 0.02, 0.01)
                     steps.program.replay.run(0, 3, steps.per_epoch, steps.history)
                 finally:
                     signal.setitimer(signal.ITIMER_REAL, 0)
