@@ -10,7 +10,9 @@ import numpy as np
 from .devices import Arena, Device, together, work
 from .programs import MOST_KEPT, Make, Program
 
-WORTH_THREADS = 3_000_000  # in units of `work`: a core does about eight a nanosecond, and a thread costs about 100 µs
+WORTH_A_THREAD = 350_000  # in units of `work`: a core does about five a nanosecond, and a thread begins after 40 µs
+FEWEST_ROWS = 8  # in a batch, where several threads share few rows: products of fewer are slower
+BATCHES = 2  # for each thread, at least
 PARTS = 4  # for each thread: parts are small, so that the others wait only a short time for a late thread
 
 
@@ -46,9 +48,14 @@ class Sweep:
         Returns False as soon as the first of the sums is not finite; the remaining rows are then skipped.
         """
         largest = self.device.rows_at_once if most is None else min(most, self.device.rows_at_once)
-        largest = 1 << (largest.bit_length() - 1)
-        if self.threads > 1 and rows > largest and rows * self._work(largest, data) > WORTH_THREADS:
-            return self._on_threads(data, rows, largest, sums)
+        largest = power_of_two(largest)
+        threads = min(self.threads, rows // (BATCHES * FEWEST_ROWS))
+        if threads > 1:
+            work = rows * self._work(min(largest, power_of_two(rows)), data)
+            threads = min(threads, int(work / WORTH_A_THREAD))
+        if threads > 1:
+            size = min(largest, power_of_two(rows // (BATCHES * threads)))
+            return self._on_threads(threads, data, rows, size, sums)
         start = 0
         for size, times in batches(rows, largest):
             if not self._run(data, start, size, times, sums):
@@ -64,10 +71,11 @@ class Sweep:
         times: int,
         sums: list[np.ndarray] | None,
         taken: np.ndarray | None = None,
+        thread: int = 0,
     ) -> bool:
         """Process `times` batches of `size` rows, from row `start` on; with `taken`, together with other threads."""
         program = self._taken(size, data)
-        went_well = program.replay.sweep(data, start, times, taken)
+        went_well = program.replay.sweep(data, start, times, taken, thread)
         if sums is not None:
             sums.append(np.array(self.device.to_numpy(program.sums)))
         self._back(size, program)
@@ -94,35 +102,36 @@ class Sweep:
         if len(free) < MOST_KEPT:
             free.append(program)
 
-    def _on_threads(self, data: Mapping[str, Any], rows: int, largest: int, sums: list[np.ndarray] | None) -> bool:
+    def _on_threads(
+        self, threads: int, data: Mapping[str, Any], rows: int, largest: int, sums: list[np.ndarray] | None
+    ) -> bool:
         """Distribute the batches among threads that end with this call.
 
-        Without sums, each thread takes the next batch as soon as it has finished one. Sums must not depend on which
-        thread was faster: then the threads take parts of several batches, and each part has its own sums.
+        Without sums, each thread takes the next batch as soon as it has finished one; the last batch may then answer
+        some rows once more. Sums must not depend on which thread was faster: then the threads take parts of several
+        batches, and each part has its own sums.
         """
-        (size, times), *others = batches(rows, largest)
         parts: list[tuple[int, int, int, list[np.ndarray]]] = []
-        some = -(-times // (PARTS * self.threads))
-        for done in range(0, times if sums is not None else 0, some):
-            parts.append((done * size, size, min(some, times - done), []))
-        start = size * times
-        for rest, _ in others:
-            parts.append((start, rest, 1, []))
-            start += rest
+        if sums is not None:
+            start, each = 0, -(-rows // largest // (PARTS * threads))
+            for size, times in batches(rows, largest):
+                for done in range(0, times, each):
+                    parts.append((start + done * size, size, min(each, times - done), []))
+                start += size * times
         left = iter(parts)  # the iterator of a list gives each part to only one thread
-        taken, bad = np.zeros(1, np.int64), []
+        count, taken, bad = -(-rows // largest), np.zeros(3, np.int64), []
 
         def share(thread: int) -> None:
-            if sums is None and not self._run(data, 0, size, times, None, taken):
+            if sums is None and not self._run(data, 0, largest, count, None, taken, thread):
                 bad.append(thread)
-                taken[0] = times  # so that the others stop
+                taken[0] = count  # so that the others stop
             for part in left:
                 if bad:
                     return
                 if not self._run(data, *part):
                     bad.append(thread)
 
-        for error in together(share, self.threads):
+        for error in together(share, threads, self.device.wait_awake):
             raise error
         if sums is not None:
             for *_, found in parts:
@@ -148,6 +157,11 @@ def batches(rows: int, most: int) -> Iterator[tuple[int, int]]:
     if times:
         yield most, times
     while rest:
-        size = 1 << (rest.bit_length() - 1)
+        size = power_of_two(rest)
         yield size, 1
         rest -= size
+
+
+def power_of_two(number: int) -> int:
+    """The largest power of two up to this number."""
+    return 1 << (number.bit_length() - 1)

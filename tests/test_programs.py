@@ -102,7 +102,7 @@ def counted(monkeypatch):
 @pytest.fixture(params=[1, 2])
 def threads(request, monkeypatch):
     """One thread, or two that share out even the smallest evaluation."""
-    monkeypatch.setattr(sweeps, "WORTH_THREADS", 0)
+    monkeypatch.setattr(sweeps, "WORTH_A_THREAD", 1e-9)
     return request.param
 
 
@@ -126,19 +126,51 @@ def weights(trainer):
 # ---- predictions --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("layers", [[nl.Dense(3, 2)], [nl.Identity()]])  # rows that are used in place, and copied ones
-def test_threads_take_batches_until_none_is_left(layers):
-    """Here another thread has taken the first two of five, and does not answer them."""
+@pytest.mark.parametrize("layer", [lambda: nl.Dense(3, 2), nl.Identity])  # rows that are used in place, and copied ones
+@pytest.mark.parametrize("thread", [0, 1])
+def test_threads_take_batches_from_both_ends_until_none_is_left(layer, thread):
+    """Here another thread has taken two of five from this one's end, and does not answer them.
+
+    The last batch of eight rows ends with the data, so it has three rows of the one before.
+    """
     pytest.importorskip("numba")
-    net = nl.Sequential(nl.Dense(3, 3), *layers, device="numba")
-    x, taken = np.ones((40, 3), np.float32), np.array([2])
-    answer = np.zeros((40, net.outputs), np.float32)
+    net = nl.Sequential(nl.Dense(3, 3), layer(), device="numba")
+    x, taken = np.ones((37, 3), np.float32), np.array([2, 2, 0] if thread == 0 else [2, 0, 2])
+    answer = np.zeros((37, net.outputs), np.float32)
     net.predict(x[:8])
     sweep = net._predictor.recorded["numba"].sweep
     program = sweep._taken(8, {"x": x, "answer": answer})
-    assert program.replay.sweep({"x": x, "answer": answer}, 0, 5, taken)
-    np.testing.assert_allclose(answer[16:], net.predict(x[16:]), rtol=1e-6)
-    assert not answer[:16].any() and taken == 6
+    assert program.replay.sweep({"x": x, "answer": answer}, 0, 5, taken, thread)
+    here, elsewhere = (answer[16:], answer[:16]) if thread == 0 else (answer[:24], answer[24:])
+    np.testing.assert_allclose(here, net.predict(x[: len(here)]), rtol=1e-6)
+    assert not elsewhere.any() and taken[0] == 6
+
+
+def test_as_many_threads_as_there_is_work_for_share_the_rows(monkeypatch):
+    pytest.importorskip("numba")
+    asked, together = [], sweeps.together
+    monkeypatch.setattr(
+        sweeps, "together", lambda share, threads, *how: asked.append(threads) or together(share, threads)
+    )
+    net = nl.mlp([3, 16, 2], output="softmax", device="numba", seed=0)
+    net.threads = 4  # more than the machine has, perhaps
+    x = data(200)[0].astype(np.float32)
+    alone = net.predict(x)
+    sweep = net._predictor.recorded["numba"].sweep
+    for worth, rows, threads in ((2.5, 200, 2), (1.5, 200, None), (100, 200, 4), (100, 40, 2), (100, 31, None)):
+        asked.clear()
+        monkeypatch.setattr(sweeps, "WORTH_A_THREAD", sweep.work * rows / worth)
+        np.testing.assert_allclose(net.predict(x[:rows]), alone[:rows], rtol=1e-5, atol=1e-6)
+        assert asked == [threads][: threads is not None]
+
+
+def test_a_thread_waits_awake_only_for_a_while():
+    """For threads that end, and for one that works on, in which case it is to sleep."""
+    pytest.importorskip("numba")
+    wait = nl.devices.get_device("numba").wait_awake
+    for idle in ([1, 1], [1, 0]):
+        wait(np.array(idle))
+    assert nl.devices.get_device("numpy").wait_awake is None
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -54,11 +54,14 @@ class Replay(ABC):
         first of the sums became a number that is not finite; steps after it do not count.
         """
 
-    def sweep(self, data: Mapping[str, Any], position: int, times: int, taken: np.ndarray | None = None) -> bool:
+    def sweep(
+        self, data: Mapping[str, Any], position: int, times: int, taken: np.ndarray | None = None, thread: int = 0
+    ) -> bool:
         """Run `times` steps from row `position` on, with sums that begin at 0. Whether sums[0] stayed finite.
 
-        `taken` (1,) counts the steps that a thread has taken, if several threads divide these steps, each with a replay
-        of its own. Only devices that run on threads can do that.
+        If several threads divide these steps, each with a replay of its own, `taken` (3,) counts those that they have
+        taken: all, from the front, and from the back, as threads with an odd number do. The last step may then have
+        rows that the one before it has, too. Only devices that run on threads can do that.
         """
         assert taken is None
         self.point(data)
@@ -129,6 +132,11 @@ class Device(ABC):
     sweeps_by = "auto"  # the kind of replay for evaluations and predictions
     rows_at_once = 4096  # the most rows in one batch of an evaluation or a prediction
     chooses = False  # whether `for_work` may return another device
+
+    @property
+    def wait_awake(self) -> Callable[[np.ndarray], None] | None:
+        """How a thread waits for others: see `together`."""
+        return None
 
     @abstractmethod
     def asarray(self, array: Any, dtype: npt.DTypeLike | None = None) -> Any:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 
+from ...interrupts import Held
 from ..common.arena import Arena
 from ..common.recording import Tape
 from ..device import Replay
 from ..numpy.device import NumpyDevice
+from . import table
 from .cholesky import solver
 from .eager import EagerKernels
 from .limits import CpuLimits
@@ -26,6 +29,13 @@ class NumbaDevice(NumpyDevice):
     def __init__(self, limits: CpuLimits | None = None) -> None:
         self.limits: CpuLimits = limits or CpuLimits()
         self.ops = EagerKernels()
+
+    @cached_property
+    def wait_awake(self) -> Callable[[np.ndarray], None]:
+        with Held():
+            table.wait_awake(np.ones(1, np.int64))  # compiles it
+        wait: Callable[[np.ndarray], None] = table.wait_awake
+        return wait
 
     def replay(self, full: Tape, short: Tape | None, arena: Arena, threads: int = 1, how: str = "auto") -> Replay:
         self.refuse(how)

@@ -76,6 +76,8 @@ class CompiledReplay(Replay):
         self.rows = next((int(call.operands[-1]) for call in full.calls if call.name == "advance"), 0)  # of a batch
         with Held():
             self.run(0, 0, 1, np.zeros((1, len(arena.segments["sums"]))))  # compiles the loop that runs the table
+            if self.threads > 1:
+                table.wait_awake(np.ones(1, np.int64))
 
     def up_to_date(self) -> bool:
         return all(outside.up_to_date() for outside in self.own.values())
@@ -91,14 +93,16 @@ class CompiledReplay(Replay):
             for lines, which, words, offsets, strides in self.pointers[name]:
                 lines[which, words] = start + offsets + row * strides
 
-    def sweep(self, data: Mapping[str, Any], position: int, times: int, taken: np.ndarray | None = None) -> bool:
+    def sweep(
+        self, data: Mapping[str, Any], position: int, times: int, taken: np.ndarray | None = None, thread: int = 0
+    ) -> bool:
         if self.threads > 1 or len(data) != 2:  # `table.sweep` points to two arrays
             return super().sweep(data, position, times, taken)
         if self.swept is None:
             places = [(i, *place) for i, name in enumerate(data) for p in self.pointers[name] for place in zip(*p[1:])]
             self.swept = np.array(places, np.int64), self.arena.segments["position"], self.arena.segments["sums"]
         pointers, row, sums = self.swept
-        batches = position, times, self.rows, 0 if taken is None else taken.ctypes.data
+        batches = position, times, self.rows, 0 if taken is None else taken.ctypes.data, 1 + thread % 2
         status = table.sweep(self.tables[0].lines, pointers, *data.values(), row, sums, *batches)
         if status > 0:
             self._raise()
@@ -122,7 +126,7 @@ class CompiledReplay(Replay):
         if self.threads == 1 or first == last:
             share(0)
         else:
-            errors = together(share, self.threads)
+            errors = together(share, self.threads, table.wait_awake)
             if max(stopped) == last:  # the other threads did the parts of one that had no memory
                 errors = [error for error in errors if not isinstance(error, MemoryError)]
             if errors:

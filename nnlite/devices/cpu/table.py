@@ -33,6 +33,7 @@ from .memory import address, operand, pause
 from .products import ready
 
 REPEAT, MOVE = 1, 2
+LONGEST, SHORTEST = 2000, 100  # pauses while another thread ends; on x86 10 to 90 µs, and 0.4 to 4.5
 PATIENCE = 40  # checks, each with a pause, about a microsecond in all, before a thread steals the parts of others
 ROW = 16  # words of a row: a cache line of 128 bytes, as Apple has, so that threads do not write to the same line
 MARK = 2  # the word of a row in which threads mark their progress
@@ -192,11 +193,14 @@ def run_lines(lines, first, last):
 
 
 @compiled
-def sweep(lines, pointers, a, b, position, sums, first, times, rows, taken):
+def sweep(lines, pointers, a, b, position, sums, first, times, rows, taken, end):
     """Run all lines for `times` batches of so many rows of the data a and b, from row `first` on.
 
     The sums (S,) begin at 0. If several threads call this for the same batches, each with lines and sums of its own,
-    `taken` is the address of the number of batches that a thread has taken. It is 0 for a thread alone.
+    `taken` is the address of three counts: of the batches that threads have taken, of those taken from the front, and
+    of those taken from the back; `end` is 1 or 2 for the one from which this thread takes its batches, so that they lie
+    side by side. `taken` is 0 for a thread alone. A batch that would end behind the data begins earlier, and does again
+    what another one does.
 
     pointers (words, 5) lists the words that hold addresses of the data: 0 for a or 1 for b, the line, the word in the
     line, the bytes from the start of the array, and the bytes from one row to the next, or 0 for the whole array.
@@ -210,8 +214,11 @@ def sweep(lines, pointers, a, b, position, sums, first, times, rows, taken):
         number = batch if taken == 0 else add_atomically(taken, 1)
         if number >= times:
             return 0
+        if taken != 0:
+            number = add_atomically(taken + WORD * end, 1)
+            number = number if end == 1 else times - 1 - number
         if number == 0 or taken != 0:  # else the lines themselves have moved on
-            begin = first + number * rows
+            begin = min(first + number * rows, a.shape[0] - rows)
             for i in range(pointers.shape[0]):
                 start = start_a if pointers[i, 0] == 0 else start_b
                 lines[pointers[i, 1], pointers[i, 2]] = start + pointers[i, 3] + begin * pointers[i, 4]
@@ -222,6 +229,23 @@ def sweep(lines, pointers, a, b, position, sums, first, times, rows, taken):
             return status
         if not np.isfinite(sums[0]):
             return -1
+
+
+@compiled
+def wait_awake(idle):
+    """Wait until all of idle (threads,) are 1, but not for longer than it takes to fall asleep and be woken.
+
+    Then wait a little more, until the last thread sleeps: else this one would have to be woken for Python's lock.
+    """
+    for _ in range(LONGEST):
+        at_work = 0
+        for thread in range(idle.size):
+            at_work += read_atomically(address(idle) + WORD * thread) == 0
+        if at_work == 0:
+            break
+        pause()
+    for _ in range(SHORTEST):
+        pause()
 
 
 # Why each thread sees what the others wrote, on processors that reorder reads and writes, too:

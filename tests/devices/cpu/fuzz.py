@@ -224,7 +224,7 @@ class Net:
         if self.many:
             limits = replace(limits, worth_threads=0)
         guards = Guards(self.at_the_end, self.padded)
-        with guards, mock.patch.object(sweeps, "WORTH_THREADS", 0 if self.many else sweeps.WORTH_THREADS):
+        with guards, mock.patch.object(sweeps, "WORTH_A_THREAD", 1e-9 if self.many else sweeps.WORTH_A_THREAD):
             found, moved, answers, trainer = self.train(NumbaDevice(limits), guards.copy)
         assert trainer.plan().startswith("compiled"), trainer.plan()
         # float64: a million times its rounding. float32: a thousand times, for sums of some hundred numbers over some
