@@ -24,6 +24,7 @@ from .devices import Device, Kernel, get_device, kernel_of
 T = TypeVar("T")
 HOST = get_device("numpy")  # the device for arrays that belong to no network
 STRETCH = 4096  # numbers
+FEW = 32_768  # numbers that are checked one by one in less time than a sum takes
 
 
 class PrecisionWarning(UserWarning):
@@ -63,7 +64,7 @@ def one_of(value: Any, allowed: Iterable[str], argument: str) -> str:
 
 def integer(value: Any, argument: str, least: int = 1) -> int:
     """A whole number of at least `least`. TypeError for other types, also for True and 2.0; ValueError if smaller."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+    if isinstance(value, bool) or not isinstance(value, (int, numbers.Integral)):
         raise TypeError(f"{argument} must be a whole number, not {value!r}")
     if value < least:
         raise ValueError(f"{argument} must be at least {least}, not {value}")
@@ -266,15 +267,18 @@ def one_hot(labels: Any, classes: int, name: str = "y", missing: bool = False) -
     array([[0., 0., 1.],
            [1., 0., 0.]])
     """
-    labels = np.asarray(labels)
-    absent = (labels != labels) & missing  # only NaN is not equal to itself
-    bad = ~((labels >= 0) & (labels < classes) & (labels == np.floor(labels)) | absent)
-    if bad.any():
-        row = int(np.argmax(bad))
-        raise ValueError(f"{name} has the label {labels[row]} in row {row}; labels are whole numbers 0 … {classes - 1}")
-    rows = np.zeros((len(labels), classes))
-    rows[np.arange(len(labels)), np.where(absent, 0, labels).astype(np.intp)] = 1
-    rows[absent] = np.nan
+    labels = np.asarray(labels)  # (N,)
+    known = (labels >= 0) & (labels < classes)  # (N,)
+    if labels.dtype.kind == "f":
+        known &= labels == np.floor(labels)
+    rows, places = np.zeros((len(labels), classes)), np.flatnonzero(known)
+    if len(places) < len(labels):
+        bad = ~known & (labels == labels) if missing else ~known  # only NaN is not equal to itself
+        if bad.any():
+            row, last = int(np.argmax(bad)), classes - 1
+            raise ValueError(f"{name} has the label {labels[row]} in row {row}; labels are whole numbers 0 … {last}")
+        rows[~known] = np.nan
+    rows[places, labels[places].astype(np.intp)] = 1
     return rows
 
 
@@ -375,13 +379,17 @@ def level_of_caller() -> int:
 
 def _brought(array: Any, device: Device, dtype: Any) -> Any:
     """The array on the device, contiguous, aligned and of this dtype."""
-    return device.asarray(np.require(array, dtype, "A") if isinstance(array, np.ndarray) else array, dtype)
+    if isinstance(array, np.ndarray) and not array.flags.aligned:
+        array = np.require(array, dtype, "A")
+    return device.asarray(array, dtype)
 
 
 def all_finite(array: Any) -> bool:
-    """Whether all numbers are finite. The sum is fast to check; each number is checked only if the sum overflows."""
+    """Whether all numbers are finite. Of many, the sum is fast to check, and each number only if the sum overflows."""
+    if isinstance(array, np.ndarray) and array.size <= FEW:
+        return np.count_nonzero(np.isfinite(array)) == array.size
     with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(_sum(array))) or bool(np.isfinite(array).all())
+        return math.isfinite(_sum(array)) or bool(np.isfinite(array).all())
 
 
 def _sum(array: Any) -> Any:
