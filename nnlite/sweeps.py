@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -45,8 +46,9 @@ class Sweep:
 
         Returns False as soon as the first of the sums is not finite; the remaining rows are then skipped.
         """
-        largest = self.device.rows_at_once if most is None else min(most, self.device.rows_at_once)
-        largest = 1 << (largest.bit_length() - 1)
+        largest = self.device.rows_at_once
+        if most is not None:
+            largest = min(largest, 1 << (most.bit_length() - 1))
         if self.threads > 1 and rows > largest and rows * self._work(largest, data) > WORTH_THREADS:
             return self._on_threads(data, rows, largest, sums)
         start = 0
@@ -138,16 +140,17 @@ class Sweep:
         return self.work
 
 
-def batches(rows: int, most: int) -> Iterator[tuple[int, int]]:
+@lru_cache(maxsize=1000)
+def batches(rows: int, most: int) -> tuple[tuple[int, int], ...]:
     """Batches whose sizes are powers of two and that add up to so many rows: (size, number), the largest first.
 
-    >>> list(nl.sweeps.batches(77, 32))
-    [(32, 2), (8, 1), (4, 1), (1, 1)]
+    >>> nl.sweeps.batches(77, 32)
+    ((32, 2), (8, 1), (4, 1), (1, 1))
     """
     times, rest = divmod(rows, most)
-    if times:
-        yield most, times
+    found = [(most, times)] * bool(times)
     while rest:
         size = 1 << (rest.bit_length() - 1)
-        yield size, 1
+        found.append((size, 1))
         rest -= size
+    return tuple(found)
