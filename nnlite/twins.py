@@ -101,7 +101,6 @@ def outside(kind: type) -> tuple[Any, ...]:
     return tuple(found)
 
 
-@lru_cache(maxsize=1000)
 def of_users(kind: type) -> bool:
     """Whether a class is neither nnlite's nor Python's."""
     return kind.__module__.partition(".")[0] not in ("nnlite", "builtins")
@@ -125,7 +124,8 @@ def _changeable(value: Any) -> bool:
 
 def _frozen(value: Any) -> Any:
     """A stand-in that compares equal as long as the value has not changed, and that keeps no array alive."""
-    return _freezing(type(value))(value)
+    kind: Any = type(value)  # for a type checker, a class need not be hashable
+    return _freezing(kind)(value)
 
 
 @lru_cache(maxsize=1000)
