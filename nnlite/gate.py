@@ -200,7 +200,7 @@ def targets(
     if unknown and bool((array != array).all()):
         raise ValueError(f"{name} has no number that was measured")
     if array.ndim == 1 and columns > 1 and (kind == "class" or array.dtype.kind in "iub" or unknown):
-        rows_of_labels = one_hot(device.to_numpy(array), columns, name, missing)
+        rows_of_labels = one_hot(device.to_numpy(array), columns, name, missing, dtype)
         return device.asarray(2 * rows_of_labels - 1 if kind == "side" else rows_of_labels, dtype)
     if array.ndim == 1 and columns == 1:
         array = array.reshape(-1, 1)
@@ -258,7 +258,7 @@ def _labels_hint(array: Any, columns: int, kind: str, name: str) -> str:
     return f"; labels of classes are whole numbers: {_argument(name)}.astype(int)" * labels
 
 
-def one_hot(labels: Any, classes: int, name: str = "y", missing: bool = False) -> np.ndarray:
+def one_hot(labels: Any, classes: int, name: str = "y", missing: bool = False, dtype: Any = np.float64) -> np.ndarray:
     """Labels (N,) from 0 to classes − 1 -> rows (N, classes) with a single 1 each; ValueError for other labels.
 
     With `missing`, a label of NaN becomes a row of NaN.
@@ -271,7 +271,7 @@ def one_hot(labels: Any, classes: int, name: str = "y", missing: bool = False) -
     known = (labels >= 0) & (labels < classes)  # (N,)
     if labels.dtype.kind == "f":
         known &= labels == np.floor(labels)
-    rows, places = np.zeros((len(labels), classes)), np.flatnonzero(known)
+    rows, places = np.zeros((len(labels), classes), dtype), np.flatnonzero(known)
     if len(places) < len(labels):
         bad = ~known & (labels == labels) if missing else ~known  # only NaN is not equal to itself
         if bad.any():
@@ -288,7 +288,7 @@ def numeric(values: Any, device: Device, name: str) -> Any:
     TypeError for anything but real numbers, ValueError for missing values.
     """
     values = device.borrowed(values)
-    if device.owns(values):
+    if type(values) is np.ndarray or device.owns(values):
         array = values
     elif hasattr(values, "nnz") and hasattr(values, "toarray"):
         raise TypeError(f"{name} is a sparse matrix; hand over {name}.toarray()")
