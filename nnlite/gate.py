@@ -387,9 +387,9 @@ def _brought(array: Any, device: Device, dtype: Any) -> Any:
 def all_finite(array: Any) -> bool:
     """Whether all numbers are finite. Of many, the sum is fast to check, and each number only if the sum overflows."""
     if isinstance(array, np.ndarray) and array.size <= FEW:
-        return np.count_nonzero(np.isfinite(array)) == array.size
+        return bool(np.count_nonzero(np.isfinite(array)) == array.size)
     with np.errstate(over="ignore", invalid="ignore"):
-        return math.isfinite(_sum(array)) or bool(np.isfinite(array).all())
+        return bool(np.isfinite(_sum(array))) or bool(np.isfinite(array).all())
 
 
 def _sum(array: Any) -> Any:
