@@ -29,6 +29,7 @@ from .programs import Program
 from .ranks import Ranks, SharedHeld
 from .step import Step
 from .steps import Steps
+from .sums import names_of
 
 EXTRA = 2  # numbers that are summed up beside the gradient
 
@@ -36,7 +37,7 @@ EXTRA = 2  # numbers that are summed up beside the gradient
 def share(fit: Any, ranks: Ranks) -> None:
     """Let all ranks make the steps of this fit together, and do between them what rank 0 does."""
     # Checksums there are of a sample. SharedSteps compares all rows, and only rank 0 reads those for validation.
-    settings = {name: value for name, value in fit.settings().items() if "checksum" not in name}
+    settings = {name: value for name, value in fit.settings.found.items() if "checksum" not in name}
     callbacks = [type(each).__name__ for each in fit.callbacks.all]
     ranks.agree(task="training", callbacks=callbacks, epochs=fit.epochs, **settings)
     fit.steps, fit.evaluate = partial(SharedSteps, ranks), ranks.asked(fit.evaluate)
@@ -54,9 +55,10 @@ class SharedSteps(Steps):
 
     def __init__(self, ranks: Ranks, step: Step, x: Any, target: Any, batch_size: int, epochs: int, *how: Any) -> None:
         refuse(step)
+        measured = names_of(step.metrics, step.network)
         weight, data = how[-1], {"x": x, "y": target}
         given = {"rows": len(x), "columns": x.shape[1], "outputs": target.shape[1]}
-        given |= {"parameters": len(step.network.parameters), "seed": step.network.seed, "measured": step.names}
+        given |= {"parameters": len(step.network.parameters), "seed": step.network.seed, "measured": measured}
         given["learning_rate"] = step.optimizer.constant_lr  # None for a schedule
         given["sum_of_weights"] = None if weight is None else float(weight.sum())
         given["keys_of_noise"] = [layer.key for layer in layers_of(step) if isinstance(layer, Noise)]

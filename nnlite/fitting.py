@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from .history import History
 from .interrupts import Held
 from .programs import KeptPrograms, Program
 from .progress import Bar
-from .resuming import START, Place, Unfinished, set_state, state_of
+from .resuming import START, Place, Settings, Unfinished, set_state, state_of
 from .step import Step
 from .steps import Steps
 from .sums import Rows
@@ -44,7 +43,7 @@ class Fit:
     kept: KeptPrograms
     device: Device
     epochs_before: int  # what a schedule has counted, less the number of epochs of this fit that are done
-    settings: Callable[[], dict[str, Any]]
+    settings: Settings
     seconds: float  # of the fits before, as NumPy calls
     going_on: Unfinished | None  # a fit that was stopped, with which this one goes on
     steps: Callable[..., Steps] = Steps

@@ -24,6 +24,7 @@ from .devices import Device, Kernel, get_device, kernel_of
 T = TypeVar("T")
 HOST = get_device("numpy")  # the device for arrays that belong to no network
 STRETCH = 4096  # numbers
+FEW = 32_768  # numbers that are checked one by one in less time than a sum takes
 
 
 class PrecisionWarning(UserWarning):
@@ -63,7 +64,7 @@ def one_of(value: Any, allowed: Iterable[str], argument: str) -> str:
 
 def integer(value: Any, argument: str, least: int = 1) -> int:
     """A whole number of at least `least`. TypeError for other types, also for True and 2.0; ValueError if smaller."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+    if isinstance(value, bool) or not isinstance(value, (int, numbers.Integral)):
         raise TypeError(f"{argument} must be a whole number, not {value!r}")
     if value < least:
         raise ValueError(f"{argument} must be at least {least}, not {value}")
@@ -199,7 +200,7 @@ def targets(
     if unknown and bool((array != array).all()):
         raise ValueError(f"{name} has no number that was measured")
     if array.ndim == 1 and columns > 1 and (kind == "class" or array.dtype.kind in "iub" or unknown):
-        rows_of_labels = one_hot(device.to_numpy(array), columns, name, missing)
+        rows_of_labels = one_hot(device.to_numpy(array), columns, name, missing, dtype)
         return device.asarray(2 * rows_of_labels - 1 if kind == "side" else rows_of_labels, dtype)
     if array.ndim == 1 and columns == 1:
         array = array.reshape(-1, 1)
@@ -257,7 +258,7 @@ def _labels_hint(array: Any, columns: int, kind: str, name: str) -> str:
     return f"; labels of classes are whole numbers: {_argument(name)}.astype(int)" * labels
 
 
-def one_hot(labels: Any, classes: int, name: str = "y", missing: bool = False) -> np.ndarray:
+def one_hot(labels: Any, classes: int, name: str = "y", missing: bool = False, dtype: Any = np.float64) -> np.ndarray:
     """Labels (N,) from 0 to classes − 1 -> rows (N, classes) with a single 1 each; ValueError for other labels.
 
     With `missing`, a label of NaN becomes a row of NaN.
@@ -266,15 +267,18 @@ def one_hot(labels: Any, classes: int, name: str = "y", missing: bool = False) -
     array([[0., 0., 1.],
            [1., 0., 0.]])
     """
-    labels = np.asarray(labels)
-    absent = (labels != labels) & missing  # only NaN is not equal to itself
-    bad = ~((labels >= 0) & (labels < classes) & (labels == np.floor(labels)) | absent)
-    if bad.any():
-        row = int(np.argmax(bad))
-        raise ValueError(f"{name} has the label {labels[row]} in row {row}; labels are whole numbers 0 … {classes - 1}")
-    rows = np.zeros((len(labels), classes))
-    rows[np.arange(len(labels)), np.where(absent, 0, labels).astype(np.intp)] = 1
-    rows[absent] = np.nan
+    labels = np.asarray(labels)  # (N,)
+    known = (labels >= 0) & (labels < classes)  # (N,)
+    if labels.dtype.kind == "f":
+        known &= labels == np.floor(labels)
+    rows, places = np.zeros((len(labels), classes), dtype), np.flatnonzero(known)
+    if len(places) < len(labels):
+        bad = ~known & (labels == labels) if missing else ~known  # only NaN is not equal to itself
+        if bad.any():
+            row, last = int(np.argmax(bad)), classes - 1
+            raise ValueError(f"{name} has the label {labels[row]} in row {row}; labels are whole numbers 0 … {last}")
+        rows[~known] = np.nan
+    rows[places, labels[places].astype(np.intp)] = 1
     return rows
 
 
@@ -284,7 +288,7 @@ def numeric(values: Any, device: Device, name: str) -> Any:
     TypeError for anything but real numbers, ValueError for missing values.
     """
     values = device.borrowed(values)
-    if device.owns(values):
+    if type(values) is np.ndarray or device.owns(values):
         array = values
     elif hasattr(values, "nnz") and hasattr(values, "toarray"):
         raise TypeError(f"{name} is a sparse matrix; hand over {name}.toarray()")
@@ -375,11 +379,15 @@ def level_of_caller() -> int:
 
 def _brought(array: Any, device: Device, dtype: Any) -> Any:
     """The array on the device, contiguous, aligned and of this dtype."""
-    return device.asarray(np.require(array, dtype, "A") if isinstance(array, np.ndarray) else array, dtype)
+    if isinstance(array, np.ndarray) and not array.flags.aligned:
+        array = np.require(array, dtype, "A")
+    return device.asarray(array, dtype)
 
 
 def all_finite(array: Any) -> bool:
-    """Whether all numbers are finite. The sum is fast to check; each number is checked only if the sum overflows."""
+    """Whether all numbers are finite. Of many, the sum is fast to check, and each number only if the sum overflows."""
+    if isinstance(array, np.ndarray) and array.size <= FEW:
+        return bool(np.count_nonzero(np.isfinite(array)) == array.size)
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(_sum(array))) or bool(np.isfinite(array).all())
 

@@ -86,6 +86,8 @@ class Bar:
     def show(self, history: Mapping[str, Sequence[float]]) -> None:
         """Show epochs that have ended since the last call: their values by name, one for each epoch of the fit."""
         before, self.shown = self.shown, min(map(len, history.values()))
+        if self.bar is None and not self.lines:
+            return
         for epoch in range(before if self._each else max(before, self.shown - 1), self.shown):
             self._show(self.before + epoch + 1, _text(history, epoch))
 

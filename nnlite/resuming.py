@@ -13,7 +13,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -116,7 +116,7 @@ class Unfinished:
 
     place: Place
     epochs: int
-    settings: dict[str, Any]  # what must be the same to go on: see `settings_of`
+    settings: dict[str, Any]  # what must be the same to go on: see `Settings`
     history: History
     rows: int  # that the bar has shown
     looked: int  # the number of epochs that the callbacks have seen
@@ -183,22 +183,31 @@ def unfinished_of(fit: Any) -> Unfinished | None:
     memories = [(type(each).__name__, dict(each.state())) for each in fit.callbacks.all]
     ended = bool(fit.callbacks.trainer.stopped)
     numbers = fit.bar.rows, fit.callbacks.looked, fit.epochs_before, fit.before, ended, fit.seconds
-    return Unfinished(place, fit.epochs, fit.settings(), History(fit.history), *numbers, memories)
+    return Unfinished(place, fit.epochs, fit.settings.found, History(fit.history), *numbers, memories)
 
 
-def settings_of(
-    initial_epoch: int, batch_size: int, shuffle: bool, data: Data | None, validation: Data | None
-) -> dict[str, Any]:
+@dataclass
+class Settings:
     """What a fit must have in common with the one that it goes on with; no data for chunks."""
-    return {
-        "initial_epoch": initial_epoch,
-        "batch_size": batch_size,
-        "shuffle": shuffle,
-        "rows of data": len(data) if data else "in chunks",
-        "data of checksum": _sample(data) if data else "of chunks",
-        "rows of validation data": len(validation) if validation else 0,
-        "validation data of checksum": _sample(validation) if validation else "none",
-    }
+
+    initial_epoch: int
+    batch_size: int
+    shuffle: bool
+    data: Data | None
+    validation: Data | None
+
+    @cached_property
+    def found(self) -> dict[str, Any]:
+        """All of this by name. It is found once, when it is first asked for: the checksums take long."""
+        return {
+            "initial_epoch": self.initial_epoch,
+            "batch_size": self.batch_size,
+            "shuffle": self.shuffle,
+            "rows of data": len(self.data) if self.data else "in chunks",
+            "data of checksum": _sample(self.data) if self.data else "of chunks",
+            "rows of validation data": len(self.validation) if self.validation else 0,
+            "validation data of checksum": _sample(self.validation) if self.validation else "none",
+        }
 
 
 def _sample(data: Data) -> str:

@@ -65,7 +65,8 @@ class Steps:
         # An id names an array for as long as the array exists, and the arena of a kept program holds its arrays.
         self.made_of = step.settings(), {name: id(array) for name, array in step.arrays().items()}
         self.program = self._program(step, how)
-        self.history = np.full((self.window, len(self.program.sums)), np.nan)  # the finished epochs' sums
+        self.history = np.empty((self.window, len(self.program.sums)))  # the finished epochs' sums
+        self.history.fill(np.nan)  # which marks epochs that have not been finished
         self.before = 0  # the number of epochs before this window
         self.pace = 1.0  # the most steps in the next run of the replay
 
@@ -98,7 +99,7 @@ class Steps:
 
     def start(self, epochs: int, shuffles: np.random.Generator | None, before: int = 0) -> None:
         """Draw the order of rows for the next epochs, at most `window` of them, after `before` earlier epochs."""
-        self.history[...] = np.nan  # NaN marks epochs that have not been finished
+        self.history.fill(np.nan)
         self.epochs, self.done, self.before = epochs, 0, before
         order = self.order[:epochs]
         order[...] = np.arange(self.rows)
@@ -140,7 +141,7 @@ class Steps:
 
     def finished(self) -> np.ndarray:
         """The sums (epochs, S) of the window's epochs that have been finished."""
-        return self.history[: int(np.isfinite(self.history[:, 0]).sum())]
+        return self.history[: np.count_nonzero(np.isfinite(self.history[:, 0]))]
 
     def collected(self, first: int, end: int) -> list[Rows]:
         """The predictions of each of these of the window's epochs, with targets and weights in the order of the data.

@@ -20,6 +20,12 @@ from .network import Sequential
 Rows = tuple[np.ndarray, np.ndarray, "np.ndarray | None"]  # of an epoch: prediction, target (N, K), weight (N,)
 
 
+def names_of(metrics: Sequence[Metric], network: Sequential) -> list[str]:
+    """The names of what an epoch measures: the loss, then each metric."""
+    outputs = network.outputs or 0
+    return ["loss", *(name for metric in metrics for name in metric.names(outputs))]
+
+
 class Sums:
     """What a step has of sums: S float64 numbers, first those of the loss, then those of each metric."""
 
@@ -27,12 +33,6 @@ class Sums:
     loss: Loss
     metrics: Sequence[Metric]
     weighted: bool
-
-    @property
-    def names(self) -> list[str]:
-        """The names of what an epoch measures: the loss, then each metric."""
-        outputs = self.network.outputs or 0
-        return ["loss", *(name for metric in self.metrics for name in metric.names(outputs))]
 
     def sums_up(self, metric: Metric) -> bool:
         """Whether a metric is computed from sums over batches, and not from the predictions of all rows."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -47,8 +48,9 @@ class Sweep:
 
         Returns False as soon as the first of the sums is not finite; the remaining rows are then skipped.
         """
-        largest = self.device.rows_at_once if most is None else min(most, self.device.rows_at_once)
-        largest = power_of_two(largest)
+        largest = self.device.rows_at_once
+        if most is not None:
+            largest = min(largest, power_of_two(most))
         threads = min(self.threads, rows // (BATCHES * FEWEST_ROWS))
         if threads > 1:
             work = rows * self._work(min(largest, power_of_two(rows)), data)
@@ -147,19 +149,20 @@ class Sweep:
         return self.work
 
 
-def batches(rows: int, most: int) -> Iterator[tuple[int, int]]:
+@lru_cache(maxsize=1000)
+def batches(rows: int, most: int) -> tuple[tuple[int, int], ...]:
     """Batches whose sizes are powers of two and that add up to so many rows: (size, number), the largest first.
 
-    >>> list(nl.sweeps.batches(77, 32))
-    [(32, 2), (8, 1), (4, 1), (1, 1)]
+    >>> nl.sweeps.batches(77, 32)
+    ((32, 2), (8, 1), (4, 1), (1, 1))
     """
     times, rest = divmod(rows, most)
-    if times:
-        yield most, times
+    found = [(most, times)] * bool(times)
     while rest:
         size = power_of_two(rest)
-        yield size, 1
+        found.append((size, 1))
         rest -= size
+    return tuple(found)
 
 
 def power_of_two(number: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,9 +32,10 @@ from .optimizers import SGD, Optimizer
 from .programs import KeptPrograms
 from .progress import Bar
 from .ranks import Communicator, Ranks, for_all
-from .resuming import Resumable, settings_of
+from .resuming import Resumable, Settings
 from .rules import optimizer as optimizer_named
 from .step import Step
+from .sums import names_of
 from .weights import NAMES, ClassWeight, Data, Names, refuse_together, refuse_weights
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class Trainer(Resumable, elsewhere.Answering):
         self.tape: Tape | None = None  # of the last fit; None before any fit, or if the step was not recorded
         self._plan = "nothing has been trained yet"
         self._kept = KeptPrograms()  # programs of earlier fits
-        self._seconds = 0.0  # what all fits until now would have taken as NumPy calls, as estimated
+        self._seconds = 0.0  # what all fits on device "auto" would have taken as NumPy calls, as estimated
         self._shuffles = np.random.Generator(np.random.PCG64(network.seed))
 
     # Loss, optimizer and metrics may be replaced between fits. The effect is that of a new Trainer.
@@ -170,10 +171,14 @@ class Trainer(Resumable, elsewhere.Answering):
 
     def new_step(self, weighted: bool = False) -> Step:
         """A step of the present parts: since the last one, the network may have moved, or attributes have changed."""
+        self._bring_up_to_date(weighted)
+        return Step(self.network, self.loss.on(self.network.ops), self.optimizer, self.metrics, self.depth, weighted)
+
+    def _bring_up_to_date(self, weighted: bool) -> None:
+        """Let the optimizer know what the network has become; ValueError if it, or a metric, cannot go on with that."""
         self.optimizer.bind(self.network)
         if weighted:
             refuse_weights(self.metrics)
-        return Step(self.network, self.loss.on(self.network.ops), self.optimizer, self.metrics, self.depth, weighted)
 
     def _refuse_frozen(self) -> None:
         """ValueError for a network in which no layer learns."""
@@ -247,13 +252,14 @@ class Trainer(Resumable, elsewhere.Answering):
                     data, validation = data.divided(validation_split, self.network.seed or 0)
                 data = data.by_class(class_weight)
                 _ = data.count, validation and validation.count  # refused if no row counts
-        names = self.new_step(data is not None and data.weight is not None).names
+        self._bring_up_to_date(data is not None and data.weight is not None)
+        names = names_of(self.metrics, self.network)
         names += [f"val_{name}" for name in names] if validation else []
         # This fit's own, in case another thread begins a fit, with all columns even if no epoch ends.
         history = History({name: [] for name in names})
-        settings = cache(partial(settings_of, before, batch_size, shuffle, data, validation))
+        settings = Settings(before, batch_size, shuffle, data, validation)
         if going_on:
-            going_on.check(epochs, settings(), names)
+            going_on.check(epochs, settings.found, names)
             going_on.restore(watch.all)
             history = going_on.history
         watch.looked = going_on.looked if going_on else before
@@ -306,12 +312,15 @@ class Trainer(Resumable, elsewhere.Answering):
 
     def _device_for_fit(self, rows: int | None, batch: int, epochs: int, validation: Any) -> Device:
         """The device for these epochs. The fits before count too: many short ones may be worth compiling."""
+        backend = self.network.backend
+        if not backend.chooses:
+            return backend
         if rows is None:
-            return self.network.backend.for_work(math.inf)
+            return backend.for_work(math.inf)
         self._seconds += epochs * seconds(self.network, rows, batch, training=True)
         if validation:
             self._seconds += epochs * self._seconds_for_evaluation(len(validation))
-        return self.network.backend.for_work(self._seconds)
+        return backend.for_work(self._seconds)
 
     def _seconds_for_evaluation(self, rows: int) -> float:
         return seconds(self.network, rows, self.network.backend.rows_at_once, training=False)

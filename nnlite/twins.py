@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from types import FunctionType, MappingProxyType
 from typing import Any, TypeVar
 
@@ -42,6 +43,8 @@ def twin_of(part: T, held: Mapping[int, Any] = NOTHING, without: Iterable[str] =
 
 def unshared(value: Any, held: Mapping[int, Any]) -> Any:
     """A value of an attribute as a twin has it."""
+    if type(value) in PLAIN:
+        return value
     if isinstance(value, Part):
         return held.get(id(value), value)
     if type(value) in (list, tuple):
@@ -70,26 +73,28 @@ def settings(*parts: Any) -> tuple[Any, ...]:
     """
     found = []
     for part in parts:
-        elsewhere = {"shapes", "state", *vars(type(part)).get("in_arrays", ()), *getattr(part, "kept", ())}
-        for name in vars(part).get("shapes", ()):
+        kind, attributes = type(part), vars(part)
+        elsewhere = {"shapes", "state", *vars(kind).get("in_arrays", ()), *attributes.get("state", ())}
+        elsewhere.update(part.kept if isinstance(part, Part) else getattr(kind, "kept", ()))
+        for name in attributes.get("shapes", ()):
             elsewhere |= {name, f"d{name}"}
-        elsewhere.update(vars(part).get("state", ()))
-        plain = {}
-        for name, value in vars(part).items():
-            if name not in elsewhere:
-                plain[name] = value if type(value) in PLAIN else _frozen(value)
-        found.append((type(part), plain, outside(type(part))))
+        plain = {
+            name: value if type(value) in PLAIN else _frozen(value)
+            for name, value in attributes.items()
+            if name not in elsewhere
+        }
+        found.append((kind, plain, outside(kind) if of_users(kind) else ()))
     return tuple(found)
 
 
 def outside(kind: type) -> tuple[Any, ...]:
     """What a class of the user's own has for itself, and what its methods take from outside, such as its kernels."""
     found: list[Any] = []
-    for each in kind.__mro__ if of_users(kind) else ():
+    for each in kind.__mro__:
         for name, value in [*vars(each).items()] if of_users(each) else ():
             function = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
             if isinstance(function, FunctionType):
-                found.append((name, Itself(function)))
+                found.append((name, itself(function)))
                 found += [(taken, _value(value)) for taken, value in taken_by(function)]
             elif not name.startswith("__"):
                 found.append((name, _frozen(value)))
@@ -103,7 +108,7 @@ def of_users(kind: type) -> bool:
 
 def _value(value: Any) -> Any:
     """A stand-in for a value that may be large: a list, say, is the same as long as it is the same object."""
-    return _frozen(value) if type(value) in PLAIN or _is_array(value) else Itself(value)
+    return _frozen(value) if type(value) in PLAIN or hasattr(type(value), "dtype") else itself(value)
 
 
 def changeable(part: Any) -> bool:
@@ -119,22 +124,24 @@ def _changeable(value: Any) -> bool:
 
 def _frozen(value: Any) -> Any:
     """A stand-in that compares equal as long as the value has not changed, and that keeps no array alive."""
-    if type(value) in PLAIN or isinstance(value, np.generic):
-        return value
-    if _is_array(value):
-        return ThatArray(value)
-    if isinstance(value, dict):
-        return type(value), tuple((name, _frozen(each)) for name, each in value.items())
-    if isinstance(value, (list, tuple)):
-        return type(value), tuple(map(_frozen, value))
-    if isinstance(value, (set, frozenset)):
-        return type(value), frozenset(value)
-    return settings(value) if isinstance(value, Part) else Itself(value)
+    kind: Any = type(value)  # for a type checker, a class need not be hashable
+    return _freezing(kind)(value)
 
 
-def _is_array(value: Any) -> bool:
-    # The class is asked, since an object that makes attributes as they are asked for, such as Kernels, takes long.
-    return hasattr(type(value), "dtype") and not isinstance(value, np.generic)
+@lru_cache(maxsize=1000)
+def _freezing(kind: type) -> Callable[[Any], Any]:
+    """What makes the stand-in for a value of this type."""
+    if kind in PLAIN or issubclass(kind, np.generic):
+        return lambda value: value
+    if hasattr(kind, "dtype"):  # the class is asked, since an object may make attributes as they are asked for
+        return ThatArray
+    if issubclass(kind, dict):
+        return lambda value: (kind, tuple((name, _frozen(each)) for name, each in value.items()))
+    if issubclass(kind, (list, tuple)):
+        return lambda value: (kind, tuple(map(_frozen, value)))
+    if issubclass(kind, (set, frozenset)):
+        return lambda value: (kind, frozenset(value))
+    return settings if issubclass(kind, Part) else itself
 
 
 class ThatArray:
@@ -150,14 +157,9 @@ class ThatArray:
         return hash(ThatArray)
 
 
-class Itself:
-    """Compares equal only for the very same object, even if that object has an `==` of its own."""
+def itself(value: Any) -> tuple[int, Any]:
+    """A stand-in that is equal only for the very same object, even if that has an `==` of its own.
 
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Itself) and self.value is other.value
-
-    def __hash__(self) -> int:
-        return id(self.value)
+    Tuples are compared from the first entry on. Other objects have other ids, and the same object is never asked.
+    """
+    return id(value), value

@@ -282,3 +282,36 @@ def test_the_remedy_for_labels_with_two_axes_works_for_any_container():
             gate.targets(y, (3, 3), HOST, np.float32, "class")
         rows = gate.targets(np.ravel(y), (3, 3), HOST, np.float32, "class")
         np.testing.assert_array_equal(rows, np.eye(3)[[1, 0, 2]])
+
+
+# ---- labels, and numbers that are not finite ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.uint64, np.float16, np.float64])
+def test_one_hot_rows_are_those_of_the_unit_matrix(dtype):
+    labels = np.array([1, 0, 1, 1], dtype)
+    np.testing.assert_array_equal(gate.one_hot(labels, 3), np.eye(3)[[1, 0, 1, 1]])
+    np.testing.assert_array_equal(gate.one_hot(labels[:0], 3), np.zeros((0, 3)))
+
+
+@pytest.mark.parametrize("bad", [-1, 3, 2**40, -0.5, 1.5, np.nan, np.inf])
+@pytest.mark.parametrize("missing", [False, True])
+def test_one_hot_names_the_first_label_that_is_none(bad, missing):
+    labels = np.array([0, 2, bad, bad])
+    if missing and np.isnan(bad):
+        np.testing.assert_array_equal(
+            gate.one_hot(labels, 3, missing=True), [[1, 0, 0], [0, 0, 1], *[[np.nan] * 3] * 2]
+        )
+        labels[3] = 7
+    with pytest.raises(ValueError, match=f"the label {labels[2 + (labels[3] == 7)]} in row .*whole numbers 0 … 2"):
+        gate.one_hot(labels, 3, missing=missing)
+
+
+@pytest.mark.parametrize("size", [1, gate.FEW, gate.FEW + 1])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_all_finite_sees_the_last_number_of_few_and_of_many(size, dtype):
+    array = np.full(size, np.finfo(dtype).max, dtype)  # the sum of two overflows
+    assert gate.all_finite(array) is True and gate.all_finite(np.ones((size, 2), int)) is True
+    for bad in (np.nan, np.inf, -np.inf):
+        array[-1] = bad
+        assert gate.all_finite(array) is False

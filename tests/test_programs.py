@@ -15,6 +15,7 @@ import pytest
 
 import nnlite as nl
 from nnlite import programs, sweeps
+from nnlite.twins import settings
 
 LOSSES = {
     "mse": ("identity", nl.MSE),
@@ -494,6 +495,30 @@ class Shift(nl.Layer):
 
     def backward(self, dy):
         return dy
+
+
+class Odd:
+    """An object that must not be asked whether it equals another one."""
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __eq__(self, other):
+        raise AssertionError("nobody may ask")
+
+    __hash__ = None
+
+
+def test_objects_in_attributes_are_compared_by_which_they_are():
+    layer = Scale()
+    layer.object, layer.objects = Odd(1.0), [Odd(2.0)]
+    first = settings(layer)
+    assert first == settings(layer)
+    layer.objects[0] = Odd(2.0)
+    second = settings(layer)
+    assert first != second
+    layer.object = Odd(1.0)
+    assert second != settings(layer)
 
 
 SHIFTS = {

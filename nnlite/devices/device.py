@@ -27,6 +27,7 @@ class OutOfGPUMemoryError(MemoryError):
 
 
 NO_HISTORY = np.zeros((0, 0))  # for a run in which no epoch ends
+NOTHING_TO_EXPLAIN = contextlib.nullcontext()
 
 
 class Replay(ABC):
@@ -130,7 +131,7 @@ class Device(ABC):
     in_main_memory = True  # whether its arrays are NumPy arrays
     runs_on_threads = False  # whether programs can run side by side on threads of one process
     sweeps_by = "auto"  # the kind of replay for evaluations and predictions
-    rows_at_once = 4096  # the most rows in one batch of an evaluation or a prediction
+    rows_at_once = 4096  # the most rows in one batch of an evaluation or a prediction, a power of two
     chooses = False  # whether `for_work` may return another device
 
     @property
@@ -198,7 +199,7 @@ class Device(ABC):
 
     def explained(self) -> contextlib.AbstractContextManager[None]:
         """A context in which the device's own errors are turned into errors that tell the user what to do."""
-        return contextlib.nullcontext()
+        return NOTHING_TO_EXPLAIN
 
     def __deepcopy__(self, memo: object) -> Device:
         return self  # a copy of a network is on the same device

@@ -113,3 +113,13 @@ def test_eager_steps_are_not_compiled():
     made = nl.Trainer(nl.mlp([3, 4, 1], device="auto"), replay="eager")
     fit(made, epochs=1)
     assert made.plan() != "" and made.tape is None
+
+
+def test_only_auto_estimates_the_work_of_a_fit(monkeypatch):
+    def asked(*_, **__):
+        raise AssertionError("nobody needs this estimate")
+
+    monkeypatch.setattr("nnlite.trainer.seconds", asked)
+    fit(trainer("numba"))
+    with pytest.raises(AssertionError, match="nobody needs"):
+        fit(trainer())

@@ -36,13 +36,12 @@ class Lines(list[list[int]]):
 
 
 class Pointers(NamedTuple):
-    """The words of a table that are addresses in one segment: lines[which, words] = its start + offsets.
+    """Those words of a table that are addresses in one segment: flat[words] = its start + offsets.
 
     Where `strides` is not 0, the address moves with the position: a call works there on the rows of a step.
     """
 
-    lines: np.ndarray  # (lines, words)
-    which: np.ndarray
+    flat: np.ndarray  # (lines · words,), the table, line after line
     words: np.ndarray
     offsets: np.ndarray  # bytes
     strides: np.ndarray  # bytes from one row to the next, or 0
@@ -90,8 +89,8 @@ class CompiledReplay(Replay):
         """Write the addresses of these segments of the data; those that move with the position are at this row."""
         for name in names:
             start = self.arena.device.address(self.arena.segments[name])
-            for lines, which, words, offsets, strides in self.pointers[name]:
-                lines[which, words] = start + offsets + row * strides
+            for flat, words, offsets, strides in self.pointers[name]:
+                flat[words] = start + (offsets + row * strides if row else offsets)
 
     def sweep(
         self, data: Mapping[str, Any], position: int, times: int, taken: np.ndarray | None = None, thread: int = 0
@@ -99,7 +98,13 @@ class CompiledReplay(Replay):
         if self.threads > 1 or len(data) != 2:  # `table.sweep` points to two arrays
             return super().sweep(data, position, times, taken)
         if self.swept is None:
-            places = [(i, *place) for i, name in enumerate(data) for p in self.pointers[name] for place in zip(*p[1:])]
+            length = self.tables[0].lines.shape[1]
+            places = [
+                (i, *divmod(word, length), *place)
+                for i, name in enumerate(data)
+                for pointers in self.pointers[name]
+                for word, *place in zip(*pointers[1:])
+            ]
             self.swept = np.array(places, np.int64), self.arena.segments["position"], self.arena.segments["sums"]
         pointers, row, sums = self.swept
         batches = position, times, self.rows, 0 if taken is None else taken.ctypes.data, 1 + thread % 2
@@ -186,7 +191,9 @@ class CompiledReplay(Replay):
         for mover, moved, word in moves:
             made.lines[mover, 1] = made.lines[moved, word:].ctypes.data
         for name, places in lines.pointers.items():
-            self.pointers[name].append(Pointers(made.lines, *np.array(places).T))
+            which, words, offsets, strides = np.array(places).T
+            words += which * made.lines.shape[1]
+            self.pointers[name].append(Pointers(made.lines.reshape(-1), words, offsets, strides))
         return made
 
     def _tiled(self, tiles: Tiles, thread: int, lines: Lines, moves: list[tuple[int, int, int]]) -> None:
