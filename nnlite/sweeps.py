@@ -51,13 +51,12 @@ class Sweep:
         largest = self.device.rows_at_once
         if most is not None:
             largest = min(largest, power_of_two(most))
-        threads = min(self.threads, rows // (BATCHES * FEWEST_ROWS))
-        if threads > 1:
+        if self.threads > 1 and rows >= 2 * BATCHES * FEWEST_ROWS:
             work = rows * self._work(min(largest, power_of_two(rows)), data)
-            threads = min(threads, int(work / WORTH_A_THREAD))
-        if threads > 1:
-            size = min(largest, power_of_two(rows // (BATCHES * threads)))
-            return self._on_threads(threads, data, rows, size, sums)
+            threads = min(self.threads, rows // (BATCHES * FEWEST_ROWS), int(work / WORTH_A_THREAD))
+            if threads > 1:
+                size = min(largest, power_of_two(rows // (BATCHES * threads)))
+                return self._on_threads(threads, data, rows, size, sums)
         start = 0
         for size, times in batches(rows, largest):
             if not self._run(data, start, size, times, sums):
