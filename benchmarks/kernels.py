@@ -217,5 +217,5 @@ def main() -> None:
         save(arguments.out, arguments.stem, "\n\n".join(sections), rows)
 
 
-if __name__ == "__main__" and not answer({"times": times, "target": target}):
+if __name__ == "__main__" and not answer({"times": times, "target": target, "multiply_adds": multiply_adds}):
     main()

@@ -144,11 +144,15 @@ def validation(seconds: float) -> dict[str, float]:
 # ---- all of them -----------------------------------------------------------------------------------------------------
 
 
-def measure(net: str, peers: dict[str, Peer], repeats: int, seconds: float, patience: float) -> list[Result]:
-    """The times of one net, a result for each number of rows."""
+def measure(
+    net: str, peers: dict[str, Peer], rate: float, repeats: int, seconds: float, patience: float
+) -> list[Result]:
+    """The times of one net, a result for each number of rows; `rate` is that of multiply-adds a second."""
     load = WORKLOADS[net]
     title = f"{net}: {'-'.join(map(str, load.sizes))} {load.hidden}/{load.output}"
     results = [Result(f"{net}, {rows:,}", title, {"reasons": {}}, key="us_per_call") for rows in ROWS]
+    for result, rows in zip(results, ROWS):
+        result.least = rows * load.multiply_adds(training=False) / rate * 1e6
     for repeat in range(repeats):
         for name, peer in peers.items():
             for threads in peer.threads:
@@ -207,6 +211,7 @@ def text(
         report.speed(results, peers),
         report.remarks(results, peers),
         *report.comparison(results, peers),
+        *report.limits(results, peers),
         "With each number of threads, default / one:",
         report.threads(results, peers, "us_per_call"),
         "The same in processor time, summed over threads. Waiting for other threads counts.",
@@ -257,9 +262,10 @@ def main() -> None:
     facts = report.facts(PREDICTORS) | child("measure.py", "machine")
     worst = child("predict.py", "prove", peers=list(peers))
     child("measure.py", "prove", workloads={"digits": list(callers)})
+    rate = report.cores() * child("kernels.py", "multiply_adds", threads=1, seconds=asked.seconds / 10)
     results = []
     for net in nets:
-        results += measure(net, peers, *times)
+        results += measure(net, peers, rate, *times)
         for result in results[-len(ROWS) :]:
             print(result.line(peers), file=sys.stderr, flush=True)
     calls = measure_steps(callers, *times)

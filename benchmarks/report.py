@@ -30,6 +30,7 @@ class Result:
     runs: list[dict[str, Any]] = field(default_factory=list)  # one a process
     cold_s: float | None = None  # seconds until nnlite's first step where nothing is compiled yet
     key: str = "us_per_step"  # what counts of a run
+    least: float = math.nan  # µs that the multiplications alone take on this machine
 
     def variants(self, peer: str) -> list[list[dict[str, Any]]]:
         """The runs of a peer with each number of threads that was tried, in order."""
@@ -115,6 +116,22 @@ def comparison(results: list[Result], peers: Peers) -> list[str]:
     return [remark, ratios(results, peers)] if others else []
 
 
+def limits(results: list[Result], peers: Peers) -> list[str]:
+    """How much of each peer's time the multiplications must take, with the words that say so."""
+
+    def cells(result: Result) -> list[str]:
+        times = [median(result.best(peer), result.key) for peer in peers]
+        return [number(result.least), *("–" if math.isnan(time) else f"{result.least / time:.0%}" for time in times)]
+
+    head = ["workload", "multiplications, µs", *(peer.title for peer in peers.values())]
+    remark = (
+        "What the multiply-adds of a net's products take on all cores, at the rate that one core reaches with numbers "
+        "in registers, and how much of each peer's time that is. Nobody can pass 100%, so that a peer at 80% can take "
+        "at most 1.25 times as long as another."
+    )
+    return [remark, table(head, [[result.name, *cells(result)] for result in results])]
+
+
 def threads(results: list[Result], peers: Peers, key: str) -> str:
     """What a key of the runs says, with each number of threads that was tried."""
 
@@ -178,6 +195,7 @@ def text(results: list[Result], peers: Peers, facts: dict[str, str]) -> str:
         speed(timed, peers),
         remarks(timed, peers),
         *comparison(timed, peers),
+        *limits(timed, peers),
         "With each number of threads, default / one:",
         threads(timed, peers, "us_per_step"),
         "The same in processor time, summed over threads: other programs on the machine disturb it less, so that "
@@ -244,7 +262,6 @@ def draw(results: list[Result], peers: Peers, what: str, path: Path) -> None:
 
 def facts(peers: Peers) -> dict[str, str]:
     """The machine and the versions, found without importing anything large."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     found = packages_distributions()  # a module's name may differ from that of what is installed
     modules = dict.fromkeys(
         ["nnlite", "numpy", "numba", *(module for peer in peers.values() for module in peer.modules)]
@@ -257,10 +274,15 @@ def facts(peers: Peers) -> dict[str, str]:
         except PackageNotFoundError:
             versions.append(f"{name} not installed")
     return {
-        "machine": f"{processor()}, {cores} cores, {platform.system()}",
+        "machine": f"{processor()}, {cores()} cores, {platform.system()}",
         "versions": f"Python {platform.python_version()}, {', '.join(versions)}",
         "dtype": "float32",
     }
+
+
+def cores() -> int:
+    """The number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

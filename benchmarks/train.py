@@ -6,6 +6,7 @@ Then each time is taken in a fresh process, the peers by turns, and the median c
 
 from __future__ import annotations
 
+import math
 import sys
 import tempfile
 
@@ -41,7 +42,11 @@ def main() -> None:
     facts = report.facts(PEERS) | child("measure.py", "machine")
     proofs = child("measure.py", "prove", workloads={name: list(peers) for name in names})
     results = [report.Result(name, WORKLOADS[name].title, proofs[name]) for name in names]
+    rate = report.cores() * child("kernels.py", "multiply_adds", threads=1, seconds=asked.seconds / 10)
     for result in results:
+        load, rows = WORKLOADS[result.name], result.proof["rows"]
+        rows_of_step = rows / math.ceil(rows / load.batch_size)
+        result.least = rows_of_step * load.multiply_adds(training=True) / rate * 1e6
         if result.name in timed:
             measure(result, peers, asked.repeats, asked.seconds, asked.patience)
             if "numba" in peers and not asked.quick:

@@ -119,6 +119,11 @@ class Workload:
         what = f"{'-'.join(map(str, self.sizes))} {activations}, batch {self.batch_size:,}, {loss}"
         return f"{what}: {self.extras}" if self.extras != PLAIN else what
 
+    def multiply_adds(self, training: bool) -> int:
+        """Those of the layers' products for a row, in training with those of the gradients."""
+        layers = [inputs * outputs for inputs, outputs in zip(self.sizes, self.sizes[1:])]
+        return 3 * sum(layers) - layers[0] if training else sum(layers)  # the data need no gradient
+
     def problem(self) -> Problem:
         """With data and first weights, in float32."""
         import nnlite as nl

@@ -20,6 +20,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import nnlite as nl
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("*.py"))
 
@@ -212,6 +214,27 @@ def test_any_few_digits_hold_every_class(bench):
 
 
 @needs_digits
+@pytest.mark.parametrize("name", ["xor", "tabular", "digits"])
+def test_the_multiply_adds_are_those_of_the_recorded_products(bench, name):
+    load = bench.workloads.WORKLOADS[name]
+    problem = load.problem()
+    net = nl.mlp(problem.sizes, problem.hidden, problem.output, device="numpy", seed=0)
+    trainer = nl.Trainer(net, problem.loss)
+    trainer.fit(problem.x[:4], problem.y[:4], epochs=1, batch_size=4, progress=False)
+    products = [call for call in trainer.tape.calls if call.name.startswith("linear") and "bias" not in call.name]
+    sizes = [call.kernel.signature.sizes(call.operands) for call in products]
+    assert sum(size["N"] * size["K"] * size["M"] for size in sizes) == 4 * load.multiply_adds(training=True)
+    layers = zip(problem.sizes, problem.sizes[1:])
+    assert load.multiply_adds(training=False) == sum(inputs * outputs for inputs, outputs in layers)
+
+
+def test_limits_are_parts_of_the_times(bench):
+    peers = {"a": bench.peers.PEERS["numpy"], "b": bench.peers.PEERS["numba"]}
+    runs = [{"peer": "a", "threads": 1, "us_per_step": 20.0}]
+    _, table = bench.report.limits([bench.report.Result("net", "title", runs=runs, least=5.0)], peers)
+    assert [cell.strip() for cell in table.splitlines()[-1].split("|")[1:-1]] == ["net", "5", "25%", "–"]
+
+
 def test_predict_runs(tmp_path):
     done = run("predict.py", "--quick", "--peers", "numba", "sklearn", "--out", str(tmp_path), "--stem", "some")
     assert done.returncode == 0, done.stderr
