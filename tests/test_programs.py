@@ -165,6 +165,21 @@ def test_as_many_threads_as_there_is_work_for_share_the_rows(monkeypatch):
         assert asked == [threads][: threads is not None]
 
 
+@pytest.mark.parametrize("output", [("softmax", 10), ("softmax", 3), ("sigmoid", 1), ("identity", 5)])
+@pytest.mark.parametrize("hidden", ["tanh", "relu", "gelu"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_row_is_answered_alike_at_every_place_of_a_batch(hidden, output, dtype):
+    """To the last bit: two threads may both answer a row, each in a batch of its own."""
+    pytest.importorskip("numba")
+    net = nl.mlp([13, 17, output[1]], hidden, output[0], device="numba", dtype=dtype, threads=1, seed=0)
+    x = np.random.default_rng(0).standard_normal((40, 13)).astype(dtype)
+    for size in (8, 32):
+        first = net.predict(x[:size])
+        for place in (1, 3, 6):
+            moved = net.predict(x[place : place + size])
+            np.testing.assert_array_equal(moved[: size - place], first[place:])
+
+
 def test_a_thread_waits_awake_only_for_a_while():
     """For threads that end, and for one that works on, in which case it is to sleep."""
     pytest.importorskip("numba")
