@@ -202,7 +202,7 @@ def test_a_fit_that_is_stopped_again_and_again(case, host, tmp_path, monkeypatch
 @pytest.mark.parametrize("validated", [False, True])
 def test_ctrl_c_at_any_moment(validated, host, tmp_path):
     """It comes in the middle of a step, of a validation, of Python's lines: a fit goes on from whole steps."""
-    options = {"epochs": 60, **({} if validated else {"validation_data": None})}
+    options = {"epochs": 300, **({} if validated else {"validation_data": None})}
     whole, case, rng = classifier(host), "all that there is", np.random.default_rng(3)
     fit(whole, case, **options)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -220,7 +220,7 @@ def test_ctrl_c_at_any_moment(validated, host, tmp_path):
                 timer.join()
             except KeyboardInterrupt:
                 timer.join()
-            over = trainer.unfinished is None and len(trainer.history.get("loss", ())) == 60
+            over = trainer.unfinished is None and len(trainer.history.get("loss", ())) == 300
             trainer.save(tmp_path / "file")
             turns += 1
     finally:
