@@ -189,7 +189,8 @@ def test_training_and_evaluation_give_what_the_metrics_give(source, host, rng):
     expected |= {f"f1_{k}": value for k, value in enumerate(nl.metrics.F1(average=None)(p, y))}
     expected |= {"top_2_accuracy": nl.metrics.TopKAccuracy(2)(p, y), "my_hits": my_hits(y, p)}
     expected["log_loss"] = sk.log_loss(y, p)
-    assert list(history) == ["loss", *trainer.new_step().names[1:], *(f"val_{n}" for n in trainer.new_step().names)]
+    names = ["loss", *(name for each in trainer.metrics for name in each.names(trainer.network.outputs))]
+    assert list(history) == [*names, *(f"val_{name}" for name in names)]
     for name, value in expected.items():
         for found in (history[name], history[f"val_{name}"], [trainer.evaluate(x, y, batch_size=7)[name]]):
             np.testing.assert_allclose(found, value, rtol=1e-9, err_msg=name)
