@@ -107,29 +107,35 @@ class Sweep:
     ) -> bool:
         """Distribute the batches among threads that end with this call.
 
-        Without sums, each thread takes the next batch as soon as it has finished one; the last batch may then answer
-        some rows once more. Sums must not depend on which thread was faster: then the threads take parts of several
-        batches, and each part has its own sums.
+        Without sums, each thread takes the next batch as soon as it has finished one. The rows left over are a part,
+        of one or two batches; so that two are enough, the second may answer rows of the first again. Only one thread
+        may do so: before an answer is complete, other numbers stand in its place. Sums must not depend on which thread
+        was faster: then the threads take parts of several batches, and each part has its own sums.
         """
         parts: list[tuple[int, int, int, list[np.ndarray]]] = []
+        count, rest = divmod(rows, largest)
         if sums is not None:
             start, each = 0, -(-rows // largest // (PARTS * threads))
             for size, times in batches(rows, largest):
                 for done in range(0, times, each):
                     parts.append((start + done * size, size, min(each, times - done), []))
                 start += size * times
+        elif rest:
+            size = power_of_two(rest)
+            parts.append((rows - rest, size, -(-rest // size), []))
         left = iter(parts)  # the iterator of a list gives each part to only one thread
-        count, taken, bad = -(-rows // largest), np.zeros(3, np.int64), []
+        taken, bad = np.zeros(3, np.int64), []
 
         def share(thread: int) -> None:
-            if sums is None and not self._run(data, 0, largest, count, None, taken, thread):
-                bad.append(thread)
-                taken[0] = count  # so that the others stop
             for part in left:
                 if bad:
                     return
                 if not self._run(data, *part):
                     bad.append(thread)
+                    taken[0] = count  # so that the others stop
+            if sums is None and not self._run(data, 0, largest, count, None, taken, thread):
+                bad.append(thread)
+                taken[0] = count
 
         for error in together(share, threads, self.device.wait_awake):
             raise error

@@ -129,14 +129,11 @@ def weights(trainer):
 @pytest.mark.parametrize("layer", [lambda: nl.Dense(3, 2), nl.Identity])  # rows that are used in place, and copied ones
 @pytest.mark.parametrize("thread", [0, 1])
 def test_threads_take_batches_from_both_ends_until_none_is_left(layer, thread):
-    """Here another thread has taken two of five from this one's end, and does not answer them.
-
-    The last batch of eight rows ends with the data, so it has three rows of the one before.
-    """
+    """Here another thread has taken two of five from this one's end, and does not answer them."""
     pytest.importorskip("numba")
     net = nl.Sequential(nl.Dense(3, 3), layer(), device="numba")
-    x, taken = np.ones((37, 3), np.float32), np.array([2, 2, 0] if thread == 0 else [2, 0, 2])
-    answer = np.zeros((37, net.outputs), np.float32)
+    x, taken = np.ones((40, 3), np.float32), np.array([2, 2, 0] if thread == 0 else [2, 0, 2])
+    answer = np.zeros((40, net.outputs), np.float32)
     net.predict(x[:8])
     sweep = net._predictor.recorded["numba"].sweep
     program = sweep._taken(8, {"x": x, "answer": answer})
@@ -144,6 +141,25 @@ def test_threads_take_batches_from_both_ends_until_none_is_left(layer, thread):
     here, elsewhere = (answer[16:], answer[:16]) if thread == 0 else (answer[:24], answer[24:])
     np.testing.assert_allclose(here, net.predict(x[: len(here)]), rtol=1e-6)
     assert not elsewhere.any() and taken[0] == 6
+
+
+@pytest.mark.parametrize("rows", [64, 65, 79])  # batches of 16: nothing is left over, or one row, or two times eight
+def test_no_two_threads_answer_the_same_rows(monkeypatch, rows):
+    """A softmax works in the answer itself, so another thread would meet half of it there, and begin with that."""
+    pytest.importorskip("numba")
+    monkeypatch.setattr(sweeps, "WORTH_A_THREAD", 1e-9)
+    net = nl.mlp([3, 4, 2], output="softmax", device="numba", seed=0)
+    net.threads = 2
+    x, run, parts = data(rows)[0].astype(np.float32), sweeps.Sweep._run, []
+    monkeypatch.setattr(sweeps.Sweep, "_run", lambda sweep, *part: parts.append(part) or run(sweep, *part))
+    answer = net.predict(x)
+    answered = np.zeros(rows, int)
+    for _, start, size, times, *shared in parts:
+        answered[start : start + size * times] += 1
+        assert not shared[1:] or start + size * times <= rows  # or the last batch would begin earlier
+    assert all(answered[: rows - rows % 16] <= 2) and all(answered[rows - rows % 16 :] == 1)
+    net.threads = 1
+    np.testing.assert_allclose(answer, net.predict(x), rtol=1e-6)
 
 
 def test_as_many_threads_as_there_is_work_for_share_the_rows(monkeypatch):
