@@ -13,6 +13,8 @@ from .programs import MOST_KEPT, Make, Program
 WORTH_A_THREAD = 350_000  # in units of `work`: a core does about five a nanosecond, and a thread begins after 40 µs
 FEWEST_ROWS = 8  # in a batch, where several threads share few rows: products of fewer are slower
 BATCHES = 2  # for each thread, at least
+CACHED = 10_000_000  # bytes of parameters that a processor's cache keeps from one batch to the next
+IF_LARGER = 0.75  # batches for each thread if each batch reads the parameters from memory: fewer and larger ones
 PARTS = 4  # for each thread: parts are small, so that the others wait only a short time for a late thread
 
 
@@ -36,6 +38,7 @@ class Sweep:
         self.make, self.device, self.dtype, self.arrays = make, device, dtype, arrays
         self.size, self.how = sums, how or device.sweeps_by
         self.threads = threads if device.runs_on_threads else 1
+        self.batches = IF_LARGER if arrays["parameters"].nbytes > CACHED else BATCHES
         self.work: float | None = None  # for one row, in units of `work`
         self.free: dict[int, list[Program]] = {}  # rows of a batch -> programs that no thread is using
         self.own = False  # whether it calls kernels of the user's own
@@ -49,13 +52,12 @@ class Sweep:
         """
         largest = self.device.rows_at_once if most is None else min(most, self.device.rows_at_once)
         largest = power_of_two(largest)
-        threads = min(self.threads, rows // (BATCHES * FEWEST_ROWS))
-        if threads > 1:
-            work = rows * self._work(min(largest, power_of_two(rows)), data)
-            threads = min(threads, int(work / WORTH_A_THREAD))
-        if threads > 1:
-            size = min(largest, power_of_two(rows // (BATCHES * threads)))
-            return self._on_threads(threads, data, rows, size, sums)
+        if self.threads > 1 and rows >= 2 * BATCHES * FEWEST_ROWS:
+            work = rows * (self.work or self._work(min(largest, power_of_two(rows)), data))
+            threads = min(self.threads, rows // (BATCHES * FEWEST_ROWS), int(work / WORTH_A_THREAD))
+            if threads > 1:
+                size = min(largest, power_of_two(int(rows / (self.batches * threads))))
+                return self._on_threads(threads, data, rows, size, sums)
         start = 0
         for size, times in batches(rows, largest):
             if not self._run(data, start, size, times, sums):
@@ -124,7 +126,7 @@ class Sweep:
             size = power_of_two(rest)
             parts.append((rows - rest, size, -(-rest // size), []))
         left = iter(parts)  # the iterator of a list gives each part to only one thread
-        taken, bad = np.zeros(3, np.int64), []
+        taken, bad = np.zeros(3, np.int64), list[int]()
 
         def share(thread: int) -> None:
             for part in left:

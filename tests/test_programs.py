@@ -180,6 +180,21 @@ def test_as_many_threads_as_there_is_work_for_share_the_rows(monkeypatch):
         assert asked == [threads][: threads is not None]
 
 
+@pytest.mark.parametrize(("cached", "size"), [(1e9, 16), (0, 32)])
+def test_parameters_larger_than_the_cache_are_read_for_fewer_batches(monkeypatch, cached, size):
+    pytest.importorskip("numba")
+    monkeypatch.setattr(sweeps, "WORTH_A_THREAD", 1e-9)
+    monkeypatch.setattr(sweeps, "CACHED", cached)
+    net = nl.mlp([3, 4, 2], device="numba", seed=0)
+    net.threads = 2
+    x, run, sizes = data(70)[0].astype(np.float32), sweeps.Sweep._run, set()
+    monkeypatch.setattr(sweeps.Sweep, "_run", lambda sweep, *part: sizes.add(part[2]) or run(sweep, *part))
+    answer = net.predict(x)
+    assert max(sizes) == size
+    net.threads = 1
+    np.testing.assert_allclose(answer, net.predict(x), rtol=1e-5, atol=1e-6)
+
+
 def test_a_thread_waits_awake_only_for_a_while():
     """For threads that end, and for one that works on, in which case it is to sleep."""
     pytest.importorskip("numba")
