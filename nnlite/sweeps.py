@@ -14,6 +14,8 @@ from .programs import MOST_KEPT, Make, Program
 WORTH_A_THREAD = 350_000  # in units of `work`: a core does about five a nanosecond, and a thread begins after 40 µs
 FEWEST_ROWS = 8  # in a batch, where several threads share few rows: products of fewer are slower
 BATCHES = 2  # for each thread, at least
+CACHED = 10_000_000  # bytes of parameters that a processor's cache keeps from one batch to the next
+IF_LARGER = 0.75  # batches for each thread if each batch reads the parameters from memory: fewer and larger ones
 PARTS = 4  # for each thread: parts are small, so that the others wait only a short time for a late thread
 
 
@@ -37,6 +39,7 @@ class Sweep:
         self.make, self.device, self.dtype, self.arrays = make, device, dtype, arrays
         self.size, self.how = sums, how or device.sweeps_by
         self.threads = threads if device.runs_on_threads else 1
+        self.batches = IF_LARGER if arrays["parameters"].nbytes > CACHED else BATCHES
         self.work: float | None = None  # for one row, in units of `work`
         self.free: dict[int, list[Program]] = {}  # rows of a batch -> programs that no thread is using
         self.own = False  # whether it calls kernels of the user's own
@@ -52,10 +55,10 @@ class Sweep:
         if most is not None:
             largest = min(largest, power_of_two(most))
         if self.threads > 1 and rows >= 2 * BATCHES * FEWEST_ROWS:
-            work = rows * self._work(min(largest, power_of_two(rows)), data)
+            work = rows * (self.work or self._work(min(largest, power_of_two(rows)), data))
             threads = min(self.threads, rows // (BATCHES * FEWEST_ROWS), int(work / WORTH_A_THREAD))
             if threads > 1:
-                size = min(largest, power_of_two(rows // (BATCHES * threads)))
+                size = min(largest, power_of_two(int(rows / (self.batches * threads))))
                 return self._on_threads(threads, data, rows, size, sums)
         start = 0
         for size, times in batches(rows, largest):
@@ -108,29 +111,31 @@ class Sweep:
     ) -> bool:
         """Distribute the batches among threads that end with this call.
 
-        Without sums, each thread takes the next batch as soon as it has finished one; the last batch may then answer
-        some rows once more. Sums must not depend on which thread was faster: then the threads take parts of several
-        batches, and each part has its own sums.
+        Without sums, each thread takes the next of the largest batches as soon as it has finished one; the rows left
+        over come first, while the other threads wake up. Sums must not depend on which thread was faster: then the
+        threads take parts of several batches, and each part has its own sums.
         """
-        parts: list[tuple[int, int, int, list[np.ndarray]]] = []
-        if sums is not None:
-            start, each = 0, -(-rows // largest // (PARTS * threads))
-            for size, times in batches(rows, largest):
-                for done in range(0, times, each):
-                    parts.append((start + done * size, size, min(each, times - done), []))
-                start += size * times
+        parts: list[Any] = []  # (first row, rows of a batch, batches, sums or None)
+        start, count, each = 0, rows // largest, -(-rows // largest // (PARTS * threads))
+        for size, times in batches(rows, largest):
+            if sums is not None:
+                parts += [(start + i * size, size, min(each, times - i), []) for i in range(0, times, each)]
+            elif size < largest:
+                parts.append((start, size, 1, None))
+            start += size * times
         left = iter(parts)  # the iterator of a list gives each part to only one thread
-        count, taken, bad = -(-rows // largest), np.zeros(3, np.int64), []
+        taken, bad = np.zeros(3, np.int64), list[int]()
 
-        def share(thread: int) -> None:
-            if sums is None and not self._run(data, 0, largest, count, None, taken, thread):
+        def run(thread: int, *part: Any) -> None:
+            if not bad and not self._run(data, *part):
                 bad.append(thread)
                 taken[0] = count  # so that the others stop
+
+        def share(thread: int) -> None:
             for part in left:
-                if bad:
-                    return
-                if not self._run(data, *part):
-                    bad.append(thread)
+                run(thread, *part)
+            if sums is None:
+                run(thread, 0, largest, count, None, taken, thread)
 
         for error in together(share, threads, self.device.wait_awake):
             raise error
@@ -140,10 +145,14 @@ class Sweep:
         return not bad
 
     def _work(self, size: int, data: Mapping[str, Any]) -> float:
-        """The cost of one row, in units of `work`; 0 if Python makes every step."""
+        """The cost of one row, in units of `work`; 0 if Python makes every step.
+
+        What does not grow with the rows is left out, so that this number does not depend on which call came first.
+        """
         if self.work is None:
             program = self._taken(size, data)
-            self.work = sum(map(work, program.tape.calls)) / size if program.tape else 0.0
+            costs = map(work, program.tape.calls if program.tape else ())
+            self.work = sum(cost for cost in costs if cost >= size) / size
             self._back(size, program)
         return self.work
 

@@ -130,14 +130,11 @@ def weights(trainer):
 @pytest.mark.parametrize("layer", [lambda: nl.Dense(3, 2), nl.Identity])  # rows that are used in place, and copied ones
 @pytest.mark.parametrize("thread", [0, 1])
 def test_threads_take_batches_from_both_ends_until_none_is_left(layer, thread):
-    """Here another thread has taken two of five from this one's end, and does not answer them.
-
-    The last batch of eight rows ends with the data, so it has three rows of the one before.
-    """
+    """Here another thread has taken two of five from this one's end, and does not answer them."""
     pytest.importorskip("numba")
     net = nl.Sequential(nl.Dense(3, 3), layer(), device="numba")
-    x, taken = np.ones((37, 3), np.float32), np.array([2, 2, 0] if thread == 0 else [2, 0, 2])
-    answer = np.zeros((37, net.outputs), np.float32)
+    x, taken = np.ones((40, 3), np.float32), np.array([2, 2, 0] if thread == 0 else [2, 0, 2])
+    answer = np.zeros((40, net.outputs), np.float32)
     net.predict(x[:8])
     sweep = net._predictor.recorded["numba"].sweep
     program = sweep._taken(8, {"x": x, "answer": answer})
@@ -145,6 +142,48 @@ def test_threads_take_batches_from_both_ends_until_none_is_left(layer, thread):
     here, elsewhere = (answer[16:], answer[:16]) if thread == 0 else (answer[:24], answer[24:])
     np.testing.assert_allclose(here, net.predict(x[: len(here)]), rtol=1e-6)
     assert not elsewhere.any() and taken[0] == 6
+
+
+@pytest.mark.parametrize("rows", [64, 65, 79])  # batches of 16: nothing is left over, or one row, or 8, 4, 2 and 1
+def test_no_two_threads_answer_the_same_rows(monkeypatch, rows):
+    """A softmax works in the answer itself, so another thread would meet half of it there, and begin with that."""
+    pytest.importorskip("numba")
+    monkeypatch.setattr(sweeps, "WORTH_A_THREAD", 1e-9)
+    net = nl.mlp([3, 4, 2], output="softmax", device="numba", seed=0)
+    net.threads = 2
+    x, run, parts = data(rows)[0].astype(np.float32), sweeps.Sweep._run, []
+    monkeypatch.setattr(sweeps.Sweep, "_run", lambda sweep, *part: parts.append(part) or run(sweep, *part))
+    answer = net.predict(x)
+    answered = np.zeros(rows, int)
+    for _, start, size, times, _, *together in parts:
+        if together:
+            assert (start, size, times) == (0, 16, rows // 16)
+        else:
+            answered[start : start + size * times] += 1
+    assert not any(answered[: rows - rows % 16]) and all(answered[rows - rows % 16 :] == 1)
+    net.threads = 1
+    np.testing.assert_allclose(answer, net.predict(x), rtol=1e-6)
+
+
+def test_threads_give_the_same_answers_again_and_again():
+    pytest.importorskip("numba")
+    net = nl.mlp([3, 40, 10], output="softmax", device="numba", seed=0)
+    net.threads = 4
+    x = data(4095)[0].astype(np.float32)
+    first = net.predict(x)
+    for _ in range(300):
+        np.testing.assert_array_equal(net.predict(x), first)
+
+
+def test_the_work_of_a_row_does_not_depend_on_the_first_call():
+    pytest.importorskip("numba")
+    found = set()
+    for rows in (32, 100, 300):
+        net = nl.mlp([3, 40, 10], output="softmax", device="numba", seed=0)
+        net.threads = 2
+        net.predict(np.ones((rows, 3), np.float32))
+        found.add(net._predictor.recorded["numba"].sweep.work)
+    assert len(found) == 1 and found.pop() > 0
 
 
 def test_as_many_threads_as_there_is_work_for_share_the_rows(monkeypatch):
@@ -169,7 +208,7 @@ def test_as_many_threads_as_there_is_work_for_share_the_rows(monkeypatch):
 @pytest.mark.parametrize("hidden", ["tanh", "relu", "gelu"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_row_is_answered_alike_at_every_place_of_a_batch(hidden, output, dtype):
-    """To the last bit: two threads may both answer a row, each in a batch of its own."""
+    """To the last bit, so that it does not matter which rows stand before it."""
     pytest.importorskip("numba")
     net = nl.mlp([13, 17, output[1]], hidden, output[0], device="numba", dtype=dtype, threads=1, seed=0)
     x = np.random.default_rng(0).standard_normal((40, 13)).astype(dtype)
@@ -178,6 +217,21 @@ def test_a_row_is_answered_alike_at_every_place_of_a_batch(hidden, output, dtype
         for place in (1, 3, 6):
             moved = net.predict(x[place : place + size])
             np.testing.assert_array_equal(moved[: size - place], first[place:])
+
+
+@pytest.mark.parametrize(("cached", "size"), [(1e9, 16), (0, 32)])
+def test_parameters_larger_than_the_cache_are_read_for_fewer_batches(monkeypatch, cached, size):
+    pytest.importorskip("numba")
+    monkeypatch.setattr(sweeps, "WORTH_A_THREAD", 1e-9)
+    monkeypatch.setattr(sweeps, "CACHED", cached)
+    net = nl.mlp([3, 4, 2], device="numba", seed=0)
+    net.threads = 2
+    x, run, sizes = data(70)[0].astype(np.float32), sweeps.Sweep._run, set()
+    monkeypatch.setattr(sweeps.Sweep, "_run", lambda sweep, *part: sizes.add(part[2]) or run(sweep, *part))
+    answer = net.predict(x)
+    assert max(sizes) == size
+    net.threads = 1
+    np.testing.assert_allclose(answer, net.predict(x), rtol=1e-5, atol=1e-6)
 
 
 def test_a_thread_waits_awake_only_for_a_while():

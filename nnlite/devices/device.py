@@ -61,8 +61,8 @@ class Replay(ABC):
         """Run `times` steps from row `position` on, with sums that begin at 0. Whether sums[0] stayed finite.
 
         If several threads divide these steps, each with a replay of its own, `taken` (3,) counts those that they have
-        taken: all, from the front, and from the back, as threads with an odd number do. The last step may then have
-        rows that the one before it has, too. Only devices that run on threads can do that.
+        taken: all, from the front, and from the back, as threads with an odd number do. Only devices that run on
+        threads can do that.
         """
         assert taken is None
         self.point(data)

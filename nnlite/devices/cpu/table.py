@@ -199,8 +199,7 @@ def sweep(lines, pointers, a, b, position, sums, first, times, rows, taken, end)
     The sums (S,) begin at 0. If several threads call this for the same batches, each with lines and sums of its own,
     `taken` is the address of three counts: of the batches that threads have taken, of those taken from the front, and
     of those taken from the back; `end` is 1 or 2 for the one from which this thread takes its batches, so that they lie
-    side by side. `taken` is 0 for a thread alone. A batch that would end behind the data begins earlier, and does again
-    what another one does.
+    side by side. `taken` is 0 for a thread alone.
 
     pointers (words, 5) lists the words that hold addresses of the data: 0 for a or 1 for b, the line, the word in the
     line, the bytes from the start of the array, and the bytes from one row to the next, or 0 for the whole array.
@@ -218,7 +217,7 @@ def sweep(lines, pointers, a, b, position, sums, first, times, rows, taken, end)
             number = add_atomically(taken + WORD * end, 1)
             number = number if end == 1 else times - 1 - number
         if number == 0 or taken != 0:  # else the lines themselves have moved on
-            begin = min(first + number * rows, a.shape[0] - rows)
+            begin = first + number * rows
             for i in range(pointers.shape[0]):
                 start = start_a if pointers[i, 0] == 0 else start_b
                 lines[pointers[i, 1], pointers[i, 2]] = start + pointers[i, 3] + begin * pointers[i, 4]

@@ -14,7 +14,7 @@ from helpers import on_threads, side_by_side, steps_of
 
 import nnlite as nl
 from nnlite.devices.common import threads as threads_of_a_call
-from nnlite.devices.common.planning import fuse, plan
+from nnlite.devices.common.planning import fuse, plan, work
 from nnlite.devices.common.tiles import TileLimits, tile
 from nnlite.devices.cpu import replay as compiled_replay
 
@@ -314,6 +314,15 @@ except MemoryError:
 """
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert process.stdout == "1\n", process.stderr
+
+
+def test_a_batch_that_is_written_down_costs_its_own_rows(data):
+    """Weighted metrics are computed from the predictions of all rows, of which a step writes those of its batch."""
+    x, y = data
+    net = nl.mlp([50, 7], output="softmax", device=on_threads(), seed=0)
+    trainer = nl.Trainer(net, "cce", metrics=["accuracy"])
+    trainer.fit(x, y, epochs=3, batch_size=10, sample_weight=np.ones(len(x)), progress=False)
+    assert {work(call) for call in trainer.tape.calls if call.name == "write_rows"} == {10 * 7}
 
 
 @pytest.mark.parametrize("error", [LookupError, MemoryError])
