@@ -111,8 +111,8 @@ class Sweep:
     ) -> bool:
         """Distribute the batches among threads that end with this call.
 
-        Without sums, each thread takes the next of the largest batches as soon as it has finished one; the rows left
-        over come first, while the other threads wake up. Sums must not depend on which thread was faster: then the
+        Without sums, each thread takes the next of the largest batches as soon as it has finished one; the
+        first, which is awake, begins with the rows left over. Sums must not depend on which thread was faster: then the
         threads take parts of several batches, and each part has its own sums.
         """
         parts: list[Any] = []  # (first row, rows of a batch, batches, sums or None)
@@ -132,8 +132,9 @@ class Sweep:
                 taken[0] = count  # so that the others stop
 
         def share(thread: int) -> None:
-            for part in left:
-                run(thread, *part)
+            if thread == 0 or sums is not None:
+                for part in left:
+                    run(thread, *part)
             if sums is None:
                 run(thread, 0, largest, count, None, taken, thread)
 

@@ -152,13 +152,15 @@ def test_no_two_threads_answer_the_same_rows(monkeypatch, rows):
     net = nl.mlp([3, 4, 2], output="softmax", device="numba", seed=0)
     net.threads = 2
     x, run, parts = data(rows)[0].astype(np.float32), sweeps.Sweep._run, []
-    monkeypatch.setattr(sweeps.Sweep, "_run", lambda sweep, *part: parts.append(part) or run(sweep, *part))
+    here = threading.get_ident
+    monkeypatch.setattr(sweeps.Sweep, "_run", lambda sweep, *part: parts.append((here(), *part)) or run(sweep, *part))
     answer = net.predict(x)
     answered = np.zeros(rows, int)
-    for _, start, size, times, _, *together in parts:
+    for thread, _, start, size, times, _, *together in parts:
         if together:
             assert (start, size, times) == (0, 16, rows // 16)
         else:
+            assert thread == here()
             answered[start : start + size * times] += 1
     assert not any(answered[: rows - rows % 16]) and all(answered[rows - rows % 16 :] == 1)
     net.threads = 1
