@@ -262,7 +262,7 @@ def main() -> None:
     facts = report.facts(PREDICTORS) | child("measure.py", "machine")
     worst = child("predict.py", "prove", peers=list(peers))
     child("measure.py", "prove", workloads={"digits": list(callers)})
-    rate = report.cores() * child("kernels.py", "multiply_adds", threads=1, seconds=asked.seconds / 10)
+    rate = report.multiply_adds(asked.seconds / 10)
     results = []
     for net in nets:
         results += measure(net, peers, rate, *times)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from peers import Peer
-from processes import forced
+from processes import child, forced
 
 Peers = Mapping[str, Peer]  # those that were asked for, by name; the first is what others are held against
 
@@ -283,6 +283,11 @@ def facts(peers: Peers) -> dict[str, str]:
 def cores() -> int:
     """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def multiply_adds(seconds: float) -> float:
+    """The multiply-adds of all cores in a second, by what one core reaches in so many seconds."""
+    return cores() * child("kernels.py", "multiply_adds", threads=1, seconds=seconds)  # type: ignore[no-any-return]
 
 
 def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

@@ -124,19 +124,19 @@ class Sweep:
                 parts.append((start, size, 1, None))
             start += size * times
         left = iter(parts)  # the iterator of a list gives each part to only one thread
-        taken, bad = np.zeros(3, np.int64), list[int]()
+        taken, bad = np.zeros(3, np.int64), list[bool]()
 
-        def run(thread: int, *part: Any) -> None:
+        def run(*part: Any) -> None:
             if not bad and not self._run(data, *part):
-                bad.append(thread)
+                bad.append(True)
                 taken[0] = count  # so that the others stop
 
         def share(thread: int) -> None:
             if thread == 0 or sums is not None:
                 for part in left:
-                    run(thread, *part)
+                    run(*part)
             if sums is None:
-                run(thread, 0, largest, count, None, taken, thread)
+                run(0, largest, count, None, taken, thread)
 
         for error in together(share, threads, self.device.wait_awake):
             raise error

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 
 import numpy as np
 
-from ...interrupts import Held
 from ..common.arena import Arena
 from ..common.recording import Tape
 from ..device import Replay
 from ..numpy.device import NumpyDevice
-from . import table
 from .cholesky import solver
 from .eager import EagerKernels
 from .limits import CpuLimits
-from .replay import CompiledReplay
+from .replay import CompiledReplay, compiled_wait
 
 
 class NumbaDevice(NumpyDevice):
@@ -30,12 +27,9 @@ class NumbaDevice(NumpyDevice):
         self.limits: CpuLimits = limits or CpuLimits()
         self.ops = EagerKernels()
 
-    @cached_property
+    @property
     def wait_awake(self) -> Callable[[np.ndarray], None]:
-        with Held():
-            table.wait_awake(np.ones(1, np.int64))  # compiles it
-        wait: Callable[[np.ndarray], None] = table.wait_awake
-        return wait
+        return compiled_wait()
 
     def replay(self, full: Tape, short: Tape | None, arena: Arena, threads: int = 1, how: str = "auto") -> Replay:
         self.refuse(how)

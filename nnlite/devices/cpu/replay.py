@@ -5,8 +5,9 @@ Before that, its calls are fused, divided among threads and cut into tiles (devi
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -47,6 +48,15 @@ class Pointers(NamedTuple):
     strides: np.ndarray  # bytes from one row to the next, or 0
 
 
+@functools.cache
+def compiled_wait() -> Callable[[np.ndarray], None]:
+    """How a thread waits for others: see `together`."""
+    wait: Callable[[np.ndarray], None] = table.wait_awake
+    with Held():
+        wait(np.ones(1, np.int64))  # compiles it
+    return wait
+
+
 class CompiledReplay(Replay):
     """A tape as a table, and threads that run it together.
 
@@ -71,12 +81,12 @@ class CompiledReplay(Replay):
         self.pointers: dict[str, list[Pointers]] = {name: [] for name in DATA}
         self.tables = [self._table(*each) for each in plans] + ([] if short else [table.as_table(arena.device.zeros)])
         self.no_marks = np.zeros((3, table.ROW), np.int64)  # for one thread alone, which marks only errors
+        if self.threads > 1:
+            compiled_wait()  # now, as long as there is memory for it
         self.swept: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None  # pointers, position, sums
         self.rows = next((int(call.operands[-1]) for call in full.calls if call.name == "advance"), 0)  # of a batch
         with Held():
             self.run(0, 0, 1, np.zeros((1, len(arena.segments["sums"]))))  # compiles the loop that runs the table
-            if self.threads > 1:
-                table.wait_awake(np.ones(1, np.int64))
 
     def up_to_date(self) -> bool:
         return all(outside.up_to_date() for outside in self.own.values())
@@ -131,7 +141,7 @@ class CompiledReplay(Replay):
         if self.threads == 1 or first == last:
             share(0)
         else:
-            errors = together(share, self.threads, table.wait_awake)
+            errors = together(share, self.threads, compiled_wait())
             if max(stopped) == last:  # the other threads did the parts of one that had no memory
                 errors = [error for error in errors if not isinstance(error, MemoryError)]
             if errors:
