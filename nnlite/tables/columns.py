@@ -221,6 +221,20 @@ def unit_of(cells: Cells) -> str:
     return written.unit(cells.take(unread).distinct()[0]) if len(unread) else ""
 
 
+def _mixed_signs(cells: Cells, values: np.ndarray) -> str:
+    """Which signs are beside some of the numbers (N,) only: 12 % among 0.5, or dollars among euros."""
+    words, codes = cells.distinct()
+    first = np.unique(codes, return_index=True)[1]  # (words,), a row of each
+    numbers = np.flatnonzero(np.isfinite(values[first]) & (values[first] != 0))  # nothing is nothing in any unit
+    signs = {written.unit([words[i]]) for i in numbers}
+    percent = "%" in signs and len(signs) > 1
+    money = sorted(signs - {"", "%"})
+    if percent or not all(written.same_unit(money[0], sign) for sign in money):
+        beside = " and ".join(shown(sign) for sign in sorted(signs - {""}))
+        return f"with {beside} beside some of them, taken as they stand"
+    return ""
+
+
 # ---- deciding -------------------------------------------------------------------------------------------------------
 
 
@@ -298,7 +312,7 @@ def _number(
         return LeftOut(name, "has numbers too large to be squared", int(missing.sum()))
     unit = unit_of(cells)
     told = ["" if style is None else "decimal commas" if style else "signs or groups of digits"]
-    told.append("seconds" if unit == "seconds" else "")
+    told.append("seconds" if unit == "seconds" else _mixed_signs(cells, values) if unit else "")
     if words:
         told.append(f"{int(strange.sum()):,} of its cells are no numbers, such as {shown(words[0])}: missing")
     known = values[rows]

@@ -174,6 +174,24 @@ def test_other_signs_are_told(learnt: list[str], later: list[str], told: list[st
     assert found == [f"{line}; the number is taken as it stands" for line in told]
 
 
+@pytest.mark.parametrize(
+    ("cells", "told"),
+    [
+        (["5 %", "0.5", "7 %"], "'%'"),
+        (["5 %", "$5", "7 %"], "'$' and '%'"),
+        (["$5", "€50", "7"], "'$' and '€'"),
+        (["5 %", "0", "7 %"], ""),
+        (["5 %", "NA", "7 %"], ""),
+        (["$5", "50", "7"], ""),
+        (["€5", "50 EUR", "7"], ""),
+    ],
+)
+def test_signs_beside_some_numbers_only_are_told(cells: list[str], told: str) -> None:
+    why = decided(a=cells).columns[0].why
+    assert (f"with {told} beside some of them, taken as they stand" in why) == bool(told)
+    assert ("beside some" in why) == bool(told)
+
+
 def test_what_a_table_says() -> None:
     assert notation.of_table([Texts(["1.5"]), Texts(["x", "1,234"])]).commas is False
     assert notation.of_table([Texts(["1,5"]), Texts(["x", "1,234"])]).commas is True
