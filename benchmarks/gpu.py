@@ -1,4 +1,4 @@
-"""nnlite on a GPU, in stages of less than nine minutes each: `python benchmarks/gpu.py --only tests|sanitizer|times`.
+"""nnlite on a GPU, in stages of at most eight minutes each: `python benchmarks/gpu.py --only tests|sanitizer|times`.
 
 tests: the suite with the cupy device. sanitizer: compute-sanitizer on tiny trainings. times: µs for a training step in
 float32, of nnlite in its three ways, of PyTorch and JAX in theirs, and of nnlite on this machine's CPU. Each peer is a
@@ -38,7 +38,6 @@ NETS["large"] = Workload(
 )
 STAGES = ("tests", "sanitizer", "times")
 TOLERANCE = {"float32": 1e-3, "tf32": 3e-2}  # relative, of the loss of every epoch
-LONGEST = 480  # seconds of a stage, after which no further peer is started
 Case = tuple[str, str]  # net and precision
 GRAPH_STEPS = 16  # of PyTorch's graph, as of nnlite's
 
@@ -208,17 +207,17 @@ def last_line(text: str) -> str:
 # ---- the stages ------------------------------------------------------------------------------------------------------
 
 
-def tests() -> list[str]:
+def tests(longest: float) -> list[str]:
     """The suite on the GPU: its last line, or what failed. A test that hangs shows after two minutes where it is."""
     options = ["-q", "-k", "cupy", "-ofaulthandler_timeout=120", "-p", "no:benchmark", "--maxfail=40"]
     if importlib.util.find_spec("xdist"):
-        options += ["-n", str(min(12, os.cpu_count() or 1))]
-    done = output([sys.executable, "-m", "pytest", *options], LONGEST)
+        options += ["-n", str(os.cpu_count() or 1)]
+    done = output([sys.executable, "-m", "pytest", *options], longest)
     told = done.stdout[-8000:] + done.stderr[-1000:] if done.returncode else last_line(done.stdout)
     return [f"Tests on the device: {told}", ""]
 
 
-def sanitized() -> list[str]:
+def sanitized(longest: float) -> list[str]:
     """compute-sanitizer's verdict on a tiny training in each way of replay: its last line for each tool."""
     if shutil.which("compute-sanitizer") is None:
         return ["compute-sanitizer is not installed", ""]
@@ -235,7 +234,7 @@ def sanitized() -> list[str]:
     )
     lines = []
     for tool in ("memcheck", "racecheck", "initcheck", "synccheck"):
-        done = output(["compute-sanitizer", "--tool", tool, sys.executable, "-c", text], LONGEST / 4)
+        done = output(["compute-sanitizer", "--tool", tool, sys.executable, "-c", text], longest / 4)
         wrong = [line for line in done.stdout.splitlines() if line.startswith("=========")]
         lines += [f"{tool}: {wrong[-1] if wrong else last_line(done.stdout + done.stderr)}"]
         if done.returncode or not wrong or " 0 errors" not in wrong[-1]:
@@ -332,6 +331,7 @@ def main() -> None:
     options = parser(__doc__, seconds=0.4, repeats=2)
     options.set_defaults(out=Path("out"))
     options.add_argument("--only", nargs="+", choices=STAGES, default=STAGES, help="these stages")
+    options.add_argument("--longest", type=float, default=480, metavar="SECONDS", help="the most that a stage may take")
     options.add_argument("--nets", nargs="+", choices=NETS, default=list(NETS), metavar="NET", help="times of these")
     options.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS), metavar="PEER", help="and these")
     options.add_argument("--peer", choices=PEERS, help=argparse.SUPPRESS)
@@ -354,12 +354,12 @@ def main() -> None:
 
     try:
         if "tests" in arguments.only:
-            lines += tests()
+            lines += tests(arguments.longest)
             save()
         if "sanitizer" in arguments.only:
-            lines += sanitized()
+            lines += sanitized(arguments.longest)
             save()
-        until = time.monotonic() + LONGEST
+        until = time.monotonic() + arguments.longest
         turns = [peer for _ in range(arguments.repeats) for peer in arguments.peers] * ("times" in arguments.only)
         for peer in turns:
             left = until - time.monotonic()
