@@ -109,7 +109,7 @@ class Sweep:
     def _on_threads(
         self, threads: int, data: Mapping[str, Any], rows: int, largest: int, sums: list[np.ndarray] | None
     ) -> bool:
-        """Distribute the batches among threads that end with this call.
+        """Distribute the batches among threads that work on them together.
 
         Without sums, each thread takes the next of the largest batches as soon as it has finished one; the
         first, which is awake, begins with the rows left over. Sums must not depend on which thread was faster: then the
