@@ -1,5 +1,6 @@
 """What people type who come from Keras, PyTorch or scikit-learn: it works, or one line says what it is in nnlite."""
 
+import copy
 import re
 
 import numpy as np
@@ -63,8 +64,8 @@ ANSWERED = {  # expression -> what the error says
     "trainer.optimizer.state_dict()": "in nnlite: trainer.save(path)",
     "trainer.optimizer.zero_grad()": "every step of a Trainer has new gradients",
     "trainer.optimizer.learning_rate": "in nnlite: optimizer.lr",
-    "net.add_module('a', nl.ReLU())": "in nnlite: nl.Sequential(*net.layers, nl.ReLU())",
-    "net.add(nl.ReLU())": "in nnlite: nl.Sequential(*net.layers, nl.ReLU())",
+    "net.add_module('a', nl.ReLU())": "in nnlite: nl.Sequential(net, nl.ReLU())",
+    "net.add(nl.ReLU())": "in nnlite: nl.Sequential(net, nl.ReLU())",
     "net.classes_": "nl.MLPClassifier has classes_",
     "net.coefs_": "nl.MLPClassifier has coefs_",
     "net.n_layers_": "len(net.layers)",
@@ -170,4 +171,9 @@ def test_answers_name_what_there_is(names):
     for path in paths:
         eval(path[0], names)
     assert len(paths) > 100
+    made = [text for text in nl.elsewhere.ATTRIBUTES["Sequential"].values() if text.startswith("nl.Sequential(")]
+    for text in made:
+        other = eval(re.split(", with|: a", text)[0], names | {"copy": copy})
+        assert np.isin(other.parameters, names["net"].parameters).all()
+    assert len(made) == 4
     assert not [name for name in nl.elsewhere.NAMES if hasattr(nl, name)]
