@@ -136,8 +136,8 @@ class Attached(Part, Answering):
         return "ops" in vars(self)
 
     def assigned(self) -> dict[str, np.ndarray]:
-        """The parameters by name; of a layer outside of any network, those that differ from the values drawn for them."""
-        drawn = {} if self.taken else vars(self).get("drawn", {})
+        """The parameters by name; for a layer outside of any network, those that differ from what was drawn for them."""
+        drawn: dict[str, Any] = {} if self.taken else vars(self).get("drawn", {})
         there = {name: _host(vars(self)[name]) for name in self.shapes if name in vars(self)}
         return {name: a for name, a in there.items() if not np.array_equal(a, drawn.get(name))}
 
@@ -188,7 +188,7 @@ class Attached(Part, Answering):
         Attached.changes = object()  # after the change, so that a thread that sees it also sees the new attribute
 
     def __getstate__(self) -> dict[str, Any]:
-        """The attributes of a copy, which belongs to no network: also the parameters that it has there, or was given."""
+        """The attributes of a copy, which belongs to no network, with the parameters that it has there or was given."""
         return self._attributes(copy.copy) | self.assigned()
 
     def bare(self: A) -> A:

@@ -31,7 +31,7 @@ def test_the_parts_of_ones_own_run(empty_folder, capsys):
     names: dict = {"__name__": "coming_from"}
     for code in (SETTING, *CODE):
         exec(compile(code, code, "exec"), names)
-    assert len(CODE) == 3 and capsys.readouterr().out.startswith("10 ")
+    assert len(CODE) == 4 and capsys.readouterr().out.startswith("10 ")
     assert names["own"].layers[1].g.std() > 0.01 and names["trainer"].history.epochs > 3
 
 
