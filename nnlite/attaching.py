@@ -136,10 +136,10 @@ class Attached(Part, Answering):
         return "ops" in vars(self)
 
     def assigned(self) -> dict[str, np.ndarray]:
-        """The parameters by name; for a layer outside of any network, those that differ from what was drawn for them."""
-        drawn: dict[str, Any] = {} if self.taken else vars(self).get("drawn", {})
+        """The parameters by name; outside of any network, only those that differ from the values drawn for them."""
+        drawn: Mapping[str, Any] = {} if self.taken else vars(self).get("drawn", {})
         there = {name: _host(vars(self)[name]) for name in self.shapes if name in vars(self)}
-        return {name: a for name, a in there.items() if not np.array_equal(a, drawn.get(name))}
+        return {name: a for name, a in there.items() if not np.array_equal(a, drawn.get(name, []))}
 
     @classmethod
     def _declare(cls, name: str) -> None:

@@ -87,7 +87,7 @@ def test_names_of_a_module_of_ones_own():
     """What the error says works, also with BatchNorm's counter among the names."""
     net, other = net_of(1), net_of(2)
     state = {f"body.{name.replace('0', 'first')}": array for name, array in net.state_dict("torch").items()}
-    with pytest.raises(ValueError, match="unknown .*if only the names differ, take dict") as caught:
+    with pytest.raises(ValueError, match=r"unknown .*if only the names differ, take dict") as caught:
         other.load_state_dict(state, layout="torch")
     told = str(caught.value).rpartition("take ")[2]
     other.load_state_dict(eval(told, {"net": net, "state": state}), layout="torch")
