@@ -35,7 +35,7 @@ nl.mlp([4, 8, 2], hidden="leaky_relu")
 nl.Dense(4, 8, init="kaiming_uniform")
 nl.MLPClassifier(hidden_layer_sizes=(8,)), nl.MLPRegressor()
 nl.EarlyStopping(patience=5, restore_best_weights=True)
-nl.ReduceLROnPlateau(), nl.TensorBoard()
+nl.ReduceLROnPlateau(), nl.TensorBoard(log_dir="logs"), nl.CSVLogger(filename="log.csv")
 nl.Adagrad(), nl.AdamW(), nl.RMSprop(), nl.BatchNorm(8), nl.LayerNorm(8), nl.PReLU(), nl.GELU(), nl.Huber()
 """.strip().splitlines()
 
@@ -52,6 +52,23 @@ ANSWERED = {  # expression -> what the error says
     "trainer.model": "in nnlite: trainer.network",
     "Trainer(net, lambda p, t: 0)": "a kernel, not <function <lambda>",
     "Trainer(net, nl.MSE)": "write MSE()",
+    "Trainer(net, 'cce', nl.Adam)": "write Adam()",
+    "nl.mlp()": "mlp: missing a required argument: 'sizes'; nl.mlp([4, 8, 2])",
+    "nl.Dropout(p=0.5)": "Dropout has no argument p: it is rate=",
+    "nl.Softmax(dim=1)": "Softmax has no argument dim: every layer works along",
+    "nl.ReLU(inplace=True)": "ReLU has no argument inplace",
+    "nl.LeakyReLU(negative_slope=0.1)": "LeakyReLU has no argument negative_slope: it is slope=",
+    "nl.BatchNorm(8, eps=1e-3)": "BatchNorm has no argument eps: it is epsilon=",
+    "nl.Tanh(axis=1, zap=2)": "Tanh has no argument axis",
+    "nl.Tanh(zap=2)": "Tanh: got an unexpected keyword argument 'zap'",
+    "nl.Tanh(2)": "Tanh: too many positional arguments",
+    "nl.CategoricalCrossEntropy(weight=[1, 2])": "CategoricalCrossEntropy has no argument weight: it is class_weight=",
+    "nl.BinaryCrossEntropy(pos_weight=2)": "it is class_weight={0: 1, 1: weight} of fit",
+    "nl.MSE(size_average=True)": "MSE has no argument size_average: it is reduction=",
+    "nl.RMSprop(alpha=0.9)": "it is rho= of nl.RMSprop",
+    "nl.schedules.Cosine(0.1, T_max=10)": "Cosine has no argument T_max: it is length=",
+    "nl.schedules.StepDecay(0.1, step_size=3, gamma=0.1)": "StepDecay has no argument step_size: it is every=",
+    "net.predict(np.ones((3, 2, 2)))": "each sample as a row is x.reshape(len(x), -1)",
     "Trainer(net, 'cce', metrics=[lambda y, p: None]).evaluate(x, y)": "<lambda> must give a number, not None",
     "net(x)": "in nnlite: net.predict(x), or net.forward(x) before net.backward(dy)",
     "nl.mlp([4, 8, 2], activation='relu')": "mlp has no argument activation: it is hidden=",
@@ -160,6 +177,22 @@ def test_what_is_answered(code, names):
     with pytest.raises((AttributeError, TypeError, ValueError), match=re.escape(ANSWERED[code])) as caught:
         eval(code, names)
     assert "\n" not in str(caught.value)
+
+
+def test_an_argument_of_ones_own_may_have_such_a_name():
+    class Scaled(nl.Adam):
+        def __init__(self, lr=0.001, betas=(0.9, 0.99)):
+            super().__init__(lr, *betas)
+            self.betas = betas
+
+    class Gate(nl.Layer):
+        def __init__(self, units, alpha=0.5):
+            super().__init__()
+            self.units, self.alpha = units, alpha
+
+    assert (Scaled(betas=(0.5, 0.6)).beta2, Gate(units=3, alpha=0.1).alpha) == (0.6, 0.1)
+    with pytest.raises(TypeError, match=r"Scaled has no argument learning_rate: it is lr="):
+        Scaled(learning_rate=0.1)
 
 
 def test_answers_name_what_there_is(names):
