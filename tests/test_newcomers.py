@@ -52,6 +52,8 @@ ANSWERED = {  # expression -> what the error says
     "trainer.model": "in nnlite: trainer.network",
     "Trainer(net, lambda p, t: 0)": "a kernel, not <function <lambda>",
     "Trainer(net, nl.MSE)": "write MSE()",
+    "nl.Checkpoint('net.{epoch:02d}.safetensors')": "has {epoch:02d}, but only {epoch} is replaced",
+    "nl.Checkpoint('{epoch}-{val_loss:.2f}.safetensors')": "has {val_loss:.2f}, but only {epoch} is replaced",
     "Trainer(net, 'cce', nl.Adam)": "write Adam()",
     "nl.mlp()": "mlp: missing a required argument: 'sizes'; nl.mlp([4, 8, 2])",
     "nl.Dropout(p=0.5)": "Dropout has no argument p: it is rate=",
