@@ -56,6 +56,8 @@ ANSWERED = {  # expression -> what the error says
     "nl.Checkpoint('{epoch}-{val_loss:.2f}.safetensors')": "has {val_loss:.2f}, but only {epoch} is replaced",
     "Trainer(net, 'cce', nl.Adam)": "write Adam()",
     "nl.mlp()": "mlp: missing a required argument: 'sizes'; nl.mlp([4, 8, 2])",
+    "nl.nn_optimize_fast": 'nl.Trainer(net, "mse", nl.SGD(lr=0.5)).fit(x, y, epochs=10, batch_size=4)',
+    "nl.visualize": "in nnlite: nl.plots.network(net)",
     "nl.Dropout(p=0.5)": "Dropout has no argument p: it is rate=",
     "nl.Softmax(dim=1)": "Softmax has no argument dim: every layer works along",
     "nl.ReLU(inplace=True)": "ReLU has no argument inplace",
