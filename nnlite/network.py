@@ -222,7 +222,7 @@ class Sequential(Storable, elsewhere.Row, elsewhere.Answering):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.seed, self.notes = state["seed"], state["notes"]
-        self._layers = state["layers"]
+        self._layers = tuple(state["layers"])
         self.columns = state.get("columns")
         self.recorded = None
         self.threads = gate.thread_count(state["threads"])
