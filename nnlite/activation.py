@@ -31,6 +31,7 @@ class Activation(Layer):
     y: Any = AfterForward()  # (N, K), the last output
 
     def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
         if "formula" not in vars(cls):  # it is the class above, or writes forward and backward itself
             return
         forward = kernel_named(cls.formula)

@@ -137,6 +137,7 @@ def check_layers(layers: Sequence[Any]) -> None:
         for path, each in family(layer, str(i)):
             each.refuse_without_constructor()
             if each.taken or id(each) in met:
-                raise ValueError(f"layer {path}, {each!r}, is already in use; make a new one for each place")
+                told = "make a new one for each place, or copy.deepcopy(layer), which keeps the parameters"
+                raise ValueError(f"layer {path}, {each!r}, is already in use; {told}")
             met.add(id(each))
     through_all(layers, None)

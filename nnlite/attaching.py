@@ -6,14 +6,14 @@ Numbers that are assigned to a parameter are copied into its array. A twin is th
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from .devices import Device, Kernel, Ops, get_device, kernel_of
-from .elsewhere import Answering
+from .elsewhere import LAYER, Answering
 from .gate import HOST, Checked, parameter
 from .twins import HOLDERS, Part, parts_in, twin_of, unshared
 
@@ -65,6 +65,7 @@ class Attached(Part, Answering):
     done to them too.
     """
 
+    _arguments = LAYER
     ops: Ops = cast(Ops, Own("ops"))  # the kernels of the device it is on
     trainable = True  # whether training moves its parameters; a frozen layer is one where it does not
     taken = False  # whether the layer belongs to a network
@@ -136,10 +137,10 @@ class Attached(Part, Answering):
         return "ops" in vars(self)
 
     def assigned(self) -> dict[str, np.ndarray]:
-        """Those parameters that differ from the values drawn for them, by name; for a layer outside of any network."""
-        drawn = vars(self).get("drawn", {})
+        """The parameters by name; outside of any network, only those that differ from the values drawn for them."""
+        drawn: Mapping[str, Any] = {} if self.taken else vars(self).get("drawn", {})
         there = {name: _host(vars(self)[name]) for name in self.shapes if name in vars(self)}
-        return {name: a for name, a in there.items() if not np.array_equal(a, drawn.get(name))}
+        return {name: a for name, a in there.items() if not np.array_equal(a, drawn.get(name, []))}
 
     @classmethod
     def _declare(cls, name: str) -> None:
@@ -188,17 +189,23 @@ class Attached(Part, Answering):
         Attached.changes = object()  # after the change, so that a thread that sees it also sees the new attribute
 
     def __getstate__(self) -> dict[str, Any]:
-        """The attributes that a copy needs: neither the network's arrays nor those that the last forward kept.
+        """The attributes of a copy, which belongs to no network, with the parameters that it has there or was given."""
+        return self._attributes(copy.copy) | self.assigned()
 
-        A layer outside of any network also gives the parameters that have been assigned.
-        """
+    def bare(self: A) -> A:
+        """A copy without parameters: a network brings their arrays, or draws them."""
+        other = object.__new__(type(self))
+        other.__setstate__(self._attributes(lambda layer: layer.bare()))
+        return other
+
+    def _attributes(self, copied: Callable[[Attached], Attached]) -> dict[str, Any]:
+        """All but kernels, parameters and what the last forward kept. A copy must not share the layers inside."""
         without = {"ops", "drawn", "training", "taken", "at_work", *self.kept}
         if self.attached:
             without |= {*self.shapes, *(f"d{name}" for name in self.shapes)}
-        held = {id(layer): copy.copy(layer) for layer in inside(self).values()}  # copies must not share them
+        held = {id(layer): copied(layer) for layer in inside(self).values()}
         state = {name: unshared(value, held) for name, value in vars(self).items() if name not in without}
-        state |= {name: _host(state[name]) for name in self.state if name in state}
-        return state if self.taken else state | self.assigned()
+        return state | {name: _host(state[name]) for name in self.state if name in state}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)

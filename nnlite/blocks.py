@@ -9,7 +9,7 @@ from .layers import Dense, Layer, back_through
 
 
 class Chain(Layer):
-    """Layers in a row as one layer. A `Sequential` inside another one, or inside a layer of layers, becomes one.
+    """Layers in a row as one layer. A copy of a `Sequential` inside another one, or in a layer of layers, becomes one.
 
     Its parameters are named by their places, such as "1.0.W" for the first layer inside layer 1 of a network.
 

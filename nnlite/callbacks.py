@@ -173,6 +173,7 @@ class CSVLogger(Callback):
 
     writes = True
 
+    @elsewhere.answered({}, {"filename": "path"})
     def __init__(self, path: str | Path, append: bool = False, every: int = 1) -> None:
         self.path, self.append, self.every = Path(path), bool(append), gate.integer(every, "every")
         self.epoch: int | None = None  # the last one that was written
@@ -224,6 +225,7 @@ class TensorBoard(Callback):
 
     writes = True
 
+    @elsewhere.answered({}, {"log_dir": "directory"})
     def __init__(self, directory: str | Path = "logs", every: int = 1) -> None:
         if importlib.util.find_spec("tensorboard") is None:
             raise ImportError('nl.callbacks.TensorBoard needs a package: pip install "nnlite[tensorboard]"')

@@ -46,6 +46,9 @@ class Checkpoint(Watcher):
     ) -> None:
         self.path, self.every = os.fsdecode(path), gate.integer(every, "every")
         self.keep, self.seconds = gate.integer(keep, "keep"), gate.number(seconds, "seconds", least=0)
+        for field in re.findall(r"\{\w+(?::[^}]*)?\}", self.path.replace(EPOCH, "")):
+            what = f"path={self.path!r} has {field}, but only {EPOCH} is replaced"
+            raise ValueError(f'{what}; monitor="val_loss" keeps the best epoch in a file of its own')
         if self.keep > 1 and EPOCH not in self.path:
             raise ValueError(f"keep={keep} needs a path with {EPOCH} in it, such as 'net-{EPOCH}.safetensors'")
         super().__init__(monitor, 0, 0.0, mode)

@@ -132,6 +132,8 @@ OPTIMIZER = {  # arguments of every optimizer
     "global_clipnorm": "it is clip_norm=",
     "eps": "it is epsilon=, where the rule has one",
     "betas": "it is beta1= and beta2=, where the rule has them",
+    "alpha": "it is rho= of nl.RMSprop",
+    "decay": "it is a schedule as lr=, such as nl.schedules.Exponential(0.1, 0.9)",
     "beta_1": "it is beta1=, where the rule has it",
     "beta_2": "it is beta2=, where the rule has it",
     "use_ema": "it is average=0.99, and trainer.averaged() is the network with these means",
@@ -158,6 +160,15 @@ NAMES = {  # of the package, and what they are here
     "Hardtanh": "nl.HardTanh(low, high)",
     "Hardsigmoid": "nl.HardSigmoid()",
     "ReLU6": "nl.HardTanh(0, 6)",
+    "nn_model": 'nl.mlp([2, 3, 1], hidden="sigmoid", output="sigmoid")',
+    "init_params": 'init="xavier_uniform" of nl.mlp',
+    "nn_optimize": 'nl.Trainer(net, "mse", nl.SGD(lr=0.5)).fit(x, y, epochs=10, batch_size=4)',
+    "nn_optimize_fast": 'nl.Trainer(net, "mse", nl.SGD(lr=0.5)).fit(x, y, epochs=10, batch_size=4)',
+    "visualize": "nl.plots.network(net)",
+    "MSE_loss": "nl.MSE()",
+    "MAE_loss": "nl.MAE()",
+    "BCE_loss": "nl.BinaryCrossEntropy()",
+    "CCE_loss": "nl.CategoricalCrossEntropy()",
     "MSELoss": "nl.MSE()",
     "L1Loss": "nl.MAE()",
     "SmoothL1Loss": "nl.Huber()",
@@ -187,6 +198,14 @@ NAMES = {  # of the package, and what they are here
     "Cosine": "nl.schedules.Cosine(lr, length)",
     "CosineDecay": "nl.schedules.Cosine(lr, length)",
     "CosineAnnealingLR": "nl.schedules.Cosine(lr, length)",
+    "CosineAnnealingWarmRestarts": "nl.schedules.Cosine(lr, length, restarts=True)",
+    "CosineDecayRestarts": "nl.schedules.Cosine(lr, length, restarts=True)",
+    "LambdaLR": "nl.schedules.Function(f), where f gives the rate itself",
+    "LinearLR": "warmup= of every schedule, or nl.schedules.Polynomial(lr, length)",
+    "PolynomialLR": "nl.schedules.Polynomial(lr, length)",
+    "PolynomialDecay": "nl.schedules.Polynomial(lr, length)",
+    "ExponentialDecay": "nl.schedules.Exponential(lr, factor)",
+    "PiecewiseConstantDecay": "nl.schedules.StepDecay(lr, every)",
     "StepLR": "nl.schedules.StepDecay(lr, every)",
     "MultiStepLR": "nl.schedules.StepDecay(lr, every)",
     "ExponentialLR": "nl.schedules.Exponential(lr, factor)",
@@ -247,10 +266,10 @@ ATTRIBUTES: dict[str, dict[str, str]] = {  # class -> attribute -> what it is he
         "predict_proba": "net.predict(x), if the network ends in Softmax or Sigmoid",
         "train": MODE,
         "eval": MODE,
-        "add": "nl.Sequential(*net.layers, nl.ReLU()): a network's layers stay the same",
-        "append": "nl.Sequential(*net.layers, nl.ReLU()): a network's layers stay the same",
-        "add_module": "nl.Sequential(*net.layers, nl.ReLU()): a network's layers stay the same",
-        "pop": "nl.Sequential(*net.layers[:-1]): a network's layers stay the same",
+        "add": "nl.Sequential(net, nl.ReLU()), with a copy of net: a network's layers stay the same",
+        "append": "nl.Sequential(net, nl.ReLU()), with a copy of net: a network's layers stay the same",
+        "add_module": "nl.Sequential(net, nl.ReLU()), with a copy of net: a network's layers stay the same",
+        "pop": "nl.Sequential(*copy.deepcopy(net.layers[:-1])): a network's layers stay the same",
         "children": "net.layers",
         "modules": "net.layers",
         "named_parameters": "net.state_dict()",
@@ -319,10 +338,12 @@ ATTRIBUTES: dict[str, dict[str, str]] = {  # class -> attribute -> what it is he
     },
 }
 
-LAYER = {  # arguments of Dense
+LAYER = {  # arguments of every layer
     "units": "it is outputs=, beside inputs=: nl.Dense(4, 8)",
     "in_features": "it is inputs=",
     "out_features": "it is outputs=",
+    "num_features": "it is inputs=",
+    "normalized_shape": "it is inputs=, a number",
     "input_dim": "it is inputs=",
     "input_shape": "it is inputs=, a number",
     "activation": "it is a layer of its own: nl.Dense(4, 8), nl.ReLU()",
@@ -330,7 +351,47 @@ LAYER = {  # arguments of Dense
     "kernel_initializer": "it is init=",
     "bias_initializer": "it is bias_init=",
     "kernel_regularizer": "it is weight_decay= or l1= of the optimizer",
+    "eps": "it is epsilon=",
+    "elementwise_affine": "it is affine=",
+    "p": "it is rate=",
+    "stddev": "it is deviation=",
+    "negative_slope": "it is slope=",
+    "alpha": "it is slope= of nl.LeakyReLU, and alpha= of nl.ELU",
+    "approximate": 'nl.GELUTanh() is that with "tanh"',
+    "dim": "every layer works along the columns of each row",
+    "axis": "every layer works along the columns of each row",
+    "inplace": "a recorded step keeps no more results than it needs",
     "name": "state_dict names layers by their place, such as '0.W'",
+}
+
+LOSS = {  # arguments of every loss
+    "weight": "it is class_weight={label: weight} of fit, and sample_weight= for rows",
+    "pos_weight": "it is class_weight={0: 1, 1: weight} of fit",
+    "ignore_index": "it is ignore_nan=True, and a label of NaN",
+    "size_average": "it is reduction=",
+    "reduce": "it is reduction=",
+    "beta": "it is delta= of nl.Huber, which is beta times that loss",
+    "log_input": "it is from_logits= of nl.Poisson",
+}
+
+SCHEDULE = {  # arguments of every schedule
+    "optimizer": "a schedule takes the place of a number: nl.SGD(lr=nl.schedules.Cosine(0.1, 20))",
+    "initial_learning_rate": "it is lr=",
+    "max_lr": "it is lr=",
+    "base_lr": "it is lr=",
+    "T_max": "it is length=",
+    "T_0": "it is length=, with restarts=True",
+    "T_mult": "it is growth=, with restarts=True",
+    "eta_min": "it is end=",
+    "total_steps": "it is length=",
+    "total_iters": "it is length=",
+    "decay_steps": "it is length=, or every= of nl.schedules.StepDecay",
+    "step_size": "it is every=",
+    "milestones": "it is every=, which may be a list",
+    "gamma": "it is factor=",
+    "decay_rate": "it is factor=",
+    "warmup_steps": "it is warmup=",
+    "last_epoch": "a schedule goes on where the last fit ended",
 }
 
 MLP = {  # arguments of nl.mlp
@@ -382,7 +443,16 @@ TRAINER = {  # arguments of a Trainer
 
 
 class Answering:
-    """An object that answers attributes which it would have elsewhere by what they are here."""
+    """An object that answers attributes which it would have elsewhere, and arguments of its constructors."""
+
+    _arguments: Mapping[str, str] = NONE
+    _usage = ""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "__init__" in vars(cls) and cls._arguments:
+            init = answered(cls._arguments, usage=cls._usage)(vars(cls)["__init__"])
+            cls.__init__ = init  # type: ignore[method-assign]
 
     if not TYPE_CHECKING:  # or any name would be taken for an attribute
 
@@ -438,16 +508,15 @@ def answered(
     """
 
     def wrap(function: Callable[P, R]) -> Callable[P, R]:
+        def of(given: tuple[Any, ...]) -> str:
+            return type(given[0]).__name__ if function.__name__ == "__init__" else function.__name__
+
         @functools.wraps(function)
         def call(*given: P.args, **named: P.kwargs) -> R:
-            of = type(given[0]).__name__ if function.__name__ == "__init__" else function.__name__
-            for name in named:
-                if name in arguments:
-                    raise TypeError(f"{of} has no argument {name}: {arguments[name]}")
             known: Any = named
             for name in aliases.keys() & known.keys():
                 if aliases[name] in known:
-                    raise TypeError(f"{of} got both {name} and {aliases[name]}, which are the same")
+                    raise TypeError(f"{of(given)} got both {name} and {aliases[name]}, which are the same")
                 known[aliases[name]] = known.pop(name)
             try:
                 return function(*given, **known)
@@ -455,8 +524,10 @@ def answered(
                 try:
                     inspect.signature(function).bind(*given, **known)
                 except TypeError as error:
-                    if usage:
-                        raise TypeError(f"{of} has {error}: {usage}") from None
+                    for name in known:
+                        if name in arguments and name not in inspect.signature(function).parameters:
+                            raise TypeError(f"{of(given)} has no argument {name}: {arguments[name]}") from None
+                    raise TypeError(f"{of(given)}: {error}{usage and f'; {usage}'}") from None
                 raise
 
         return call

@@ -165,6 +165,7 @@ def samples(x: Any, device: Device, dtype: Any, columns: int | None = None, name
     wanted = f"(rows, {columns})" if columns else "(rows, columns)"
     if array.ndim != 2:
         hint = f"; one sample is {name}.reshape(1, -1), one column is {name}.reshape(-1, 1)" if array.ndim == 1 else ""
+        hint = f"; each sample as a row is {name}.reshape(len({name}), -1)" if array.ndim > 2 else hint
         raise ValueError(f"{name} has shape {array.shape}, expected {wanted}{hint}")
     if 0 in array.shape:
         raise ValueError(f"{name} has shape {array.shape}: there is nothing to compute with; expected {wanted}")

@@ -14,7 +14,6 @@ import numpy as np
 from .arguments import shown
 from .attaching import AfterForward, Attached, learns
 from .devices import Device
-from .elsewhere import LAYER, answered
 from .gate import integer
 from .initializers import Initializer, checked, initializer
 
@@ -74,6 +73,7 @@ class Dense(Layer):
     (1, 2)
     """
 
+    _usage = "nl.Dense(4, 8) has 4 inputs and 8 outputs"
     W: Any  # (inputs, outputs)
     b: Any  # (outputs,)
     dW: Any
@@ -81,7 +81,6 @@ class Dense(Layer):
     kept = ("x",)
     x: Any = AfterForward()  # (N, inputs), of the last forward
 
-    @answered(LAYER, usage="nl.Dense(4, 8) has 4 inputs and 8 outputs")
     def __init__(
         self,
         inputs: int,

@@ -63,7 +63,10 @@ def ours(given: Any, state: Mapping[str, np.ndarray], layers: Layers, layout: st
     left = {name: np.asarray(value) for name, value in given.items() if not str(name).endswith(COUNTER)}
     missing, unknown = sorted(known.keys() - left.keys()), sorted(map(str, left.keys() - known.keys()))
     if missing or unknown:
-        raise ValueError(f"state has not this network's names in {layout}: missing {missing}, unknown {unknown}")
+        told = f"state has not this network's names in {layout}: missing {missing}, unknown {unknown}"
+        if len(missing) == len(unknown):
+            told += f"; if only the names differ, take dict(zip(net.state_dict({layout!r}), state.values()))"
+        raise ValueError(told)
     return {name: left[theirs].T if turned else left[theirs] for theirs, (name, turned) in known.items()}
 
 

@@ -17,16 +17,18 @@ from .activation import Activation
 from .arguments import shown
 from .attaching import call, kernel_named
 from .devices import Kernel, Ops, get_device
+from .elsewhere import LOSS, Answering
 from .gate import finite, numeric, one_of, targets
 from .twins import twin_of
 
 
-class Loss:
+class Loss(Answering):
     """The base class of all losses. A new loss names its kernel, whose plain numbers after `scale` are its attributes.
 
     Or it writes `kernel` itself, which returns ℓ (N,) and scale · dℓ/dprediction (N, K).
     """
 
+    _arguments = LOSS
     formula: str | Kernel = ""
     formula_from_logits: str | Kernel = ""
     target = "real"  # "real", "probability" (0 … 1), "class" (labels or rows that sum to 1), "side" (−1, +1), "count"

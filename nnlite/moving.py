@@ -73,12 +73,8 @@ class Moving(elsewhere.Answering):
     lr_factors: Factors = {}  # noqa: RUF012
     average: float | None = None
 
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        if "__init__" in vars(cls):
-            cls.__init__ = elsewhere.answered(elsewhere.OPTIMIZER, usage=USAGE)(vars(cls)["__init__"])  # type: ignore[method-assign]
+    _arguments, _usage = elsewhere.OPTIMIZER, USAGE
 
-    @elsewhere.answered(elsewhere.OPTIMIZER)
     def __init__(
         self,
         lr: float | Schedule,

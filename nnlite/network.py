@@ -216,13 +216,13 @@ class Sequential(Storable, elsewhere.Row, elsewhere.Answering):
 
     def __getstate__(self) -> dict[str, Any]:
         flat = np.array(self.backend.to_numpy(self.parameters))
-        state: dict[str, Any] = {"layers": self.layers, "seed": self.seed, "notes": self.notes, "threads": self.threads}
-        state |= {"columns": self.columns}
-        return state | {"flat": flat, "device": self.backend}
+        layers = tuple(layer.bare() for layer in self.layers)  # copy.copy(net) must not share them
+        state: dict[str, Any] = {"layers": layers, "seed": self.seed, "notes": self.notes, "threads": self.threads}
+        return state | {"columns": self.columns, "flat": flat, "device": self.backend}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.seed, self.notes = state["seed"], state["notes"]
-        self._layers = tuple(copy.copy(layer) for layer in state["layers"])  # copy.copy(net) must not share them
+        self._layers = tuple(state["layers"])
         self.columns = state.get("columns")
         self.recorded = None
         self.threads = gate.thread_count(state["threads"])
@@ -293,7 +293,7 @@ class Sequential(Storable, elsewhere.Row, elsewhere.Answering):
 
         Parameters that have been changed since the seed drew them keep their values; else they are drawn anew there.
         """
-        parts = [copy.copy(layer) for layer in self.layers]  # without their arrays
+        parts = [layer.bare() for layer in self.layers]
         rng = np.random.Generator(np.random.PCG64(self.seed))
         drawn = {f"{path}.{name}": a for path, part in families(parts) for name, a in part.initial(rng).items()}
         state, family = self.state_dict(), dict(families(parts))

@@ -250,4 +250,6 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 
 def optimizer(name: str) -> Optimizer:
     """A new optimizer by its lower-case name, with its own default learning rate."""
+    if isinstance(name, type):
+        raise TypeError(f"optimizer must be a name or an Optimizer, not {name!r}; write {name.__name__}()")
     return gate.choose(OPTIMIZERS, name, "optimizer")()  # type: ignore[call-arg]

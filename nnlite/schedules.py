@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from . import gate
+from . import elsewhere, gate
 from .arguments import shown
 
 
-class Schedule:
+class Schedule(elsewhere.Answering):
     """The base class: `schedule(t)` gives the rates (T,) for the counts t (T,), from 0 on. A subclass writes `curve`.
 
     `by` says what is counted, "epoch" or "step". During the first `warmup` of them, the rate rises linearly to where
@@ -24,6 +24,8 @@ class Schedule:
     >>> nl.schedules.Exponential(0.8, factor=0.5, warmup=3)([0, 1, 2, 3, 4, 5])
     array([0.2, 0.4, 0.6, 0.8, 0.4, 0.2])
     """
+
+    _arguments = elsewhere.SCHEDULE
 
     def __init__(self, by: str = "epoch", warmup: int = 0) -> None:
         self.by = gate.one_of(by, ("epoch", "step"), "by")

@@ -590,6 +590,27 @@ def test_assigned_weights_stay(assigned, way, device):
     np.testing.assert_array_equal(nl.Sequential(twin, device=device).state_dict()["0.W"], mine + 1)
 
 
+@pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_copy_of_a_networks_layer_keeps_its_parameters(way, trained, device, dtype, rng):
+    """For an encoder without its decoder, or for another head: the layers of a network belong to it alone."""
+    inside = nl.Chain(nl.Dense(4, 3), nl.BatchNorm(3), nl.Residual(nl.Dense(3, 3), nl.PReLU()))
+    net = nl.Sequential(nl.Dense(2, 4), nl.Tanh(), inside, nl.Dense(3, 2), device=device, dtype=dtype, seed=5)
+    x = rng.standard_normal((6, 2))
+    if trained:
+        nl.Trainer(net).fit(x, x, epochs=2, progress=False)
+    before = net.state_dict()
+    part = nl.Sequential(*map(way, net.layers[:3]), device=device, dtype=dtype, seed=1)
+    assert part.state_dict().keys() == {name for name in before if not name.startswith("3.")}
+    for name, value in part.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+    whole = nl.Sequential(*map(way, net.layers), device=device, dtype=dtype, seed=1)
+    np.testing.assert_array_equal(whole.predict(x), net.predict(x))
+    nl.Trainer(whole).fit(x, x, progress=False)
+    assert all((net.state_dict()[name] == value).all() for name, value in before.items())
+
+
 def test_an_assigned_array_is_not_the_callers():
     layer, mine = nl.Dense(3, 2), np.ones((3, 2))
     layer.W = mine

@@ -83,6 +83,17 @@ def test_a_file_that_another_program_wrote(tmp_path):
     assert not np.array_equal(other.predict(X), net.predict(X))  # it is a copy
 
 
+def test_names_of_a_module_of_ones_own():
+    """What the error says works, also with BatchNorm's counter among the names."""
+    net, other = net_of(1), net_of(2)
+    state = {f"body.{name.replace('0', 'first')}": array for name, array in net.state_dict("torch").items()}
+    with pytest.raises(ValueError, match=r"unknown .*if only the names differ, take dict") as caught:
+        other.load_state_dict(state, layout="torch")
+    told = str(caught.value).rpartition("take ")[2]
+    other.load_state_dict(eval(told, {"net": net, "state": state}), layout="torch")
+    np.testing.assert_array_equal(other.predict(X), net.predict(X))
+
+
 def test_what_does_not_fit_is_said():
     net = net_of(1)
     state = net.state_dict("torch")

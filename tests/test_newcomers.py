@@ -1,5 +1,6 @@
 """What people type who come from Keras, PyTorch or scikit-learn: it works, or one line says what it is in nnlite."""
 
+import copy
 import re
 
 import numpy as np
@@ -34,7 +35,7 @@ nl.mlp([4, 8, 2], hidden="leaky_relu")
 nl.Dense(4, 8, init="kaiming_uniform")
 nl.MLPClassifier(hidden_layer_sizes=(8,)), nl.MLPRegressor()
 nl.EarlyStopping(patience=5, restore_best_weights=True)
-nl.ReduceLROnPlateau(), nl.TensorBoard()
+nl.ReduceLROnPlateau(), nl.TensorBoard(log_dir="logs"), nl.CSVLogger(filename="log.csv")
 nl.Adagrad(), nl.AdamW(), nl.RMSprop(), nl.BatchNorm(8), nl.LayerNorm(8), nl.PReLU(), nl.GELU(), nl.Huber()
 """.strip().splitlines()
 
@@ -51,6 +52,27 @@ ANSWERED = {  # expression -> what the error says
     "trainer.model": "in nnlite: trainer.network",
     "Trainer(net, lambda p, t: 0)": "a kernel, not <function <lambda>",
     "Trainer(net, nl.MSE)": "write MSE()",
+    "nl.Checkpoint('net.{epoch:02d}.safetensors')": "has {epoch:02d}, but only {epoch} is replaced",
+    "nl.Checkpoint('{epoch}-{val_loss:.2f}.safetensors')": "has {val_loss:.2f}, but only {epoch} is replaced",
+    "Trainer(net, 'cce', nl.Adam)": "write Adam()",
+    "nl.mlp()": "mlp: missing a required argument: 'sizes'; nl.mlp([4, 8, 2])",
+    "nl.nn_optimize_fast": 'nl.Trainer(net, "mse", nl.SGD(lr=0.5)).fit(x, y, epochs=10, batch_size=4)',
+    "nl.visualize": "in nnlite: nl.plots.network(net)",
+    "nl.Dropout(p=0.5)": "Dropout has no argument p: it is rate=",
+    "nl.Softmax(dim=1)": "Softmax has no argument dim: every layer works along",
+    "nl.ReLU(inplace=True)": "ReLU has no argument inplace",
+    "nl.LeakyReLU(negative_slope=0.1)": "LeakyReLU has no argument negative_slope: it is slope=",
+    "nl.BatchNorm(8, eps=1e-3)": "BatchNorm has no argument eps: it is epsilon=",
+    "nl.Tanh(axis=1, zap=2)": "Tanh has no argument axis",
+    "nl.Tanh(zap=2)": "Tanh: got an unexpected keyword argument 'zap'",
+    "nl.Tanh(2)": "Tanh: too many positional arguments",
+    "nl.CategoricalCrossEntropy(weight=[1, 2])": "CategoricalCrossEntropy has no argument weight: it is class_weight=",
+    "nl.BinaryCrossEntropy(pos_weight=2)": "it is class_weight={0: 1, 1: weight} of fit",
+    "nl.MSE(size_average=True)": "MSE has no argument size_average: it is reduction=",
+    "nl.RMSprop(alpha=0.9)": "it is rho= of nl.RMSprop",
+    "nl.schedules.Cosine(0.1, T_max=10)": "Cosine has no argument T_max: it is length=",
+    "nl.schedules.StepDecay(0.1, step_size=3, gamma=0.1)": "StepDecay has no argument step_size: it is every=",
+    "net.predict(np.ones((3, 2, 2)))": "each sample as a row is x.reshape(len(x), -1)",
     "Trainer(net, 'cce', metrics=[lambda y, p: None]).evaluate(x, y)": "<lambda> must give a number, not None",
     "net(x)": "in nnlite: net.predict(x), or net.forward(x) before net.backward(dy)",
     "nl.mlp([4, 8, 2], activation='relu')": "mlp has no argument activation: it is hidden=",
@@ -63,8 +85,8 @@ ANSWERED = {  # expression -> what the error says
     "trainer.optimizer.state_dict()": "in nnlite: trainer.save(path)",
     "trainer.optimizer.zero_grad()": "every step of a Trainer has new gradients",
     "trainer.optimizer.learning_rate": "in nnlite: optimizer.lr",
-    "net.add_module('a', nl.ReLU())": "in nnlite: nl.Sequential(*net.layers, nl.ReLU())",
-    "net.add(nl.ReLU())": "in nnlite: nl.Sequential(*net.layers, nl.ReLU())",
+    "net.add_module('a', nl.ReLU())": "in nnlite: nl.Sequential(net, nl.ReLU())",
+    "net.add(nl.ReLU())": "in nnlite: nl.Sequential(net, nl.ReLU())",
     "net.classes_": "nl.MLPClassifier has classes_",
     "net.coefs_": "nl.MLPClassifier has coefs_",
     "net.n_layers_": "len(net.layers)",
@@ -161,6 +183,22 @@ def test_what_is_answered(code, names):
     assert "\n" not in str(caught.value)
 
 
+def test_an_argument_of_ones_own_may_have_such_a_name():
+    class Scaled(nl.Adam):
+        def __init__(self, lr=0.001, betas=(0.9, 0.99)):
+            super().__init__(lr, *betas)
+            self.betas = betas
+
+    class Gate(nl.Layer):
+        def __init__(self, units, alpha=0.5):
+            super().__init__()
+            self.units, self.alpha = units, alpha
+
+    assert (Scaled(betas=(0.5, 0.6)).beta2, Gate(units=3, alpha=0.1).alpha) == (0.6, 0.1)
+    with pytest.raises(TypeError, match=r"Scaled has no argument learning_rate: it is lr="):
+        Scaled(learning_rate=0.1)
+
+
 def test_answers_name_what_there_is(names):
     """An answer that begins with a name of ours: it is there."""
     told = [*nl.elsewhere.NAMES.values(), *(each for of in nl.elsewhere.ATTRIBUTES.values() for each in of.values())]
@@ -170,4 +208,9 @@ def test_answers_name_what_there_is(names):
     for path in paths:
         eval(path[0], names)
     assert len(paths) > 100
+    made = [text for text in nl.elsewhere.ATTRIBUTES["Sequential"].values() if text.startswith("nl.Sequential(")]
+    for text in made:
+        other = eval(re.split(", with|: a", text)[0], names | {"copy": copy})
+        assert np.isin(other.parameters, names["net"].parameters).all()
+    assert len(made) == 4
     assert not [name for name in nl.elsewhere.NAMES if hasattr(nl, name)]

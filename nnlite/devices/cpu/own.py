@@ -12,6 +12,7 @@ import os
 import sys
 import types
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numba
@@ -102,6 +103,15 @@ def _copy(to, values):
         raise ValueError("a kernel gives another shape than its signature says")
     for place, value in np.ndenumerate(values):
         to[place] = value
+
+
+def refusal(error: Exception) -> str:
+    """Why Numba does not compile a formula: the call that it does not know, or its first sentence, and the line."""
+    told = [text.strip() for text in str(error).splitlines()]
+    unknown = [f"it has no {text[4:]}" for text in told if text.startswith(">>> ")]
+    sentences = [text for text in told if text and not text.startswith("Failed in nopython")]
+    sources = [f", in `{source}`" for source, mark in pairwise(told) if source and set(mark) == {"^"}]
+    return next(iter(unknown + sentences), repr(error)).rstrip(".") + next(iter(sources), "")
 
 
 # ---- the facts of a formula: its code and its constants --------------------------------------------------------------

@@ -25,7 +25,7 @@ from . import table
 from .compiling import garbage_later
 from .eager import COLUMNS, LOOPS
 from .limits import CpuLimits
-from .own import Outside
+from .own import Outside, refusal
 
 
 class Lines(list[list[int]]):
@@ -236,9 +236,10 @@ class CompiledReplay(Replay):
         try:
             loop, key = self.own[call.name].loop if call.kernel.own else (LOOPS[call.name].py_func, None)
             function = table.function_for(loop, call.name, kinds, key)
-        except NumbaError as error:
-            told = (text for text in str(error).splitlines() if text and not text.startswith("Failed in nopython"))
-            raise NotRecordableError(f"Numba cannot compile the kernel {call.name}: {next(told, error)}") from error
+        except Exception as error:  # of a user's formula, Numba's compiler raises others than its own, too
+            if not (call.kernel.own or isinstance(error, NumbaError)):
+                raise
+            raise NotRecordableError(f"Numba cannot compile the kernel {call.name}: {refusal(error)}") from error
         for name, operand in operands(call).items():
             if isinstance(operand, Symbol) and operand.segment in DATA:
                 offset = (operand.offset or 0) * operand.dtype.itemsize

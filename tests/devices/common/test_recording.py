@@ -1,5 +1,6 @@
 """Recording: what a tape says, that replaying it is the same as eager training, and what cannot be recorded."""
 
+import contextlib
 import re
 import threading
 
@@ -349,6 +350,44 @@ def test_a_kernel_that_numba_cannot_compile_trains_eagerly_and_is_named(data):
             assert "not_for_numba" in str(trainer.tape)
         runs.append(net.parameters)
     np.testing.assert_allclose(runs[0], runs[1], rtol=1e-12)
+
+
+@nl.kernel("x (N,K), target (N,K) -> losses (N), dx (N,K)")
+def masked(x, target):
+    d = x - target
+    d[d > 0] *= 2  # Numba's compiler fails at two axes, with an AssertionError that has no text
+    return (d * d).sum(axis=1), 2 * d * np.where(d > 0, 2, 1)
+
+
+@nl.kernel("x (N,K), target (N,K) -> losses (N), dx (N,K)")
+def averaged(x, target):
+    d = x - target
+    return (d * d).mean(axis=1), 2 * d / d.shape[1]
+
+
+@nl.kernel("x (N,K), target (N,K) -> losses (N), dx (N,K)")
+def importing(x, target):
+    import math
+
+    return (x - target).sum(axis=1) * math.pi, np.full_like(x, math.pi)
+
+
+@pytest.mark.parametrize(
+    ("loss", "why"),
+    [
+        (averaged, r"averaged: it has no array_mean\(array\(float64.*, in `return \(d \* d\)\.mean\(axis=1\), "),
+        (masked, r"masked: AssertionError\(\)"),
+        (importing, "importing: Use of unsupported opcode"),
+    ],
+)
+def test_a_loss_that_numba_cannot_compile_says_which_call_it_is_and_trains_all_the_same(data, loss, why):
+    losses = []
+    for device in ("numpy", "numba"):
+        trainer = nl.Trainer(nl.mlp([3, 4, 2], device=device, dtype="float64", seed=0), loss)
+        warned = pytest.warns(nl.EagerWarning, match=why) if device == "numba" else contextlib.nullcontext()
+        with warned:
+            losses.append(trainer.fit(*data, epochs=2, progress=False)["loss"])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-12)
 
 
 @nl.kernel("x (N,K) -> y (N,K)")
