@@ -237,7 +237,7 @@ class CompiledReplay(Replay):
             loop, key = self.own[call.name].loop if call.kernel.own else (LOOPS[call.name].py_func, None)
             function = table.function_for(loop, call.name, kinds, key)
         except Exception as error:  # of a user's formula, Numba's compiler raises others than its own, too
-            if not (call.kernel.own or isinstance(error, NumbaError)):
+            if isinstance(error, MemoryError) or not (call.kernel.own or isinstance(error, NumbaError)):
                 raise
             raise NotRecordableError(f"Numba cannot compile the kernel {call.name}: {refusal(error)}") from error
         for name, operand in operands(call).items():
