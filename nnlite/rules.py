@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import gate
+from . import elsewhere, gate
 from .devices import Ops
 from .moving import Options
 from .optimizers import SGD, Adam, Optimizer
@@ -249,5 +249,5 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 
 
 def optimizer(name: str) -> Optimizer:
-    """A new optimizer by its lower-case name, with its own default learning rate."""
-    return gate.choose(OPTIMIZERS, name, "optimizer")()  # type: ignore[call-arg]
+    """A new optimizer by its name, with its own default learning rate; ValueError for a name that is unknown."""
+    return gate.choose(OPTIMIZERS, name, "optimizer", elsewhere.NONE)()  # type: ignore[call-arg]

@@ -544,8 +544,9 @@ def test_activations_by_name():
     ax = plots.activations()
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert labels == ["sigmoid", "tanh", "relu", "softplus", "derivative"]
-    with pytest.raises(ValueError, match="softmax has no curve"):
-        plots.activations(["softmax"])
+    for name in ("softmax", "Softmax", "log_softmax"):
+        with pytest.raises(ValueError, match=f"{name} has no curve"):
+            plots.activations([name])
     with pytest.raises(ValueError, match="no_such"):
         plots.activations(["no_such"])
 
