@@ -28,7 +28,8 @@ def look_and_save(figure, *arguments):
         for line in ax.lines if legend and not legend.get_frame_on() else ():
             curve = line.get_transform().transform_path(line.get_path()).interpolated(20).vertices
             inside = [(box.min < curve) & (curve < box.max) for box in (legend.get_window_extent(), ax.bbox)]
-            assert not np.all(inside, axis=(0, 2)).any(), f"the curve {line.get_label()!r} runs through the legend of {ax.get_title()!r}"
+            where = f"{line.get_label()!r} runs through the legend of {ax.get_title()!r}"
+            assert not np.all(inside, axis=(0, 2)).any(), where
     save(figure, *arguments)
 
 
