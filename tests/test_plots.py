@@ -507,7 +507,7 @@ def test_confusion_matrix_of_fractions_and_of_empty_rows():
     ("matrix", "labels", "says"),
     [
         ([[1, 2, 3], [4, 5, 6]], None, r"matrix must be square.*\(2, 3\)"),
-        ([1, 2], None, r"matrix must be square.*\(2,\); nl.metrics.confusion_matrix\(y, prediction\) makes it"),
+        ([1, 2], None, r"matrix must be square.*\(2,\); nl.metrics.confusion_matrix\(prediction, y\) makes it"),
         ([[1, -1], [0, 1]], None, "not negative"),
         ([[1, np.nan], [0, 1]], None, "finite"),
         ([[1, 0], [0, 1]], ["cat"], "labels must name the 2 classes of the matrix, got 1"),

@@ -22,7 +22,7 @@ def confusion_matrix(matrix: npt.ArrayLike, labels: Sequence[Any] | None = None,
     """
     counts = gate.real_array(matrix, "matrix")  # (K, K)
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or not counts.size:
-        made = "nl.metrics.confusion_matrix(y, prediction) makes it"
+        made = "nl.metrics.confusion_matrix(prediction, y) makes it"
         raise ValueError(f"matrix must be square, true classes by predicted ones, got shape {counts.shape}; {made}")
     if not np.isfinite(counts).all() or counts.min() < 0:
         raise ValueError("matrix must hold counts: finite and not negative")
