@@ -41,8 +41,9 @@ def mlp(
         raise ValueError(
             f"sizes={sizes!r} must list at least the number of inputs and of outputs, such as [784, 128, 10]"
         )
-    several = isinstance(hidden, Iterable) and not isinstance(hidden, str)
-    names = list(hidden) if several else [hidden] * (len(sizes) - 2)
+    if isinstance(hidden, str) or not isinstance(hidden, Iterable):
+        hidden = [hidden] * (len(sizes) - 2)
+    names = list(hidden)
     if len(names) != len(sizes) - 2:
         raise ValueError(f"hidden={hidden!r} names {len(names)} activations for {len(sizes) - 2} hidden layers")
     layers: list[Layer] = []
