@@ -173,7 +173,7 @@ def draw_chain(ax):
         ax.text(across, up - 0.07, back, ha="center", va="top", color=RED, bbox=under)
     for (name, (across, up)), text in zip(places.items(), texts):
         ax.scatter(across, up, s=2300, color="white", edgecolors=nl.plots.INK, linewidths=1.3, zorder=2)
-        ax.text(across, up, f"{name}\n{text}", ha="center", va="center", zorder=3)
+        ax.text(across, up, f"{name}\n{text}", ha="center", va="center", color=BLUE, zorder=3)
 
     signal = f"{loss_by_p * p_by_z:.4f}"
     ax.text(6.7, 2.5, f"dL/dz = {loss_by_p:.4f} · {p_by_z:.4f} = {signal}", color=RED)

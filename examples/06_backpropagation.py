@@ -290,7 +290,7 @@ def draw_net(ax, colour, first, second, values):
             ax.text(across, up, text, ha="center", va="center", fontsize=9, bbox=UNDER)
     for (name, row), places in zip(values.items(), columns):
         for k, ((across, up), number) in enumerate(zip(places, row)):
-            ax.scatter(across, up, s=1600, color="white", edgecolors=nl.plots.INK, linewidths=1.3, zorder=2)
+            ax.scatter(across, up, s=2000, color="white", edgecolors=nl.plots.INK, linewidths=1.3, zorder=2)
             text = f"{name}{'₁₂₃'[k] if name in 'xh' else ''}\n{signed(number, 0 if name == 'x' else 4)}"
             shade = BLUE if name == "x" else colour
             ax.text(across, up, text, ha="center", va="center", fontsize=9, color=shade, zorder=3)

@@ -73,8 +73,8 @@ def draw(results):
             ax.text(across, up, f"{answer:.0f}", ha="center", va="center", fontsize=12, weight="bold")
 
     ax = axes["loss"]
-    for (gate, (_, losses)), colour in zip(results.items(), nl.plots.COLOURS):
-        ax.loglog(range(1, len(losses) + 1), losses, color=colour, linewidth=2, label=gate.upper())
+    for (gate, (_, losses)), colour, style in zip(results.items(), nl.plots.COLOURS, ("-", "--", ":", "-.")):
+        ax.loglog(range(1, len(losses) + 1), losses, style, color=colour, linewidth=2, label=gate.upper())
     ax.axhline(0.25, color="#BBBBBB", linewidth=0.8, zorder=0)
     ax.text(len(losses), 0.3, "answering ½ to everything", ha="right", color="#777777")
     ax.set(title="The loss on the way there", xlabel="epoch", ylabel="mean squared error")

@@ -10,6 +10,7 @@ column for each label, such as recall_2. And a row is right as a whole only if a
 one's own can count that. The rarer a label is, the less its accuracy says: who always answers no is often right.
 
 In the picture, each label has a colour of its own, and where the net says yes to several of them, their colours mix.
+The circles themselves are dashed. Within the solid lines, the probability is more than ½.
 
     python examples/16_multi_label.py --out out
 """

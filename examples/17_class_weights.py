@@ -76,12 +76,13 @@ def main():
 
 def draw(nets, x, y, outputs, y_test):
     figure, axes = plt.subplots(1, 3, figsize=(14, 4.5), dpi=140, layout="constrained")
-    for ax, colour, (name, net) in zip(axes, (nl.plots.COLOURS[3], nl.plots.COLOURS[2]), nets.items()):
+    lines = ((nl.plots.COLOURS[3], "-"), (nl.plots.COLOURS[2], "--"))
+    for ax, (colour, style), (name, net) in zip(axes, lines, nets.items()):
         nl.plots.decision_boundary(net, x[::3], y[::3], ax=ax).set(title=name, xlabel="x₁", ylabel="x₂")
         thresholds = np.quantile(outputs[name], np.linspace(0.5, 0.97, 100))  # (100,)
         curve = [at_threshold(outputs[name], y_test, threshold) for threshold in thresholds]
         _, precision, recall = np.transpose(curve)  # (100,) each
-        axes[2].plot(recall, precision, color=colour, label=name)
+        axes[2].plot(recall, precision, style, color=colour, label=name)
         _, precision, recall = at_threshold(outputs[name], y_test, 0.5)
         axes[2].plot(recall, precision, "o", color=colour, markersize=9)
         axes[2].annotate("threshold ½", (recall, precision), (-76, -12), textcoords="offset points", color=colour)

@@ -1,4 +1,4 @@
-"""The learning rate: find a good one in a hundred steps, before the long training begins.
+"""The learning rate: find a good one in at most a hundred steps, before the long training begins.
 
 Too small a learning rate wastes the epochs, too large a one throws the parameters about. Between the two lie some
 powers of ten, and which ones they are depends on the net, the data, the batches and the optimizer. The range test
@@ -67,14 +67,14 @@ def main():
 
 def draw(found, histories):
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.6), dpi=140, layout="constrained")
-    nl.plots.range_test(found, ax=left).set_title("The range test: a hundred steps, each with a larger rate")
+    nl.plots.range_test(found, ax=left).set_title("The range test: each step has a larger rate")
     shades = plt.get_cmap("viridis")(np.linspace(0, 0.9, 6))  # (6, 4)
     for power, losses in histories.items():
         chosen = {"color": nl.plots.COLOURS[3], "linewidth": 3} if power == 0 else {"color": shades[power + 3]}
         label = f"{found.suggestion * 10.0**power:.2g}" + (", suggested" if power == 0 else "")
         right.semilogy(np.arange(1, len(losses) + 1), losses, label=label, **chosen)
     right.set(title="Training with these rates", xlabel="epoch", ylabel="loss")
-    right.legend(frameon=False, title="learning rate")
+    right.legend(frameon=False, title="learning rate", loc="upper left", bbox_to_anchor=(1, 1))
     right.spines[["top", "right"]].set_visible(False)
     return figure
 

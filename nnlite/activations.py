@@ -250,10 +250,10 @@ ACTIVATIONS: dict[str, type[Activation]] = {
 }
 
 
-def activation(name: str) -> Activation:
+def activation(name: str, argument: str = "activation") -> Activation:
     """A new activation by its lower-case name, or by its name elsewhere; ValueError for a name that is unknown.
 
     >>> nl.activations.activation("relu"), nl.activations.activation("swish")
     (ReLU(), SiLU())
     """
-    return choose(ACTIVATIONS, name, "activation", elsewhere.ACTIVATIONS)()
+    return choose(ACTIVATIONS, name, argument, elsewhere.ACTIVATIONS)()

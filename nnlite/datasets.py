@@ -337,9 +337,14 @@ def _download(folder: str, file: str) -> Path:
         try:  # pooch moves a file into the cache only when its hash is right
             return Path(pooch.retrieve(mirror + file, known_hash, file, pooch.os_cache("nnlite") / folder))
         except (OSError, ValueError) as error:  # no network, 404, cut, disk full; a wrong hash
-            failures.append(f"{mirror}{file}: {error}")
+            failures.append(f"{mirror}{file}: {_reason(error)}")
     tried = "; ".join(failures)
     raise OSError(f"{folder}/{file} could not be downloaded: try again, or {remedy}. Tried {tried}")
+
+
+def _reason(error: Exception) -> str:
+    """Why a download failed, without the address once more, which urllib3 repeats."""
+    return str(getattr(next(iter(error.args), None), "reason", error))
 
 
 def _locate(folder: str, file: str) -> Path:

@@ -39,17 +39,22 @@ def choose(table: Mapping[str, T], name: str, argument: str, elsewhere: Mapping[
 
     `elsewhere` maps names from other libraries to names of the table, or to what the error says instead.
     """
-    if isinstance(name, str) and name in table:
-        return table[name]
-    hint = ""
-    if isinstance(name, str) and elsewhere is not None:
-        known = {_plain(each): each for each in table} | dict(elsewhere)
-        hint = known.get(_plain(name), "")
-        if hint in table:
-            return table[hint]
+    hint = meant(table, name, elsewhere)
+    if hint in table:
+        return table[hint]
     shown = f"{name[:60]}…" if isinstance(name, str) and len(name) > 60 else name  # a file's may have a megabyte
     hint = f"{argument}={shown!r} is not known: {hint}. Or" if hint else f"{argument}={shown!r} is not known;"
     raise ValueError(f"{hint} choose one of {', '.join(map(repr, table))}")
+
+
+def meant(table: Mapping[str, Any], name: Any, elsewhere: Mapping[str, str] | None = None) -> str:
+    """The name in a table that is meant, or else what an error says of it, or nothing; see `choose`."""
+    if isinstance(name, str) and (elsewhere is None or name in table):
+        return name if name in table else ""
+    if isinstance(name, str):
+        return ({_plain(each): each for each in table} | dict(elsewhere or {})).get(_plain(name), "")
+    kinds = name, type(name)  # a class of the table, or an object of one
+    return next((f"it is {each!r}" for each, kind in table.items() if kind in kinds), "")
 
 
 def _plain(name: str) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from . import elsewhere, gate
-from .activations import activation
+from .activations import Identity, activation
 from .initializers import Initializer
 from .layers import Dense, Layer
 from .network import Seed, Sequential
@@ -41,7 +41,9 @@ def mlp(
         raise ValueError(
             f"sizes={sizes!r} must list at least the number of inputs and of outputs, such as [784, 128, 10]"
         )
-    names = [hidden] * (len(sizes) - 2) if isinstance(hidden, str) else list(hidden)
+    if isinstance(hidden, str) or not isinstance(hidden, Iterable):
+        hidden = [hidden] * (len(sizes) - 2)
+    names = list(hidden)
     if len(names) != len(sizes) - 2:
         raise ValueError(f"hidden={hidden!r} names {len(names)} activations for {len(sizes) - 2} hidden layers")
     layers: list[Layer] = []
@@ -49,9 +51,9 @@ def mlp(
     for inputs, outputs, name in zip(sizes, sizes[1:], names):
         layers.append(Dense(inputs, outputs, init, bias=not batch_norm))
         layers += [BatchNorm(outputs)] if batch_norm else []
-        layers.append(activation(name))
+        layers.append(activation(name, "hidden"))
         layers += [Dropout(dropout)] if dropout else []
-    layers += [Dense(sizes[-2], sizes[-1], init), activation(output)]
-    if isinstance(output, str) and output == "identity":
+    layers += [Dense(sizes[-2], sizes[-1], init), activation(output, "output")]
+    if isinstance(layers[-1], Identity):
         layers.pop()
     return Sequential(*layers, device=device, dtype=dtype, seed=seed, threads=threads)

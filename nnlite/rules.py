@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import gate
+from . import elsewhere, gate
 from .devices import Ops
 from .moving import Options
 from .optimizers import SGD, Adam, Optimizer
@@ -249,7 +249,5 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 
 
 def optimizer(name: str) -> Optimizer:
-    """A new optimizer by its lower-case name, with its own default learning rate."""
-    if isinstance(name, type):
-        raise TypeError(f"optimizer must be a name or an Optimizer, not {name!r}; write {name.__name__}()")
-    return gate.choose(OPTIMIZERS, name, "optimizer")()  # type: ignore[call-arg]
+    """A new optimizer by its name, with its own default learning rate; ValueError for a name that is unknown."""
+    return gate.choose(OPTIMIZERS, name, "optimizer", elsewhere.NONE)()  # type: ignore[call-arg]

@@ -336,8 +336,8 @@ class Trainer(Resumable, elsewhere.Answering):
     ) -> History:
         """Minimise the loss over all rows at once, without the optimizer -> the history, one loss an iteration.
 
-        method "lbfgs" is for any loss and needs SciPy. "lm" (Levenberg and Marquardt) is for the loss "mse" and up to
-        some thousand parameters, and far more exact. It ends when the loss is at most `goal`, falls by less than
+        method "lbfgs" is for any loss and needs SciPy. "lm" (Levenberg and Marquardt) is for "mse" and "half_mse" with
+        up to some thousand parameters, and far more exact. It ends when the loss is at most `goal`, falls by less than
         `tolerance` times itself, or after so many iterations. dtype="float64" of the network gives exact results.
         DivergedError if the loss is not finite.
         """

@@ -249,7 +249,7 @@ def test_13_settings(trainer, x, y):
     for call, message in (
         (
             lambda: nl.mlp([3, 4, 2], hidden="rellu"),
-            "activation='rellu' is not known; choose one of 'identity', 'sigmoid'",
+            "hidden='rellu' is not known; choose one of 'identity', 'sigmoid'",
         ),
         (
             lambda: nl.Trainer(trainer.network, "msee"),

@@ -542,6 +542,7 @@ def test_failed_download_leaves_nothing_and_a_retry_works(
     message = str(caught.value)
     assert "mnist/train-images-idx3-ubyte.gz could not be downloaded" in message and "NNLITE_DATA" in message
     assert "/first/train-images" in message and "/second/train-images" in message
+    assert "Max retries" not in message, "the reason is enough"
     assert cached(tmp_path) == []
     mirror.offer(path, good)
     check_small_mnist(datasets.mnist())

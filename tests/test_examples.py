@@ -12,6 +12,32 @@ EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("[0-9][0-9]_*
 FROM_SCIKIT_LEARN = {"09_iris", "10_digits", "12_devices", "14_early_stopping", "18_learning_rate"}
 PNG = b"\x89PNG\r\n\x1a\n"
 
+# Runs an example, and looks at its picture: no curve may run through a legend that has no background.
+LOOK = """
+import runpy, sys
+import numpy as np
+from matplotlib.figure import Figure
+
+save = Figure.savefig
+
+
+def look_and_save(figure, *arguments):
+    figure.canvas.draw()
+    for ax in figure.axes:
+        legend = ax.get_legend()
+        for line in ax.lines if legend and not legend.get_frame_on() else ():
+            curve = line.get_transform().transform_path(line.get_path()).interpolated(20).vertices
+            inside = [(box.min < curve) & (curve < box.max) for box in (legend.get_window_extent(), ax.bbox)]
+            where = f"{line.get_label()!r} runs through the legend of {ax.get_title()!r}"
+            assert not np.all(inside, axis=(0, 2)).any(), where
+    save(figure, *arguments)
+
+
+Figure.savefig = look_and_save
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
 
 def test_there_are_examples():
     assert [path.stem[:2] for path in EXAMPLES] == [f"{number:02d}" for number in range(1, len(EXAMPLES) + 1)]
@@ -26,7 +52,7 @@ def test_example(path, tmp_path):
         pytest.skip("its data are files of scikit-learn, which is not installed")
     out = tmp_path / "pictures"  # not there yet: the example makes it
     done = subprocess.run(
-        [sys.executable, str(path), "--quick", "--out", str(out)],
+        [sys.executable, "-c", LOOK, str(path), "--quick", "--out", str(out)],
         env=os.environ | {"MPLBACKEND": "Agg", "PYTHONIOENCODING": "utf-8"},
         cwd=tmp_path,
         capture_output=True,

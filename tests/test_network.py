@@ -155,6 +155,7 @@ def test_mlp_is_sequential_in_one_call():
     net = nl.mlp([3, 4, 2], hidden="tanh", output="softmax", device="numpy")
     assert repr(net) == repr(make())
     np.testing.assert_array_equal(net.parameters, make().parameters)
+    assert [*map(repr, nl.mlp([3, 2], output="linear", device="numpy").layers)] == ["Dense(3, 2)"]
     mixed = nl.mlp([3, 4, 5, 2], hidden=["relu", "tanh"], device="numpy")
     assert [type(layer).__name__ for layer in mixed.layers] == ["Dense", "ReLU", "Dense", "Tanh", "Dense"]
 
@@ -193,7 +194,7 @@ def test_layers_that_do_not_fit():
         nl.mlp([3])
     with pytest.raises(ValueError, match="names 1 activations for 2 hidden layers"):
         nl.mlp([3, 4, 5, 2], hidden=["relu"])
-    with pytest.raises(ValueError, match="activation='swoosh' is not known; choose one of 'identity', 'sigmoid'"):
+    with pytest.raises(ValueError, match="hidden='swoosh' is not known; choose one of 'identity', 'sigmoid'"):
         nl.mlp([3, 4, 2], hidden="swoosh")
     with pytest.raises(ValueError, match="init='twos' is not known; choose one of 'uniform'"):
         nl.Dense(3, 4, init="twos")

@@ -21,6 +21,7 @@ Trainer(net, "cce", metrics=["auc"])
 Trainer(net, "cce", metrics=["f1", "precision", "recall"])
 Trainer(net, "cce", optimizer="adamw")
 Trainer(net, "cce", optimizer="rmsprop")
+Trainer(net, "cce", optimizer="Adam")
 trainer.fit(x, y, epochs=1, callbacks=[], verbose=0)
 trainer.fit(x, y, epochs=1, class_weight={0: 1, 1: 2}, progress=False)
 trainer.fit(x, y, epochs=1, sample_weight=np.ones(len(x)), progress=False)
@@ -54,7 +55,6 @@ ANSWERED = {  # expression -> what the error says
     "Trainer(net, nl.MSE)": "write MSE()",
     "nl.Checkpoint('net.{epoch:02d}.safetensors')": "has {epoch:02d}, but only {epoch} is replaced",
     "nl.Checkpoint('{epoch}-{val_loss:.2f}.safetensors')": "has {val_loss:.2f}, but only {epoch} is replaced",
-    "Trainer(net, 'cce', nl.Adam)": "write Adam()",
     "nl.mlp()": "mlp: missing a required argument: 'sizes'; nl.mlp([4, 8, 2])",
     "nl.nn_optimize_fast": 'nl.Trainer(net, "mse", nl.SGD(lr=0.5)).fit(x, y, epochs=10, batch_size=4)',
     "nl.visualize": "in nnlite: nl.plots.network(net)",
@@ -75,6 +75,10 @@ ANSWERED = {  # expression -> what the error says
     "net.predict(np.ones((3, 2, 2)))": "each sample as a row is x.reshape(len(x), -1)",
     "Trainer(net, 'cce', metrics=[lambda y, p: None]).evaluate(x, y)": "<lambda> must give a number, not None",
     "net(x)": "in nnlite: net.predict(x), or net.forward(x) before net.backward(dy)",
+    "Trainer(net, 'cce', nl.Adam)": "nnlite.optimizers.Adam'> is not known: it is 'adam'. Or choose one of 'sgd'",
+    "nl.mlp([4, 8, 2], hidden=nl.ReLU)": "hidden=<class 'nnlite.activations.ReLU'> is not known: it is 'relu'. Or",
+    "nl.mlp([4, 8, 2], output=nl.Softmax())": "output=Softmax() is not known: it is 'softmax'. Or",
+    "nl.mlp([4, 8, 2], output=None)": "output=None is not known; choose one of 'identity'",
     "nl.mlp([4, 8, 2], activation='relu')": "mlp has no argument activation: it is hidden=",
     "nl.mlp(hidden_layer_sizes=(8,))": "it is sizes, the first argument",
     "nl.MLPRegressor((16, 16)).fit(x, y)": "the hidden layers are hidden_layer_sizes=(16, 16)",

@@ -129,6 +129,29 @@ def test_history_puts_losses_left_and_metrics_right():
     assert [text.get_text() for text in ax.get_legend().get_texts()] == list(curves_of(ax))
 
 
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        ["accuracy"],
+        ["accuracy", "f1", "balanced_accuracy", "log_loss"],
+        ["explained_variance", "max_error", "r2"],
+        [*nl.metrics.METRICS],
+        [f"recall_{k}" for k in range(10)],
+    ],
+    ids=lambda metrics: str(len(metrics)),
+)
+def test_history_of_many_metrics_stays_whole(metrics):
+    """Legend and labels lie within the picture, and the curves have most of its width."""
+    names = [f"{val}{name}" for name in ["loss", *metrics] for val in ("", "val_")]
+    ax = plots.history({name: [0.1, 0.2] for name in names})
+    ax.figure.canvas.draw()
+    whole = ax.figure.bbox
+    for each in (ax.get_legend(), *(axes.yaxis.label for axes in ax.figure.axes)):
+        box = each.get_window_extent()
+        assert whole.x0 <= box.x0 < box.x1 <= whole.x1 and whole.y0 <= box.y0 < box.y1 <= whole.y1, each
+    assert ax.bbox.width > 0.6 * whole.width
+
+
 def test_history_draws_validation_dashed_in_the_same_colour():
     lines = curves_of(plots.history({"val_loss": [2.0, 1.0], "loss": [1.0, 0.5], "accuracy": [0.1, 0.2]}))
     assert lines["loss"].get_color() == lines["val loss"].get_color() != lines["accuracy"].get_color()
@@ -484,7 +507,7 @@ def test_confusion_matrix_of_fractions_and_of_empty_rows():
     ("matrix", "labels", "says"),
     [
         ([[1, 2, 3], [4, 5, 6]], None, r"matrix must be square.*\(2, 3\)"),
-        ([1, 2], None, "matrix must have 2 axes"),
+        ([1, 2], None, r"matrix must be square.*\(2,\); nl.metrics.confusion_matrix\(prediction, y\) makes it"),
         ([[1, -1], [0, 1]], None, "not negative"),
         ([[1, np.nan], [0, 1]], None, "finite"),
         ([[1, 0], [0, 1]], ["cat"], "labels must name the 2 classes of the matrix, got 1"),
@@ -521,8 +544,9 @@ def test_activations_by_name():
     ax = plots.activations()
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert labels == ["sigmoid", "tanh", "relu", "softplus", "derivative"]
-    with pytest.raises(ValueError, match="softmax has no curve"):
-        plots.activations(["softmax"])
+    for name in ("softmax", "Softmax", "log_softmax"):
+        with pytest.raises(ValueError, match=f"{name} has no curve"):
+            plots.activations([name])
     with pytest.raises(ValueError, match="no_such"):
         plots.activations(["no_such"])
 

@@ -138,3 +138,19 @@ def test_the_afternoons_reading_is_no_longer_than_an_afternoon():
     files = re.findall(r"\(([\w/]+\.py)\)", "".join(table))
     lines = sum(len((ROOT / name).read_text(encoding="utf-8").splitlines()) for name in files)
     assert len(files) == len(set(files)) == 14 and 1500 < lines < 2500
+
+
+def test_every_link_goes_somewhere():
+    """In all documents: to a file here, or to a heading of the same document."""
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/results/*.md")]
+    assert len(pages) > 30
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        headings = {
+            re.sub(r"[^\w -]", "", line.lower()).replace(" ", "-") for line in re.findall("^#+ (.*)$", text, re.M)
+        }
+        for link in re.findall(r"\]\(([^)\s]+)\)", text):
+            if not link.startswith("https://"):
+                name, _, heading = link.partition("#")
+                assert (page.parent / name).exists(), f"{page.name}: {link}"
+                assert not heading or heading in headings, f"{page.name}: {link}"

@@ -9,12 +9,12 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import nnlite as nl
 
-from .. import startup
+from .. import elsewhere, gate, startup
 from ..activations import ACTIVATIONS
 from ..datasets import LOADERS
 from ..losses import LOSSES
@@ -84,9 +84,10 @@ def _parser() -> argparse.ArgumentParser:
         new.add_argument(f"--{option}", type=_names, default=(), metavar="A,B", help=f"columns to be taken as {text}")
     new.add_argument("--drop-missing", action="store_true", help="leave out rows that miss a value, not fill it")
     new.add_argument("--layers", type=_layers, metavar="64,32", help="units of each hidden layer, or none")
-    new.add_argument("--activation", choices=ACTIVATIONS, help="activation of the hidden layers")
-    new.add_argument("--loss", choices=LOSSES, help="default: cce for classes, bce for logic gates, mse for numbers")
-    new.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help="default: %(default)s")
+    how = "default: cce for classes, bce for logic gates, mse for numbers"
+    _choice(new, "--activation", ACTIVATIONS, elsewhere.ACTIVATIONS, help="activation of the hidden layers")
+    _choice(new, "--loss", LOSSES, elsewhere.LOSSES, help=how)
+    _choice(new, "--optimizer", OPTIMIZERS, elsewhere.NONE, default="adam", help="default: %(default)s")
     new.add_argument("--lr", type=float, help="learning rate")
     new.add_argument("--epochs", type=int, help="how many times every row is seen")
     new.add_argument("--batch-size", type=int, help="rows in a step")
@@ -121,6 +122,18 @@ def _parser() -> argparse.ArgumentParser:
 
     command(info.info, "versions, devices, threads and BLAS of this machine")
     return parser
+
+
+def _choice(
+    parser: argparse.ArgumentParser, option: str, table: Mapping[str, Any], known: Mapping[str, str], **how: Any
+) -> None:
+    """Add an option that takes a name of this table, or one that is known elsewhere and means the same."""
+
+    def ours(text: str) -> str:
+        found = gate.meant(table, text, known)
+        return found if found in table else text
+
+    parser.add_argument(option, type=ours, choices=table, **how)
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -81,7 +81,10 @@ def target(y: Any, rows: int) -> np.ndarray:
 
 def numbers(y: np.ndarray, dtype: Any) -> np.ndarray:
     """The targets of a regression, (N,) or (N, K), as finite numbers (N, K)."""
-    array = np.array(y, dtype=np.float64).reshape(len(y), -1)
+    try:
+        array = np.array(y, dtype=np.float64).reshape(len(y), -1)
+    except ValueError as error:
+        raise ValueError(f"y must hold numbers: {error}; nl.MLPClassifier is for classes") from None
     refuse_infinite(array, "y")
     return array.astype(dtype)
 

@@ -56,11 +56,11 @@ def activations(
 
 
 def _activation_curve(name: str) -> tuple[npt.NDArray[np.float64], ...]:
-    from ..activations import activation
+    from ..activations import LogSoftmax, Softmax, activation
 
-    if name == "softmax":
-        raise ValueError("softmax has no curve: each of its outputs depends on all inputs of the row")
     layer = activation(name)
+    if isinstance(layer, Softmax | LogSoftmax):
+        raise ValueError(f"{name} has no curve: each of its outputs depends on all inputs of the row")
     z = np.linspace(-4, 4, 401)[:, None]  # (401, 1)
     value = np.asarray(layer.forward(z))  # (401, 1)
     derivative = np.asarray(layer.backward(np.ones_like(value)))  # (401, 1): backward of ones is f′

@@ -20,9 +20,10 @@ def confusion_matrix(matrix: npt.ArrayLike, labels: Sequence[Any] | None = None,
 
     matrix: (K, K) counts, the right answers on the diagonal; labels: K names, 0 … K − 1 when None.
     """
-    counts = gate.real_array(matrix, "matrix", axes=2)  # (K, K)
-    if counts.shape[0] != counts.shape[1] or not counts.size:
-        raise ValueError(f"matrix must be square, true classes by predicted ones, got shape {counts.shape}")
+    counts = gate.real_array(matrix, "matrix")  # (K, K)
+    if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or not counts.size:
+        made = "nl.metrics.confusion_matrix(prediction, y) makes it"
+        raise ValueError(f"matrix must be square, true classes by predicted ones, got shape {counts.shape}; {made}")
     if not np.isfinite(counts).all() or counts.min() < 0:
         raise ValueError("matrix must hold counts: finite and not negative")
     classes = len(counts)

@@ -184,14 +184,20 @@ def decide(
 ) -> Decisions:
     """What each column of a table is taken as. Kinds come from all rows; fills and categories from these `rows`."""
     at = np.arange(table.rows) if rows is None else rows
-    asked = dict.fromkeys(table.categorical, "category")
+    where = table.place(0, 0).rsplit(":", 2)[0]
     problems: list[str] = []
+    given: dict[str, str] = {}
     for names, kind in ((categorical, "category"), (numeric, "number"), (ignore, "left out")):
         for name in names:
             try:
-                asked[place_of(table, name)] = kind
+                place = place_of(table, name)
             except TableError as error:
                 problems += error.problems
+                continue
+            if given.setdefault(place, kind) != kind:
+                both = f"both as {given[place]} and as {kind}"
+                problems.append(f"{where}:1:1: the column {shown(place)} is asked for {both}")
+    asked = dict.fromkeys(table.categorical, "category") | given
     found: list[Column] = []
     for i, (name, cells) in enumerate(zip(table.names, table.columns)):
         if goal and name == goal.name:
@@ -205,7 +211,6 @@ def decide(
         found.append(column)
     decisions = Decisions(list(table.names), found, goal, table.header, list(table.told))
     if not problems and not decisions.features:
-        where = table.place(0, 0).rsplit(":", 2)[0]
         reasons = "; ".join(f"{column.name} {column.why}" for column in found[:5])
         only = "the target is the only column; add columns of features before it"
         problems = [f"{where}:1:1: no column is left to learn from: {reasons}" if found else f"{where}:1:1: {only}"]

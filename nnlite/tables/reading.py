@@ -34,6 +34,7 @@ INSTALL = 'pip install "nnlite[tables]"'
 SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "vertical bars", ",": "commas"}
 LARGE = 20_000_000  # bytes; a larger file is worth the installation of polars
 SAMPLE = 1 << 16  # bytes of a file in which its separator is looked for
+OTHERS = {rb".*[\0-\x08]": "this is not text", rb'\s*(\[\s*)?\{\s*"': "this is JSON"}  # how no table of text begins
 MOST_TOLD = 5  # mistakes of one kind
 TRAILING = "the last column has neither a name nor a value, and was left out"
 
@@ -140,6 +141,9 @@ def read(data: Any, header: bool | None = None, known: Sequence[str] = ()) -> Ta
     if content.startswith(b"PK"):
         return _of_polars(path, content, "excel")
     text, told = _decoded(content)
+    for pattern, what in OTHERS.items():
+        if re.match(pattern, text[:1000], re.DOTALL):
+            fail(path, 1, 1, f"{what}; give a table as text, such as CSV, or as Parquet, Feather or Excel")
     source = Source(path, text, _separator(text))
     names, columns, width = _columns(source)
     if len(text) > LARGE and not importlib.util.find_spec("polars"):

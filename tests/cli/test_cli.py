@@ -405,6 +405,13 @@ def test_a_diverging_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert mistake(capsys, *argv).startswith("training diverged: ")
 
 
+def test_names_from_other_libraries(capsys: pytest.CaptureFixture[str]) -> None:
+    """They are understood as in Python."""
+    argv = shlex.split("train moons --loss crossentropy --activation swish --optimizer AdamW --epochs 2 --device numpy")
+    assert cli.main(argv) == 0
+    assert "SiLU()" in capsys.readouterr().out
+
+
 def test_a_device_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     if nl.devices()["cupy"].available:
         pytest.skip("this machine has a GPU")

@@ -320,6 +320,8 @@ def test_what_must_not_happen_is_said():
         fitted(nl.MLPRegressor(batch_size=151, **BRIEF), X, Y)
     with pytest.raises(ValueError, match="class_weight is for one label a row"):
         nl.MLPClassifier(class_weight="balanced").fit(X, X[:, :2] > 0)
+    with pytest.raises(ValueError, match=r"y must hold numbers: .*'no'.*; nl.MLPClassifier is for classes"):
+        nl.MLPRegressor().fit(X, np.where(X[:, 0] > 0, "yes", "no").astype(object))
     with pytest.raises(ValueError, match="Multioutput"):
         nl.MLPClassifier().fit(X, X[:, :2])
     with pytest.raises(ValueError, match="pair"):

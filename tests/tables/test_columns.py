@@ -283,6 +283,11 @@ def test_preparing_as_asked() -> None:
     assert "age is missing" not in found.decisions.features and found.told[1] == "left out: 7 rows that miss a value"
 
 
+def test_a_column_is_asked_for_as_one_kind() -> None:
+    with pytest.raises(tables.TableError, match=r"1:1: the column 'age' is asked for both as category and as left out"):
+        tables.prepare(people(), "state", categorical=["age"], ignore=["age"])
+
+
 def test_all_problems_are_told_at_once() -> None:
     with pytest.raises(tables.TableError) as found:
         tables.prepare(people(), "stat", ignore=["x"], categorical=["y"])

@@ -231,6 +231,10 @@ WRONG = {
     "open quotation": ('a,b\n1,"2\n3,4\n', "2:1: not a row of a CSV file"),
     "a name twice": ("a,a,b\n0,1,2\n", "1:2: column 1 is called 'a' too"),
     "a damaged archive": (gzip.compress(TEXT.encode())[:-5], "1:1: this packed file is damaged"),
+    "a NumPy array": (b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'shape': (1,), }\n" + bytes(8), "1:1: this is not text"),
+    "a file of HDF5": (b"\x89HDF\r\n\x1a\n" + bytes(range(256)), "1:1: this is not text; give a table as text"),
+    "records of JSON": ('[{"a": 1, "b": 0},\n {"a": 2, "b": 1}]', "1:1: this is JSON; give a table as text"),
+    "lines of JSON": ('{"a": 1, "b": 0}\n{"a": 2, "b": 1}\n', "1:1: this is JSON"),
     "two files in an archive": (zipped(TEXT, "t.csv", "u.csv"), "1:1: the archive holds 2 files (t.csv, u.csv)"),
 }
 
