@@ -70,6 +70,8 @@ def folder(name: str) -> Iterator[Path]:
     If it cannot be used, the error comes now, not at the end.
     """
     path = Path(name)
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "this is a file; choose another --out, which is a folder", name)
     path.mkdir(parents=True, exist_ok=True)
     if not os.access(path, os.W_OK):
         raise PermissionError(errno.EACCES, "this folder cannot be written to; choose another --out", name)

@@ -197,6 +197,9 @@ def test_a_missing_file_and_a_folder(capsys: pytest.CaptureFixture[str]) -> None
     assert mistake(capsys, "train", "no.csv").startswith("no.csv:1:1: there is no such file")
     Path("folder").mkdir()
     assert mistake(capsys, "train", "folder").startswith("folder:1:1: this is a folder")
+    assert mistake(capsys, "train", "xor", "--out", prices()) == (
+        "prices.csv: this is a file; choose another --out, which is a folder"
+    )
 
 
 # ---- predict ------------------------------------------------------------------------------------------------------
