@@ -71,6 +71,7 @@ class Fit:
                         done = self.done  # an epoch that was finished before the stop is looked at now
                         yield
                         if self._look(done):
+                            steps.cut()
                             break
                 some = min(end - done, 1 if self.validation else self.callbacks.until_look(done))
                 for _ in self._run(steps, done + some - first, (first - self.before) * len(data), safe):

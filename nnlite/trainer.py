@@ -263,7 +263,7 @@ class Trainer(Resumable, elsewhere.Answering):
             going_on.restore(watch.all)
             history = going_on.history
         watch.looked = going_on.looked if going_on else before
-        if epochs <= before or (going_on and going_on.ended):
+        if epochs <= before:
             return history if going_on else History()
         if not self.history.keys() >= history.keys():
             self.history.extend(history)
@@ -296,7 +296,8 @@ class Trainer(Resumable, elsewhere.Answering):
                 share(fit, self.ranks)
             try:
                 with self._under_way(fit), watch, fit.held:
-                    if not watch.look(fit.done):  # it may have been stopped before that
+                    self.stopped = bool(going_on and going_on.ended)
+                    if not watch.look(fit.done) or (going_on and not chunks):  # it may have been stopped before that
                         for _ in fit.parts(chunks) if chunks else fit.whole(data):
                             bar.show(history)
                     if self.stopped:

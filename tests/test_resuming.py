@@ -734,6 +734,39 @@ def test_a_fit_that_stops_early_goes_on_to_the_same_end_and_no_further(host, tmp
         assert again == history and everything(other) == everything(whole)
 
 
+class EveryLook(nl.Callback):
+    """Saves at every look, after all others, and not at the end, as if the process had been killed before that."""
+
+    saves = True
+
+    def __init__(self, path):
+        self.path = path
+
+    def after_epoch(self, trainer, epoch):
+        trainer.save(self.path)
+
+
+@pytest.mark.parametrize("saving", [EveryLook, nl.Checkpoint])
+@pytest.mark.parametrize("chunks", [False, True])
+def test_a_fit_that_has_stopped_early_is_over_for_the_next_one(saving, chunks, host, tmp_path, rng):
+    x, y = rng.standard_normal((60, 3)), rng.standard_normal((60, 1))
+    given = ([(x[:20], y[:20]), (x[20:40], y[20:40])],) if chunks else (x[:40], y[:40])
+    options = {"epochs": 60, "validation_data": (x[40:], y[40:]), "progress": False}
+
+    def trainer_of_two_fits(file=None):
+        trainer = nl.Trainer(nl.mlp([3, 8, 1], device=host, dtype="float64", seed=1), "mse", nl.Adam(0.05))
+        if file:
+            trainer.resume(file)
+        first = trainer.fit(*given, callbacks=[nl.EarlyStopping(patience=2), saving(tmp_path / "file")], **options)
+        assert 2 < first.epochs < 60 and trainer.stopped
+        between = trainer.network.parameters.copy()  # of the best epoch
+        second = trainer.fit(*given, **options)
+        assert second.epochs == 60 and not trainer.stopped
+        return between.tolist(), trainer.network.parameters.tolist(), dict(trainer.history)
+
+    assert trainer_of_two_fits() == trainer_of_two_fits(tmp_path / "file")
+
+
 def test_a_later_fit_goes_on_with_its_own_epochs(host, tmp_path, monkeypatch):
     whole, trainer = classifier(host), classifier(host)
     for each in (whole, trainer):
