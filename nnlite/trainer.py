@@ -32,7 +32,7 @@ from .optimizers import SGD, Optimizer
 from .programs import KeptPrograms
 from .progress import Bar
 from .ranks import Communicator, Ranks, for_all
-from .resuming import Resumable, Settings
+from .resuming import Place, Resumable, Settings
 from .rules import optimizer as optimizer_named
 from .step import Step
 from .sums import names_of
@@ -291,15 +291,15 @@ class Trainer(Resumable, elsewhere.Answering):
                 settings=settings,
                 seconds=self._seconds,
                 going_on=going_on,
+                place=Place(before),
             )
             if self.ranks:
                 share(fit, self.ranks)
             try:
                 with self._under_way(fit), watch, fit.held:
                     self.stopped = bool(going_on and going_on.ended)
-                    if not watch.look(fit.done) or (going_on and not chunks):  # it may have been stopped before that
-                        for _ in fit.parts(chunks) if chunks else fit.whole(data):
-                            bar.show(history)
+                    for _ in fit.parts(chunks) if chunks else fit.whole(data):
+                        bar.show(history)
                     if self.stopped:
                         bar.stopped(history)
             finally:

@@ -709,6 +709,52 @@ def test_an_epoch_that_was_not_validated_is_looked_at_once(host, tmp_path, monke
     assert again.calls == 6 and everything(other) == everything(whole)
 
 
+def halve(trainer, epoch):
+    """A callback that remembers nothing: what it has done twice is seen."""
+    trainer.optimizer.lr *= 0.5
+
+
+def fail(trainer, epoch):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("case", ["a kernel", "chunks"])
+def test_an_epoch_is_looked_at_once_wherever_a_fit_is_stopped(case, host, tmp_path, monkeypatch):
+    def shown(bar, history):
+        if history.epochs == 2:
+            raise KeyboardInterrupt
+
+    whole, stopped, again, third = own(host), own(host), own(host), own(host)
+    fit(whole, case, callbacks=[halve])
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):  # after the epoch, and before the look
+        patch.setattr(progress.Bar, "show", shown)
+        fit(stopped, case, callbacks=[halve])
+    stopped.save(tmp_path / "file")
+    again.resume(tmp_path / "file")
+    with pytest.raises(KeyboardInterrupt):  # within the look
+        fit(again, case, callbacks=[halve, fail])
+    again.save(tmp_path / "file")
+    third.resume(tmp_path / "file")
+    fit(third, case, callbacks=[halve])
+    assert third.optimizer.lr == whole.optimizer.lr and everything(third) == everything(whole)
+
+
+@pytest.mark.parametrize("case", ["a kernel", "chunks"])
+def test_a_fit_that_is_stopped_before_its_first_step(case, host, tmp_path):
+    whole, stopped, other = own(host), own(host), own(host)
+    fit(whole, case, epochs=6, initial_epoch=3)
+    with pytest.raises(KeyboardInterrupt):
+        fit(stopped, case, epochs=6, initial_epoch=3, callbacks=[Beginning()])
+    stopped.save(tmp_path / "file")
+    other.resume(tmp_path / "file")
+    assert fit(other, case, epochs=6, initial_epoch=3).epochs == 3 and everything(other) == everything(whole)
+
+
+class Beginning(nl.Callback):
+    def begin(self, trainer):
+        raise KeyboardInterrupt
+
+
 def stopping():
     return nl.EarlyStopping("val_loss", patience=5), nl.ReduceLROnPlateau("loss", patience=0, min_delta=0.05)
 
