@@ -297,7 +297,8 @@ class Trainer(Resumable, elsewhere.Answering):
                 share(fit, self.ranks)
             try:
                 with self._under_way(fit), watch, fit.held:
-                    self.stopped = bool(going_on and going_on.ended)
+                    if going_on and going_on.ended:
+                        self.stop()
                     for _ in fit.parts(chunks) if chunks else fit.whole(data):
                         bar.show(history)
                     if self.stopped:
