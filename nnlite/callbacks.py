@@ -62,7 +62,8 @@ class EarlyStopping(Watcher):
 
     def begin(self, trainer: Any) -> None:
         super().begin(trainer)
-        self.stopped_epoch, self.first = None, self.first if self.going_on else None
+        if not self.going_on:
+            self.stopped_epoch = self.first = None
         self.going_on = False
         device = trainer.network.backend
         if self.kept and device is not self.device:
@@ -101,12 +102,14 @@ class EarlyStopping(Watcher):
 
     def state(self) -> dict[str, Any]:
         kept = {f"kept.{name}": self.device.to_numpy(array).copy() for name, array in self.kept.items()}
-        return super().state() | {"best_epoch": self.best_epoch, "first": self.first} | kept
+        own = {"best_epoch": self.best_epoch, "first": self.first, "stopped_epoch": self.stopped_epoch}
+        return super().state() | own | kept
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self.forget()
         super().restore(state)
         self.best_epoch, self.first, self.going_on = state["best_epoch"], state["first"], True
+        self.stopped_epoch = state.get("stopped_epoch")  # which files of older versions do not have
         self.kept = {name[5:]: array.copy() for name, array in state.items() if name.startswith("kept.")}
 
 

@@ -50,7 +50,7 @@ class Fit:
     agreed: Callable[[bool], bool] = bool  # what all ranks do, if there are several
     program: Program | None = None  # the last one that ran
     step: Step | None = None  # the last one that ran
-    place: Place = START  # where it stands
+    place: Place  # where it stands
     held: Held = field(default_factory=Held)  # interrupts wait, unless somebody else's code runs
 
     @property
@@ -60,6 +60,8 @@ class Fit:
 
     def whole(self, data: Data) -> Iterator[None]:
         """Epochs over all data: one at a time if there is validation, or else up to a look or the end of a window."""
+        if not self.going_on and self._look(self.before):  # a callback has ended training as it began
+            return
         first = done = end = self.going_on.place.done if self.going_on else self.before  # first, end: of a window
         steps = self._steps(data, self.epochs - done)
         safe = Safe(steps.step.network)
@@ -71,6 +73,7 @@ class Fit:
                         done = self.done  # an epoch that was finished before the stop is looked at now
                         yield
                         if self._look(done):
+                            steps.cut()
                             break
                 some = min(end - done, 1 if self.validation else self.callbacks.until_look(done))
                 for _ in self._run(steps, done + some - first, (first - self.before) * len(data), safe):
@@ -87,7 +90,11 @@ class Fit:
 
     def parts(self, chunks: Chunks) -> Iterator[None]:
         """Epochs over all chunks."""
-        safe, stopped = Safe(self.new_step().network), self.going_on.place if self.going_on else Place(self.before)
+        safe, stopped = Safe(self.new_step().network), self.going_on.place if self.going_on else self.place
+        if stopped.chunk < 0:  # between two epochs, where the last one may not have been looked at
+            self.place, self.going_on = stopped, None
+        if self._look(self.done):
+            return
         for done in range(stopped.done, self.epochs):
             sums, rows, before = [*stopped.sums], stopped.rows, self.bar.rows - stopped.rows - stopped.position
             collected, count = [*stopped.collected], stopped.weight

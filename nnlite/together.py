@@ -63,6 +63,7 @@ def fit_many(
                         errors += filter(None, [future.exception()])
                         bar.update()
                 except BaseException:  # Ctrl-C: the threads do not hear it
+                    pool.shutdown(wait=False, cancel_futures=True)
                     for trainer in some:
                         trainer.stop()
                     raise

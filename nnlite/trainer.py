@@ -32,7 +32,7 @@ from .optimizers import SGD, Optimizer
 from .programs import KeptPrograms
 from .progress import Bar
 from .ranks import Communicator, Ranks, for_all
-from .resuming import Resumable, Settings
+from .resuming import Place, Resumable, Settings
 from .rules import optimizer as optimizer_named
 from .step import Step
 from .sums import names_of
@@ -263,7 +263,7 @@ class Trainer(Resumable, elsewhere.Answering):
             going_on.restore(watch.all)
             history = going_on.history
         watch.looked = going_on.looked if going_on else before
-        if epochs <= before or (going_on and going_on.ended):
+        if epochs <= before:
             return history if going_on else History()
         if not self.history.keys() >= history.keys():
             self.history.extend(history)
@@ -291,14 +291,16 @@ class Trainer(Resumable, elsewhere.Answering):
                 settings=settings,
                 seconds=self._seconds,
                 going_on=going_on,
+                place=Place(before),
             )
             if self.ranks:
                 share(fit, self.ranks)
             try:
                 with self._under_way(fit), watch, fit.held:
-                    if not watch.look(fit.done):  # it may have been stopped before that
-                        for _ in fit.parts(chunks) if chunks else fit.whole(data):
-                            bar.show(history)
+                    if going_on and going_on.ended:
+                        self.stop()
+                    for _ in fit.parts(chunks) if chunks else fit.whole(data):
+                        bar.show(history)
                     if self.stopped:
                         bar.stopped(history)
             finally:

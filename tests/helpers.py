@@ -1,5 +1,7 @@
 """What tests of several folders use."""
 
+import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -32,6 +34,21 @@ def side_by_side(work, count):
     """[work(0), … work(count − 1)], called at once, each on a thread of its own."""
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(work, range(count)))
+
+
+def in_a_child(work):
+    """The exit status of a forked child that does this; 14 if it hangs."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(10)
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitpid(child, 0)[1]
 
 
 def steps_of(trainer, x, y, batch_size):

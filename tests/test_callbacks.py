@@ -159,6 +159,19 @@ def test_wrong_callbacks_are_refused_before_training(given, error, said, data):
 # ---- ends --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("chunks", [False, True])
+def test_a_callback_may_end_training_as_it_begins(chunks, host, data):
+    class Never(nl.Callback):
+        def begin(self, trainer):
+            trainer.stop()
+
+    trainer = make(host)
+    before = trainer.network.parameters.copy()
+    given = ([data],) if chunks else data
+    assert trainer.fit(*given, epochs=3, callbacks=[Never()], **QUIET).epochs == 0 and trainer.stopped
+    np.testing.assert_array_equal(trainer.network.parameters, before)
+
+
 @pytest.mark.parametrize("windows", [2, 100])
 @pytest.mark.parametrize("chunks", [False, True])
 def test_a_fit_that_was_stopped_equals_a_shorter_fit(windows, chunks, host, data, monkeypatch):

@@ -121,6 +121,17 @@ def test_r2_of_a_constant_target():
     assert r2([[2.0], [2.0]], [[1.0], [3.0]]) == 0
 
 
+@pytest.mark.parametrize("name", ["r2", "explained_variance"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_target_that_never_changes_has_no_spread_at_all(name, weighted, rng):
+    target = np.full((10, 1), 0.6)  # whose mean is rounded
+    weight = rng.random(10) if weighted else None
+    weight_of_first_rows = None if weight is None else np.where(np.arange(10) < 3, 0, weight)
+    for each in (weight, weight_of_first_rows):
+        assert METRICS[name]().measure(rng.standard_normal((10, 1)), target, each) == 0
+        assert METRICS[name]().measure(target, target, each) == 1
+
+
 def test_one_output_counts_by_its_side_of_a_half():
     assert METRICS["accuracy"]()([0.9, 0.2, 0.6], [1, 0, 0]) == pytest.approx(2 / 3)
     np.testing.assert_array_equal(confusion_matrix([[0.9], [0.2], [0.6]], [1, 0, 0]), [[1, 1], [0, 1]])

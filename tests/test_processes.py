@@ -1,5 +1,6 @@
 """Beside other things: forked children, joblib's workers, Python threads, Ctrl-C at any moment."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -10,7 +11,7 @@ import time
 
 import numpy as np
 import pytest
-from helpers import side_by_side
+from helpers import in_a_child, side_by_side
 
 import nnlite as nl
 
@@ -33,6 +34,39 @@ def test_a_forked_child_trains_as_its_parent_did():
         for found in pool.map(weights, [3, 3]):
             np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(weights(3), expected)  # and the parent after its children
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_that_is_forked_while_another_thread_compiles():
+    pytest.importorskip("numba")
+    from numba.core.compiler_lock import global_compiler_lock
+
+    from nnlite.devices.cpu.compiling import garbage_later
+
+    compiling = threading.Event()
+
+    def compile_something():
+        with garbage_later():
+            with global_compiler_lock:
+                compiling.set()
+                time.sleep(0.3)
+            time.sleep(0.3)
+
+    def use():
+        import numba
+
+        assert gc.isenabled()  # though the other thread has switched it off in the parent
+        numba.njit(lambda x: x + 1)(1)  # which needs the compiler
+
+    thread = threading.Thread(target=compile_something)
+    thread.start()
+    compiling.wait()
+    try:
+        assert in_a_child(use) == 0
+    finally:
+        thread.join()
+    weights(3)  # the parent compiles as before
 
 
 def test_joblib_trains_many():

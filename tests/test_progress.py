@@ -3,7 +3,6 @@
 import contextlib
 import io
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -12,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from helpers import in_a_child
 
 import nnlite as nl
 from nnlite import progress
@@ -160,21 +160,6 @@ def test_a_notebook_has_a_bar(monkeypatch):
 
 
 # ---- fork -------------------------------------------------------------------------------------------------------
-
-
-def in_a_child(work):
-    """The exit status of a forked child that does this; 14 if it hangs."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(10)
-            work()
-            status = 0
-        finally:
-            os._exit(status)
-    return os.waitpid(child, 0)[1]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

@@ -709,6 +709,52 @@ def test_an_epoch_that_was_not_validated_is_looked_at_once(host, tmp_path, monke
     assert again.calls == 6 and everything(other) == everything(whole)
 
 
+def halve(trainer, epoch):
+    """A callback that remembers nothing: what it has done twice is seen."""
+    trainer.optimizer.lr *= 0.5
+
+
+def fail(trainer, epoch):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("case", ["a kernel", "chunks"])
+def test_an_epoch_is_looked_at_once_wherever_a_fit_is_stopped(case, host, tmp_path, monkeypatch):
+    def shown(bar, history):
+        if history.epochs == 2:
+            raise KeyboardInterrupt
+
+    whole, stopped, again, third = own(host), own(host), own(host), own(host)
+    fit(whole, case, callbacks=[halve])
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):  # after the epoch, and before the look
+        patch.setattr(progress.Bar, "show", shown)
+        fit(stopped, case, callbacks=[halve])
+    stopped.save(tmp_path / "file")
+    again.resume(tmp_path / "file")
+    with pytest.raises(KeyboardInterrupt):  # within the look
+        fit(again, case, callbacks=[halve, fail])
+    again.save(tmp_path / "file")
+    third.resume(tmp_path / "file")
+    fit(third, case, callbacks=[halve])
+    assert third.optimizer.lr == whole.optimizer.lr and everything(third) == everything(whole)
+
+
+@pytest.mark.parametrize("case", ["a kernel", "chunks"])
+def test_a_fit_that_is_stopped_before_its_first_step(case, host, tmp_path):
+    whole, stopped, other = own(host), own(host), own(host)
+    fit(whole, case, epochs=6, initial_epoch=3)
+    with pytest.raises(KeyboardInterrupt):
+        fit(stopped, case, epochs=6, initial_epoch=3, callbacks=[Beginning()])
+    stopped.save(tmp_path / "file")
+    other.resume(tmp_path / "file")
+    assert fit(other, case, epochs=6, initial_epoch=3).epochs == 3 and everything(other) == everything(whole)
+
+
+class Beginning(nl.Callback):
+    def begin(self, trainer):
+        raise KeyboardInterrupt
+
+
 def stopping():
     return nl.EarlyStopping("val_loss", patience=5), nl.ReduceLROnPlateau("loss", patience=0, min_delta=0.05)
 
@@ -732,6 +778,39 @@ def test_a_fit_that_stops_early_goes_on_to_the_same_end_and_no_further(host, tmp
         other.resume(tmp_path / "file")
         again = fit(other, "all that there is", callbacks=[nl.Checkpoint(tmp_path / "file"), *stopping()], **options)
         assert again == history and everything(other) == everything(whole)
+
+
+class EveryLook(nl.Callback):
+    """Saves at every look, after all others, and not at the end, as if the process had been killed before that."""
+
+    saves = True
+
+    def __init__(self, path):
+        self.path = path
+
+    def after_epoch(self, trainer, epoch):
+        trainer.save(self.path)
+
+
+@pytest.mark.parametrize("saving", [EveryLook, nl.Checkpoint])
+@pytest.mark.parametrize("chunks", [False, True])
+def test_a_fit_that_has_stopped_early_is_over_for_the_next_one(saving, chunks, host, tmp_path, rng):
+    x, y = rng.standard_normal((60, 3)), rng.standard_normal((60, 1))
+    given = ([(x[:20], y[:20]), (x[20:40], y[20:40])],) if chunks else (x[:40], y[:40])
+    options = {"epochs": 60, "validation_data": (x[40:], y[40:]), "progress": False}
+
+    def trainer_of_two_fits(file=None):
+        trainer = nl.Trainer(nl.mlp([3, 8, 1], device=host, dtype="float64", seed=1), "mse", nl.Adam(0.05))
+        if file:
+            trainer.resume(file)
+        first = trainer.fit(*given, callbacks=[nl.EarlyStopping(patience=2), saving(tmp_path / "file")], **options)
+        assert 2 < first.epochs < 60 and trainer.stopped
+        between = trainer.network.parameters.copy()  # of the best epoch
+        second = trainer.fit(*given, **options)
+        assert second.epochs == 60 and not trainer.stopped
+        return between.tolist(), trainer.network.parameters.tolist(), dict(trainer.history)
+
+    assert trainer_of_two_fits() == trainer_of_two_fits(tmp_path / "file")
 
 
 def test_a_later_fit_goes_on_with_its_own_epochs(host, tmp_path, monkeypatch):

@@ -1,6 +1,8 @@
 """Many networks at once: the same numbers as one after the other, on every device, and errors that concern one."""
 
+import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -60,6 +62,26 @@ def test_one_that_diverges_does_not_keep_the_others_from_their_end(device):
     with pytest.raises(nl.DivergedError, match="learning rate below lr=1e"):
         nl.fit_many(trainers, x, y, 4, 8, progress=False)
     assert [trainer.history.epochs for trainer in trainers][::2] == [4, 4]
+    assert all(trainer.network.threads == 1 for trainer in trainers)
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="Windows sends Ctrl-C to a whole console")
+def test_ctrl_c_ends_those_that_train_and_begins_no_others():
+    x, y = problem()
+    trainers = trainers_on("numpy", np.full(20, 0.1))
+
+    def interrupt(trainer, epoch):
+        if trainer is trainers[0] and epoch == 1:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        time.sleep(0.02)
+
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            nl.fit_many(trainers, x, y, 40, 8, progress=False, callbacks=[interrupt])
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert all(trainer.history.epochs < 40 for trainer in trainers) and not trainers[-1].history.epochs
     assert all(trainer.network.threads == 1 for trainer in trainers)
 
 

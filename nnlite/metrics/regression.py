@@ -102,7 +102,8 @@ class MaxError(Metric):
 
 def spreads(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Σ w (v − v̄)² of each column (K,), for values and weights (N, K)."""
-    values = np.where(weights > 0, values, 0)
+    first = np.take_along_axis(values, (weights > 0).argmax(axis=0)[None], axis=0)  # (1, K), of the rows that count
+    values = np.where(weights > 0, values - first, 0)  # exactly 0 for a column that never changes
     mean = (weights * values).sum(axis=0) / np.maximum(weights.sum(axis=0), np.finfo(np.float64).tiny)
     return (weights * np.square(values - mean)).sum(axis=0)
 

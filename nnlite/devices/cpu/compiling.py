@@ -12,6 +12,7 @@ import functools
 import gc
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -21,6 +22,7 @@ import numba
 import numpy as np
 from numba.core import ccallback
 from numba.core.compiler import Compiler
+from numba.core.compiler_lock import global_compiler_lock
 
 from ...interrupts import Held
 from .kept import TARGET as TARGET
@@ -107,13 +109,32 @@ def allocates(loop: Callable[..., Any]) -> bool:
 @contextlib.contextmanager
 def garbage_later() -> Iterator[None]:
     """Collect no garbage in this block: the compiler makes many objects, which are not garbage until it is done."""
-    collected = gc.isenabled()
+    if collected := gc.isenabled():
+        _waiting.append(True)
     gc.disable()
     try:
         yield
     finally:
         if collected:
             gc.enable()
+            _waiting.pop()
+
+
+_waiting: list[bool] = []  # blocks that will switch the garbage collector on again
+
+
+def _in_child() -> None:
+    global_compiler_lock.release()
+    if _waiting:  # in a block of another thread, which does not exist here
+        gc.enable()
+
+
+# Whoever forks while another thread compiles waits until it has compiled its function: the child would wait for the
+# compiler's lock for ever, because the thread that holds it does not exist in the child.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=global_compiler_lock.acquire, after_in_parent=global_compiler_lock.release, after_in_child=_in_child
+    )
 
 
 class _Alone(CFuncCompiler):
