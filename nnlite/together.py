@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -57,15 +57,19 @@ def fit_many(
                     return trainer.fit(x, y, epochs, batch_size, progress=False, **options)
 
             with ThreadPoolExecutor(min(threads, len(some))) as pool:
-                futures = [pool.submit(fit, trainer) for trainer in some]
+                futures: list[Future[History]] = []
                 try:
+                    for trainer in some:
+                        futures.append(pool.submit(fit, trainer))
                     for future in futures:
                         errors += filter(None, [future.exception()])
                         bar.update()
                 except BaseException:  # Ctrl-C: the threads do not hear it
                     pool.shutdown(wait=False, cancel_futures=True)
-                    for trainer in some:
-                        trainer.stop()
+                    begun = [future for future in futures if not future.cancelled()]
+                    while wait(begun, timeout=0.05).not_done:  # a fit that is just beginning forgets an earlier stop
+                        for trainer in some:
+                            trainer.stop()
                     raise
             histories += [future.result() for future in futures if not future.exception()]
     if errors:

@@ -117,7 +117,7 @@ def test_a_gpu_is_named_and_swept_without_being_asked(
         ("--seconds 0", "--seconds must be finite and above 0, not 0.0"),
         ("--seconds nan", "--seconds must be finite"),
         ("--seconds x", "invalid float value: 'x'"),
-        ("--out file", "file: File exists"),
+        ("--out file", "file: this is a file; choose another --out, which is a folder"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(argv: str, answer: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -394,7 +394,7 @@ def test_info_and_version(capsys: pytest.CaptureFixture[str]) -> None:
             "flowers.csv:1:1: no column is called 'colour'; the table has 'year'",
         ),
         ("train flowers.csv --target 4", "flowers.csv:1:1: no column 4: there are 4, 0 … 3"),
-        ("train xor --out prices.csv", "prices.csv: File exists"),
+        ("train xor --out prices.csv", "prices.csv: this is a file; choose another --out"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(argv: str, answer: str, capsys: pytest.CaptureFixture[str]) -> None:
