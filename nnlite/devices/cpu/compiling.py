@@ -109,23 +109,24 @@ def allocates(loop: Callable[..., Any]) -> bool:
 @contextlib.contextmanager
 def garbage_later() -> Iterator[None]:
     """Collect no garbage in this block: the compiler makes many objects, which are not garbage until it is done."""
-    if collected := gc.isenabled():
-        _waiting.append(True)
-    gc.disable()
-    try:
+    collected, block = gc.isenabled(), object()
+    try:  # from the first line on, or Ctrl-C between two of them would leave the collector off
+        if collected:
+            _blocks.add(block)
+            gc.disable()
         yield
     finally:
         if collected:
             gc.enable()
-            _waiting.pop()
+            _blocks.discard(block)
 
 
-_waiting: list[bool] = []  # blocks that will switch the garbage collector on again
+_blocks: set[object] = set()  # those that will switch the garbage collector on again
 
 
 def _in_child() -> None:
     global_compiler_lock.release()
-    if _waiting:  # in a block of another thread, which does not exist here
+    if _blocks:  # begun in a block of another thread, which does not exist here
         gc.enable()
 
 
