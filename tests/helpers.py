@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -35,6 +36,31 @@ def side_by_side(work, count):
     """[work(0), … work(count − 1)], called at once, each on a thread of its own."""
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(work, range(count)))
+
+
+def interrupted_after(lines, work):
+    """Do the work, and raise a KeyboardInterrupt before line number `lines` of nnlite -> how many lines have run."""
+    count = 0
+
+    def trace(frame, event, argument):
+        nonlocal count
+        if "nnlite" not in frame.f_code.co_filename or "tests" in frame.f_code.co_filename:
+            return None
+        if event == "line":
+            count += 1
+            if count == lines:
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(before)
+    return count
 
 
 def in_a_child(work):

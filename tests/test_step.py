@@ -2,13 +2,20 @@
 
 import gc
 import signal
-import sys
 
 import numpy as np
 import pytest
+from helpers import interrupted_after
 
 import nnlite as nl
 from nnlite import steps
+
+
+@pytest.fixture(autouse=True)
+def collector():
+    """Switch Python's garbage collector on again, which an interrupt at the first line of a finally leaves off."""
+    yield
+    gc.enable()
 
 
 @nl.kernel("x (B,K), mean (K), seen (1) -> mean, seen")
@@ -147,31 +154,6 @@ def test_a_step_on_other_arrays_leaves_its_own_alone(device, data):
     after = everything(trainer)
     to_numpy = trainer.network.backend.to_numpy
     assert {name: np.array(to_numpy(array)).tobytes() for name, array in other.items()} == after != before
-
-
-def interrupted_after(lines, work):
-    """Do the work, and raise a KeyboardInterrupt before line number `lines` of nnlite -> how many lines have run."""
-    count = 0
-
-    def trace(frame, event, argument):
-        nonlocal count
-        if "nnlite" not in frame.f_code.co_filename or "tests" in frame.f_code.co_filename:
-            return None
-        if event == "line":
-            count += 1
-            if count == lines:
-                raise KeyboardInterrupt
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        work()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        sys.settrace(before)
-    return count
 
 
 @pytest.mark.parametrize("validated", [False, True])

@@ -1,5 +1,6 @@
 """Compiled code on disk: kept, found again, made anew where it is damaged, and not needed where nothing can be kept."""
 
+import gc
 import hashlib
 import os
 import pickle
@@ -12,13 +13,14 @@ from types import SimpleNamespace
 import pytest
 
 pytest.importorskip("numba")
+from helpers import interrupted_after
 from numba import float64, njit
 from numba.core import config
 from numba.core.compiler import Flags
 from numba.core.targetconfig import ConfigStack
 
 from nnlite.devices.cpu import kept
-from nnlite.devices.cpu.compiling import compiled, inside
+from nnlite.devices.cpu.compiling import compiled, garbage_later, inside
 from nnlite.devices.cpu.kept import Kept, only_ours
 
 TRAIN = """
@@ -199,7 +201,7 @@ TWICE = """
 import shutil
 from numba import float64
 from nnlite.devices import functions_compiled
-from nnlite.devices.cpu.compiling import compiled, inside
+from nnlite.devices.cpu.compiling import compiled, garbage_later, inside
 
 def double(x):
     return 2 * x
@@ -393,3 +395,18 @@ def test_an_interrupt_is_not_lost_while_something_is_compiled(tmp_path):
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
     process = subprocess.run([sys.executable, "-c", LOST], env=environment, capture_output=True, text=True)
     assert (process.returncode, process.stderr) == (1, "heard\n")
+
+
+def test_an_interrupt_does_not_leave_the_collector_switched_off():
+    begun = []
+
+    def compile_nothing():
+        with garbage_later():
+            begun.append(not gc.isenabled())
+
+    for line in range(1, 6):  # up to the yield; at the first line of a finally Python hears no signal
+        interrupted_after(line, compile_nothing)
+        assert gc.isenabled(), f"it was interrupted before line {line}"
+    assert not begun
+    compile_nothing()
+    assert begun == [True] and gc.isenabled()
