@@ -275,6 +275,12 @@ def exp_minus_one(x):
 
 
 @exactly
+def power_of(x, exponent):
+    """x to the power of a number that is not negative, for 0 < x ≤ 1."""
+    return exp_negative(exponent * log_of(x))
+
+
+@exactly
 def polynomial(coefficients, x):
     """The highest power's coefficient comes first."""
     y = type(x)(0)

@@ -238,12 +238,12 @@ def accurate_sine(y, x, frequency, quarters):
     Vectors have digits enough as long as the number of turns is exact; the rare larger numbers take the slow way.
     """
     most = x.dtype.type(8e3 if x.itemsize == 4 else 1e8)
-    largest = x.dtype.type(0)
+    largest = order_of(x.dtype.type(0))
     for i in range(x.size):
         z = frequency * x[i]
-        largest = max(largest, abs(z))
+        largest = max(largest, order_of(abs(z)))  # NaN comes last in this order
         y[i] = sine_of(z, quarters)
-    if not largest <= most:
+    if not number_of(largest) <= most:
         for i in range(x.size):
             z = frequency * x[i]
             y[i] = math.cos(z) if quarters == 1 else math.sin(z)
@@ -321,9 +321,8 @@ def log_softmax(y, x):
             y[i, j] = difference(x[i, j], highest)
     exponentials(y)
     for i in range(rows):
-        highest, total = x[i, 0], x.dtype.type(0)
+        highest, total = largest(x, i), x.dtype.type(0)
         for j in range(columns):
-            highest = max(highest, x[i, j])
             total += y[i, j]
         log = math.log(total)
         for j in range(columns):

@@ -8,7 +8,17 @@ from functools import partial
 import numpy as np
 
 from ..compiling import compiled, exactly, inside
-from ..functions import cross_entropy_of, difference, exp_negative, exp_of, log_of, log_one_plus, sigmoid_of, tanh_of
+from ..functions import (
+    cross_entropy_of,
+    difference,
+    exp_negative,
+    exp_of,
+    log_of,
+    log_one_plus,
+    power_of,
+    sigmoid_of,
+    tanh_of,
+)
 from ..memory import flat
 from .activations import exponentials, largest
 
@@ -198,7 +208,7 @@ def squared_hinge(losses, dprediction, prediction, target, scale):
 @exactly
 def poisson_of(p, t, numbers):
     p += type(p)(1e-8)
-    return p - type(p)(1e-8) - t * math.log(p), type(p)(1) - t / p
+    return p - type(p)(1e-8) - t * log_of(p), type(p)(1) - t / p
 
 
 def poisson(losses, dprediction, prediction, target, scale):
@@ -221,13 +231,14 @@ def focal_of(p, t, c, dc, numbers):
     gamma, one, two = type(p)(numbers[0]), type(p)(1), type(p)(2)
     weight = type(p)(numbers[1]) * t + type(p)(numbers[2]) * (one - t)
     missed = max(p + t - two * p * t, type(p)(1e-12))
-    return weight * missed**gamma * c, weight * missed**gamma, gamma * c * (one - two * t) / missed
+    power = weight * power_of(missed, gamma)
+    return power * c, power, gamma * c * (one - two * t) / missed
 
 
 @exactly
 def binary_focal_of(p, t, numbers):
     one, cut = type(p)(1), type(p)(-100)
-    c = -(t * max(math.log(p), cut) + (one - t) * max(math.log(one - p), cut))
+    c = -(t * max(log_of(p), cut) + (one - t) * max(log_of(one - p), cut))
     dc = (p - t) / max(p * (one - p), type(p)(1e-12))
     loss, power, slope = focal_of(p, t, c, dc, numbers)
     return loss, power * (dc + slope)
@@ -278,8 +289,8 @@ def categorical_focal(losses, dprediction, prediction, target, scale, gamma):
         total = prediction.dtype.type(0)
         for j in range(columns):
             p = max(prediction[i, j], np.finfo(prediction.dtype).tiny)
-            q, log = max(one - p, prediction.dtype.type(1e-12)), math.log(p)
-            weight = q**power * target[i, j]
+            q, log = max(one - p, prediction.dtype.type(1e-12)), log_of(p)
+            weight = power_of(q, power) * target[i, j]
             total -= weight * log
             dprediction[i, j] = factor * weight * (power * log / q - one / p)
         losses[i] = total
@@ -293,16 +304,17 @@ def softmax_categorical_focal(losses, dlogits, logits, target, scale, gamma):
         total, loss = logits.dtype.type(0), logits.dtype.type(0)
         for j in range(columns):
             total += exp_negative(difference(logits[i, j], highest))
+        log_of_total = math.log(total)
         for j in range(columns):
-            log = difference(difference(logits[i, j], highest), math.log(total))
+            log = difference(difference(logits[i, j], highest), log_of_total)
             p = exp_negative(log)
             q = max(one - p, logits.dtype.type(1e-12))
-            weight = q**power * target[i, j]
+            weight = power_of(q, power) * target[i, j]
             loss -= weight * log
             dlogits[i, j] = weight * (power * p * log / q - one)
             sum_of_g += dlogits[i, j]
         for j in range(columns):
-            p = exp_negative(difference(difference(logits[i, j], highest), math.log(total)))
+            p = exp_negative(difference(difference(logits[i, j], highest), log_of_total))
             dlogits[i, j] = factor * (dlogits[i, j] - p * sum_of_g)
         losses[i] = loss
 

@@ -27,23 +27,24 @@ def scale_shift_backward(dx, products, dy, x, gamma):
 
 @allocating
 def batch_moments(mean, variance, inverse, x, epsilon, first, stop):
-    rows = x.shape[0]
-    total = np.empty(stop - first, np.float64)
-    for j in range(first, stop):
-        total[j - first] = 0
+    rows, columns = x.shape[0], stop - first
+    total = np.zeros(columns, np.float64)
     for i in range(rows):
-        for j in range(first, stop):
-            total[j - first] += x[i, j]
-    for j in range(first, stop):
-        mean[j] = total[j - first] / rows
-        total[j - first] = 0
+        row = x[i, first:stop]  # (columns,)
+        for j in range(columns):
+            total[j] += row[j]
+    means = mean[first:stop]  # (columns,)
+    for j in range(columns):
+        means[j] = total[j] / rows
+        total[j] = 0
     for i in range(rows):
-        for j in range(first, stop):
-            d = difference(x[i, j], mean[j])
-            total[j - first] += d * d
-    for j in range(first, stop):
-        variance[j] = total[j - first] / rows
-        inverse[j] = 1 / math.sqrt(total[j - first] / rows + epsilon)
+        row = x[i, first:stop]
+        for j in range(columns):
+            d = difference(row[j], means[j])
+            total[j] += d * d
+    for j in range(columns):
+        variance[first + j] = total[j] / rows
+        inverse[first + j] = 1 / math.sqrt(total[j] / rows + epsilon)
 
 
 def inverse_deviation(inverse, running_variance, epsilon):
@@ -66,16 +67,15 @@ def batch_norm(y, x, mean, inverse):
 
 @allocating
 def batch_norm_means(mean_dy, mean_product, dy, y, share, first, stop):
-    rows, apart = y.shape[0], stop - first
-    sums = np.empty((2, apart), np.float64)
-    for j in range(apart):
-        sums[0, j] = sums[1, j] = 0
+    rows, columns = y.shape[0], stop - first
+    total, products = np.zeros(columns, np.float64), np.zeros(columns, np.float64)
     for i in range(rows):
-        for j in range(apart):
-            sums[0, j] += dy[i, first + j]
-            sums[1, j] += dy[i, first + j] * y[i, first + j]
-    for j in range(apart):
-        mean_dy[first + j], mean_product[first + j] = share * sums[0, j], share * sums[1, j]
+        dy_row, y_row = dy[i, first:stop], y[i, first:stop]  # (columns,)
+        for j in range(columns):
+            total[j] += dy_row[j]
+            products[j] += dy_row[j] * y_row[j]
+    for j in range(columns):
+        mean_dy[first + j], mean_product[first + j] = share * total[j], share * products[j]
 
 
 def batch_norm_backward(dx, dy, y, inverse, mean_dy, mean_product):

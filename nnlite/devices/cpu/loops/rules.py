@@ -53,18 +53,20 @@ def scale_move(w, before, factors):
 
 @allocating
 def limit_norms(W, most, first, stop):
-    rows = W.shape[0]
-    lengths = np.zeros(stop - first, np.float64)
+    rows, columns = W.shape[0], stop - first
+    factors = np.zeros(columns, np.float64)
     for i in range(rows):
-        for j in range(first, stop):
-            number = np.float64(W[i, j])
-            lengths[j - first] += number * number
-    for j in range(first, stop):
-        length = math.sqrt(lengths[j - first])
-        lengths[j - first] = most / length if length > most else 1.0
+        row = W[i, first:stop]  # (columns,)
+        for j in range(columns):
+            number = np.float64(row[j])
+            factors[j] += number * number
+    for j in range(columns):
+        length = math.sqrt(factors[j])
+        factors[j] = most / length if length > most else 1.0
     for i in range(rows):
-        for j in range(first, stop):
-            W[i, j] *= W.dtype.type(lengths[j - first])
+        row = W[i, first:stop]
+        for j in range(columns):
+            row[j] *= W.dtype.type(factors[j])
 
 
 def average_weights(averages, w, steps, decay):
