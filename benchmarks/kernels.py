@@ -35,7 +35,7 @@ arithmetic, where a processor adds or compares beside its multiply-adds. Divisio
 processors take longer for them. A limit takes every loop to be in vectors, which rows shorter than a vector are not.
 Of newer activations, losses and rules the arithmetic is not counted: beside them stands memory's limit alone."""
 EXP, LOG_ONE_PLUS, LOG, TANH = 19, 12, 24, 14  # arithmetic of nnlite/devices/cpu/functions.py for a float32
-# For each number: what is added to the above is counted in loops/. Loops that are not here are bound by memory.
+# For each number: what is added to the above is counted in loops/. Loops that are not here have memory's limit.
 OPERATIONS = {
     "sigmoid": EXP + 6,
     "tanh": TANH,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import combinations
 from typing import Any, ClassVar
 
 import numpy as np
@@ -110,7 +111,7 @@ class Number(Column):
     def _other_unit(self, cells: Cells) -> list[str]:
         """Whether the numbers have other signs beside them than in training: 50 % may be 50 or 0.5."""
         found = unit_of(cells)
-        if written.same_unit(found, self.unit) or ("%" not in found + self.unit and not (found and self.unit)):
+        if not written.may_differ(found, self.unit):
             return []
         here, before = (f"with {shown(each)} beside it" if each else "without a sign" for each in (found, self.unit))
         return [f"{self.name}: written {here}, and in training {before}; the number is taken as it stands"]
@@ -226,11 +227,9 @@ def _mixed_signs(cells: Cells, values: np.ndarray) -> str:
     words, codes = cells.distinct()
     first = np.unique(codes, return_index=True)[1]  # (words,), a row of each
     numbers = np.flatnonzero(np.isfinite(values[first]) & (values[first] != 0))  # nothing is nothing in any unit
-    signs = {written.unit([words[i]]) for i in numbers}
-    percent = "%" in signs and len(signs) > 1
-    money = sorted(signs - {"", "%"})
-    if percent or not all(written.same_unit(money[0], sign) for sign in money):
-        beside = " and ".join(shown(sign) for sign in sorted(signs - {""}))
+    signs = sorted({written.unit([words[i]]) for i in numbers})
+    if any(written.may_differ(*pair) for pair in combinations(signs, 2)):
+        beside = " and ".join(shown(sign) for sign in signs if sign)
         return f"with {beside} beside some of them, taken as they stand"
     return ""
 

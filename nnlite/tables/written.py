@@ -57,6 +57,15 @@ def same_unit(one: str, other: str) -> bool:
     return {CODES.get(sign, sign) for sign in one.split()} == {CODES.get(sign, sign) for sign in other.split()}
 
 
+def may_differ(one: str, other: str) -> bool:
+    """Whether numbers with one unit may mean something else than with the other: 50 % may be 50 or 0.5.
+
+    >>> may_differ("%", ""), may_differ("$", "GBP"), may_differ("$", "")
+    (True, True, False)
+    """
+    return not same_unit(one, other) and ("%" in one + other or bool(one and other))
+
+
 # ---- dates --------------------------------------------------------------------------------------------------------
 
 MONTHS = {

@@ -238,12 +238,12 @@ def accurate_sine(y, x, frequency, quarters):
     Vectors have digits enough as long as the number of turns is exact; the rare larger numbers take the slow way.
     """
     most = x.dtype.type(8e3 if x.itemsize == 4 else 1e8)
-    largest = order_of(x.dtype.type(0))
+    highest = order_of(x.dtype.type(0))
     for i in range(x.size):
         z = frequency * x[i]
-        largest = max(largest, order_of(abs(z)))  # NaN comes last in this order
+        highest = max(highest, order_of(abs(z)))  # NaN comes last in this order
         y[i] = sine_of(z, quarters)
-    if not number_of(largest) <= most:
+    if not number_of(highest) <= most:
         for i in range(x.size):
             z = frequency * x[i]
             y[i] = math.cos(z) if quarters == 1 else math.sin(z)

@@ -28,12 +28,12 @@ def scale_shift_backward(dx, products, dy, x, gamma):
 @allocating
 def batch_moments(mean, variance, inverse, x, epsilon, first, stop):
     rows, columns = x.shape[0], stop - first
+    means, variances, inverses = mean[first:stop], variance[first:stop], inverse[first:stop]  # (columns,)
     total = np.zeros(columns, np.float64)
     for i in range(rows):
         row = x[i, first:stop]  # (columns,)
         for j in range(columns):
             total[j] += row[j]
-    means = mean[first:stop]  # (columns,)
     for j in range(columns):
         means[j] = total[j] / rows
         total[j] = 0
@@ -43,8 +43,8 @@ def batch_moments(mean, variance, inverse, x, epsilon, first, stop):
             d = difference(row[j], means[j])
             total[j] += d * d
     for j in range(columns):
-        variance[first + j] = total[j] / rows
-        inverse[first + j] = 1 / math.sqrt(total[j] / rows + epsilon)
+        variances[j] = total[j] / rows
+        inverses[j] = 1 / math.sqrt(total[j] / rows + epsilon)
 
 
 def inverse_deviation(inverse, running_variance, epsilon):
@@ -68,6 +68,7 @@ def batch_norm(y, x, mean, inverse):
 @allocating
 def batch_norm_means(mean_dy, mean_product, dy, y, share, first, stop):
     rows, columns = y.shape[0], stop - first
+    means, means_of_products = mean_dy[first:stop], mean_product[first:stop]  # (columns,)
     total, products = np.zeros(columns, np.float64), np.zeros(columns, np.float64)
     for i in range(rows):
         dy_row, y_row = dy[i, first:stop], y[i, first:stop]  # (columns,)
@@ -75,7 +76,7 @@ def batch_norm_means(mean_dy, mean_product, dy, y, share, first, stop):
             total[j] += dy_row[j]
             products[j] += dy_row[j] * y_row[j]
     for j in range(columns):
-        mean_dy[first + j], mean_product[first + j] = share * total[j], share * products[j]
+        means[j], means_of_products[j] = share * total[j], share * products[j]
 
 
 def batch_norm_backward(dx, dy, y, inverse, mean_dy, mean_product):
