@@ -139,7 +139,7 @@ class Kernel:
     @property
     def own(self) -> bool:
         """Whether it is a user's own kernel, and not one of nnlite's."""
-        return not self.formula.__module__.startswith(f"{__package__}.")
+        return not self.formula.__module__.startswith(f"{__package__.rpartition('.')[0]}.")
 
     @property
     def counts(self) -> bool:

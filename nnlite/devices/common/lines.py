@@ -18,7 +18,7 @@ import numpy as np
 from .planning import Planned, part_of
 from .recording import Call, NotRecordableError
 
-WHOLE = {"N", "key", "first"}  # operands of nnlite's own kernels that are whole numbers
+WHOLE = {"N", "B", "M", "Q", "key", "first", "width"}  # operands of nnlite's own kernels that are whole numbers
 
 
 Share = Callable[[int, int, int], tuple[int, int]]  # (size, worker, workers) -> start, end

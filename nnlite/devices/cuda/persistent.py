@@ -26,7 +26,7 @@ class PersistentReplay(Replay):
         self, machine: Machine, tapes: Sequence[Tape], arena: Arena, blocks: int, why: str, limits: CudaLimits
     ) -> None:
         self.machine, self.arena, self.cupy, self.blocks = machine, arena, machine.cupy, blocks
-        self.text = text = self._text(tapes)
+        self.text = text = self._text(tapes, limits)
         self.shared_bytes = text.used + 8 * len(text.each)
         enough = max(WARP, -(-text.largest // (limits.each * WARP)) * WARP)
         self.threads = min(limits.threads, enough) if blocks == 1 else limits.threads
@@ -44,13 +44,13 @@ class PersistentReplay(Replay):
         )
         self.plan = f"persistent kernel: {where}; {why}"
 
-    def _text(self, tapes: Sequence[Tape]) -> Text:
+    def _text(self, tapes: Sequence[Tape], limits: CudaLimits) -> Text:
         """The step written out. That takes longer than all else, so networks of one shape share it."""
         texts, key = self.machine.texts, key_of(tapes, self.arena, self.blocks)
         if key in texts:
             texts[key].reserve(self.arena)
         else:
-            texts[key] = Text(tapes, self.arena, self.blocks)
+            texts[key] = Text(tapes, self.arena, self.blocks, limits)
         return texts[key]
 
     def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:

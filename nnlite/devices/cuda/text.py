@@ -14,14 +14,18 @@ from ..common.lines import even, is_array, line, operands, slice_of
 from ..common.planning import Planned, fuse, meets, plan
 from ..common.recording import Call, Tape
 from ..common.reference import KERNELS
+from . import parts
+from .limits import CudaLimits
 from .machine import PARTS, real_of, source
 
+ENDED = {**PARTS, "take_and_multiply": "K"}  # kernel -> letter of the size of which its line has a start and an end
 # Kernel -> letter of the size that blocks divide if they cannot divide the rows.
 SPLIT = {
     name: letter
-    for name, letter in PARTS.items()
-    if all(letters[0] != "N" for letters in KERNELS[name].signature.results.values())
+    for name, letter in ENDED.items()
+    if all(letters[0] != "N" for letters in {**KERNELS, **parts.KERNELS}[name].signature.results.values())
 }
+NEAR = 40 * 1024  # the most bytes of shared memory for what each of several blocks has for itself
 
 
 class Placed(NamedTuple):
@@ -38,14 +42,16 @@ class Text:
     the room for its results.
     """
 
-    def __init__(self, tapes: Sequence[Tape], arena: Arena, blocks: int) -> None:
-        self.blocks = blocks
+    def __init__(self, tapes: Sequence[Tape], arena: Arena, blocks: int, limits: CudaLimits) -> None:
+        self.blocks, self.limits = blocks, limits
         plans = [self._planned(tape) for tape in tapes]
         times = ([(planned.call, planned.phase) for planned in calls] for calls in plans)
         self.results = arena.place("results", *times)  # the number of elements
         arrays = [each for calls in plans for call in calls for each in operands(call.call).values() if is_array(each)]
         touched = {array.segment for array in arrays if array.segment not in DATA}
-        self.kept, self.used = self._kept(arena, touched) if blocks == 1 else ({}, 0)  # the segments in shared memory
+        self.kept: dict[str, Placed] = {}  # the segments in shared memory
+        self.near: dict[int, int] = {}  # id of an array of which each block has its own part -> offset in shared memory
+        self.used = self._keep(arena, touched) if blocks == 1 else max(map(self._bring_near, plans))  # bytes
         self.segments = [*DATA, *(name for name in arena.segments if name not in DATA and name not in self.kept)]
         self.each: list[list[int]] = []  # what is another in each block: number -> its value in each
         self.steps = [self._step(calls) for calls in plans]
@@ -72,17 +78,35 @@ class Text:
     def _planned(self, tape: Tape) -> list[Planned]:
         calls = fuse(tape.calls)
         if self.blocks > 1:
-            return plan(calls, SPLIT)
+            return plan(parts.in_parts(calls, self.blocks, self.limits.barrier), SPLIT)
         return [Planned(call, "", time) for time, call in enumerate(calls)]
 
-    def _kept(self, arena: Arena, touched: set[str]) -> tuple[dict[str, Placed], int]:
-        """Offsets in shared memory for these segments of the arena, and the end of the last one."""
-        placed, offset = {}, 0
+    def _keep(self, arena: Arena, touched: set[str]) -> int:
+        """Place these segments of the arena in shared memory; returns the end of the last one."""
+        offset = 0
         for name, array in arena.segments.items():
             if name in touched:
-                placed[name] = Placed(offset, int(array.nbytes))
-                offset += -(-placed[name].bytes // 16) * 16
-        return placed, offset
+                self.kept[name] = Placed(offset, int(array.nbytes))
+                offset += _whole(self.kept[name].bytes)
+        return offset
+
+    def _bring_near(self, calls: Sequence[Planned]) -> int:
+        """Place in shared memory what no block needs of another: results of which all calls use the block's own rows.
+
+        So is a block's part of x, if it has some columns. Returns the end of the last part.
+        """
+        offset = 0
+        for planned in calls:
+            for result in planned.call.results:
+                uses = [(other, name) for other in calls for name, it in operands(other.call).items() if it is result]
+                own = planned.call.name == "take_and_multiply" and all(other.split == "K" for other, _ in uses)
+                if not own and any(other.split != "N" or _letters(other.call, name)[0] != "N" for other, name in uses):
+                    continue
+                size, divided = (result.shape[::-1] if own else (result.shape[0], result.size // result.shape[0]))
+                end = offset + _whole(even(size, 0, self.blocks)[1] * divided * result.dtype.itemsize)
+                if end <= NEAR:
+                    self.near[id(result)], offset = offset, end
+        return offset
 
     def _step(self, calls: Sequence[Planned]) -> list[str]:
         """A tape as replay.cu has it, with a SYNC before every call that must wait for an earlier one of its block."""
@@ -105,17 +129,20 @@ class Text:
         slices = [slice_of(planned, block, self.blocks, even) for block in range(self.blocks)]
         some = next(mine for mine in slices if mine)
         lines = [
-            line(mine.call, lambda symbol: (symbol.offset or 0) * symbol.dtype.itemsize, PARTS, mine.part, mine.first)
+            line(mine.call, lambda symbol: (symbol.offset or 0) * symbol.dtype.itemsize, ENDED, mine.part, mine.first)
             for mine in (each or some for each in slices)
         ]
         words = [self._word([each.words[k] for each in lines]) for k in range(len(lines[0].words))]
-        named = operands(some.call)
+        named, whole = operands(some.call), operands(planned.call)
         if some.part and "mine" in words[-1]:  # a start and an end: the compiler is to know how far apart
             counts = {each.words[-1] - each.words[-2] for each in lines}
             words[-1] = f"{words[-2]} + {counts.pop()}" if len(counts) == 1 else words[-1]
         for name, place in lines[0].places.items():
             if name in named and is_array(symbol := named[name]):
-                words[place - 1] = self._place(symbol.segment, words[place - 1])
+                near = self.near.get(id(whole[name]))
+                words[place - 1] = self._place(symbol.segment, words[place - 1]) if near is None else f"AT({near})"
+                if near is not None and planned.split == "K":
+                    words[place + 1] = str(even(symbol.shape[1], 0, self.blocks)[1])  # columns
                 if symbol.segment in DATA:
                     words[place] = f"rows_{symbol.segment}"
         text = f"CALL({some.call.name}, {real_of(some.call)}, {', '.join(words)})"
@@ -151,6 +178,17 @@ def key_of(tapes: Sequence[Tape], arena: Arena, blocks: int) -> Hashable:
     calls = (tuple((call.name, *map(key, operands(call).values())) for call in tape.calls) for tape in tapes)
     segments = ((name, 0 if name in DATA else int(array.nbytes)) for name, array in arena.segments.items())
     return blocks, *calls, *segments
+
+
+def _letters(call: Call, name: str) -> Sequence[str]:
+    """The letters of the shape of an operand or result."""
+    signature = call.kernel.signature
+    return {**signature.operands, **signature.results}[name] or ("",)
+
+
+def _whole(bytes: int) -> int:
+    """So many bytes, up to a multiple of those that one instruction reads."""
+    return -(-bytes // 16) * 16
 
 
 def _name(segment: str) -> str:

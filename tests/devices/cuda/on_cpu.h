@@ -60,7 +60,7 @@ static char *card_first, *card_last;  // the card's memory
 // The steps of a replay, for a library with all kernels: a row for every line of each block.
 struct Table { const long long* rows; int lines; };
 static Table tables[2];  // of the full step and of the short one
-const int ROW = 17;      // words: the number of a kernel, of a barrier or of nothing, and its line
+const int ROW = 22;      // words: the number of a kernel, of a barrier or of nothing, and its line
 const long long OFFSET = 1LL << 61;  // added to an offset in shared memory
 static int blocks_of_network;
 static int left_out;  // the number of a barrier in the source that is left out, or -1

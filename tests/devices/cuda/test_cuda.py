@@ -106,7 +106,7 @@ def text_of_steps(sizes=(6, 8, 3), dtype="float32", blocks=1):
     class Device(NumpyDevice):
         def replay(self, full, short, arena, threads=1, how="auto"):
             replay = PythonReplay(full, short, arena)
-            texts.append(Text(replay.tapes, arena, blocks))
+            texts.append(Text(replay.tapes, arena, blocks, CudaLimits(barrier=0)))
             return replay
 
     net = nl.mlp(sizes, output="softmax", device=Device(), dtype=dtype)
@@ -269,7 +269,8 @@ def test_trains_as_numpy_does_in_every_order_of_threads(net, replay, order, rig)
 def test_products_of_many_shapes(sizes, one_block, as_written, rig):
     """Warps that share a tile, that have none, or only a part of one; numbers read by fours and one by one."""
     rig.order, rig.as_written = ORDERS["odd warps slow"], as_written
-    device, setting = CupyDevice(limits=CudaLimits(one_block=one_block)), {"sizes": sizes, "loss": "cce", "batch": 20}
+    device = CupyDevice(limits=CudaLimits(one_block=one_block, barrier=0))
+    setting = {"sizes": sizes, "loss": "cce", "batch": 20}
     assert_alike(train(device, **setting, replay="persistent"), train("numpy", **setting), 3e-6)
 
 
@@ -440,7 +441,7 @@ BROKEN = (
 def differs_in_any(expected):
     """Whether one of the nets goes wrong in one of the ways to replay."""
     for one_block, replay in ((10**9, "persistent"), (0, "persistent"), (0, "graph")):
-        limits = CudaLimits(one_block=one_block)
+        limits = CudaLimits(one_block=one_block, barrier=0)
         if any(differs(limits, net, known, replay) for net, known in zip(BROKEN, expected)):
             return True
     return False

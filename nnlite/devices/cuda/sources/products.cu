@@ -295,13 +295,14 @@ template <class T> DEVICE void linear_backward(Line line, const Team& team) {
   make(p, team);
 }
 
-// The rows first ... stop - 1 of C <- S + alpha x' dy; S is C if `adding`, or else nothing.
+// The rows first ... stop - 1 of C <- S + alpha x' dy; S is C if `adding`, or else nothing. Where x has fewer columns than
+// C has rows, they are those that this block needs.
 template <class T>
 DEVICE void weights(Matrix<T> C, bool adding, Matrix<T> dy, Matrix<T> x, T alpha, Line line, const Team& team) {
-  const Size first = line.size(), stop = line.size();
-  const Product<T> p = {C.row(first), adding ? C.row(first) : 0, x.data + first, dy.data, stop - first, dy.rows,
+  const Size first = line.size(), stop = line.size(), left = x.columns < C.rows ? 0 : first;
+  const Product<T> p = {C.row(first), adding ? C.row(first) : 0, x.data + left, dy.data, stop - first, dy.rows,
                         C.columns, C.columns, C.columns, 1, x.columns, dy.columns, 1, alpha,
-                        first % 4 == 0 && x.columns % 4 == 0};
+                        left % 4 == 0 && x.columns % 4 == 0};
   make(p, team);
 }
 
@@ -331,5 +332,61 @@ template <class T> DEVICE void linear_backward_bias_sgd(Line line, const Team& t
   Matrix<T> b = line.vector<T>(), dy = line.matrix<T>(), lr = line.vector<T>();
   add_rows(b.data, true, dy, -lr.data[0], line, team);
 }
+
+#ifdef NNLITE_REPLAY
+// ---- a product in parts, for several blocks (parts.py) --------------------------------------------------------------
+
+// y, parts <- the columns first ... stop - 1 of the next rows of x, and their product with these rows of W. y has room
+// for `width` columns, or for all.
+template <class T> DEVICE void take_and_multiply(Line line, const Team& team) {
+  Matrix<T> y = line.matrix<T>(), parts = line.matrix<T>(), x = line.matrix<T>();
+  Matrix<Word> order = line.vector<Word>(), position = line.vector<Word>();
+  Matrix<T> W = line.matrix<T>();
+  const Size rows = line.size(), width = line.size();
+  line.size();
+  const Size first = line.size(), stop = line.size(), mine = stop - first, left = y.columns < W.rows ? 0 : first;
+  const Word* of_x = order.data + position.data[0];
+  FOR_EACH(i, rows * mine) y.row(i / mine)[left + i % mine] = x.row(of_x[i / mine])[first + i % mine];
+  __syncthreads();
+  const bool fours = left % 4 == 0 && mine % 4 == 0 && y.columns % 4 == 0;
+  const Product<T> p = {parts.data + first / width * W.columns, 0, y.data + left, W.row(first), rows, mine, W.columns,
+                        parts.columns, 0, y.columns, 1, W.columns, 1, T(1), fours};
+  make(p, team);
+}
+
+// y <- the sum of the parts, and b if there is one. Threads divide the parts of each number if there are enough.
+template <class T> DEVICE void add_up(Matrix<T> y, Matrix<T> parts, const T* b, const Team& team) {
+  const Size count = y.size(), parts_of_each = parts.columns / y.columns;
+  int groups = 1;
+  while (2 * groups * count <= team.threads && 2 * groups <= parts_of_each) groups *= 2;
+  const Size together = team.threads / groups, group = team.thread / together;
+  T* sums = (T*)scratch();
+  for (Size i = team.thread % together; i < count; i += together) {
+    const T* part = parts.row(i / y.columns) + i % y.columns;
+    T sum = 0;
+#pragma unroll 16
+    for (Size k = group; k < parts_of_each; k += groups) sum += part[k * y.columns];
+    if (groups > 1) sums[group * together + i] = sum;
+    else y.data[i] = sum + (b ? b[i % y.columns] : T(0));
+  }
+  if (groups == 1) return;
+  __syncthreads();
+  if (team.thread < count) {
+    T sum = b ? b[team.thread % y.columns] : T(0);
+    for (int k = 0; k < groups; ++k) sum += sums[k * together + team.thread];
+    y.data[team.thread] = sum;
+  }
+}
+
+template <class T> DEVICE void sum_parts(Line line, const Team& team) {
+  Matrix<T> y = line.matrix<T>(), parts = line.matrix<T>();
+  add_up(y, parts, (const T*)0, team);
+}
+
+template <class T> DEVICE void sum_parts_and_bias(Line line, const Team& team) {
+  Matrix<T> y = line.matrix<T>(), parts = line.matrix<T>();
+  add_up(y, parts, (const T*)line.vector<T>().data, team);
+}
+#endif
 
 }  // namespace kernels

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from nnlite.devices.common.reference import KERNELS
 from nnlite.devices.cuda.machine import COUNTERS
+from nnlite.devices.cuda import parts
 
 from .card import ILLEGAL_ADDRESS, LAUNCH_FAILED, Card, Work
 from .libraries import RefusalError, built
@@ -24,10 +25,10 @@ FAULTS = {  # the results of `run` in on_cpu.h
     3: (LAUNCH_FAILED, "threads wait for each other for ever"),
     4: (ILLEGAL_ADDRESS, "an operand is not in the card's memory"),
 }
-ALL = [(name, real) for name in KERNELS for real in ("float", "double")] + [(name, "Word") for name in COUNTERS]
+ALL = [(name, real) for name in (*KERNELS, *parts.KERNELS) for real in ("float", "double")] + [(name, "Word") for name in COUNTERS]
 NOTHING, SYNC, BARRIER = 0, 1, 2
 NUMBERS = {kind: number for number, kind in enumerate(ALL, 3)}
-OFFSET, ROW = 1 << 61, 17  # as in on_cpu.h
+OFFSET, ROW = 1 << 61, 22  # as in on_cpu.h
 TABLES = """
 inline void run_table(const cpu::Table& table, const Team& team, char* memory, Bits* gate, Bits& met) {
   const Word* row = table.rows + blockIdx.x * table.lines * cpu::ROW;
