@@ -177,7 +177,9 @@ DEVICE void in_shared_memory(const Product<T>& p, const Team& team) {
 
 template <int down, class T>
 DEVICE void tiles_of(const Product<T>& p, const Team& team) {
-  if (p.b_step != 1 || (down == 1 && p.columns > 2 * WARP)) {
+  if (down == 1 && p.b_step != 1 && p.columns <= team.threads) {  // a column for each thread
+    tiles<1, 1>(p, team);
+  } else if (p.b_step != 1 || (down == 1 && p.columns > 2 * WARP)) {
     tiles<down < 4 ? down : 4, 4>(p, team);
   } else if (p.columns > WARP) {
     tiles<down, 2>(p, team);

@@ -77,9 +77,30 @@ DEVICE bool comes_last(Bits* counter, Size blocks, const Team& team) {
 // keep(row, column, number) as well. A block sums some neighbouring columns: its lanes read a part of a row together.
 // If there are more blocks than that takes, several divide the rows of the same columns; the one that comes last adds
 // their sums, in the order of the blocks. The sum of AHEAD numbers is of type T, and goes on in float64. One block that
-// has few rows sums them all in type T.
+// has few rows sums them all in type T. One of several that divide a step has few columns, and a warp for each: the last
+// warps come first, since the others often have more to do.
 template <class T, class Value, class Keep, class Write>
 DEVICE void column_sums(Size rows, Size first, Size stop, Value value, Keep keep, Write write, const Team& team) {
+#ifdef NNLITE_REPLAY
+  const int warps = team.threads / WARP;
+  if (NNLITE_BLOCKS > 1 && stop - first <= warps) {
+    const Size j = first + warps - 1 - team.thread / WARP;
+    if (j >= stop) return;
+    double sum = 0;
+    for (Size i = team.lane(); i < rows; i += AHEAD * WARP) {
+      T some[AHEAD], total = 0;
+#pragma unroll
+      for (int k = 0; k < AHEAD; ++k) some[k] = value(i + k * WARP < rows ? i + k * WARP : i, j);
+#pragma unroll
+      for (int k = 0; k < AHEAD; ++k)
+        if (i + k * WARP < rows) keep(i + k * WARP, j, some[k]), total += some[k];
+      sum += total;
+    }
+    sum = warp_sum(sum);
+    if (team.lane() == 0) write(j, (T)sum);
+    return;
+  }
+#endif
   if (team.blocks == 1 && rows <= FEW) {  // no thread waits for another
     for (Size j = first + team.thread; j < stop; j += team.threads) {
       T sum = 0;
