@@ -41,6 +41,7 @@ class PersistentReplay(Replay):
             f"one block of {self.threads} threads, the net in its shared memory ({self.shared_bytes:,} bytes)"
             if blocks == 1
             else f"{blocks} blocks of {self.threads} threads, the batch shared out among them"
+            + ", and for the first product the columns of x" * text.in_parts
         )
         self.plan = f"persistent kernel: {where}; {why}"
 

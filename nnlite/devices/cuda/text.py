@@ -45,6 +45,7 @@ class Text:
     def __init__(self, tapes: Sequence[Tape], arena: Arena, blocks: int, limits: CudaLimits) -> None:
         self.blocks, self.limits = blocks, limits
         plans = [self._planned(tape) for tape in tapes]
+        self.in_parts = any(planned.call.kernel is parts.take_and_multiply for calls in plans for planned in calls)
         times = ([(planned.call, planned.phase) for planned in calls] for calls in plans)
         self.results = arena.place("results", *times)  # the number of elements
         arrays = [each for calls in plans for call in calls for each in operands(call.call).values() if is_array(each)]

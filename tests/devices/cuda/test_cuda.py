@@ -22,7 +22,7 @@ from nnlite.devices.common.lines import line
 from nnlite.devices.common.planning import Planned
 from nnlite.devices.common.recording import Call, Symbol
 from nnlite.devices.common.reference import KERNELS
-from nnlite.devices.cuda import choice, machine
+from nnlite.devices.cuda import choice, machine, parts
 from nnlite.devices.cuda.device import CupyDevice
 from nnlite.devices.cuda.limits import CudaLimits
 from nnlite.devices.cuda.text import Placed, Text
@@ -353,6 +353,51 @@ def test_several_blocks_share_out_a_step(order, optimizer, rig):
     assert all(np.array_equal(again[0][name], value) for name, value in found[0].items())  # the same bits
 
 
+IN_PARTS = {
+    "a short last part": {"sizes": (150, 30, 5), "loss": "cce"},
+    "adam, float64": {"sizes": (100, 33, 4), "loss": "mse", "optimizer": "adam", "dtype": "float64"},
+    "no bias": {"sizes": (96, 7, 3), "loss": "cce", "bias": False, "dropout": 0.3},
+    "more numbers than threads": {"sizes": (70, 300, 9), "loss": "cce", "rows": 40, "batch": 30},
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("setting", IN_PARTS)
+def test_a_first_product_in_parts(setting, order, rig):
+    """Each block has some columns of x, and their rows of W."""
+    rig.order = ORDERS[order]
+    device, setting = CupyDevice(limits=CudaLimits(one_block=0, barrier=0)), IN_PARTS[setting]
+    found = train(device, **setting, replay="persistent")
+    assert "the columns of x" in found[2]
+    assert_alike(found, train("numpy", **setting), 1e-11 if "dtype" in setting else 3e-6)
+    again = train(device, **setting, replay="persistent")
+    assert all(np.array_equal(again[0][name], value) for name, value in found[0].items())  # the same bits
+
+
+def test_parts_are_made_only_where_it_pays_and_no_other_reads_x(rig):
+    def plan_of(layers, barrier):
+        device = CupyDevice(limits=CudaLimits(one_block=0, barrier=barrier))
+        net = nl.Sequential(*layers, nl.Dense(100, 5), nl.Softmax(), device=device)
+        trainer = nl.Trainer(net, "cce", replay="persistent")
+        trainer.fit(np.ones((16, 100)), np.arange(16) % 5, 1, 8, progress=False)
+        return trainer.plan()
+
+    assert "columns of x" in plan_of([nl.Dense(100, 100)], barrier=84 * 100)
+    assert "columns of x" not in plan_of([nl.Dense(100, 100)], barrier=84 * 100 + 1)
+    assert "columns of x" not in plan_of([nl.Residual(nl.Dense(100, 100))], barrier=0)
+    assert "columns of x" not in plan_of([nl.Dropout(0.1), nl.Dense(100, 100)], barrier=0)
+
+
+def test_formulas_of_a_product_in_parts():
+    rng = np.random.default_rng(0)
+    x, W, b, order = rng.random((9, 10)), rng.random((10, 3)), rng.random(3), np.arange(9)[::-1]
+    mine, each = parts.take_and_multiply(x, order, np.array([2]), W, 4, 4, 9)
+    expected = x[order[2:6]] @ W
+    assert np.array_equal(mine, x[order[2:6]])
+    np.testing.assert_allclose(parts.sum_parts(each, 3), expected)
+    np.testing.assert_allclose(parts.sum_parts_and_bias(each, b), expected + b)
+
+
 def differs(limits, net, expected, replay="persistent"):
     """Whether a training goes wrong in some order of threads: with a wrong number, or with no result at all."""
     CARD.blas_fails = True  # so that our own kernels make the products
@@ -383,12 +428,19 @@ def in_a_process_of_its_own(function, *arguments):
     return os.waitpid(child, 0)[1] != 0
 
 
-@pytest.mark.parametrize("blocks", [1, 3])
+STOPPED = {  # a step by one block, by three, and by three with the first product in parts
+    "one": {"sizes": (9, 40, 5)},
+    "three": {"sizes": (9, 40, 5)},
+    "in parts": {"sizes": (100, 40, 5), "layers": lambda columns: [nl.Dense(columns, columns)], "dtype": "float64"},
+}
+
+
+@pytest.mark.parametrize("blocks", STOPPED)
 def test_a_missing_stop_in_a_step_is_caught(blocks, rig, monkeypatch):
     """Every stop of a step is needed: without it, some order of threads gives other numbers."""
     # few threads, and rows that warps divide differently, so that threads do not make the same numbers in every kernel
-    limits = CudaLimits(one_block=10**9 if blocks == 1 else 0, threads=64)
-    net = {"sizes": (9, 40, 5), "loss": "cce", "batch": 11}
+    limits = CudaLimits(one_block=10**9 if blocks == "one" else 0, threads=64, barrier=0)
+    net = {**STOPPED[blocks], "loss": "cce", "batch": 11}
     expected = train("numpy", **net)
     whole, seen = Text._step, []
 
