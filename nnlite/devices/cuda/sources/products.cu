@@ -345,10 +345,9 @@ template <class T> DEVICE void take_and_multiply(Line line, const Team& team) {
   Matrix<Word> order = line.vector<Word>(), position = line.vector<Word>();
   Matrix<T> W = line.matrix<T>();
   const Size rows = line.size(), width = line.size();
-  line.size();
+  line.size();  // Q
   const Size first = line.size(), stop = line.size(), mine = stop - first, left = y.columns < W.rows ? 0 : first;
-  const Word* of_x = order.data + position.data[0];
-  FOR_EACH(i, rows * mine) y.row(i / mine)[left + i % mine] = x.row(of_x[i / mine])[first + i % mine];
+  take(y, left, x, first, mine, order.data + position.data[0], team);
   __syncthreads();
   const bool fours = left % 4 == 0 && mine % 4 == 0 && y.columns % 4 == 0;
   const Product<T> p = {parts.data + first / width * W.columns, 0, y.data + left, W.row(first), rows, mine, W.columns,

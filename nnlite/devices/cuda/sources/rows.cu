@@ -6,39 +6,41 @@ struct alignas(16) Sixteen {  // bytes, which one instruction reads or writes
   Bits part[4];
 };
 
-// to (count, columns) <- these rows of `from`.
+// The first `columns` numbers of each row of `to` <- those of these rows of `from`.
 template <class Unit>
-DEVICE void gather(Unit* to, const Unit* from, const Word* rows, Size count, Size columns, const Team& team) {
-  auto read = [=](Size i) { return from[rows[i / columns] * columns + i % columns]; };
-  read_ahead(count * columns, read, [=](Size i, Unit found) { to[i] = found; }, team);
+DEVICE void gather(Unit* to, Size to_row, const Unit* from, Size from_row, const Word* rows, Size count, Size columns,
+                   const Team& team) {
+  auto read = [=](Size i) { return from[rows[i / columns] * from_row + i % columns]; };
+  auto write = [=](Size i, Unit found) { to[i / columns * to_row + i % columns] = found; };
+  read_ahead(count * columns, read, write, team);
 }
 
+// The columns from `left` on of y <- `columns` of those from `first` on of the next rows of x.
 template <class T>
-DEVICE void take(Matrix<T> y, Matrix<T> x, Matrix<Word> order, Matrix<Word> position, const Team& team) {
-  const Word *rows = order.data + position.data[0], bytes = y.columns * sizeof(T);
-  if (((Word)y.data | (Word)x.data | bytes) % sizeof(Sixteen) == 0) {
-    gather((Sixteen*)y.data, (const Sixteen*)x.data, rows, y.rows, bytes / (Word)sizeof(Sixteen), team);
+DEVICE void take(Matrix<T> y, Size left, Matrix<T> x, Size first, Size columns, const Word* rows, const Team& team) {
+  const Word many = sizeof(Sixteen) / sizeof(T);
+  const bool fit = (left | first | columns | y.columns | x.columns) % many == 0;
+  if (fit && ((Word)y.data | (Word)x.data) % sizeof(Sixteen) == 0) {
+    gather((Sixteen*)(y.data + left), y.columns / many, (const Sixteen*)(x.data + first), x.columns / many, rows, y.rows,
+           columns / many, team);
   } else {
-    gather(y.data, (const T*)x.data, rows, y.rows, y.columns, team);
+    gather(y.data + left, y.columns, x.data + first, x.columns, rows, y.rows, columns, team);
   }
 }
 
 template <class T> DEVICE void take_rows(Line line, const Team& team) {
   Matrix<T> y = line.matrix<T>(), x = line.matrix<T>();
   Matrix<Word> order = line.vector<Word>(), position = line.vector<Word>();
-#ifdef NNLITE_REPLAY
-  FOR_EACH(i, y.size()) y.data[i] = x.row(order.data[position.data[0] + i / y.columns])[i % y.columns];
-#else
-  take(y, x, order, position, team);
-#endif
+  take(y, 0, x, 0, y.columns, order.data + position.data[0], team);
 }
 
 // take_rows of x and of the target, in one launch.
 template <class T> DEVICE void take_both(Line line, const Team& team) {
   Matrix<T> x = line.matrix<T>(), all_x = line.matrix<T>(), target = line.matrix<T>(), all_target = line.matrix<T>();
   Matrix<Word> order = line.vector<Word>(), position = line.vector<Word>();
-  take(x, all_x, order, position, team);
-  take(target, all_target, order, position, team);
+  const Word* rows = order.data + position.data[0];
+  take(x, 0, all_x, 0, x.columns, rows, team);
+  take(target, 0, all_target, 0, target.columns, rows, team);
 }
 
 template <class T> DEVICE void read_rows(Line line, const Team& team) {

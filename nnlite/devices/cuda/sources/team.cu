@@ -109,9 +109,10 @@ template <class Read, class Write> DEVICE void read_ahead(Size n, Read read, Wri
   for (Size i = team.rank(); i < n; i += AHEAD * apart) {
     decltype(read(i)) some[AHEAD];
 #pragma unroll
-    for (int k = 0; k < AHEAD; ++k) some[k] = read(i + k * apart < n ? i + k * apart : i);
+    for (int k = 0; k < AHEAD; ++k)
+      if (k * apart < n) some[k] = read(i + k * apart < n ? i + k * apart : i);  // else the compiler knows that none has it
 #pragma unroll
     for (int k = 0; k < AHEAD; ++k)
-      if (i + k * apart < n) write(i + k * apart, some[k]);
+      if (k * apart < n && i + k * apart < n) write(i + k * apart, some[k]);
   }
 }
