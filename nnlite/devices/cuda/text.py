@@ -77,10 +77,15 @@ class Text:
         return source("replay", **settings)
 
     def _planned(self, tape: Tape) -> list[Planned]:
+        """The calls in phases: those that wait for the same ones go together, so that there are few stops."""
         calls = fuse(tape.calls)
         if self.blocks > 1:
             return plan(parts.in_parts(calls, self.blocks, self.limits.barrier), SPLIT)
-        return [Planned(call, "", time) for time, call in enumerate(calls)]
+        planned: list[Planned] = []
+        for call in calls:
+            phases = [other.phase + 1 for other in planned if meets(call, other.call)]
+            planned.append(Planned(call, "", max(phases, default=0)))
+        return sorted(planned, key=lambda each: each.phase)  # a stable sort: within a phase the order stays
 
     def _keep(self, arena: Arena, touched: set[str]) -> int:
         """Place these segments of the arena in shared memory; returns the end of the last one."""

@@ -196,7 +196,7 @@ template <class T> DEVICE void count_known(Line line, const Team& team) {
   const bool mean = line.number() != 0;
   if (team.block > 0) return;
   const double sum = sum_of(known.columns, [=](Size i) { return (double)known.data[i]; }, team);
-  if (team.thread == 0) count.data[0] = mean && sum > 0 ? (T)sum : T(1);
+  if (team.thread == team.threads - 1) count.data[0] = mean && sum > 0 ? (T)sum : T(1);
 }
 
 template <class T> DEVICE void leave_out_backward(Line line, const Team& team) {

@@ -7,7 +7,7 @@ template <class T> DEVICE void add_losses(Line line, const Team& team) {
   Matrix<T> losses = line.vector<T>();
   if (team.block > 0) return;
   const double sum = sum_of(losses.columns, [=](Size i) { return (double)losses.data[i]; }, team);
-  if (team.thread == 0) total.data[0] += sum;
+  if (team.thread == team.threads - 1) total.data[0] += sum;
 }
 
 // Metrics leave out targets that are NaN. Only NaN is not equal to itself.

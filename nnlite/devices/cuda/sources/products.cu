@@ -69,6 +69,7 @@ DEVICE void tiles(const Product<T>& p, const Team& team) {
   const bool fours_in_row = p.fours && p.a_step == 1 && p.b_step == 1 && high <= 4;
   const bool turns = p.a_step == 1 && !fours_in_row && (share_banks(p.a_row, high) || share_banks(p.b_step, wide));
   const bool fours_in_column = p.fours && high == 1 && p.a_row == 1;
+  const bool whole = p.rows % (high * down) == 0 && p.columns % (wide * across) == 0;  // all tiles lie within C
   const Size in_row = (p.columns + wide * across - 1) / (wide * across);
   const Size count = (p.rows + high * down - 1) / (high * down) * in_row;
   int parts = 1;
@@ -85,11 +86,11 @@ DEVICE void tiles(const Product<T>& p, const Team& team) {
     T sum[down][across];
     for (int k = 0; k < down; ++k) {  // past the end, the last row or column again: it is not written
       const Size i = top + k * high;
-      a[k] = p.a + (i < p.rows ? i : p.rows - 1) * p.a_row;
+      a[k] = p.a + (whole || i < p.rows ? i : p.rows - 1) * p.a_row;
     }
     for (int l = 0; l < across; ++l) {
       const Size j = left + l * wide;
-      b[l] = p.b + (j < p.columns ? j : p.columns - 1) * p.b_step;
+      b[l] = p.b + (whole || j < p.columns ? j : p.columns - 1) * p.b_step;
       for (int k = 0; k < down; ++k) sum[k][l] = 0;
     }
     auto add = [&](Size n, const T* of_a) {
@@ -115,7 +116,7 @@ DEVICE void tiles(const Product<T>& p, const Team& team) {
           add(n + m, of_a);
         }
       }
-    } else if (fours_in_column && down % 4 == 0 && top + down <= p.rows) {
+    } else if (fours_in_column && down % 4 == 0 && (whole || top + down <= p.rows)) {
 #pragma unroll 4
       for (; n < stop; ++n) {
         T of_a[down];
@@ -136,7 +137,7 @@ DEVICE void tiles(const Product<T>& p, const Team& team) {
     if (parts > 1) add_parts<down * across>(&sum[0][0], part, parts, team);
     for (int k = 0; k < down; ++k)
       for (int l = 0; l < across; ++l)
-        if (there && part == 0 && top + k * high < p.rows && left + l * wide < p.columns)
+        if (there && part == 0 && (whole || (top + k * high < p.rows && left + l * wide < p.columns)))
           p.write(top + k * high, left + l * wide, sum[k][l]);
   }
 }

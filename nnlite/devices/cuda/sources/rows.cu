@@ -69,7 +69,7 @@ template <class T> DEVICE void finite_rows(Line line, const Team& team) {
 template <class T> DEVICE void advance(Line line, const Team& team) {
   Matrix<Word> position = line.vector<Word>();
   const Size N = line.size();
-  if (team.rank() == 0) position.data[0] += N;
+  if (team.rank() == team.size() - 1) position.data[0] += N;
 }
 
 // y <- y + b, after a product by cuBLAS.

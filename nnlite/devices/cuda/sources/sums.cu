@@ -33,12 +33,13 @@ DEVICE double* scratch() {
   return part;
 }
 
-// The sum of value(i) for i < count, for thread 0. Few numbers are added by one warp, so that no other waits for it.
+// The sum of value(i) for i < count, for the last thread. Few numbers are added by the last warp alone, so that no other
+// waits for it; the first ones often have more to do.
 template <class Value> DEVICE double sum_of(Size count, Value value, const Team& team) {
   double sum = 0;
   if (count <= 4 * WARP) {
-    if (team.thread >= WARP) return 0;
-    for (Size i = team.thread; i < count; i += WARP) sum += value(i);
+    if (team.thread < team.threads - WARP) return 0;
+    for (Size i = team.lane(); i < count; i += WARP) sum += value(i);
     return warp_sum(sum);
   }
   for (Size i = team.thread; i < count; i += team.threads) sum += value(i);
@@ -102,7 +103,7 @@ DEVICE void column_sums(Size rows, Size first, Size stop, Value value, Keep keep
   }
 #endif
   if (team.blocks == 1 && rows <= FEW) {  // no thread waits for another
-    for (Size j = first + team.thread; j < stop; j += team.threads) {
+    for (Size j = first + team.threads - 1 - team.thread; j < stop; j += team.threads) {
       T sum = 0;
 #pragma unroll 8
       for (Size i = 0; i < rows; ++i) {
