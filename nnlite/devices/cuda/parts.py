@@ -56,18 +56,15 @@ def in_parts(calls: Sequence[Call], blocks: int, least: int) -> list[Call]:
             continue
         x, W, *b = product.operands
         (K, M), N, width = W.shape, len(x), even(W.shape[0], 0, blocks)[1]
+        spared = (K - 2 * N) * M  # its rows of W instead of all; but it writes parts, and reads as many
         readers = [call for call in calls if any(each is x for each in symbols(call)) and call is not product]
-        if (K - 2 * N) * M < least or width == K or any(call.kernel.product != "xᵀ dy" for call in readers):
+        if spared < least or width == K or any(call.kernel.product != "xᵀ dy" for call in readers):
             continue
         data, order, position, _ = take.operands
-        parts = Symbol(f"{x.name}'s parts", (N, -(-K // width) * M), x.dtype, "results")
-        operands = (data, order, position, W, N, width, parts.shape[1])
-        first = Call("take_and_multiply", take_and_multiply, operands, (x, parts))
-        second = (
-            Call("sum_parts_and_bias", sum_parts_and_bias, (parts, *b), product.results)
-            if b
-            else Call("sum_parts", sum_parts, (parts, M), product.results)
-        )
-        instead = {id(take): [first], id(product): [second]}
-        return [each for call in calls for each in instead.get(id(call), [call])]
+        parts = Symbol(f"{x.name}_parts", (N, -(-K // width) * M), x.dtype, "results")
+        multiply, add = take_and_multiply, sum_parts_and_bias if b else sum_parts
+        first = Call(multiply.name, multiply, (data, order, position, W, N, width, parts.shape[1]), (x, parts))
+        second = Call(add.name, add, (parts, *(b or [M])), product.results)
+        instead = {id(take): first, id(product): second}
+        return [instead.get(id(call), call) for call in calls]
     return list(calls)

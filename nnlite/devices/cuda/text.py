@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ..common.arena import DATA, Arena
 from ..common.lines import even, is_array, line, operands, slice_of
 from ..common.planning import Planned, fuse, meets, plan
-from ..common.recording import Call, Tape
+from ..common.recording import Call, Symbol, Tape
 from ..common.reference import KERNELS
 from . import parts
 from .limits import CudaLimits
@@ -97,22 +97,26 @@ class Text:
         return offset
 
     def _bring_near(self, calls: Sequence[Planned]) -> int:
-        """Place in shared memory what no block needs of another: results of which all calls use the block's own rows.
-
-        So is a block's part of x, if it has some columns. Returns the end of the last part.
-        """
+        """Place results that no block needs of another in shared memory; returns the end of the last one."""
         offset = 0
-        for planned in calls:
-            for result in planned.call.results:
-                uses = [(other, name) for other in calls for name, it in operands(other.call).items() if it is result]
-                own = planned.call.name == "take_and_multiply" and all(other.split == "K" for other, _ in uses)
-                if not own and any(other.split != "N" or _letters(other.call, name)[0] != "N" for other, name in uses):
-                    continue
-                size, divided = (result.shape[::-1] if own else (result.shape[0], result.size // result.shape[0]))
-                end = offset + _whole(even(size, 0, self.blocks)[1] * divided * result.dtype.itemsize)
-                if end <= NEAR:
-                    self.near[id(result)], offset = offset, end
+        for result in (result for planned in calls for result in planned.call.results):
+            end = offset + _whole(self._alone(calls, result) * result.dtype.itemsize)
+            if offset < end <= NEAR:
+                self.near[id(result)], offset = offset, end
         return offset
+
+    def _alone(self, calls: Sequence[Planned], result: Symbol) -> int:
+        """The most elements that a block has of a result if it alone uses them, or else 0.
+
+        These are its own rows, if all calls divide the rows, or its columns of x, for a first product in parts.
+        """
+        uses = [(each, name) for each in calls for name, it in operands(each.call).items() if it is result]
+        if all(each.split == "N" and _letters(each.call, name)[0] == "N" for each, name in uses):
+            return even(len(result), 0, self.blocks)[1] * (result.size // len(result))
+        by_columns = all(each.split == "K" and _letters(each.call, name)[1:] == ("K",) for each, name in uses)
+        if by_columns and uses[0][0].call.kernel is parts.take_and_multiply:
+            return even(result.shape[1], 0, self.blocks)[1] * len(result)
+        return 0
 
     def _step(self, calls: Sequence[Planned]) -> list[str]:
         """A tape as replay.cu has it, with a SYNC before every call that must wait for an earlier one of its block."""

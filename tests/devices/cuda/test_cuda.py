@@ -22,7 +22,7 @@ from nnlite.devices.common.lines import line
 from nnlite.devices.common.planning import Planned
 from nnlite.devices.common.recording import Call, Symbol
 from nnlite.devices.common.reference import KERNELS
-from nnlite.devices.cuda import choice, machine, parts
+from nnlite.devices.cuda import choice, machine, parts, text
 from nnlite.devices.cuda.device import CupyDevice
 from nnlite.devices.cuda.limits import CudaLimits
 from nnlite.devices.cuda.text import Placed, Text
@@ -363,9 +363,11 @@ IN_PARTS = {
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("setting", IN_PARTS)
-def test_a_first_product_in_parts(setting, order, rig):
-    """Each block has some columns of x, and their rows of W."""
+@pytest.mark.parametrize("near", [text.NEAR, 600, 0])
+def test_a_first_product_in_parts(setting, near, order, rig, monkeypatch):
+    """Each block has some columns of x, and their rows of W. It has room near by for its x, for less or for nothing."""
     rig.order = ORDERS[order]
+    monkeypatch.setattr(text, "NEAR", near)
     device, setting = CupyDevice(limits=CudaLimits(one_block=0, barrier=0)), IN_PARTS[setting]
     found = train(device, **setting, replay="persistent")
     assert "the columns of x" in found[2]
@@ -429,7 +431,7 @@ def in_a_process_of_its_own(function, *arguments):
 
 
 STOPPED = {  # a step by one block, by three, and by three with the first product in parts
-    "one": {"sizes": (9, 40, 5)},
+    "one": {"sizes": (9, 40, 5), "loss": "mse"},  # without a metric, whose kernel stops all threads itself
     "three": {"sizes": (9, 40, 5)},
     "in parts": {"sizes": (100, 40, 5), "layers": lambda columns: [nl.Dense(columns, columns)], "dtype": "float64"},
 }
@@ -440,7 +442,7 @@ def test_a_missing_stop_in_a_step_is_caught(blocks, rig, monkeypatch):
     """Every stop of a step is needed: without it, some order of threads gives other numbers."""
     # few threads, and rows that warps divide differently, so that threads do not make the same numbers in every kernel
     limits = CudaLimits(one_block=10**9 if blocks == "one" else 0, threads=64, barrier=0)
-    net = {**STOPPED[blocks], "loss": "cce", "batch": 11}
+    net = {"loss": "cce", "batch": 11, **STOPPED[blocks]}
     expected = train("numpy", **net)
     whole, seen = Text._step, []
 

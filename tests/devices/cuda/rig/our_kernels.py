@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nnlite.devices.common.reference import KERNELS
-from nnlite.devices.cuda.machine import COUNTERS
 from nnlite.devices.cuda import parts
+from nnlite.devices.cuda.machine import COUNTERS
 
 from .card import ILLEGAL_ADDRESS, LAUNCH_FAILED, Card, Work
 from .libraries import RefusalError, built
@@ -25,7 +25,8 @@ FAULTS = {  # the results of `run` in on_cpu.h
     3: (LAUNCH_FAILED, "threads wait for each other for ever"),
     4: (ILLEGAL_ADDRESS, "an operand is not in the card's memory"),
 }
-ALL = [(name, real) for name in (*KERNELS, *parts.KERNELS) for real in ("float", "double")] + [(name, "Word") for name in COUNTERS]
+ALL = [(name, real) for name in (*KERNELS, *parts.KERNELS) for real in ("float", "double")]
+ALL += [(name, "Word") for name in COUNTERS]
 NOTHING, SYNC, BARRIER = 0, 1, 2
 NUMBERS = {kind: number for number, kind in enumerate(ALL, 3)}
 OFFSET, ROW = 1 << 61, 22  # as in on_cpu.h
