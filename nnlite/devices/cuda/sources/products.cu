@@ -72,15 +72,15 @@ DEVICE void tiles(const Product<T>& p, const Team& team) {
   const bool whole = p.rows % (high * down) == 0 && p.columns % (wide * across) == 0;  // all tiles lie within C
   const Size in_row = (p.columns + wide * across - 1) / (wide * across);
   const Size count = (p.rows + high * down - 1) / (high * down) * in_row;
-  int parts = 1;
-  while (2 * parts * count <= warps && 2 * parts * PART <= p.inner) parts *= 2;
-  const int part = warp % parts, together = warps / parts;
-  const Size fours = (p.inner + 3) / 4, start = fours * part / parts * 4;
-  const Size stop = part + 1 == parts ? p.inner : fours * (part + 1) / parts * 4;
+  int parts = 1, halved = 0;
+  while (2 * parts * count <= warps && 2 * parts * PART <= p.inner) parts *= 2, ++halved;
+  const int part = warp & (parts - 1), group = warp >> halved, together = warps >> halved;
+  const Size fours = (p.inner + 3) / 4, start = (fours * part >> halved) * 4;
+  const Size stop = part + 1 == parts ? p.inner : (fours * (part + 1) >> halved) * 4;
   for (Size done = 0; done < count; done += together) {  // as often in every warp, since add_parts waits for all
-    const bool there = done + warp / parts < count;
+    const bool there = done + group < count;
     if (parts == 1 && !there) break;
-    const Size tile = there ? done + warp / parts : count - 1;
+    const Size tile = there ? done + group : count - 1;
     const Size top = tile / in_row * (high * down) + y, left = tile % in_row * (wide * across) + x;
     const T *a[down], *b[across];
     T sum[down][across];
@@ -146,10 +146,10 @@ DEVICE void tiles(const Product<T>& p, const Team& team) {
 template <class T>
 DEVICE void shared_sums(const Product<T>& p, const Team& team) {
   const Size count = p.rows * p.columns;
-  int lanes = 1;
-  while (lanes < WARP && 2 * lanes * count <= team.threads && 2 * lanes <= p.inner) lanes *= 2;
-  const int mine = team.thread & (lanes - 1);
-  for (Size number = team.thread / lanes; number - number % (WARP / lanes) < count; number += team.threads / lanes) {
+  int lanes = 1, halvings = 0;  // the compiler may not know them, and divides slowly
+  while (lanes < WARP && 2 * lanes * count <= team.threads && 2 * lanes <= p.inner) lanes *= 2, ++halvings;
+  const int mine = team.thread & (lanes - 1), of_warp = WARP >> halvings;  // numbers
+  for (Size number = team.thread >> halvings; (number & -of_warp) < count; number += team.threads >> halvings) {
     const Size of_c = number < count ? number : count - 1, i = of_c / p.columns, j = of_c % p.columns;
     const T *a = p.a + i * p.a_row, *b = p.b + j * p.b_step;
     T sum = 0;
@@ -191,7 +191,7 @@ DEVICE void tiles_of(const Product<T>& p, const Team& team) {
 
 template <class T>
 DEVICE void in_global_memory(const Product<T>& p, const Team& team) {
-  if (p.columns < WARP && 2 * p.rows * p.columns <= team.threads) {
+  if (p.columns < WARP && 2 * p.rows * p.columns <= team.threads && p.a_step == 1) {  // or lanes would read down columns
     shared_sums(p, team);
   } else if (p.rows >= 8) {
     tiles_of<8>(p, team);
