@@ -71,7 +71,7 @@ class Text:
 
     def _source(self, threads: int) -> str:
         full, short = [" \\\n  ".join(["", *step]) for step in (*self.steps, [])[:2]]
-        declared = (f"SEGMENT({_name(name)})" + f" ROWS({name})" * (name in DATA) for name in self.segments)
+        declared = (f"{'DATA' if name in DATA else 'SEGMENT'}({_name(name)})" for name in self.segments)
         settings = {"FULL": full, "SHORT": short, "HAS_SHORT": str(len(self.steps) - 1), "BLOCKS": str(self.blocks)}
         settings |= {"REPLAY": "", "THREADS": str(threads), "SEGMENTS": " ".join(declared)}
         return source("replay", **settings)

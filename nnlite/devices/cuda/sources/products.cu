@@ -33,6 +33,26 @@ struct alignas(16) Four {
   T number[4];
 };
 
+template <class T>
+DEVICE bool in_fours(const T* place, Size row) {
+  return (Word)place % alignof(Four<T>) == 0 && row % 4 == 0;
+}
+
+// Whether each lane can make four neighbours in a row of C, so that none is left over, and reads and writes them at once.
+template <class T>
+DEVICE bool in_fours(const Product<T>& p) {
+  const bool even = p.columns % (4 * lanes_for((p.columns + 3) / 4)) == 0;
+  return even && p.b_step == 1 && in_fours(p.b, p.b_row) && in_fours(p.c, p.c_row) && in_fours(p.s, p.s_row);
+}
+
+template <class T>
+DEVICE void write_four(const Product<T>& p, Size i, Size j, const T* sum) {
+  Four<T> four = {};
+  if (p.s) four = *(const Four<T>*)(p.s + i * p.s_row + j);
+  for (int l = 0; l < 4; ++l) four.number[l] += p.alpha * sum[l];
+  *(Four<T>*)(p.c + i * p.c_row + j) = four;
+}
+
 // Adds the sums (count,) of `parts` neighbouring warps; the first of them gets the result. All threads of a block come.
 template <int count, class T>
 DEVICE void add_parts(T* sums, int part, int parts, const Team& team) {
@@ -55,7 +75,7 @@ DEVICE void add_parts(T* sums, int part, int parts, const Team& team) {
 DEVICE bool share_banks(Size apart, int count) { return count > 1 && (apart & -apart) * count > WARP; }
 
 // A warp makes a tile of C: its lanes are `wide` neighbours in a row times `high` rows, and every thread makes `down` x
-// `across` numbers, which lie as many rows or columns apart. Where there are more warps than tiles, several warps add
+// `across` numbers, which lie as many rows or columns apart; in global memory, four may be neighbours in a row. Where there are more warps than tiles, several warps add
 // parts of the sums of a tile, and one of them adds the parts.
 //
 // The lanes read one row of A, or several, four numbers at once where eight lanes read the same. Rows of A, or those of
@@ -70,6 +90,8 @@ DEVICE void tiles(const Product<T>& p, const Team& team) {
   const bool turns = p.a_step == 1 && !fours_in_row && (share_banks(p.a_row, high) || share_banks(p.b_step, wide));
   const bool fours_in_column = p.fours && high == 1 && p.a_row == 1;
   const bool whole = p.rows % (high * down) == 0 && p.columns % (wide * across) == 0;  // all tiles lie within C
+  const bool neighbours = NNLITE_BLOCKS > 1 && across == 4 && in_fours(p);
+  const Size apart = neighbours ? 1 : wide;
   const Size in_row = (p.columns + wide * across - 1) / (wide * across);
   const Size count = (p.rows + high * down - 1) / (high * down) * in_row;
   int parts = 1, halved = 0;
@@ -81,7 +103,7 @@ DEVICE void tiles(const Product<T>& p, const Team& team) {
     const bool there = done + group < count;
     if (parts == 1 && !there) break;
     const Size tile = there ? done + group : count - 1;
-    const Size top = tile / in_row * (high * down) + y, left = tile % in_row * (wide * across) + x;
+    const Size top = tile / in_row * (high * down) + y, left = tile % in_row * (wide * across) + (neighbours ? 4 * x : x);
     const T *a[down], *b[across];
     T sum[down][across];
     for (int k = 0; k < down; ++k) {  // past the end, the last row or column again: it is not written
@@ -89,15 +111,16 @@ DEVICE void tiles(const Product<T>& p, const Team& team) {
       a[k] = p.a + (whole || i < p.rows ? i : p.rows - 1) * p.a_row;
     }
     for (int l = 0; l < across; ++l) {
-      const Size j = left + l * wide;
+      const Size j = left + l * apart;
       b[l] = p.b + (whole || j < p.columns ? j : p.columns - 1) * p.b_step;
       for (int k = 0; k < down; ++k) sum[k][l] = 0;
     }
     auto add = [&](Size n, const T* of_a) {
-      T of_b[across];
-      for (int l = 0; l < across; ++l) of_b[l] = b[l][n * p.b_row];
+      Four<T> of_b[(across + 3) / 4];
+      if (neighbours) of_b[0] = *(const Four<T>*)(b[0] + n * p.b_row);
+      for (int l = 0; l < across && !neighbours; ++l) of_b[l / 4].number[l % 4] = b[l][n * p.b_row];
       for (int k = 0; k < down; ++k)
-        for (int l = 0; l < across; ++l) sum[k][l] += of_a[k] * of_b[l];
+        for (int l = 0; l < across; ++l) sum[k][l] += of_a[k] * of_b[l / 4].number[l % 4];
     };
     auto add_one = [&](Size n) {
       T of_a[down];
@@ -135,10 +158,13 @@ DEVICE void tiles(const Product<T>& p, const Team& team) {
       for (; n < stop; ++n) add_one(n);
     }
     if (parts > 1) add_parts<down * across>(&sum[0][0], part, parts, team);
-    for (int k = 0; k < down; ++k)
-      for (int l = 0; l < across; ++l)
-        if (there && part == 0 && (whole || (top + k * high < p.rows && left + l * wide < p.columns)))
-          p.write(top + k * high, left + l * wide, sum[k][l]);
+    for (int k = 0; k < down; ++k) {
+      const Size i = top + k * high;
+      if (!there || part || !(whole || i < p.rows)) continue;
+      if (neighbours) write_four(p, i, left, sum[k]);
+      for (int l = 0; l < across && !neighbours; ++l)
+        if (const Size j = left + l * wide; whole || j < p.columns) p.write(i, j, sum[k][l]);
+    }
   }
 }
 
@@ -193,6 +219,8 @@ template <class T>
 DEVICE void in_global_memory(const Product<T>& p, const Team& team) {
   if (p.columns < WARP && 2 * p.rows * p.columns <= team.threads && p.a_step == 1) {  // or lanes would read down columns
     shared_sums(p, team);
+  } else if (p.rows >= 4 && p.columns >= 4 * WARP && in_fours(p)) {
+    tiles<4, 4>(p, team);
   } else if (p.rows >= 8) {
     tiles_of<8>(p, team);
   } else if (p.rows >= 4) {

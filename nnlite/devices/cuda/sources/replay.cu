@@ -14,10 +14,11 @@
   }
 #define AT(offset) ((Word)(memory + (offset)))
 #define OF(segment, bytes) ((Word)(of_##segment + (bytes)))
-#define SEGMENT(name)                   \
-  char* of_##name = (char*)*given++;    \
+#define PLACE(name)                  \
+  char* of_##name = (char*)*given++; \
   __builtin_assume(__isGlobal(of_##name));
-#define ROWS(name) Word rows_##name = *given++;
+#define SEGMENT(name) PLACE(name) __builtin_assume((Word)of_##name % 16 == 0);
+#define DATA(name) PLACE(name) Word rows_##name = *given++;  // may begin at any number
 #define SYNC __syncthreads();           // wait for all threads of this block
 #define BARRIER wait_for_all(gate, met);  // wait for all blocks
 

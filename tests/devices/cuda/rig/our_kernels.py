@@ -94,10 +94,8 @@ class Steps:
         self.blocks = int(blocks)
         read = r" (\w+) = (?:ADDRESS\([^,]+, |\(const \w+\*\))?\*given\+\+"
         self.arguments = re.findall(read, source.split('extern "C"')[1])
-        prefixes = {"SEGMENT": "of", "ROWS": "rows"}
-        self.arguments += [
-            f"{prefixes[kind]}_{name}" for kind, name in re.findall(r"(SEGMENT|ROWS)\((\w+)\)", segments)
-        ]
+        for kind, name in re.findall(r"(SEGMENT|DATA)\((\w+)\)", segments):
+            self.arguments += [f"of_{name}"] + [f"rows_{name}"] * (kind == "DATA")
         self.steps = []
         for name in ("FULL", "SHORT"):
             (text,) = re.findall(rf"#define NNLITE_{name} ((?:.*\\\n)*.*)", source)
