@@ -74,12 +74,28 @@ DEVICE bool comes_last(Bits* counter, Size blocks, const Team& team) {
   return last[0];
 }
 
+// The sum of value(i, j) for i = start, start + apart ... below `rows`; each number goes to keep(i, j, number) as well. The
+// sum of AHEAD numbers is of type T, and goes on in float64.
+template <class T, class Value, class Keep>
+DEVICE double sum_ahead(Size start, Size rows, Size apart, Size j, Value value, Keep keep) {
+  double sum = 0;
+  for (Size i = start; i < rows; i += AHEAD * apart) {
+    T some[AHEAD], total = 0;
+#pragma unroll
+    for (int k = 0; k < AHEAD; ++k) some[k] = value(i + k * apart < rows ? i + k * apart : i, j);
+#pragma unroll
+    for (int k = 0; k < AHEAD; ++k)
+      if (i + k * apart < rows) keep(i + k * apart, j, some[k]), total += some[k];
+    sum += total;
+  }
+  return sum;
+}
+
 // For the columns first ... stop - 1: write(column, sum of value(row, column) over the rows). Each number goes to
 // keep(row, column, number) as well. A block sums some neighbouring columns: its lanes read a part of a row together.
 // If there are more blocks than that takes, several divide the rows of the same columns; the one that comes last adds
-// their sums, in the order of the blocks. The sum of AHEAD numbers is of type T, and goes on in float64. One block that
-// has few rows sums them all in type T. One of several that divide a step has few columns, and a warp for each: the last
-// warps come first, since the others often have more to do.
+// their sums, in the order of the blocks. One block that has few rows sums them all in type T. One of several that divide a
+// step has few columns, and a warp for each: the last warps come first, since the others often have more to do.
 template <class T, class Value, class Keep, class Write>
 DEVICE void column_sums(Size rows, Size first, Size stop, Value value, Keep keep, Write write, const Team& team) {
 #ifdef NNLITE_REPLAY
@@ -87,17 +103,7 @@ DEVICE void column_sums(Size rows, Size first, Size stop, Value value, Keep keep
   if (NNLITE_BLOCKS > 1 && stop - first <= warps) {
     const Size j = first + warps - 1 - team.thread / WARP;
     if (j >= stop) return;
-    double sum = 0;
-    for (Size i = team.lane(); i < rows; i += AHEAD * WARP) {
-      T some[AHEAD], total = 0;
-#pragma unroll
-      for (int k = 0; k < AHEAD; ++k) some[k] = value(i + k * WARP < rows ? i + k * WARP : i, j);
-#pragma unroll
-      for (int k = 0; k < AHEAD; ++k)
-        if (i + k * WARP < rows) keep(i + k * WARP, j, some[k]), total += some[k];
-      sum += total;
-    }
-    sum = warp_sum(sum);
+    const double sum = warp_sum(sum_ahead<T>(team.lane(), rows, WARP, j, value, keep));
     if (team.lane() == 0) write(j, (T)sum);
     return;
   }
@@ -120,16 +126,8 @@ DEVICE void column_sums(Size rows, Size first, Size stop, Value value, Keep keep
   const Size groups = (stop - first + lanes - 1) / lanes, parts = team.blocks > groups ? team.blocks / groups : 1;
   for (Size turn = team.block; turn < groups * parts; turn += team.blocks) {
     const Size group = turn / parts, j = first + group * lanes + lane, apart = parts * at_once;
-    double sum = 0;
-    for (Size i = turn % parts * at_once + mine; j < stop && i < rows; i += AHEAD * apart) {
-      T some[AHEAD], total = 0;
-#pragma unroll
-      for (int k = 0; k < AHEAD; ++k) some[k] = value(i + k * apart < rows ? i + k * apart : i, j);
-#pragma unroll
-      for (int k = 0; k < AHEAD; ++k)
-        if (i + k * apart < rows) keep(i + k * apart, j, some[k]), total += some[k];
-      sum += total;
-    }
+    const Size start = j < stop ? turn % parts * at_once + mine : rows;
+    double sum = sum_ahead<T>(start, rows, apart, j, value, keep);
     sum = sum_of_lanes(sum, lanes, team);
     if (parts > 1) {
       if (team.thread < lanes) team.room[turn * WARP + lane] = sum;
