@@ -45,10 +45,13 @@ GRAPH_STEPS = 16  # of PyTorch's graph, as of nnlite's
 # ---- who trains ------------------------------------------------------------------------------------------------------
 
 
-def nnlite(problem: Problem, precision: str, replay: str) -> Train:
+def nnlite(problem: Problem, precision: str, replay: str, **limits: int) -> Train:
+    """limits: those of CudaLimits that are to be others."""
     import nnlite as nl
+    from nnlite.devices.cuda.device import CupyDevice
+    from nnlite.devices.cuda.limits import CudaLimits
 
-    device = nl.get_device("cupy", precision=precision)
+    device = CupyDevice(precision, CudaLimits(**limits))
     net = nl.mlp(problem.sizes, problem.hidden, problem.output, device=device, seed=0)
     net.load_state_dict(problem.weights)
     trainer = nl.Trainer(net, problem.loss, nl.SGD(lr=problem.lr), replay=replay)
@@ -146,6 +149,8 @@ PEERS: dict[str, tuple[str, Callable[[Problem, str], Train]]] = {  # name -> wha
     "nnlite persistent": ("cupy", lambda problem, precision: nnlite(problem, precision, "persistent")),
     "nnlite graph": ("cupy", lambda problem, precision: nnlite(problem, precision, "graph")),
     "nnlite eager": ("cupy", lambda problem, precision: nnlite(problem, precision, "eager")),
+    # several blocks without parts of a first product, which take a barrier more (nnlite/devices/cuda/parts.py)
+    "nnlite by rows": ("cupy", lambda problem, precision: nnlite(problem, precision, "persistent", barrier=10**12)),
     "PyTorch compiled": ("torch", lambda problem, precision: pytorch(problem, precision, "compiled")),
 }
 
