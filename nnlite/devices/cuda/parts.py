@@ -16,8 +16,8 @@ from ..common.lines import even
 from ..common.planning import symbols
 from ..common.recording import Call, Symbol
 
-# B rows of the batch, which are not independent here · Q parts, each with M numbers · the other letters as in the
-# reference.
+# B rows of the batch, which are not independent here · Q numbers in all parts of a row, of which each has M · the other
+# letters as in the reference.
 
 
 @kernel("x (A,K), order (E), position (1), W (K,M), B, width, Q -> y (B,K), parts (B,Q)", columns="K")

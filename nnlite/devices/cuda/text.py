@@ -18,12 +18,14 @@ from . import parts
 from .limits import CudaLimits
 from .machine import PARTS, real_of, source
 
-ENDED = {**PARTS, "take_and_multiply": "K"}  # kernel -> letter of the size of which its line has a start and an end
+ALL = {**KERNELS, **parts.KERNELS}
+# Kernel -> letter of the size of which its line has a start and an end.
+ENDED = PARTS | {name: kernel.columns for name, kernel in parts.KERNELS.items() if kernel.columns}
 # Kernel -> letter of the size that blocks divide if they cannot divide the rows.
 SPLIT = {
     name: letter
     for name, letter in ENDED.items()
-    if all(letters[0] != "N" for letters in {**KERNELS, **parts.KERNELS}[name].signature.results.values())
+    if all(letters[0] != "N" for letters in ALL[name].signature.results.values())
 }
 NEAR = 40 * 1024  # the most bytes of shared memory for what each of several blocks has for itself
 
@@ -112,11 +114,15 @@ class Text:
         """
         uses = [(each, name) for each in calls for name, it in operands(each.call).items() if it is result]
         if all(each.split == "N" and _letters(each.call, name)[0] == "N" for each, name in uses):
-            return even(len(result), 0, self.blocks)[1] * (result.size // len(result))
+            return self._most(len(result)) * (result.size // len(result))
         by_columns = all(each.split == "K" and _letters(each.call, name)[1:] == ("K",) for each, name in uses)
         if by_columns and uses[0][0].call.kernel is parts.take_and_multiply:
-            return even(result.shape[1], 0, self.blocks)[1] * len(result)
+            return self._most(result.shape[1]) * len(result)
         return 0
+
+    def _most(self, size: int) -> int:
+        """The most that a block gets of so many rows or columns: the first block's."""
+        return even(size, 0, self.blocks)[1]
 
     def _step(self, calls: Sequence[Planned]) -> list[str]:
         """A tape as replay.cu has it, with a SYNC before every call that must wait for an earlier one of its block."""
@@ -152,7 +158,7 @@ class Text:
                 near = self.near.get(id(whole[name]))
                 words[place - 1] = self._place(symbol.segment, words[place - 1]) if near is None else f"AT({near})"
                 if near is not None and planned.split == "K":
-                    words[place + 1] = str(even(symbol.shape[1], 0, self.blocks)[1])  # columns
+                    words[place + 1] = str(self._most(symbol.shape[1]))  # columns
                 if symbol.segment in DATA:
                     words[place] = f"rows_{symbol.segment}"
         text = f"CALL({some.call.name}, {real_of(some.call)}, {', '.join(words)})"

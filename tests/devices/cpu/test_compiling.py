@@ -201,7 +201,7 @@ TWICE = """
 import shutil
 from numba import float64
 from nnlite.devices import functions_compiled
-from nnlite.devices.cpu.compiling import compiled, garbage_later, inside
+from nnlite.devices.cpu.compiling import compiled, inside
 
 def double(x):
     return 2 * x

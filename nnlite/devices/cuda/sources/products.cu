@@ -38,7 +38,7 @@ DEVICE bool in_fours(const T* place, Size row) {
   return (Word)place % alignof(Four<T>) == 0 && row % 4 == 0;
 }
 
-// Whether each lane can make four neighbours in a row of C, so that none is left over, and reads and writes them at once.
+// Whether each lane can make four neighbours in a row of C, with none left over, and read and write them at once.
 template <class T>
 DEVICE bool in_fours(const Product<T>& p) {
   const bool even = p.columns % (4 * lanes_for((p.columns + 3) / 4)) == 0;
@@ -75,8 +75,8 @@ DEVICE void add_parts(T* sums, int part, int parts, const Team& team) {
 DEVICE bool share_banks(Size apart, int count) { return count > 1 && (apart & -apart) * count > WARP; }
 
 // A warp makes a tile of C: its lanes are `wide` neighbours in a row times `high` rows, and every thread makes `down` x
-// `across` numbers, which lie as many rows or columns apart; in global memory, four may be neighbours in a row. Where there are more warps than tiles, several warps add
-// parts of the sums of a tile, and one of them adds the parts.
+// `across` numbers, which lie as many rows or columns apart; in global memory, four may be neighbours in a row. Where
+// there are more warps than tiles, several warps add parts of the sums of a tile, and one of them adds the parts.
 //
 // The lanes read one row of A, or several, four numbers at once where eight lanes read the same. Rows of A, or those of
 // B where that is transposed, may lie in the same bank: then lanes begin their sums at different numbers. The cycles
@@ -103,7 +103,8 @@ DEVICE void tiles(const Product<T>& p, const Team& team) {
     const bool there = done + group < count;
     if (parts == 1 && !there) break;
     const Size tile = there ? done + group : count - 1;
-    const Size top = tile / in_row * (high * down) + y, left = tile % in_row * (wide * across) + (neighbours ? 4 * x : x);
+    const Size top = tile / in_row * (high * down) + y;
+    const Size left = tile % in_row * (wide * across) + (neighbours ? 4 * x : x);
     const T *a[down], *b[across];
     T sum[down][across];
     for (int k = 0; k < down; ++k) {  // past the end, the last row or column again: it is not written
@@ -217,7 +218,7 @@ DEVICE void tiles_of(const Product<T>& p, const Team& team) {
 
 template <class T>
 DEVICE void in_global_memory(const Product<T>& p, const Team& team) {
-  if (p.columns < WARP && 2 * p.rows * p.columns <= team.threads && p.a_step == 1) {  // or lanes would read down columns
+  if (p.columns < WARP && 2 * p.rows * p.columns <= team.threads && p.a_step == 1) {  // no lane reads down columns
     shared_sums(p, team);
   } else if (p.rows >= 4 && p.columns >= 4 * WARP && in_fours(p)) {
     tiles<4, 4>(p, team);
@@ -326,8 +327,8 @@ template <class T> DEVICE void linear_backward(Line line, const Team& team) {
   make(p, team);
 }
 
-// The rows first ... stop - 1 of C <- S + alpha x' dy; S is C if `adding`, or else nothing. Where x has fewer columns than
-// C has rows, they are those that this block needs.
+// The rows first ... stop - 1 of C <- S + alpha x' dy; S is C if `adding`, or else nothing. Where x has fewer columns
+// than C has rows, they are those that this block needs.
 template <class T>
 DEVICE void weights(Matrix<T> C, bool adding, Matrix<T> dy, Matrix<T> x, T alpha, Line line, const Team& team) {
   const Size first = line.size(), stop = line.size(), left = x.columns < C.rows ? 0 : first;

@@ -21,8 +21,8 @@ DEVICE void take(Matrix<T> y, Size left, Matrix<T> x, Size first, Size columns, 
   const Word many = sizeof(Sixteen) / sizeof(T);
   const bool fit = (left | first | columns | y.columns | x.columns) % many == 0;
   if (fit && ((Word)y.data | (Word)x.data) % sizeof(Sixteen) == 0) {
-    gather((Sixteen*)(y.data + left), y.columns / many, (const Sixteen*)(x.data + first), x.columns / many, rows, y.rows,
-           columns / many, team);
+    const Sixteen* from = (const Sixteen*)(x.data + first);
+    gather((Sixteen*)(y.data + left), y.columns / many, from, x.columns / many, rows, y.rows, columns / many, team);
   } else {
     gather(y.data + left, y.columns, x.data + first, x.columns, rows, y.rows, columns, team);
   }

@@ -33,8 +33,8 @@ DEVICE double* scratch() {
   return part;
 }
 
-// The sum of value(i) for i < count, for the last thread. Few numbers are added by the last warp alone, so that no other
-// waits for it; the first ones often have more to do.
+// The sum of value(i) for i < count, for the last thread. Few numbers are added by the last warp alone, so that no
+// other waits for it; the first ones often have more to do.
 template <class Value> DEVICE double sum_of(Size count, Value value, const Team& team) {
   double sum = 0;
   if (count <= 4 * WARP) {
@@ -74,8 +74,8 @@ DEVICE bool comes_last(Bits* counter, Size blocks, const Team& team) {
   return last[0];
 }
 
-// The sum of value(i, j) for i = start, start + apart ... below `rows`; each number goes to keep(i, j, number) as well. The
-// sum of AHEAD numbers is of type T, and goes on in float64.
+// The sum of value(i, j) for i = start, start + apart ... below `rows`; each number goes to keep(i, j, number) as well.
+// The sum of AHEAD numbers is of type T, and goes on in float64.
 template <class T, class Value, class Keep>
 DEVICE double sum_ahead(Size start, Size rows, Size apart, Size j, Value value, Keep keep) {
   double sum = 0;
@@ -94,8 +94,8 @@ DEVICE double sum_ahead(Size start, Size rows, Size apart, Size j, Value value, 
 // For the columns first ... stop - 1: write(column, sum of value(row, column) over the rows). Each number goes to
 // keep(row, column, number) as well. A block sums some neighbouring columns: its lanes read a part of a row together.
 // If there are more blocks than that takes, several divide the rows of the same columns; the one that comes last adds
-// their sums, in the order of the blocks. One block that has few rows sums them all in type T. One of several that divide a
-// step has few columns, and a warp for each: the last warps come first, since the others often have more to do.
+// their sums, in the order of the blocks. One block that has few rows sums them all in type T. One of several that
+// divide a step has few columns, and a warp for each: the last warps come first, since others often have more to do.
 template <class T, class Value, class Keep, class Write>
 DEVICE void column_sums(Size rows, Size first, Size stop, Value value, Keep keep, Write write, const Team& team) {
 #ifdef NNLITE_REPLAY

@@ -109,8 +109,8 @@ template <class Read, class Write> DEVICE void read_ahead(Size n, Read read, Wri
   for (Size i = team.rank(); i < n; i += AHEAD * apart) {
     decltype(read(i)) some[AHEAD];
 #pragma unroll
-    for (int k = 0; k < AHEAD; ++k)
-      if (k * apart < n) some[k] = read(i + k * apart < n ? i + k * apart : i);  // else the compiler knows that none has it
+    for (int k = 0; k < AHEAD; ++k)  // the compiler may know that no thread has so many
+      if (k * apart < n) some[k] = read(i + k * apart < n ? i + k * apart : i);
 #pragma unroll
     for (int k = 0; k < AHEAD; ++k)
       if (k * apart < n && i + k * apart < n) write(i + k * apart, some[k]);
