@@ -1,5 +1,7 @@
 """What tests of several folders use."""
 
+import contextlib
+import gc
 import os
 import signal
 import sys
@@ -30,6 +32,19 @@ def write(name: str, text: str | bytes) -> str:
     """Write a file; its name."""
     Path(name).write_bytes(text.encode() if isinstance(text, str) else text)
     return name
+
+
+@contextlib.contextmanager
+def handling(number, handler):
+    """A handler of this signal. No garbage is collected meanwhile: Python ignores what is raised during a `__del__`."""
+    gc.collect()
+    gc.disable()
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+        gc.enable()
 
 
 def side_by_side(work, count):

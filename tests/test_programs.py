@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import handling
 
 import nnlite as nl
 from nnlite import programs, sweeps
@@ -851,14 +852,13 @@ def test_a_signal_handler_may_save_evaluate_and_predict_during_a_fit(host, tmp_p
         calls.append(1)
         signal.setitimer(signal.ITIMER_REAL, 0.003)  # again, but never within itself
 
-    before = signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.003)
-    try:
-        for size in range(3, 33):
-            trainer.fit(x, y, epochs=3, batch_size=size, progress=False)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    with handling(signal.SIGALRM, handler):
+        signal.setitimer(signal.ITIMER_REAL, 0.003)
+        try:
+            for size in range(3, 33):
+                trainer.fit(x, y, epochs=3, batch_size=size, progress=False)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
     for size in range(3, 33):
         alone.fit(x, y, epochs=3, batch_size=size, progress=False)
     assert calls and weights(trainer).tobytes() == weights(alone).tobytes()

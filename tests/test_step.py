@@ -5,7 +5,7 @@ import signal
 
 import numpy as np
 import pytest
-from helpers import interrupted_after
+from helpers import handling, interrupted_after
 
 import nnlite as nl
 from nnlite import steps
@@ -193,9 +193,7 @@ def test_a_signal_that_interrupts_leaves_whole_epochs(validated, host, data):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGALRM, interrupt)
-    gc.disable()  # an exception in a callback of the collector, such as Hypothesis's, would be lost
-    try:
+    with handling(signal.SIGALRM, interrupt):
         for turn in range(1, 13):
             trainer = make(host)
             fit(trainer, data, 0)
@@ -208,7 +206,3 @@ def test_a_signal_that_interrupts_leaves_whole_epochs(validated, host, data):
                 signal.setitimer(signal.ITIMER_REAL, 0)
             assert len({len(values) for values in trainer.history.values()}) <= 1
             assert all(values == expected[name][: len(values)] for name, values in trainer.history.items())
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-        gc.enable()

@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from helpers import handling
 
 import nnlite as nl
 
@@ -75,12 +76,8 @@ def test_ctrl_c_ends_those_that_train_and_begins_no_others():
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         time.sleep(0.02)
 
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            nl.fit_many(trainers, x, y, 40, 8, progress=False, callbacks=[interrupt])
-    finally:
-        signal.signal(signal.SIGINT, handler)
+    with handling(signal.SIGINT, signal.default_int_handler), pytest.raises(KeyboardInterrupt):
+        nl.fit_many(trainers, x, y, 40, 8, progress=False, callbacks=[interrupt])
     assert all(trainer.history.epochs < 40 for trainer in trainers) and not trainers[-1].history.epochs
     assert all(trainer.network.threads == 1 for trainer in trainers)
 

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from helpers import on_threads, side_by_side, steps_of
+from helpers import handling, on_threads, side_by_side, steps_of
 
 import nnlite as nl
 from nnlite.devices.common import threads as threads_of_a_call
@@ -403,8 +403,7 @@ def test_many_interrupts_at_once_leave_no_thread_at_work(data, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(compiled_replay.table, "replay", late)
-    before = signal.signal(signal.SIGALRM, interrupt)
-    try:
+    with handling(signal.SIGALRM, interrupt):
         for early in (True, False) * 5:
             steps.start(1, None)
             begun = threading.Event()
@@ -417,6 +416,3 @@ def test_many_interrupts_at_once_leave_no_thread_at_work(data, monkeypatch):
                     signal.setitimer(signal.ITIMER_REAL, 0)
             assert not at_work
         assert waited_for
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
