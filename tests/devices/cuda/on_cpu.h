@@ -3,7 +3,8 @@
 // Shared memory starts as NaN. Fibers take turns forward, backward, or at random, where every other warp or block goes
 // on only when all others wait: what depends on the order is a race.
 // A thread that waits at a barrier that not all threads of its block or warp come to is found, and said. So is an
-// operand that lies neither in the card's memory nor in the block's shared memory.
+// operand that lies neither in the card's memory nor in the block's shared memory, and several numbers that are read or
+// written at once where they do not begin at a multiple of their size.
 #pragma once
 #include <cmath>
 #include <csetjmp>
@@ -37,7 +38,7 @@ static Place threadIdx, blockIdx, blockDim, gridDim;
 namespace cpu {
 
 enum State { RUNS, AT_BARRIER, AT_WARP, DONE };
-enum Result { FINE = 0, LEFT_ALONE = 2, STUCK = 3, ILLEGAL_ADDRESS = 4 };
+enum Result { FINE = 0, LEFT_ALONE = 2, STUCK = 3, ILLEGAL_ADDRESS = 4, MISALIGNED_ADDRESS = 5 };
 struct Fiber { int block, thread; State state; };
 struct Stack { std::unique_ptr<char[]> memory; jmp_buf here; bool begun; };  // of the fiber with the same number
 struct Block {
@@ -187,6 +188,11 @@ int launch(void (*kernel)(A...), void** given, int grid, int block, long dynamic
 }
 
 }  // namespace cpu
+
+// g++ -fsanitize=alignment calls it where something lies at an address that its type does not allow.
+extern "C" __attribute__((visibility("hidden"))) void __ubsan_handle_type_mismatch_v1(void*, void*) {
+  cpu::result = cpu::MISALIGNED_ADDRESS;
+}
 
 extern "C" void set_up(char* first, char* last, const long long* full, int full_lines, const long long* short_,
                        int short_lines, int blocks_of_network, int left_out) {

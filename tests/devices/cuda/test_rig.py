@@ -158,6 +158,17 @@ def test_a_host_pointer_is_an_illegal_address(rig, kernels, which):
     refused(rig, "an operand is not in the card's memory")
 
 
+def test_numbers_between_the_addresses_of_their_type(rig, kernels):
+    """A CPU reads them all the same; a GPU does not."""
+    import cupy
+
+    x = zeros(4)
+    kernels[0]((1,), (32,), (x.data.ptr + 2, 2))
+    with pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match="MisalignedAddress"):
+        cupy.cuda.get_current_stream().synchronize()
+    refused(rig, "no multiple of what is read at once")
+
+
 def test_what_is_written_past_an_array_is_found(rig, kernels):
     import cupy
 

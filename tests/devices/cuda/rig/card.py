@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from .libraries import RefusalError
 
-OUT_OF_MEMORY, INVALID, ILLEGAL_ADDRESS, LAUNCH_FAILED, BAD_RESOURCE = 2, 1, 700, 719, 400
+OUT_OF_MEMORY, INVALID, ILLEGAL_ADDRESS, MISALIGNED_ADDRESS, LAUNCH_FAILED, BAD_RESOURCE = 2, 1, 700, 716, 719, 400
 CAPTURE_UNSUPPORTED, CAPTURE_IMPLICIT = 900, 906
 ROOM = 1 << 36  # bytes of addresses; a page takes memory when it is first written
 ALIGNED, GUARD, FILLED = 512, 512, 1 << 22  # bytes

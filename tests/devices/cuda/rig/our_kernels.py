@@ -16,7 +16,7 @@ from nnlite.devices.common.reference import KERNELS
 from nnlite.devices.cuda import parts
 from nnlite.devices.cuda.machine import COUNTERS
 
-from .card import ILLEGAL_ADDRESS, LAUNCH_FAILED, Card, Work
+from .card import ILLEGAL_ADDRESS, LAUNCH_FAILED, MISALIGNED_ADDRESS, Card, Work
 from .libraries import RefusalError, built
 
 ON_CPU = Path(__file__).parent.parent / "on_cpu.h"
@@ -24,6 +24,7 @@ FAULTS = {  # the results of `run` in on_cpu.h
     2: (LAUNCH_FAILED, "a thread waits for one that has left"),
     3: (LAUNCH_FAILED, "threads wait for each other for ever"),
     4: (ILLEGAL_ADDRESS, "an operand is not in the card's memory"),
+    5: (MISALIGNED_ADDRESS, "numbers lie at an address that is no multiple of what is read at once"),
 }
 ALL = [(name, real) for name in (*KERNELS, *parts.KERNELS) for real in ("float", "double")]
 ALL += [(name, "Word") for name in COUNTERS]
@@ -160,4 +161,5 @@ def compiled(source: str) -> ctypes.PyDLL:
     barriers = itertools.count()
     source = re.sub(r"__syncthreads\(\);", lambda _: f"numbered_barrier({next(barriers)});", source)
     text = f"{ON_CPU.read_text()}\n{source}\n{entries}".replace("#pragma once", "")
-    return ctypes.PyDLL(str(built(text, ".cpp", "g++", "-O1", "-std=c++17", "-U_FORTIFY_SOURCE")))
+    command = "g++", "-O1", "-std=c++17", "-U_FORTIFY_SOURCE", "-fsanitize=alignment"
+    return ctypes.PyDLL(str(built(text, ".cpp", *command)))
