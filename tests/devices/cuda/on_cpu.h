@@ -4,7 +4,7 @@
 // on only when all others wait: what depends on the order is a race.
 // A thread that waits at a barrier that not all threads of its block or warp come to is found, and said. So is an
 // operand that lies neither in the card's memory nor in the block's shared memory, and several numbers that are read or
-// written at once where they do not begin at a multiple of their size.
+// written at once where they do not begin at a multiple of their size. What the source promises the compiler must hold.
 #pragma once
 #include <cmath>
 #include <csetjmp>
@@ -20,7 +20,8 @@
 #include <functional>
 
 #define NNLITE_ON_CPU
-#define __builtin_assume(...)
+#define __builtin_assume(...) cpu::promised(__VA_ARGS__)
+#define __isGlobal(place) cpu::on_card(place)
 #define __global__
 #define DEVICE inline
 #define __launch_bounds__(...)
@@ -38,7 +39,7 @@ static Place threadIdx, blockIdx, blockDim, gridDim;
 namespace cpu {
 
 enum State { RUNS, AT_BARRIER, AT_WARP, DONE };
-enum Result { FINE = 0, LEFT_ALONE = 2, STUCK = 3, ILLEGAL_ADDRESS = 4, MISALIGNED_ADDRESS = 5 };
+enum Result { FINE = 0, LEFT_ALONE = 2, STUCK = 3, ILLEGAL_ADDRESS = 4, MISALIGNED_ADDRESS = 5, FALSE_PROMISE = 6 };
 struct Fiber { int block, thread; State state; };
 struct Stack { std::unique_ptr<char[]> memory; jmp_buf here; bool begun; };  // of the fiber with the same number
 struct Block {
@@ -76,10 +77,13 @@ inline void give_way() {
   place(fibers[me]);
 }
 inline void step_aside() { give_way(); }
+inline bool on_card(const void* place) { return place >= card_first && place < card_last; }
+inline void promised(bool holds) {
+  if (!holds) result = FALSE_PROMISE;
+}
 inline void* checked(void* place) {
   const std::vector<char>& shared = blocks[fibers[now].block].room;
-  const bool on_card = place >= card_first && place < card_last;
-  if (!on_card && !(place >= shared.data() && place < shared.data() + shared.size())) result = ILLEGAL_ADDRESS;
+  if (!on_card(place) && !(place >= shared.data() && place < shared.data() + shared.size())) result = ILLEGAL_ADDRESS;
   return place;
 }
 inline char* shared_memory(void* key, size_t bytes) {

@@ -14,10 +14,11 @@ import nnlite as nl
 from nnlite.devices.cuda.machine import OPTIONS
 
 CODE = """// NNLITE_ marks a source that is compiled for the CPU
-#define NNLITE_LAUNCHES LAUNCH(add, float)
+#define NNLITE_LAUNCHES LAUNCH(add, float) LAUNCH(promise, float)
 extern "C" __global__ void launch_add_float(float* x, long long count) {
   for (long long i = threadIdx.x; i < count; i += blockDim.x) x[i] += 1;
 }
+extern "C" __global__ void launch_promise_float(float* x) { __builtin_assume((long long)x % 16 == 0); }
 extern "C" __global__ void end_step(long long place) { *ADDRESS(float, place) = 1; }
 """
 
@@ -167,6 +168,19 @@ def test_numbers_between_the_addresses_of_their_type(rig, kernels):
     with pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match="MisalignedAddress"):
         cupy.cuda.get_current_stream().synchronize()
     refused(rig, "no multiple of what is read at once")
+
+
+def test_what_the_source_promises_the_compiler_must_hold(rig, kernels):
+    """A GPU would do anything then."""
+    import cupy
+
+    x, promise = zeros(8), cupy.RawModule(code=CODE, options=OPTIONS).get_function("launch_promise_float")
+    promise((1,), (32,), (x.data.ptr + 16,))
+    cupy.cuda.get_current_stream().synchronize()
+    promise((1,), (32,), (x.data.ptr + 4,))
+    with pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match="LaunchFailure"):
+        cupy.cuda.get_current_stream().synchronize()
+    refused(rig, "what the source promises the compiler does not hold")
 
 
 def test_what_is_written_past_an_array_is_found(rig, kernels):

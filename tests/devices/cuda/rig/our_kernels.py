@@ -25,6 +25,7 @@ FAULTS = {  # the results of `run` in on_cpu.h
     3: (LAUNCH_FAILED, "threads wait for each other for ever"),
     4: (ILLEGAL_ADDRESS, "an operand is not in the card's memory"),
     5: (MISALIGNED_ADDRESS, "numbers lie at an address that is no multiple of what is read at once"),
+    6: (LAUNCH_FAILED, "what the source promises the compiler does not hold"),
 }
 ALL = [(name, real) for name in (*KERNELS, *parts.KERNELS) for real in ("float", "double")]
 ALL += [(name, "Word") for name in COUNTERS]
