@@ -98,7 +98,7 @@ def pytorch(problem: Problem, precision: str, way: str, device: str = "cuda") ->
                     batches.copy_(order[start : start + len(batches)])
                     graph.replay()
                     start += len(batches)
-            for batch in order[start:].split(size):
+            for batch in order[start:].split(size) if start < rows else ():  # of no rows, split makes an empty batch
                 step(batch)
             losses[epoch] = total / rows
         return losses.tolist()

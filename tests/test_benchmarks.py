@@ -356,3 +356,22 @@ def test_the_gpus_benchmark_needs_no_installed_nnlite():
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd="/")
     assert process.stdout.split() == [str(BENCHMARKS.parent / "nnlite" / "__init__.py")] * 2, process.stderr
+
+
+@pytest.mark.parametrize("rows", [64, 70])
+def test_pytorchs_graphs_train_all_rows_and_no_more(rows, bench, monkeypatch):
+    """What graphs of whole batches leave over is a short batch, or none: the loss of a batch without rows is NaN."""
+    torch = pytest.importorskip("torch")
+
+    def captured(net, step, size, counts, device):
+        """Graphs of so many steps, which can be had on a CPU: they take the steps when they are replayed."""
+        batches = [torch.arange(size).repeat(count) for count in counts]
+        return [
+            (SimpleNamespace(replay=lambda them=them: [step(batch) for batch in them.split(size)]), them)
+            for them in batches
+        ]
+
+    monkeypatch.setattr(bench.gpu, "_torch_graphs", captured)
+    problem = bench.workloads.WORKLOADS["tabular"].problem().head(rows)
+    eager, graph = (bench.gpu.pytorch(problem, "float32", way, "cpu")(3, False) for way in ("eager", "graph"))
+    np.testing.assert_allclose(graph, eager, rtol=1e-6)
