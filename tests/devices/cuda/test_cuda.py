@@ -266,7 +266,8 @@ def test_trains_as_numpy_does_in_every_order_of_threads(net, replay, order, rig)
 @pytest.mark.parametrize("as_written", [False, True])
 @pytest.mark.parametrize("one_block", [10**9, 0])
 @pytest.mark.parametrize(
-    "sizes", [(140, 70, 9), (33, 130, 40), (20, 5, 3), (64, 32, 12), (36, 64, 16), (70, 128, 9), (9, 256, 128)]
+    "sizes",
+    [(140, 70, 9), (33, 130, 40), (20, 5, 3), (64, 32, 12), (36, 64, 16), (70, 128, 9), (9, 256, 128), (9, 5, 256)],
 )
 def test_products_of_many_shapes(sizes, one_block, as_written, rig):
     """Warps that share a tile, that have none, or only a part of one; numbers read by fours and one by one."""
