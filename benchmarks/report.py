@@ -242,7 +242,8 @@ def draw(results: list[Result], peers: Peers, what: str, path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(max(9, 0.27 * len(results) * len(peers)), 5), layout="constrained")
+    inches = len(results) * max(1.15, 0.27 * len(peers))  # for the names, and for the bars
+    figure, axes = plt.subplots(figsize=(max(9, inches), 5), layout="constrained")
     width = 0.85 / len(peers)
     for i, peer in enumerate(peers):
         places = [place + (i - (len(peers) - 1) / 2) * width for place in range(len(results))]

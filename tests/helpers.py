@@ -36,13 +36,18 @@ def write(name: str, text: str | bytes) -> str:
 
 @contextlib.contextmanager
 def handling(number, handler):
-    """A handler of this signal. No garbage is collected meanwhile: Python ignores what is raised during a `__del__`."""
+    """A handler of this signal; at the end, no timer that sends signals runs on.
+
+    No garbage is collected meanwhile, since Python ignores what a handler raises during a `__del__`.
+    """
     gc.collect()
     gc.disable()
     before = signal.signal(number, handler)
     try:
         yield
     finally:
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(number, before)
         gc.enable()
 
