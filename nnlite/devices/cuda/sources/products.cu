@@ -94,9 +94,9 @@ DEVICE void tiles(const Product<T>& p, const Team& team) {
   const Size apart = neighbours ? 1 : wide;
   const Size in_row = (p.columns + wide * across - 1) / (wide * across);
   const Size count = (p.rows + high * down - 1) / (high * down) * in_row;
-  int parts = 1, halved = 0;
-  while (2 * parts * count <= warps && 2 * parts * PART <= p.inner) parts *= 2, ++halved;
-  const int part = warp & (parts - 1), group = warp >> halved, together = warps >> halved;
+  int parts = 1;
+  while (2 * parts * count <= warps && 2 * parts * PART <= p.inner) parts *= 2;
+  const int halved = halvings_of(parts), part = warp & (parts - 1), group = warp >> halved, together = warps >> halved;
   const Size fours = (p.inner + 3) / 4, start = (fours * part >> halved) * 4;
   const Size stop = part + 1 == parts ? p.inner : (fours * (part + 1) >> halved) * 4;
   for (Size done = 0; done < count; done += together) {  // as often in every warp, since add_parts waits for all
@@ -173,8 +173,9 @@ DEVICE void tiles(const Product<T>& p, const Team& team) {
 template <class T>
 DEVICE void shared_sums(const Product<T>& p, const Team& team) {
   const Size count = p.rows * p.columns;
-  int lanes = 1, halvings = 0;  // the compiler may not know them, and divides slowly
-  while (lanes < WARP && 2 * lanes * count <= team.threads && 2 * lanes <= p.inner) lanes *= 2, ++halvings;
+  int lanes = 1;
+  while (lanes < WARP && 2 * lanes * count <= team.threads && 2 * lanes <= p.inner) lanes *= 2;
+  const int halvings = halvings_of(lanes);  // the compiler may not know the lanes, and divides slowly
   const int mine = team.thread & (lanes - 1), of_warp = WARP >> halvings;  // numbers
   for (Size number = team.thread >> halvings; (number & -of_warp) < count; number += team.threads >> halvings) {
     const Size of_c = number < count ? number : count - 1, i = of_c / p.columns, j = of_c % p.columns;
