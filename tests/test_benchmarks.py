@@ -375,3 +375,25 @@ def test_pytorchs_graphs_train_all_rows_and_no_more(rows, bench, monkeypatch):
     problem = bench.workloads.WORKLOADS["tabular"].problem().head(rows)
     eager, graph = (bench.gpu.pytorch(problem, "float32", way, "cpu")(3, False) for way in ("eager", "graph"))
     np.testing.assert_allclose(graph, eager, rtol=1e-6)
+
+
+SMALL = {"wide": (6, (5, 9, 3)), "large": (4, (7, 3))}  # net -> rows of a batch, sizes
+
+
+def test_products_of_every_layout_are_proven_on_a_gpu(bench, rig, monkeypatch):
+    products = bench.gpu_products
+    nets = {name: SimpleNamespace(batch_size=rows, sizes=sizes) for name, (rows, sizes) in SMALL.items()}
+    monkeypatch.setattr(products, "NETS", nets)
+    found = products.by_nnlite("float32", 1e-4)
+    assert list(found["us"]) == [
+        *("wide 0, x W", "wide 0, xᵀ dy", "wide 1, x W", "wide 1, dy Wᵀ", "wide 1, xᵀ dy"),
+        *("large 0, x W", "large 0, xᵀ dy"),
+    ]
+    assert all(tuple(us) == products.LAYOUTS and min(us.values()) > 0 for us in found["us"].values())
+    text = "\n".join(products.table("float32", found, None))
+    assert text.count("\n| wide") == 5 and text.count("**") == 2 * 7
+    from nnlite.devices.cuda.cublas import Cublas
+
+    monkeypatch.setattr(Cublas, "product", lambda self, c, *_: c.fill(0))
+    with pytest.raises(AssertionError):
+        products.by_nnlite("float32", 1e-4)
