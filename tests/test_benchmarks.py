@@ -380,7 +380,7 @@ def test_pytorchs_graphs_train_all_rows_and_no_more(rows, bench, monkeypatch):
 SMALL = {"wide": (6, (5, 9, 3)), "large": (4, (7, 3))}  # net -> rows of a batch, sizes
 
 
-def test_products_of_every_layout_are_proven_on_a_gpu(bench, rig, monkeypatch):
+def test_products_of_every_layout_are_proven_on_cupy(bench, rig, monkeypatch):
     products = bench.gpu_products
     nets = {name: SimpleNamespace(batch_size=rows, sizes=sizes) for name, (rows, sizes) in SMALL.items()}
     monkeypatch.setattr(products, "NETS", nets)
