@@ -51,6 +51,18 @@ def together(
             idle[thread] = 1
             ended[thread].release()
 
+    def end() -> None:
+        nonlocal over
+        with entering:
+            over = True
+        while asked:
+            take_back(asked.pop())
+        if wait_awake:
+            wait_awake(idle)
+        for thread in begun:
+            while not idle[thread]:
+                ended[thread].acquire(timeout=0.1)
+
     interrupt: BaseException | None = None
     try:
         with contextlib.suppress(RuntimeError, MemoryError):
@@ -59,23 +71,28 @@ def together(
                 asked.append(hand_over(partial(help, thread)))
         share(0)
     finally:
-        while True:
+        while True:  # around another such loop, since an interrupt may come between two of its turns
             try:
-                with entering:
-                    over = True
-                while asked:
-                    take_back(asked.pop())
-                if wait_awake:
-                    wait_awake(idle)
-                for thread in begun:
-                    while not idle[thread]:
-                        ended[thread].acquire(timeout=0.1)
+                whatever_comes(end)
                 break
             except BaseException as error:
                 interrupt = error
         if interrupt:
             raise interrupt
     return errors
+
+
+def whatever_comes(work: Callable[[], None]) -> None:
+    """Do the work, and again after each interrupt, until it has been done; the last interrupt is raised then."""
+    interrupt: BaseException | None = None
+    while True:
+        try:
+            work()
+            break
+        except BaseException as error:
+            interrupt = error
+    if interrupt:
+        raise interrupt
 
 
 def hand_over(job: Callable[[SimpleQueue], None]) -> SimpleQueue:

@@ -416,3 +416,49 @@ def test_many_interrupts_at_once_leave_no_thread_at_work(data, monkeypatch):
                     signal.setitimer(signal.ITIMER_REAL, 0)
             assert not at_work
         assert waited_for
+
+
+@pytest.mark.parametrize("lines", range(1, 7))
+def test_an_interrupt_on_the_heels_of_another_leaves_no_thread_at_work(lines):
+    """The second one comes where the first is caught, or so many lines after that, before the wait goes on."""
+    begun, go_on, ended = threading.Event(), threading.Event(), []
+
+    def share(thread):
+        if thread == 1:
+            begun.set()
+            go_on.wait(60)
+            ended.append(thread)
+        elif not begun.wait(60):
+            raise AssertionError("no thread has begun")
+
+    waits = 0
+
+    def wait_awake(idle):
+        nonlocal waits
+        waits += 1
+        if waits > 1:
+            go_on.set()
+            return
+        left = lines
+
+        def trace(frame, event, argument):
+            nonlocal left
+            left -= event == "line"
+            if left == 0 and event == "line":
+                raise KeyboardInterrupt("the second")
+            return trace
+
+        frame = sys._getframe(1)
+        while frame.f_code.co_filename == threads_of_a_call.__file__:
+            frame.f_trace, frame = trace, frame.f_back
+        sys.settrace(trace)
+        raise KeyboardInterrupt("the first")
+
+    before = sys.gettrace()
+    try:
+        with pytest.raises(KeyboardInterrupt, match="the second"):
+            threads_of_a_call.together(share, 2, wait_awake)
+    finally:
+        sys.settrace(before)
+        go_on.set()
+    assert ended == [1]
