@@ -29,6 +29,8 @@ class GraphReplay(Replay):
         in_time = ([*calls, *filter(None, ends)] for calls, ends in self.ordered)
         arena.place("results", *([(call, time) for time, call in enumerate(calls)] for calls in in_time))
         self.batch = next((int(call.operands[1]) for call in tapes[0].calls if call.name == "advance"), 0)  # rows
+        answers = (call.operands[0] for tape in tapes for call in tape.calls if call.name == "write_rows")
+        self.answered = sum(map(len, answers))  # rows of answers that a step of each tape writes
         self.own = machine.own  # kept, since the graphs use it
         self.pairs = [self._backward_pairs(calls) | self._take_pairs(calls) for calls, _ in self.ordered]
         self.history = machine.cupy.zeros((1, len(arena.segments["sums"])), np.float64)
@@ -89,20 +91,31 @@ class GraphReplay(Replay):
         return {name: (self.machine.address(segments[name]), segments[name].shape) for name in DATA if name in segments}
 
     def _make(self) -> None:
-        """Capture the three graphs. First, a step is made and undone, so that all is compiled, loaded and reserved."""
+        """Capture the three graphs. First, a step of each tape is made and undone, so that all is compiled, loaded and
+        reserved.
+        """
         self.own = self.machine.own
         self.forward = [self._forward_pairs(calls) if self.own.cublas else {} for calls, _ in self.ordered]
         # The calls of each tape, with arrays in the place of symbols, and those of its end
         self.calls = [[placed(call, self.arena) for call in calls] for calls, _ in self.ordered]
         self.ends = [[call and placed(call, self.arena) for call in ends] for _, ends in self.ordered]
-        kept = {name: array.copy() for name, array in self.arena.segments.items() if name not in DATA}
+        # They begin at the first row and the first rate: too few may be left where a fit goes on that was stopped.
+        segments = self.arena.segments
+        kept = {name: array.copy() for name, array in segments.items() if name not in DATA}
+        answer = segments["answer"][: self.answered] if self.answered else None
+        answer_before = None if answer is None else answer.copy()
+        segments["position"][...] = 0
+        if "rates" in segments:
+            segments["clock"][1:2] = segments["clock"][:1]
         self.cupy.cuda.get_current_stream().synchronize()
         with self.stream:
             for which in range(len(self.calls)):
                 self._step(which, end_of_epoch=False)  # so that nothing is written to the history
         self.stream.synchronize()
         for name, array in kept.items():
-            self.arena.segments[name][...] = array
+            segments[name][...] = array
+        if answer is not None:
+            answer[...] = answer_before
         closing = len(self.calls) - 1
         self.graphs = self._capture(0, self.steps, False), self._capture(0, 1, False), self._capture(closing, 1, True)
         self.calls, self.ends = [], []  # or the data would stay, and the next ones could not take their place

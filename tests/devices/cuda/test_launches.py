@@ -7,10 +7,10 @@ import pytest
 from test_cuda import ORDERS
 
 import nnlite as nl
-from nnlite import gate
+from nnlite import gate, progress, steps
 from nnlite.devices.common.recording import Call, Symbol
 from nnlite.devices.common.reference import KERNELS
-from nnlite.devices.cuda.machine import BLOCK, IN_TURN, source
+from nnlite.devices.cuda.machine import BLOCK, IN_TURN, Machine, source
 
 WIDTHS = (1, 5, 40)  # columns of dy: of a part of a warp's lanes, or of two groups
 
@@ -179,3 +179,51 @@ def test_a_later_fit_uses_the_graphs_of_the_one_before(there, rig):
         histories.append(trainer.history["loss"])
     assert len(rig.launches) == launches > 0
     np.testing.assert_allclose(*histories, rtol=1e-5)
+
+
+def test_a_fit_that_goes_on_at_its_last_batch_tries_a_step_within_its_data(rig, monkeypatch, tmp_path):
+    """Before graphs are captured, a full step and a short one are made and undone: from the first row of the data."""
+    x, y = np.random.default_rng(0).standard_normal((10, 6)).astype(np.float32), np.arange(10) % 3
+
+    def trainer():
+        optimizer = nl.SGD(lr=nl.schedules.Exponential(0.1, 0.9, by="step"))
+        net = nl.mlp([6, 8, 3], output="softmax", device="cupy")
+        return nl.Trainer(net, "cce", optimizer, metrics=["roc_auc"], replay="graph")
+
+    def advance(bar, rows):
+        if rows == 8:  # before the last batch of the only epoch
+            raise KeyboardInterrupt
+
+    stopped, path = trainer(), tmp_path / "stopped"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(steps, "LONGEST_RUN", 0.0)  # so that each run is one step
+        patch.setattr(progress.Bar, "advance", advance)
+        stopped.fit(x, y, 1, 4, progress=False)
+    stopped.save(path)
+    run, read = Machine.run, []
+
+    def watched(machine, call):
+        if call.name == "take_rate" and not rig.capturing:
+            rates, clock, _ = call.operands
+            read.append(range(len(rates))[int(clock[0] - clock[1])])
+        run(machine, call)
+
+    take_both = Machine.take_both
+
+    def watched_take(machine, of_x, of_target):
+        if not rig.capturing:
+            _, order, position, rows = of_x.operands
+            read.append(range(len(order))[int(position[0]) : int(position[0]) + rows])
+            assert len(read[-1]) == rows
+        take_both(machine, of_x, of_target)
+
+    monkeypatch.setattr(Machine, "run", watched)
+    monkeypatch.setattr(Machine, "take_both", watched_take)
+    whole, resumed = trainer(), trainer()
+    resumed.resume(path)
+    for each in (whole, resumed):
+        each.fit(x, y, 1, 4, progress=False)
+    assert read == [range(4), 0, range(4, 6), 1] * 2
+    assert resumed.history == whole.history  # also the metric, which needs the answers from before the stop
+    for name, value in whole.network.state_dict().items():
+        np.testing.assert_array_equal(resumed.network.state_dict()[name], value)
