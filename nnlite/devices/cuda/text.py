@@ -6,6 +6,7 @@ as the address of the data and their rows, is a parameter.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
@@ -160,7 +161,7 @@ class Text:
                 if near is not None and planned.split == "K":
                     words[place + 1] = str(self._most(symbol.shape[1]))  # columns
                 if symbol.segment in DATA:
-                    words[place] = f"rows_{symbol.segment}"
+                    words[place] = f"rows_{_name(symbol.segment)}"
         text = f"CALL({some.call.name}, {real_of(some.call)}, {', '.join(words)})"
         return text if all(slices) else f"if ({self._word([int(mine is not None) for mine in slices])}) {text}"
 
@@ -208,5 +209,8 @@ def _whole(bytes: int) -> int:
 
 
 def _name(segment: str) -> str:
-    """A segment's name as C++ has it, after a prefix."""
-    return segment.replace(".", "_")
+    """A segment's name as C++ has it, after a prefix: letters and digits, and the number of every other character.
+
+    Names of a layer's attributes, and keys of a dict with layers in it, may have any characters.
+    """
+    return re.sub("[^A-Za-z0-9]", lambda other: f"_{ord(other[0])}_", segment)

@@ -356,6 +356,40 @@ def test_several_blocks_share_out_a_step(order, optimizer, rig):
     assert all(np.array_equal(again[0][name], value) for name, value in found[0].items())  # the same bits
 
 
+class Named(nl.Layer):
+    """Drops numbers out three times, by layers whose names are attributes, numbers and keys."""
+
+    def __init__(self):
+        super().__init__()
+        self.noise, self.noise_1 = [nl.Dropout(0.1), nl.Dropout(0.6)], nl.Dropout(0.2)
+        self.rest = {"at the end, größer": nl.Dropout(0.3)}
+
+    def held(self):
+        return [*self.noise, self.noise_1, *self.rest.values()]
+
+    def forward(self, x):
+        for layer in self.held():
+            x = layer.forward(x)
+        return x
+
+    def backward(self, dy):
+        for layer in reversed(self.held()):
+            dy = layer.backward(dy)
+        return dy
+
+
+@pytest.mark.parametrize("as_written", [False, True])
+def test_several_blocks_know_segments_of_any_names_apart(as_written, rig):
+    """The source has a name for each of them: "1.noise.1.draws", "1.noise_1.draws" and one that is no name in C++."""
+    rig.as_written = as_written
+    device = CupyDevice(limits=CudaLimits(one_block=0))
+    setting = {"sizes": (9, 20, 5), "loss": "cce", "layers": lambda columns: [Named()], "dtype": "float64"}
+    found = train(device, **setting, replay="persistent")
+    assert_alike(found, train("numpy", **setting), 1e-11)
+    (source,) = {each.source(CudaLimits().threads) for each in device.machine.texts.values()}
+    assert source.isascii()  # as NVRTC wants it
+
+
 IN_PARTS = {
     "a short last part": {"sizes": (150, 30, 5), "loss": "cce"},
     "adam, float64": {"sizes": (100, 33, 4), "loss": "mse", "optimizer": "adam", "dtype": "float64"},
