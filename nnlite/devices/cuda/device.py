@@ -148,7 +148,7 @@ class CupyDevice(Device):
         return choose(self.machine, [tape for tape in (full, short) if tape], arena, how, self.limits)
 
     def meeting(self, count: int) -> Callable[[], contextlib.AbstractContextManager[None]]:
-        return partial(self.machine.taking_part, Meeting(count))
+        return partial(self.machine.taking_part, Meeting(count), self.cupy.cuda.get_current_stream())
 
     def refuse(self, how: str) -> None:
         """Refuse nothing: this device has all ways to replay."""

@@ -88,6 +88,7 @@ class Machine:
 
     def __init__(self, cupy: Any, precision: str) -> None:
         self.cupy, self.precision = cupy, precision
+        self.number = int(cupy.cuda.Device().id)
         attributes = cupy.cuda.Device().attributes
         self.processors = int(attributes["MultiProcessorCount"])
         self.shared_bytes = int(attributes["MaxSharedMemoryPerBlockOptin"])
@@ -143,14 +144,18 @@ class Machine:
         return getattr(self._threads, "meeting", None)
 
     @contextlib.contextmanager
-    def taking_part(self, meeting: Meeting) -> Iterator[None]:
-        """In this block, this thread's persistent kernels of one block are launched together with other threads'."""
-        self._threads.meeting = meeting
-        try:
-            yield
-        finally:
-            self._threads.meeting = None
-            meeting.leave()
+    def taking_part(self, meeting: Meeting, stream: Any) -> Iterator[None]:
+        """In this block, this thread works on this GPU and on this stream: CuPy has current ones for each thread.
+
+        Its persistent kernels of one block are launched together with other threads'.
+        """
+        with self.cupy.cuda.Device(self.number), stream:
+            self._threads.meeting = meeting
+            try:
+                yield
+            finally:
+                self._threads.meeting = None
+                meeting.leave()  # which may launch for the others
 
     def end_step(self, losses: Call | None, advance: Call | None, *rest: int) -> None:
         """Launch the end of a step. It does the work of these two calls, an add_losses and an advance."""

@@ -343,6 +343,45 @@ def test_each_gpu_has_its_own_kernels(rig):
     assert device.machine is not other and device.machine is device.machine
 
 
+def test_many_networks_train_on_the_gpu_of_the_thread_that_asks_for_it(rig, monkeypatch):
+    """CUDA's current GPU is each thread's own, and number 0 at first."""
+    import cupy
+
+    rig.become(gpus=2)
+    pool, before = cupy.cuda.MemoryPool(), cupy.get_default_memory_pool()  # CuPy has counted one GPU
+    monkeypatch.setattr(cupy, "get_default_memory_pool", lambda: pool)
+    device, (x, y) = CupyDevice(), problem()
+
+    def train(_):
+        with cupy.cuda.Device(1):
+            alone, *several = (trainer_for(device) for _ in range(3))
+            looks = [lambda trainer, epoch: trainer is several[0] and epoch == 1 and trainer.stop()]  # not the other
+            expected = alone.fit(x, y, 3, progress=False)
+            return nl.fit_many(several, x, y, 3, progress=False, callbacks=looks)[1] == expected
+
+    try:
+        cupy.cuda.set_allocator(pool.malloc)
+        assert side_by_side(train, 1) == [True]  # on a thread for which CuPy counts anew
+    finally:
+        cupy.cuda.set_allocator(before.malloc)
+    assert list(device._machines) == [1]
+
+
+@pytest.mark.parametrize("replay", ["persistent", "graph"])
+def test_many_networks_train_on_the_stream_of_the_thread_that_asks_for_it(replay, rig):
+    """The work of a stream that does not block the default one is done late, so that another would read old numbers."""
+    import cupy
+
+    x, y = problem()
+    with cupy.cuda.Stream(non_blocking=True):
+        alone, *several = (trainer_for("cupy", replay=replay) for _ in range(4))
+        several[2].fit(-x, y, 2, progress=False)  # which leaves other numbers where x will lie
+        looks = [lambda trainer, epoch: trainer is several[0] and epoch == 1 and trainer.stop()]  # so the others go on
+        found = nl.fit_many(several, x, y, 9, 8, progress=False, callbacks=looks)
+        expected = alone.fit(x, y, 9, 8, progress=False)
+        assert found[1] == expected and found[0]["loss"] == expected["loss"][:1] and found[2].epochs == 9
+
+
 def test_a_float64_net_compiles_no_float32_kernels(rig):
     net = nl.mlp([6, 8, 3], output="softmax", device="cupy", dtype="float64")
     nl.Trainer(net, "cce", nl.Adam(), replay="graph").fit(*problem(), progress=False)

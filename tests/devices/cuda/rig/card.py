@@ -125,7 +125,6 @@ class Card:
     reduced: list[int] = field(default_factory=list)  # by CuPy's reductions: how many numbers to one
     refused: list[str] = field(default_factory=list)  # what was refused, and why
     gpus: int = 1  # of which all have the same memory
-    current: int = 0  # number of the GPU in use
     headers: bool = True  # whether NVRTC finds those of CUDA
     blas_fails: bool = False  # whether cuBLAS cannot make a handle
     blas: object = None  # the handle that cuBLAS made last

@@ -20,6 +20,7 @@ PROCESSORS, COOPERATES, SHARED_OPTIN, MAJOR, MINOR = 16, 95, 97, 75, 76
 def functions(card: Card, version: int) -> dict[str, Function]:
     """Name -> function of cudart, for CuPy's build for this version of CUDA, such as 13000."""
     memory = card.memory
+    here = threading.local()  # the current GPU is each thread's own
 
     def count(place: int) -> int | None:
         return write(place, card.gpus, ctypes.c_int) if card.plugged_in and not card.fault else card.fault or NO_DRIVER
@@ -153,8 +154,8 @@ def functions(card: Card, version: int) -> dict[str, Function]:
     return {
         f"cudaGetDeviceProperties{suffix}": Function("PI", properties),
         "cudaGetDeviceCount": Function("P", count),
-        "cudaGetDevice": Function("P", lambda place: write(place, card.current, ctypes.c_int)),
-        "cudaSetDevice": Function("I", lambda gpu: setattr(card, "current", gpu)),
+        "cudaGetDevice": Function("P", lambda place: write(place, getattr(here, "gpu", 0), ctypes.c_int)),
+        "cudaSetDevice": Function("I", lambda gpu: setattr(here, "gpu", gpu)),
         "cudaDeviceGetAttribute": Function("PII", attribute),
         "cudaDriverGetVersion": Function("P", number(version)),
         "cudaDeviceCanAccessPeer": Function("PII", number(0)),
