@@ -153,11 +153,12 @@ def gelu_tanh(y, x):
 
 def gelu_tanh_backward(dx, dy, x):
     half, one, inside, cubic = x.dtype.type(0.5), x.dtype.type(1), x.dtype.type(GELU_SLOPE), x.dtype.type(0.044715)
-    three = x.dtype.type(3)
+    three, most = x.dtype.type(3), x.dtype.type(100)  # far below it, tanh is 1: x · 0 · x² may be 0 · ∞ if reordered
     for i in range(x.size):
-        square = cubic * x[i] * x[i]
-        t = tanh_of(inside * x[i] * (one + square))
-        dx[i] = half * dy[i] * (one + t + x[i] * (one - t * t) * inside * (one + three * square))
+        z = most if x[i] > most else (-most if x[i] < -most else x[i])
+        square = cubic * z * z
+        t = tanh_of(inside * z * (one + square))
+        dx[i] = half * dy[i] * (one + t + z * (one - t * t) * inside * (one + three * square))
 
 
 def silu(y, x):
