@@ -239,6 +239,20 @@ def test_derivatives_far_from_0_are_1_and_0(name, dtype, device):
     np.testing.assert_array_equal(where.to_numpy(dx), np.where(x > 0, 0.5, 0))
 
 
+def test_what_is_divided_by_the_root_of_infinity_is_0(device, rng):
+    """In float32, the square of 1e25 is infinite: a row's variance, a running one, or the mean of squared gradients."""
+    where, large = get_device(device), (1e25 * rng.standard_normal((5, 19))).astype(np.float32)
+    w, v, u = (where.zeros(95, np.float32) for _ in range(3))
+    with np.errstate(over="ignore"):
+        y, inverse = where.ops.layer_norm(where.asarray(large), 1e-5)
+        running = where.ops.inverse_deviation(where.asarray(np.full(19, np.inf, np.float32)), 1e-5)
+        lr = where.asarray(np.ones(1, np.float32))
+        where.ops.adadelta_step(w, where.asarray(large.ravel()), v, u, lr, 0.9, 1e-6)
+    assert np.isinf(where.to_numpy(v)).all()
+    for found in (y, inverse, running, w, u):
+        assert not where.to_numpy(found).any()  # NaN would count as something
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_nan_in_a_row_makes_its_loss_nan(device, dtype):
     where = get_device(device)

@@ -48,8 +48,9 @@ def batch_moments(mean, variance, inverse, x, epsilon, first, stop):
 
 
 def inverse_deviation(inverse, running_variance, epsilon):
+    one = inverse.dtype.type(1)
     for i in range(inverse.size):
-        inverse[i] = 1 / math.sqrt(running_variance[i] + inverse.dtype.type(epsilon))
+        inverse[i] = math.sqrt(one / (running_variance[i] + inverse.dtype.type(epsilon)))  # see layer_norm
 
 
 def follow_moments(running_mean, running_variance, mean, variance, momentum, unbiased):
@@ -97,7 +98,8 @@ def layer_norm(y, inverse, x, epsilon):
             d = difference(x[i, j], mean)
             y[i, j] = d
             squares += d * d
-        scale = x.dtype.type(1) / math.sqrt(squares / x.dtype.type(columns) + x.dtype.type(epsilon))
+        # Not 1 / √…, which becomes an instruction that makes NaN of infinity, as squares are from 2e19 on in float32.
+        scale = math.sqrt(x.dtype.type(1) / (squares / x.dtype.type(columns) + x.dtype.type(epsilon)))
         inverse[i] = scale
         for j in range(columns):
             y[i, j] *= scale

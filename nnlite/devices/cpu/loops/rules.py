@@ -195,7 +195,7 @@ def adadelta_step(w, v, u, dw, lr, rho, epsilon):
     rate, new, least = lr[0], w.dtype.type(1 - rho), w.dtype.type(epsilon)
     for i in range(w.size):
         v[i] += new * (dw[i] * dw[i] - v[i])
-        move = dw[i] * math.sqrt(u[i] + least) / math.sqrt(v[i] + least)
+        move = dw[i] * math.sqrt((u[i] + least) / (v[i] + least))  # … / √v would become NaN for an infinite v
         u[i] += new * (move * move - u[i])
         w[i] -= rate * move
 
