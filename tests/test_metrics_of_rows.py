@@ -155,6 +155,15 @@ def test_what_was_not_measured_does_not_count(rng):
     assert all(weighted[name] == pytest.approx(found[name], rel=1e-12) for name in found)
 
 
+def test_a_function_that_is_left_without_rows_is_named():
+    """A row is left out if one of its targets was not measured: scikit-learn would speak of an array with 0 samples."""
+    x, net = np.eye(3), nl.Sequential(nl.Dense(3, 3), device="numpy")
+    metrics = ["mae", sk.median_absolute_error]
+    trainer = nl.Trainer(net, nl.MSE(ignore_nan=True), metrics=metrics)
+    with pytest.raises(ValueError, match="median_absolute_error is given the rows of which all targets were measured"):
+        trainer.evaluate(x, np.where(x == 1, np.nan, x))
+
+
 # ---- in a Trainer ---------------------------------------------------------------------------------------------------
 
 

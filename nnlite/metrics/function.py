@@ -20,7 +20,8 @@ class FunctionMetric(Metric):
     """A function (y, prediction) -> float of all rows of an epoch, in the order of the data; its name is the column's.
 
     y and prediction are (N, K) in float64. For a loss of classes, y is labels (N,). Rows whose target was not measured
-    are left out. If rows have weights, the function must also take sample_weight (N,), as scikit-learn's do.
+    are left out, also if that is so for one of their outputs; ValueError if none is left. If rows have weights, the
+    function must also take sample_weight (N,), as scikit-learn's do.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -37,6 +38,11 @@ class FunctionMetric(Metric):
 
     def measure(self, prediction: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None) -> float:
         known = ~np.isnan(target).any(axis=1)
+        if not known.any():
+            raise ValueError(
+                f"the metric {self.name} is given the rows of which all targets were measured, and there is none: "
+                "leave it out"
+            )
         if not known.all():
             prediction, target, weight = prediction[known], target[known], None if weight is None else weight[known]
         y = target.argmax(axis=1) if self.labels else target
