@@ -301,9 +301,11 @@ class Moving(elsewhere.Answering):
             yield
             return
         now = self.clock.copy()
-        self.clock[0], self.clock[2] = now[1], epochs
-        yield
-        self.clock[...] = now
+        try:
+            self.clock[0], self.clock[2] = now[1], epochs
+            yield
+        finally:
+            self.clock[...] = now
 
     def _made(self) -> tuple[int, int]:
         """How many steps and epochs were made."""

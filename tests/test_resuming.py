@@ -226,6 +226,33 @@ def test_ctrl_c_at_any_moment(validated, host, tmp_path):
     assert turns > 1
 
 
+def test_a_fit_that_cannot_go_on_leaves_the_clock_of_its_schedule(host, tmp_path, monkeypatch):
+    """It goes on within a window, whose rates are asked for again as if the clock stood where the window began."""
+    rates, known = np.linspace(0.05, 0.01, 26), [26]
+
+    def rate(step):
+        return rates[: known[0]][step]
+
+    def trainer():
+        made = momentum(host)
+        made.optimizer.lr = nl.schedules.Function(rate, by="step")
+        return made
+
+    whole, stopped = trainer(), trainer()
+    fit(whole, "windows")
+    with stopped_after(7, monkeypatch):
+        fit(stopped, "windows")
+    stopped.save(tmp_path / "file")
+    stopped = trainer()
+    stopped.resume(tmp_path / "file")
+    known[0] = 9
+    with pytest.raises(IndexError):  # a lack of memory would be the same, and Ctrl-C that comes twice
+        fit(stopped, "windows")
+    known[0] = 26
+    fit(stopped, "windows")
+    assert everything(stopped) == everything(whole)
+
+
 KILLED = """
 import sys, test_resuming, nnlite as nl
 class Told(nl.Callback):
