@@ -410,6 +410,12 @@ def cells_in(X: Any, table: Table, name: str) -> np.ndarray:
     return np.asarray(X[list(columns)[place]])
 
 
+def alike(one: Cells, other: Cells) -> bool:
+    """Whether the same stands in both of these columns of N cells."""
+    (words, codes), (others, places) = one.distinct(), other.distinct()
+    return np.array_equal(np.array(words)[codes], np.array(others)[places])
+
+
 def gaps(cells: Cells) -> np.ndarray:
     """Which cells of a target have no value (N,)."""
     words, codes = cells.distinct()
@@ -430,10 +436,16 @@ def one_a_row(y: Any, rows: int) -> np.ndarray:
 
 
 def name_of(y: Any, table: Table) -> str:
-    """The name of y, such as that of a Series, or one that no column of the table has."""
+    """The name of y, such as that of a Series, or one that no column of the table has.
+
+    The columns of a frame that was made of an array are called 0, 1, 2 …, and so is every Series taken from such a
+    frame. A name that is no text therefore counts only if the column of that name holds the same as y.
+    """
     name = getattr(y, "name", None)
     if isinstance(name, str) and name:
         return name
+    if name is not None and str(name) in table and alike(cells_of(y), table[str(name)]):
+        return str(name)
     name = "target"
     while name in table.names:
         name = f"the {name}"

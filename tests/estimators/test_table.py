@@ -117,6 +117,19 @@ def test_a_column_with_the_name_of_y_is_not_learned_from():
     assert "target" in other.decisions_.features
 
 
+@pytest.mark.parametrize("name", [5, ("money", "wage")], ids=["a number", "a pair"])
+def test_a_name_of_y_that_is_no_text(name):
+    """As in a frame that was made of an array, or one with names in two rows."""
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(COLUMNS | {"wage": WAGE})
+    frame.columns = [*range(5), name] if name == 5 else pandas.MultiIndex.from_tuples([*zip("abcde", "abcde"), name])
+    own = nl.TableRegressor(**FEW).fit(frame, frame[name])
+    assert not any(str(name) in feature for feature in own.decisions_.features)
+    assert own.n_features_in_ == 5 and own.decisions_.target.name == str(name)
+    other = nl.TableRegressor(**FEW).fit(frame, frame[name].rename(frame.columns[0]))  # of another frame's column
+    assert other.n_features_in_ == 6 and other.decisions_.target.name == "target"
+
+
 def test_a_file_and_the_name_of_its_target(tmp_path):
     path = tmp_path / "people.csv"
     codes = np.where(RICH == "rich", "007", "100")
