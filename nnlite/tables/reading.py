@@ -125,10 +125,10 @@ class Source(NamedTuple):
 def read(data: Any, header: bool | None = None, known: Sequence[str] = ()) -> Table:
     """The table in a file, "-" (standard input), a DataFrame of pandas or polars, a mapping of columns, or an array.
 
-    Files: text with `,` `;` tabs `|` or spaces between the columns, in UTF-8, UTF-16 or Latin-1, also packed by gzip,
-    bzip2, xz or zip; with polars also Parquet, Feather and Excel. `header` says whether the first row names the
-    columns; None: as it looks. The first row also is a header if it has one of the `known` names. TableError names
-    every mistake; ImportError says what to install.
+    Files: text with `,` `;` tabs `|` or spaces between the columns, in UTF-8, UTF-16, Latin-1 or Windows-1252, also
+    packed by gzip, bzip2, xz or zip; with polars also Parquet, Feather and Excel. `header` says whether the first row
+    names the columns; None: as it looks. The first row also is a header if it has one of the `known` names. TableError
+    names every mistake; ImportError says what to install.
     """
     if not isinstance(data, (str, os.PathLike)):
         return _of_array(data) if isinstance(data, np.ndarray) else _of_frame("table", data)
@@ -225,10 +225,22 @@ def _decoded(content: bytes) -> tuple[bytes, list[str]]:
         try:
             content.decode()
         except UnicodeDecodeError:
-            content, told = content.decode("latin-1").encode(), ["it is not UTF-8, so it was read as Latin-1"]
+            content, name = _western(content)
+            told = [f"it is not UTF-8, so it was read as {name}"]
     if b"\r" in content and b"\n" not in content:
         content = content.replace(b"\r", b"\n")  # as old Macs wrote it
     return content, told
+
+
+def _western(content: bytes) -> tuple[bytes, str]:
+    """Text in one byte a letter, in UTF-8, and the name of its letters.
+
+    Bytes that Latin-1 has for control characters, which no table holds, are € and quotation marks as Windows writes.
+    """
+    if re.search(rb"[\x80-\x9f]", content):
+        with contextlib.suppress(UnicodeDecodeError):  # five of them are no letters there either
+            return content.decode("cp1252").encode(), "Windows-1252"
+    return content.decode("latin-1").encode(), "Latin-1"
 
 
 # ---- text ---------------------------------------------------------------------------------------------------------

@@ -167,6 +167,18 @@ def test_latin_1_is_said(reader: str) -> None:
     assert cells(table)[1] == ["café", "x"] and table.told == ["it is not UTF-8, so it was read as Latin-1"]
 
 
+def test_windows_letters(reader: str) -> None:
+    """As Excel writes them, where the signs of euros and quotation marks are bytes that Latin-1 has no letter for."""
+    text = "price;words\n1.234,50 €;“it’s”\n12,00 €;café\n"
+    table = tables.read(write("t", text.encode("cp1252")))
+    assert table.told == ["it is not UTF-8, so it was read as Windows-1252", "semicolons separate the columns"]
+    assert cells(table) == [["1.234,50 €", "12,00 €"], ["“it’s”", "café"]]
+    rows = "".join(f"{price};{i}\n" for i, price in enumerate(["1.234,50 €", "12,00 €", "5,10 €"] * 2))
+    assert tables.prepare(write("t", f"price;y\n{rows}".encode("cp1252"))).decisions.columns[0].kind == "number"
+    kept = tables.read(write("t", b"a,b\n1,\x81\xe9\n2,x\n"))  # no letter of Windows
+    assert kept.told == ["it is not UTF-8, so it was read as Latin-1"] and cells(kept)[1] == ["\x81é", "x"]
+
+
 @pytest.mark.parametrize("text", [",a\n1,5\n2,6\n", '"a"\n"1",5\n"2",6\n', '"a"\n"1" 5\n"2" 6\n'])
 def test_row_names_without_a_name(text: str, reader: str) -> None:
     """As pandas, R's write.csv and R's write.table write them."""
