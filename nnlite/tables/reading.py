@@ -32,6 +32,7 @@ from .notation import Notation
 
 INSTALL = 'pip install "nnlite[tables]"'
 SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "vertical bars", ",": "commas"}
+SEPARATOR = re.compile(rb'"?sep=([\t;|,])"?\r?\n', re.IGNORECASE)  # a first line that tells Excel what it is
 LARGE = 20_000_000  # bytes; a larger file is worth the installation of polars
 SAMPLE = 1 << 16  # bytes of a file in which its separator is looked for
 OTHERS = {rb".*[\0-\x08]": "this is not text", rb'\s*(\[\s*)?\{\s*"': "this is JSON"}  # how no table of text begins
@@ -91,6 +92,7 @@ class Source(NamedTuple):
     path: str
     data: bytes
     separator: str
+    above: int = 0  # lines of the file before this text
 
     def parsed(self) -> Iterator[tuple[int, list[str]]]:
         """(line, cells) of each row by Python's csv, without blank lines at the end; TableError for broken quotes."""
@@ -98,7 +100,7 @@ class Source(NamedTuple):
         if self.separator == " ":
             lines = (line.strip() + "\n" for line in lines)  # rows may be indented
         reader = csv.reader(lines, delimiter=self.separator, strict=True, skipinitialspace=self.separator == " ")
-        line, blank = 1, []
+        line, blank = self.above + 1, []
         try:
             for cells in reader:
                 if len(cells) < 2 and not "".join(cells).strip():
@@ -107,7 +109,7 @@ class Source(NamedTuple):
                     yield from blank
                     yield line, cells
                     blank = []
-                line = reader.line_num + 1  # a quoted cell may run over several lines
+                line = self.above + reader.line_num + 1  # a quoted cell may run over several lines
         except csv.Error as error:
             what = "not a row of a CSV file: {}; look for a quotation mark too many or too few"
             fail(self.path, line, 1, what.format(error))
@@ -144,7 +146,8 @@ def read(data: Any, header: bool | None = None, known: Sequence[str] = ()) -> Ta
     for pattern, what in OTHERS.items():
         if re.match(pattern, text[:1000], re.DOTALL):
             fail(path, 1, 1, f"{what}; give a table as text, such as CSV, or as Parquet, Feather or Excel")
-    source = Source(path, text, _separator(text))
+    named = SEPARATOR.match(text)
+    source = Source(path, text[named.end() :], named[1].decode(), 1) if named else Source(path, text, _separator(text))
     names, columns, width = _columns(source)
     if len(text) > LARGE and not importlib.util.find_spec("polars"):
         told.append(f"polars would have read it some ten times as fast: {INSTALL}")

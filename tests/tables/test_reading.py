@@ -162,6 +162,16 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cells(tables.read("-")) == CELLS
 
 
+@pytest.mark.parametrize("first", ["sep=;\n", '"sep=;"\r\n', "SEP=;\r\n"])
+def test_a_first_line_that_names_the_separator(first: str, reader: str) -> None:
+    """As programs write it for Excel: it is no row, and counts as a line."""
+    table = tables.read(write("t", first + "a,b;c\n1,5;x\n2,5;y\n"))
+    assert table.names == ["a,b", "c"] and cells(table) == [["1,5", "2,5"], ["x", "y"]]
+    assert table.place(1, 0) == "t:4:1" and table.comma
+    with pytest.raises(tables.TableError, match=r"^t:3:2: 1 column, but the first row has 2"):
+        tables.read(write("t", first + "a;b\n1\n1;2\n3;4\n"))
+
+
 def test_latin_1_is_said(reader: str) -> None:
     table = tables.read(write("t", "a,b\n1,café\n2,x\n".encode("latin-1")))
     assert cells(table)[1] == ["café", "x"] and table.told == ["it is not UTF-8, so it was read as Latin-1"]
