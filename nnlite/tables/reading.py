@@ -36,6 +36,7 @@ SEPARATOR = re.compile(rb'"?sep=([\t;|,])"?\r?\n', re.IGNORECASE)  # a first lin
 LARGE = 20_000_000  # bytes; a larger file is worth the installation of polars
 SAMPLE = 1 << 16  # bytes of a file in which its separator is looked for
 OTHERS = {rb".*[\0-\x08]": "this is not text", rb'\s*(\[\s*)?\{\s*"': "this is JSON"}  # how no table of text begins
+YEARS = 1800, 2100  # what a column may be called by
 MOST_TOLD = 5  # mistakes of one kind
 TRAILING = "the last column has neither a name nor a value, and was left out"
 
@@ -400,15 +401,19 @@ def _with_first(cell: str, column: Cells) -> Cells:
 def _is_header(first: list[str], columns: list[Cells]) -> bool:
     """Whether the first row names the columns.
 
-    It does if text stands over numbers or dates. Over columns of text only, it does if all its cells are text, and
-    none of them stands below it again.
+    It does if text stands over numbers or dates, or if its numbers count the columns. Over columns of text only, it
+    does if all its cells are text, and none of them stands below it again.
     """
     texts = [bool(cell) and cell.lower() not in MISSING and number(cell) != number(cell) for cell in first]
-    if not columns or not any(texts):
+    if not columns or all(not cell for cell in first):
         return all(texts)
     head = np.arange(min(1000, len(columns[0])))
     below = [column.take(head).distinct()[0] for column in columns]
     kinds = [[word for word in words if word.lower() not in MISSING] for words in below]
+    if _counts_columns(first, kinds):
+        return True
+    if not any(texts):
+        return False
     numeric = [bool(words) and sum(number(word) == number(word) for word in words) > len(words) / 2 for words in kinds]
     if any(text and under for text, under in zip(texts, numeric)):
         return True
@@ -420,6 +425,23 @@ def _is_header(first: list[str], columns: list[Cells]) -> bool:
     named = not any(any(c.isdigit() for c in cell) for cell, text in zip(first, texts) if text)
     over_numbers = any(like)  # numbers or dates in the first row stand over such: rows of data
     return not again and len(set(first)) == len(first) and not over_numbers and (named or not digits)
+
+
+def _counts_columns(first: list[str], kinds: list[list[str]]) -> bool:
+    """Whether the numbers of a first row go up by one, over columns of others: years, or a frame's 0, 1, 2, …"""
+    over = [(int(cell), words) for cell, words in zip(first, kinds) if re.fullmatch(r"\d{1,9}", cell)]
+    values = [value for value, _ in over]
+    if len(values) < sum(number(cell) == number(cell) for cell in first) or len(values) < 2:
+        return False
+    if values != [*range(values[0], values[0] + len(values))]:
+        return False
+    under = [word for _, words in over for word in words]
+    numbers = np.array([written.parsed(word, "," in word and "." not in word) for word in under], np.float64)
+    numbers = numbers[np.isfinite(numbers)]
+    if not len(numbers):
+        return False
+    whole, years = (numbers == np.floor(numbers)).mean(), ((YEARS[0] <= numbers) & (numbers <= YEARS[1])).mean()
+    return bool((len(values) > 2 and whole < 0.5) or (YEARS[0] <= values[0] and values[-1] <= YEARS[1] and years < 0.5))
 
 
 def _like_number(cell: str) -> bool:
