@@ -139,10 +139,10 @@ def read(data: Any, header: bool | None = None, known: Sequence[str] = ()) -> Ta
     content = _bytes(path)
     for magic, kind in ((b"PAR1", "parquet"), (b"ARROW1", "ipc"), (b"\xd0\xcf\x11\xe0", "excel")):
         if content.startswith(magic):
-            return _of_polars(path, content, kind)
+            return _of_polars(path, content, kind, header, set(known))
     content = _unpacked(path, content)
     if content.startswith(b"PK"):
-        return _of_polars(path, content, "excel")
+        return _of_polars(path, content, "excel", header, set(known))
     text, told = _decoded(content)
     for pattern, what in OTHERS.items():
         if re.match(pattern, text[:1000], re.DOTALL):
@@ -470,8 +470,8 @@ def _names(path: str, first: list[str]) -> list[str]:
 # ---- frames -------------------------------------------------------------------------------------------------------
 
 
-def _of_polars(path: str, content: bytes, kind: str) -> Table:
-    """A Parquet, Feather or Excel file."""
+def _of_polars(path: str, content: bytes, kind: str, header: bool | None, known: set[str]) -> Table:
+    """A Parquet, Feather or Excel file. Of these, only an Excel file may have no header."""
     name = {"parquet": "Parquet", "ipc": "Feather", "excel": "Excel"}[kind]
     try:
         import polars
@@ -487,9 +487,23 @@ def _of_polars(path: str, content: bytes, kind: str) -> Table:
         raise ImportError(f"{path}: to read a file of {name}, install what it needs: {INSTALL}") from error
     try:
         frame = readers[kind](io.BytesIO(content))
+        if kind == "excel" and not _is_header_of(content, frame, header, known):
+            frame = polars.read_excel(io.BytesIO(content), has_header=False)
+            return Table(path, _numbered(frame.width), [cells_of(column) for column in frame], False)
     except Exception as error:
         fail(path, 1, 1, f"this {name} file cannot be read: {str(error).splitlines()[0]}; write it again, or as CSV")
     return _of_frame(path, frame)
+
+
+def _is_header_of(content: bytes, frame: Any, header: bool | None, known: set[str]) -> bool:
+    """Whether the first row of an Excel file, which its frame has as names, are the names of the columns."""
+    import polars
+
+    if header is not None:
+        return header
+    top = polars.read_excel(io.BytesIO(content), has_header=False, read_options={"n_rows": 1})  # as the cells are
+    first = [_text(value) for value in top.row(0)]
+    return bool(known & set(first)) or not frame.height or _is_header(first, [cells_of(column) for column in frame])
 
 
 def _of_array(array: np.ndarray) -> Table:

@@ -132,6 +132,24 @@ def test_files_of_frames(kind: str) -> None:
         tables.read(write("t", Path("t").read_bytes()[:100]))
 
 
+ROWS: list[list[object]] = [[0, 1, "p"], [0.5, 1, "q"], [1, 2, "p"]]
+
+
+def test_the_first_row_of_an_excel_file_may_be_data() -> None:
+    pytest.importorskip("fastexcel")
+    expected = [["0", "0.5", "1"], ["1", "1", "2"], ["p", "q", "p"]]
+    for header in (None, False):
+        table = tables.read(write("t", sheet(ROWS)), header)
+        assert (table.names, table.header, cells(table)) == (["1", "2", "3"], False, expected)
+    named = write("t", sheet([[2019, 2020, "y"], *ROWS]))
+    for header in (None, True):
+        table = tables.read(named, header)
+        assert (table.names, table.header, cells(table)) == (["2019", "2020", "y"], True, expected)
+    assert tables.read(named, False).rows == 4
+    words = write("t", sheet([["p", "q"], ["q", "p"], ["p", "p"]]))
+    assert tables.read(words).rows == 3 and tables.read(words, known=["q"]).names == ["p", "q"]
+
+
 def test_parquet_without_polars_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "polars", None)
     with pytest.raises(ImportError, match=r'^t: to read a file of Parquet, .*: pip install "nnlite\[tables\]"$'):
