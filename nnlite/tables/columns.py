@@ -25,6 +25,7 @@ MOST_VALUES = 1000  # of a category, each with a column of its own; fewer if tha
 FEWEST_VALUES, MOST_NUMBERS = 50, 2**24  # 128 MB, of which a training has several copies
 SURE = 0.95  # of the cells that are not missing must be numbers, or dates, for a column to be taken as such
 FEW = 10  # rows; with fewer, values that are all different mean nothing
+SOME = 20  # values, of which one must be a date before all of a column are read as such
 ROW_NAMES = ("row names", "rownames", "row.names", "unnamed: 0", "index")
 IDENTIFIER = re.compile(r"(?i)(.*[_ .])?(id|uuid|guid)|.*[a-z]I[Dd]|ID.*")
 
@@ -333,7 +334,8 @@ def _number(
 def _date(name: str, cells: Cells, rows: np.ndarray, table: Notation) -> Column | None:
     """For a column of dates."""
     present = [word for word in cells.distinct()[0] if word.lower() not in MISSING]
-    if not present or (written.date(present[0]) is None and written.date(present[0], True) is None):
+    some = present[:: len(present) // SOME + 1]  # a word that is no date, such as 0000-00-00, may come first
+    if all(written.date(word) is None and written.date(word, True) is None for word in some):
         return None
     days, other, day_first = written.days(present, False), written.days(present, True), False
     either = np.isnan(days).sum() == np.isnan(other).sum() and not np.array_equal(days, other, equal_nan=True)

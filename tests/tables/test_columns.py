@@ -170,7 +170,11 @@ def test_a_column_of_dates() -> None:
     assert x[0, 0] == 15340, "days since 1970"
     sunday = np.flatnonzero((x[:, 0] + 4) % 7 == 0)
     np.testing.assert_allclose(x[sunday, 3:], [[0, 1]] * len(sunday), atol=1e-9)
+    days = [f"2012-{month:02}-{day:02}" for month in range(1, 13) for day in (1, 2, 3, 5, 14)]
     assert column(["2012-01-01 00:00", "2012-01-01 06:00", "2012-01-01 12:00"])[0].wheels == ["day"]
+    for slip in ("0000-00-00", "unknown"):  # before the dates and after them, also in the order of the alphabet
+        for cells in ([slip, *days], [*days, slip]):
+            assert column(cells)[0].kind == "date", slip
     found, x, _ = column(["2012-01-01", "", "2012-01-03"])
     assert found.features[:2] == ["a", "a is missing"] and x[1].tolist()[:2] == [15341, 1]
 
