@@ -26,6 +26,7 @@ from . import inputs
 from .inputs import is_sparse
 from .penalty import PenalizedObjective, PenalizedTrainer, lbfgs
 from .scikit_learn import ConvergenceWarning, Estimator, of_scikit_learn
+from .solver import name_of_solver
 from .stopping import Watch
 
 P = TypeVar("P", bound="Perceptron")
@@ -148,7 +149,7 @@ class Perceptron(Estimator):
         named, X = X, inputs.features(X, self.dtype if anew else self.network_.dtype)
         if not anew:
             inputs.refuse_other_features(self, named, X)
-        if is_sparse(X) and (self.solver == "lbfgs" or inputs.fits(X)):
+        if is_sparse(X) and (name_of_solver(self.solver) == "lbfgs" or inputs.fits(X)):
             X = X.toarray()
         y = inputs.target(y, X.shape[0])
         self._meet(y, anew, one_epoch)
@@ -164,7 +165,7 @@ class Perceptron(Estimator):
         if anew or not one_epoch:
             self._trainer = self._new_trainer()
         rows: Part = (X, targets, weight)
-        if self.solver == "lbfgs":
+        if name_of_solver(self.solver) == "lbfgs":
             self._fit_at_once(*rows)
         else:
             self._fit_in_steps(rows, validation_data, 1 if one_epoch else int(self.max_iter), one_epoch, rng)
@@ -227,11 +228,12 @@ class Perceptron(Estimator):
         rate = self.learning_rate_init
         if isinstance(self.solver, Optimizer):
             return copy.deepcopy(self.solver)
-        if self.solver == "sgd":
+        name = name_of_solver(self.solver)
+        if name == "sgd":
             return SGD(rate, self.momentum, nesterov=bool(self.nesterovs_momentum and self.momentum))
-        if self.solver in ("adam", "lbfgs"):
+        if name in ("adam", "lbfgs"):
             return Adam(rate, self.beta_1, self.beta_2, self.epsilon)
-        optimizer = optimizer_named(self.solver)
+        optimizer = optimizer_named(name)
         optimizer.lr = rate
         return optimizer
 
@@ -349,8 +351,7 @@ class Perceptron(Estimator):
         if self.n_iter_no_change != np.inf:
             gate.integer(self.n_iter_no_change, "n_iter_no_change")
         gate.one_of(self.learning_rate, ("constant", "invscaling", "adaptive"), "learning_rate")
-        if not isinstance(self.solver, Optimizer) and self.solver != "lbfgs":
-            optimizer_named(self.solver)
+        name_of_solver(self.solver)
 
     def _warn(self, text: str) -> None:
         warnings.warn(text, of_scikit_learn(ConvergenceWarning), stacklevel=gate.level_of_caller())

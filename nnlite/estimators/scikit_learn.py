@@ -13,7 +13,9 @@ import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from .. import elsewhere, gate
 from .routing import Requests
+from .solver import SOLVERS
 
 E = TypeVar("E", bound="Estimator")
 
@@ -107,7 +109,7 @@ class OnlyStepByStep:
         functools.update_wrapper(self, method)  # type: ignore[arg-type]
 
     def __get__(self, estimator: Any, owner: type) -> Any:
-        if estimator is not None and isinstance(estimator.solver, str) and estimator.solver == "lbfgs":
+        if estimator is not None and gate.meant(SOLVERS, estimator.solver, elsewhere.NONE) == "lbfgs":
             name = self.method.__name__
             raise AttributeError(f'{name} is for solvers that go step by step, which solver="lbfgs" does not')
         return self.method.__get__(estimator, owner)

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..callback import Callback
 from .penalty import PenalizedTrainer
+from .solver import name_of_solver
 
 LEAST_RATE = 1e-6
 
@@ -53,7 +54,7 @@ class Watch(Callback):
             self.say(f"Validation score: {estimator.validation_scores_[-1]:f}")
         improved = self.improved(trainer)
         estimator._no_improvement_count = 0 if improved else estimator._no_improvement_count + 1
-        if estimator.solver == "sgd" and estimator.learning_rate == "invscaling":
+        if name_of_solver(estimator.solver) == "sgd" and estimator.learning_rate == "invscaling":
             rate = estimator.learning_rate_init / (estimator.t_ + 1) ** estimator.power_t
             set_rate(trainer, rate)
         if self.stops and estimator._no_improvement_count > estimator.n_iter_no_change:
@@ -86,7 +87,7 @@ class Watch(Callback):
         what = "Validation score" if self.by_score else "Training loss"
         count = estimator.n_iter_no_change
         said = f"{what} did not improve more than tol={estimator.tol:f} for {count} consecutive epochs."
-        adaptive = estimator.solver == "sgd" and estimator.learning_rate == "adaptive"
+        adaptive = name_of_solver(estimator.solver) == "sgd" and estimator.learning_rate == "adaptive"
         if adaptive and trainer.optimizer.lr > LEAST_RATE:
             set_rate(trainer, trainer.optimizer.lr / 5)
             estimator._no_improvement_count = 0

@@ -289,13 +289,26 @@ def test_warm_start_and_partial_fit_go_on():
     assert not hasattr(nl.MLPRegressor(solver="lbfgs"), "partial_fit")
 
 
+@pytest.mark.filterwarnings("ignore:.* has not converged", "ignore:.* before training has converged")
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [("sgd", "SGD"), ("adam", "Adam"), ("lbfgs", "L-BFGS"), ("rmsprop", "RMSprop")],
+)
+def test_a_solver_however_its_name_is_written(name, other):
+    rest = {"momentum": 0.5, "beta_1": 0.5, "learning_rate": "adaptive", "tol": 1.0, **BRIEF, "n_iter_no_change": 1}
+    one, two = (nl.MLPRegressor(solver=solver, **rest).fit(X, Y) for solver in (name, other))
+    np.testing.assert_array_equal(one.predict(X), two.predict(X))
+    assert one.n_iter_ == two.n_iter_ and hasattr(one, "partial_fit") is hasattr(two, "partial_fit")
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
         ({"hidden_layer_sizes": (3, 0)}, "hidden_layer_sizes must be > 0"),
         ({"activation": ["relu", "tanh"]}, "names 2 for 1 hidden layers"),
         ({"activation": "rilu"}, "rilu"),
-        ({"solver": "sdg"}, "sdg"),
+        ({"solver": "sdg"}, r"^solver='sdg' is not known; choose one of 'sgd', .*'lbfgs'$"),
+        ({"solver": nl.Adam}, "it is 'adam'"),
         ({"alpha": -1.0}, "alpha must be"),
         ({"batch_size": 0}, "batch_size must be"),
         ({"learning_rate": "slow"}, "learning_rate='slow'"),
