@@ -128,5 +128,10 @@ def test_wrong_names(tmp_path):
     net = nl.mlp([2, 1], device="numpy")
     with pytest.raises(ValueError, match=r"must end in \.onnx or \.c"):
         net.export(tmp_path / "model.pb")
-    with pytest.raises(ValueError, match="one that C allows, not 'my predict'"):
-        net.export(tmp_path / "model.c", "my predict")
+    for name in ("my predict", "2nd", "größe", "int", "while", "main"):
+        with pytest.raises(ValueError, match=f"one that C allows, not '{name}'"):
+            net.export(tmp_path / "model.c", name)
+    for name in ("x", "y", "W_0", "tanh", "exp", "sqrtf"):
+        with pytest.raises(ValueError, match=f"^'{name}' has a meaning of its own in the file: choose another"):
+            net.export(tmp_path / "model.c", name)
+    assert not list(tmp_path.iterdir())

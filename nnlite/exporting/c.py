@@ -32,14 +32,27 @@ FORMS = {  # of an operation's number i, with the numbers of its operands and C'
 }
 CALLS = {"power": "pow", "absolute": "fabs", "maximum": "fmax", "minimum": "fmin"}
 CALLS |= {name: name for name in ("exp", "expm1", "log", "log1p", "sqrt", "tanh", "sin", "cos")}
+KEYWORDS = """auto break case char const continue default do double else enum extern float for goto if inline int long
+register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while"""
+OF_HEADERS = "main NAN INFINITY HUGE_VAL isfinite isinf isnan floor ceil fabs pow strcmp strlen memcpy"  # not C's words
 MOST_IN_LINE = 100  # characters of an expression; a longer one is cut into several
 
 
 def source(program: Program, network: Any, function: str = "predict") -> str:
     """The text of the file; NotExportableError for an operation that has no form in C."""
-    if not re.fullmatch(r"[A-Za-z_]\w*", function):
+    if not re.fullmatch(r"[A-Za-z_]\w*", function, re.ASCII) or function in f"{KEYWORDS} {OF_HEADERS}".split():
         raise ValueError(f"the name of the function must be one that C allows, not {function!r}")
-    return _Source(program, network, function).text()
+    text = _Source(program, network, function).text()
+    refuse_twice(text, function, 1)
+    return text
+
+
+def refuse_twice(text: str, function: str, times: int) -> None:
+    """ValueError if a source that names its function so many times has the name for something else too."""
+    code = re.sub(r"/\*.*?\*/|\"[^\"\n]*\"", "", text, flags=re.DOTALL)
+    taken = function in CALLS.values() or function.removesuffix("f") in CALLS.values()
+    if taken or len(re.findall(rf"\b{function}\b", code)) != times:
+        raise ValueError(f"{function!r} has a meaning of its own in the file: choose another name of the function")
 
 
 class _Source:

@@ -73,9 +73,10 @@ def export(
     function: str,
 ) -> None:
     """Write the network and what it needs of a table; `classes` are none for numbers."""
-    text = c.source(traced(network), network, function)
+    text = c.source(traced(network), network, function) + _of_table(network, decisions, classes, function)
+    c.refuse_twice(text, function, 2)  # it is defined, and called
     with replacing(path) as file:
-        file.write((text + _of_table(network, decisions, classes, function)).encode())
+        file.write(text.encode())
 
 
 def _of_table(network: Sequential, decisions: Decisions, classes: Sequence[str], function: str) -> str:

@@ -114,6 +114,17 @@ def test_c_of_numbers_alone(tmp_path: Path) -> None:
     assert_same(library, one.model_, cells)
 
 
+def test_a_name_that_the_file_has_for_something_else(tmp_path: Path) -> None:
+    cells = table()
+    one = nl.TableRegressor(max_iter=1, random_state=0, device="numpy").fit(cells, np.array(cells["weight"]) * 3)
+    for name in ("number", "turn", "missing", "category", "texts", "values_0", "strcmp"):
+        with pytest.raises(ValueError, match=rf"has a meaning of its own in the file|C allows, not '{name}'"):
+            one.export(tmp_path / "net.c", name)
+    assert not list(tmp_path.iterdir())
+    one.export(tmp_path / "net.c", "weight")
+    compiled(tmp_path / "net.c")
+
+
 def test_the_head_of_the_file_gives_units(tmp_path: Path) -> None:
     cells = {
         "share": ["5 %", "7.5 %", "50 %"] * 4,
