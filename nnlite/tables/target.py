@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import gate
 from . import columns, notation, written
 from .cells import NEVER_A_CLASS, Cells, number
 from .notation import UNTOLD, Notation
@@ -55,6 +56,8 @@ def decide(table: Table, name: str, task: str | None = None) -> Target:
     Text and booleans are classes, and so are whole numbers that look like codes: two of them, or a few from 0 or 1 on,
     none of them rare. Other numbers are a quantity. TableError for an identifier, text among numbers, a single class.
     """
+    if task is not None:
+        gate.one_of(task, ("classification", "regression"), "task")
     cells = table[name]
     words, codes = cells.distinct()
     counts = np.bincount(codes, minlength=len(words))

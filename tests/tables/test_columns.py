@@ -287,6 +287,12 @@ def test_preparing_as_asked() -> None:
     assert "age is missing" not in found.decisions.features and found.told[1] == "left out: 7 rows that miss a value"
 
 
+def test_a_task_that_is_not_known() -> None:
+    for task in ("classify", "Classification", ""):
+        with pytest.raises(ValueError, match=f"^task='{task}' is not known; choose one of 'classification', 'regress"):
+            tables.prepare(people(), "state", task)
+
+
 def test_a_column_is_asked_for_as_one_kind() -> None:
     with pytest.raises(tables.TableError, match=r"1:1: the column 'age' is asked for both as category and as left out"):
         tables.prepare(people(), "state", categorical=["age"], ignore=["age"])
