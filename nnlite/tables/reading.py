@@ -519,6 +519,10 @@ def _of_frame(path: str, frame: Any) -> Table:
         raise TypeError(
             f"a table is the name of a file, a DataFrame or a mapping of names to columns, not {type(frame).__name__}"
         )
+    for name in names:
+        value = frame[name]
+        if isinstance(value, (str, bytes)) or not np.iterable(value):
+            raise TypeError(f"the column {name!r} is one value: a column is a list of them, such as [{value!r}]")
     if not names or not len(frame[names[0]]):
         raise TableError([f"{path}: there are no {'rows' if names else 'columns'} in it; give one or more"])
     cells = [cells_of(frame[name]) for name in names]

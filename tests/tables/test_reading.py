@@ -175,6 +175,14 @@ def test_frames_and_mappings() -> None:
         tables.read({"a": [1, 2], "b": [1]})
 
 
+@pytest.mark.parametrize("value", [1.5, "red", None, np.float64(2)], ids=["number", "text", "nothing", "of NumPy"])
+def test_one_value_is_no_column(value: object) -> None:
+    """A text would be taken for a column of its letters."""
+    for cells in ({"a": value}, {"b": [1, 2], "a": value}):
+        with pytest.raises(TypeError, match=r"^the column 'a' is one value: a column is a list of them, such as \["):
+            tables.read(cells)
+
+
 def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))
     assert cells(tables.read("-")) == CELLS
