@@ -79,12 +79,12 @@ def target(y: Any, rows: int) -> np.ndarray:
     return array
 
 
-def numbers(y: np.ndarray, dtype: Any) -> np.ndarray:
-    """The targets of a regression, (N,) or (N, K), as finite numbers (N, K)."""
+def numbers(y: np.ndarray, dtype: Any, for_classes: str = "nl.MLPClassifier") -> np.ndarray:
+    """The targets of a regression, (N,) or (N, K), as finite numbers (N, K). `for_classes` is what an error names."""
     try:
         array = np.array(y, dtype=np.float64).reshape(len(y), -1)
     except ValueError as error:
-        raise ValueError(f"y must hold numbers: {error}; nl.MLPClassifier is for classes") from None
+        raise ValueError(f"y must hold numbers: {error}; {for_classes} is for classes") from None
     refuse_infinite(array, "y")
     return array.astype(dtype)
 

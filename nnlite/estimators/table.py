@@ -378,7 +378,7 @@ class TableRegressor(TableEstimator):
             raise ValueError("y holds dates, which cannot be predicted; turn them into numbers, such as days")
         if y.dtype.kind == "m":
             y = y / np.timedelta64(1, "s")  # as in columns of a table
-        return inputs.numbers(y, np.float64)[:, 0]
+        return inputs.numbers(y, np.float64, "nl.TableClassifier")[:, 0]
 
     def _measured(self, outputs: np.ndarray, values: np.ndarray, weight: np.ndarray | None) -> float:
         return float(metrics.metric("r2")(outputs, values[:, None], weight))

@@ -226,6 +226,8 @@ def test_what_is_wrong_is_said():
     ):
         with pytest.raises(ValueError, match=said):
             nl.TableClassifier().fit(COLUMNS, y)
+    with pytest.raises(ValueError, match=r"y must hold numbers: .*; nl\.TableClassifier is for classes"):
+        nl.TableRegressor().fit(COLUMNS, RICH)
     with pytest.raises(ValueError, match="no column is called 'C'"):
         nl.TableRegressor(ignore=["C"]).fit(COLUMNS, WAGE)
     with pytest.raises(ValueError, match="n_samples = 2 with a target, but a minimum of 3"):
