@@ -187,7 +187,13 @@ def decide(
     where = table.place(0, 0).rsplit(":", 2)[0]
     problems: list[str] = []
     given: dict[str, str] = {}
-    for names, kind in ((categorical, "category"), (numeric, "number"), (ignore, "left out")):
+    for option, names, kind in (
+        ("categorical", categorical, "category"),
+        ("numeric", numeric, "number"),
+        ("ignore", ignore, "left out"),
+    ):
+        if isinstance(names, str):  # whose letters would be taken for names
+            raise TypeError(f"{option} must be a list of names such as [{names!r}], not {names!r}")
         for name in names:
             try:
                 place = place_of(table, name)

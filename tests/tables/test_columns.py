@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from helpers import write
 
+import nnlite as nl
 from nnlite import tables
 from nnlite.tables import columns, written
 from nnlite.tables.cells import Texts
@@ -291,6 +292,14 @@ def test_a_task_that_is_not_known() -> None:
     for task in ("classify", "Classification", ""):
         with pytest.raises(ValueError, match=f"^task='{task}' is not known; choose one of 'classification', 'regress"):
             tables.prepare(people(), "state", task)
+
+
+def test_names_of_columns_are_a_list() -> None:
+    for option in ("categorical", "numeric", "ignore"):
+        with pytest.raises(TypeError, match=rf"^{option} must be a list of names such as \['age'\], not 'age'"):
+            tables.prepare(people(), "state", **{option: "age"})  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match=f"^{option} must be a list of names"):
+            nl.TableRegressor(**{option: "ab"}).fit({"a": range(9), "b": range(9), "c": range(9)}, range(9))
 
 
 def test_a_column_is_asked_for_as_one_kind() -> None:
