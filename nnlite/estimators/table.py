@@ -429,6 +429,9 @@ def _tell(lines: Sequence[str]) -> None:
 
 def one_a_row(y: Any, rows: int) -> np.ndarray:
     """y as an array (N,)."""
+    if np.isscalar(y):
+        name = f"the name of a column as text, such as {str(y)!r}"
+        raise ValueError(f"y is {y!r}; expected one label or number for each row, or {name}")
     array = inputs.target(y, rows)
     if array.ndim > 1:
         raise ValueError(f"y has the shape {array.shape}; expected one label or number for each row, ({rows},)")

@@ -220,6 +220,7 @@ def test_what_is_wrong_is_said():
     for y, said in (
         (RICH[:5], "inconsistent numbers of samples"),
         (None, "requires y to be passed"),
+        (2, "^y is 2; expected one label or number for each row, or the name of a column as text, such as '2'$"),
         (np.full(len(RICH), "rich"), "y holds one class only, .*'rich'"),
         (np.stack([RICH, RICH], axis=1), "expected one label or number for each row"),
         (WAGE + 0.5, "Unknown label type: continuous"),
