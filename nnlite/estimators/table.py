@@ -439,11 +439,14 @@ def one_a_row(y: Any, rows: int) -> np.ndarray:
 
 
 def name_of(y: Any, table: Table) -> str:
-    """The name of y, such as that of a Series, or one that no column of the table has.
+    """The name of y, such as that of a Series or of a frame's only column, or one that no column of the table has.
 
     The columns of a frame that was made of an array are called 0, 1, 2 …, and so is every Series taken from such a
     frame. A name that is no text therefore counts only if the column of that name holds the same as y.
     """
+    columns = getattr(y, "columns", None)
+    if columns is not None and len(columns) == 1:
+        y = y[columns[0]]
     name = getattr(y, "name", None)
     if isinstance(name, str) and name:
         return name

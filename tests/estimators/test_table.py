@@ -117,6 +117,16 @@ def test_a_column_with_the_name_of_y_is_not_learned_from():
     assert "target" in other.decisions_.features
 
 
+@pytest.mark.filterwarnings("ignore:A column-vector y was passed")
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_y_may_be_a_frame_of_one_column(library):
+    frame = pytest.importorskip(library).DataFrame(COLUMNS | {"wage": WAGE})
+    own = nl.TableRegressor(**FEW).fit(frame, frame[["wage"]])
+    assert own.n_features_in_ == 5 and own.decisions_.target.name == "wage"
+    assert not any("wage" in name for name in own.decisions_.features)
+    assert own.score(frame, frame[["wage"]]) == own.score(frame, WAGE)
+
+
 @pytest.mark.parametrize("name", [5, ("money", "wage")], ids=["a number", "a pair"])
 def test_a_name_of_y_that_is_no_text(name):
     """As in a frame that was made of an array, or one with names in two rows."""
