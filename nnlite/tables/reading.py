@@ -34,6 +34,7 @@ INSTALL = 'pip install "nnlite[tables]"'
 SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "vertical bars", ",": "commas"}
 SEPARATOR = re.compile(rb'"?sep=([\t;|,])"?\r?\n', re.IGNORECASE)  # a first line that tells Excel what it is
 LARGE = 20_000_000  # bytes; a larger file is worth the installation of polars
+MANY = 1000  # lines; a column of fewer is faster as Python's text, and a table may have thousands of columns
 SAMPLE = 1 << 16  # bytes of a file in which its separator is looked for
 OTHERS = {rb".*[\0-\x08]": "this is not text", rb'\s*(\[\s*)?\{\s*"': "this is JSON"}  # how no table of text begins
 YEARS = 1800, 2100  # what a column may be called by
@@ -272,7 +273,8 @@ def _columns(source: Source) -> tuple[list[str], list[Cells], int]:
 
     The first row may be shorter: by one, as R writes it, or as scikit-learn's files begin.
     """
-    if source.separator != " " and importlib.util.find_spec("polars"):
+    many = source.data.count(b"\n") >= MANY
+    if many and source.separator != " " and importlib.util.find_spec("polars"):
         found = _by_polars(source)
         if found:
             return found

@@ -14,6 +14,7 @@ from .cells import number
 UNIT = r"(?:[$€£¥₹%]|USD|EUR|GBP|CHF|JPY)"
 UNITS = re.compile(rf"^([+-]?)\s*{UNIT}\s*|\s*{UNIT}$")
 CODES = {"$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY"}
+BARE = re.compile(r"[+-]?[\d.,]+", re.ASCII)  # without a unit
 BLANKS = " '’\u00a0\u202f"  # between groups of three digits, besides commas or points
 GROUPED = {
     comma: re.compile(rf"[+-]?[1-9]\d{{0,2}}(?:([{mark}{BLANKS}])\d{{3}})(?:\1\d{{3}})*(?:{point}\d*)?")
@@ -29,9 +30,11 @@ def parsed(text: str, comma: bool = False) -> float:
     >>> parsed("$1,234.50"), parsed("(1.234,50 €)", comma=True), parsed("12 %")
     (1234.5, -1234.5, 12.0)
     """
-    text = text.strip().replace("−", "-")
-    negative = text.startswith("(") and text.endswith(")")
-    text = UNITS.sub(r"\1", UNITS.sub(r"\1", text[1:-1] if negative else text)).strip()
+    text, negative = text.strip(), False
+    if not BARE.fullmatch(text):  # most are
+        text = text.replace("−", "-")
+        negative = text.startswith("(") and text.endswith(")")
+        text = UNITS.sub(r"\1", UNITS.sub(r"\1", text[1:-1] if negative else text)).strip()
     match = GROUPED[comma].fullmatch(text)
     if match:
         text = text.replace(match[1], "")

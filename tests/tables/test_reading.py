@@ -41,6 +41,7 @@ def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     """Each of the two that cut text into cells."""
     if request.param == "polars":
         pytest.importorskip("polars")
+        monkeypatch.setattr(reading, "MANY", 0)
     else:
         found = importlib.util.find_spec
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "polars" else found(name))
@@ -334,6 +335,7 @@ def test_polars_and_csv_read_alike(monkeypatch: pytest.MonkeyPatch) -> None:
         rows = [[str(rng.choice(words)) for _ in range(width)] for _ in range(int(rng.integers(1, 8)))]
         text = "\n".join(",".join(row) for row in rows) + "\n" * int(rng.integers(0, 3))
         seen = []
+        monkeypatch.setattr(reading, "MANY", 0)
         for hidden in (False, True):
             monkeypatch.setattr(
                 importlib.util, "find_spec", lambda name, hidden=hidden: None if hidden else found(name)
@@ -346,9 +348,11 @@ def test_polars_and_csv_read_alike(monkeypatch: pytest.MonkeyPatch) -> None:
         assert seen[0] == seen[1], text
 
 
-def test_polars_is_used_if_it_is_there() -> None:
+def test_polars_is_used_for_many_rows_if_it_is_there() -> None:
     pytest.importorskip("polars")
-    assert isinstance(tables.read(write("t", TEXT)).columns[0], reading.Polars)
+    for lines, kind in ((reading.MANY, reading.Polars), (reading.MANY - 1, reading.Texts)):
+        table = tables.read(write("t", "a,b\n" + "1,x\n" * (lines - 1)))
+        assert type(table.columns[0]) is kind and table.rows == lines - 1
 
 
 # ---- what only seems to be a header, or a column ---------------------------------------------------------------------
