@@ -12,8 +12,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-# Cells that mean: no value. Of the second group, a word may also be a class, such as a disease called "none".
-NEVER_A_CLASS = frozenset(("", "na", "n/a", "#n/a", "nan", "null", "?", "<na>", "nat"))
+# Cells that mean: no value, as people, pandas, databases, C and Excel write it. Of the second group, a word may also be
+# a class, such as a disease called "none".
+WRITTEN = "na n/a n.a. nan null ? <na> nat #n/a #na -nan 1.#ind -1.#ind 1.#qnan -1.#qnan \\n"
+ERRORS = "#div/0! #value! #ref! #name? #num! #null!"  # of a formula
+NEVER_A_CLASS = frozenset(("", *WRITTEN.split(), *ERRORS.split()))
 MISSING = NEVER_A_CLASS | {"nil", "none", "missing", "-", "--", "."}
 
 

@@ -57,6 +57,15 @@ def test_what_is_no_number() -> None:
     assert column(["007", "012", "007", "100"])[0].kind == "category", "codes"
 
 
+@pytest.mark.parametrize("mark", ["NA", "n.a.", "-nan", "-1.#IND", "#DIV/0!", "#VALUE!", "\\N", "."])
+def test_how_a_missing_value_is_written(mark: str) -> None:
+    """By R, people, C, Windows, Excel, a database and SAS."""
+    found, _, told = column(["1.5", mark, "3", "4.5"] * 5)
+    assert (found.kind, found.missing, told) == ("number", 5, [])
+    found, _, told = column(["x", mark, "y", "z"] * 5)
+    assert (found.kind, found.features, told) == ("category", [*(f"a is {c}" for c in "xyz"), "a is missing"], [])
+
+
 def test_a_missing_number_is_the_median_and_a_column_says_so() -> None:
     found, x, told = column(["1", "NA", "3", "?", "10", "nan"])
     assert (found.kind, found.missing, found.features) == ("number", 3, ["a", "a is missing"]) and told == []
