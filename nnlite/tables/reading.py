@@ -1,7 +1,8 @@
 """Read a table from a file, a pipe or a frame: the names of its columns, and their cells as they are written.
 
-Text is unpacked, decoded and cut at its separator. polars does this if it is installed and there are many rows; Python's
-own csv does it otherwise, and also finds the line of a mistake. The two read the same table from the same text, or refuse it alike.
+Text is unpacked, decoded and cut at its separator. polars does this if it is installed and there are many rows;
+Python's own csv does it otherwise, and also finds the line of a mistake. The two read the same table from the same
+text, or refuse it alike.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from llvmlite import ir
+from llvmlite import binding, ir
 
 pytest.importorskip("numba")
 from aarch64 import assembly
@@ -40,7 +40,8 @@ def names(instructions):
 def test_instructions_of_the_atomics(features, tmp_path):
     """An acquire to read; an acquire and a release, in one instruction or a loop of two, to change."""
     read = [name for name in names(assembly(READ, tmp_path, features)) if name.startswith("ld")]
-    assert read == ["ldapr" if "rcpc" in features else "ldar"]
+    weaker = "rcpc" in features and binding.llvm_version_info[0] >= 15  # but strong enough
+    assert read == ["ldapr" if weaker else "ldar"]
     for change, single in (("add", "ldaddal"), ("raise", "ldsmaxal")):
         found = names(assembly(CHANGE[change], tmp_path, features))
         found = [name for name in found if re.match("ld|st", name) and name != "str"]  # which writes the result
@@ -71,8 +72,6 @@ def test_threads_that_run_a_table_together(features, tmp_path):
     ],
 )
 def test_a_pause_for_each_processor(system, instruction):
-    from llvmlite import binding
-
     binding.initialize_all_targets()
     binding.initialize_all_asmprinters()
     module = ir.Module()

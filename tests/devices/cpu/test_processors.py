@@ -69,6 +69,7 @@ def inner_loop(triple, rows, vectors, itemsize, copying=False):
     return lines[begin : end + 1], lines
 
 
+@pytest.mark.skipif(not hasattr(llvmlite.binding, "create_pass_builder"), reason="llvmlite before 0.44 has no passes")
 @pytest.mark.parametrize(("itemsize", "lanes"), [(4, "4s"), (8, "2d")])
 @pytest.mark.parametrize("copying", [False, True])
 def test_a_block_for_neon_is_fused_and_stays_in_registers(copying, itemsize, lanes, monkeypatch):

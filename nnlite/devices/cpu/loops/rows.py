@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ...common.arena import ALIGNMENT
 from ..memory import address, fetch_to_read, flat
 
@@ -39,16 +41,18 @@ def write_rows(answer, y, position):
 
 
 def finite_rows(zeros, x):
-    total, zero = x.dtype.type(0), x.dtype.type(0)
+    # A comparison, since 0 times a number is NaN only by the rules that LLVM forgets where it fuses sums and products.
+    largest, zero, strange = x.dtype.type(np.finfo(x.dtype).max), x.dtype.type(0), False
     for number in flat(x):  # all rows at once, since one row may be shorter than a vector
-        total += number * zero
+        if not abs(number) <= largest:
+            strange = True
     for i in range(zeros.size):
-        zeros[i] = total
-    if total != zero:
+        zeros[i] = zero
+    if strange:
         for i in range(zeros.size):
-            zeros[i] = zero
             for number in x[i]:
-                zeros[i] += number * zero
+                if not abs(number) <= largest:
+                    zeros[i] = np.nan
 
 
 def advance(position, N):
