@@ -41,14 +41,6 @@ def of_layout(layout: str) -> tuple[bool, bool]:
     return a.endswith("ᵀ"), b.endswith("ᵀ")
 
 
-def factors(shape: Shape, layout: str) -> tuple[np.ndarray, np.ndarray]:
-    """A and B as they are stored, of numbers between 0 and 1, so that no sum is near 0."""
-    rows, columns, inner = shape
-    rng, (a_turned, b_turned) = np.random.default_rng(0), of_layout(layout)
-    a, b = rng.random((rows, inner), np.float32), rng.random((inner, columns), np.float32)
-    return (np.ascontiguousarray(a.T) if a_turned else a), (np.ascontiguousarray(b.T) if b_turned else b)
-
-
 def by_nnlite(precision: str, seconds: float) -> dict[str, Any]:
     import cupy
 
@@ -57,12 +49,15 @@ def by_nnlite(precision: str, seconds: float) -> dict[str, Any]:
     cublas = CupyDevice(precision).machine.cublas
     assert cublas, "no cuBLAS was found"
 
-    def prepare(shape: Shape, layout: str) -> Any:
-        a, b = map(cupy.asarray, factors(shape, layout))
-        c = cupy.empty(shape[:2], np.float32)
+    def prepare(a: np.ndarray, b: np.ndarray, layout: str) -> Any:
+        stored = [
+            cupy.ascontiguousarray(each.T) if turned else each
+            for each, turned in zip(map(cupy.asarray, (a, b)), of_layout(layout))
+        ]
+        c = cupy.empty((len(a), b.shape[1]), np.float32)
 
         def multiply() -> Any:
-            cublas.product(c, a, b, *of_layout(layout))
+            cublas.product(c, *stored, *of_layout(layout))
             return c
 
         return multiply
@@ -78,11 +73,13 @@ def by_pytorch(precision: str, seconds: float) -> dict[str, Any]:
 
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
 
-    def prepare(shape: Shape, layout: str) -> Any:
-        a, b = (torch.from_numpy(factor).cuda() for factor in factors(shape, layout))
-        (a_turned, b_turned), c = of_layout(layout), torch.empty(shape[:2], device="cuda")
-        a, b = a.T if a_turned else a, b.T if b_turned else b
-        return lambda: torch.mm(a, b, out=c)
+    def prepare(a: np.ndarray, b: np.ndarray, layout: str) -> Any:
+        stored = [
+            each.T.contiguous().T if turned else each
+            for each, turned in zip((torch.from_numpy(factor).cuda() for factor in (a, b)), of_layout(layout))
+        ]
+        c = torch.empty((len(a), b.shape[1]), device="cuda")
+        return lambda: torch.mm(*stored, out=c)
 
     return {"us": timed(prepare, torch.cuda.synchronize, lambda c: c.cpu().numpy(), seconds, precision)}
 
@@ -90,12 +87,14 @@ def by_pytorch(precision: str, seconds: float) -> dict[str, Any]:
 def timed(prepare: Any, wait: Any, to_numpy: Any, seconds: float, precision: str) -> dict[str, dict[str, float]]:
     """µs of each shape in each layout, after the first row of the product has been proven."""
     found: dict[str, dict[str, float]] = {}
-    for name, (shape, _) in shapes().items():
-        a, b = factors(shape, "A B")
+    rng = np.random.default_rng(0)
+    for name, ((rows, columns, inner), _) in shapes().items():
+        # Numbers between 0 and 1, so that no sum is near 0
+        a, b = rng.random((rows, inner), np.float32), rng.random((inner, columns), np.float32)
         expected = a[0].astype(np.float64) @ b
         found[name] = {}
         for layout in LAYOUTS:
-            multiply = prepare(shape, layout)
+            multiply = prepare(a, b, layout)
             np.testing.assert_allclose(to_numpy(multiply())[0], expected, rtol=TOLERANCE[precision])
             found[name][layout] = seconds_each(again(multiply, wait), seconds)[0] * 1e6
     return found
