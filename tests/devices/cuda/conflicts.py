@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rig.libraries import built
-from rig.our_kernels import ON_CPU
+from rig.our_kernels import ON_CPU, text_of
 
 from nnlite.devices.cuda import machine
 from nnlite.devices.cuda.limits import CudaLimits
@@ -75,7 +75,7 @@ def todays() -> str:
 
 def counted(sources: str, sizes: Sequence[int], batch: int) -> Iterator[Counted]:
     """The products of a step of a network with these sizes. dx is not needed for the first layer of several."""
-    before = [ON_CPU.read_text().replace("#pragma once", ""), Path(__file__).with_name("conflicts.h").read_text()]
+    before = [ON_CPU, text_of("conflicts.h")]
     options = ("-O1", "-std=c++17", "-DNNLITE_REPLAY", "-DNNLITE_BLOCKS=1", "-D__device__=")  # the last for old sources
     library = ctypes.PyDLL(str(built("\n".join([*before, sources, ENTRY]), ".cpp", "g++", *options)))
     for number, (K, M) in enumerate(pairwise(sizes)):

@@ -1,7 +1,7 @@
 // CUDA sources as C++: every thread is a fiber, which runs until it waits for others. Put in front of the sources.
 //
 // Shared memory starts as NaN. Fibers take turns forward, backward, or at random, where every other warp or block goes
-// on only when all others wait: what depends on the order is a race.
+// on only when all others wait: what depends on the order is a race. races.cpp finds races that change no number, too.
 // A thread that waits at a barrier that not all threads of its block or warp come to is found, and said. So is an
 // operand that lies neither in the card's memory nor in the block's shared memory, and several numbers that are read or
 // written at once where they do not begin at a multiple of their size. What the source promises the compiler must hold.
@@ -18,6 +18,7 @@
 #include <vector>
 #include <algorithm>
 #include <functional>
+#include "races.h"
 
 #define NNLITE_ON_CPU
 #define __builtin_assume(...) cpu::promised(__VA_ARGS__)
@@ -59,17 +60,20 @@ static int now, threads, first_block;
 static Result result;
 static std::function<void()> body;
 static char *card_first, *card_last;  // the card's memory
+static const races::Piece* pieces;    // those in use, for races.cpp
+static long count_of_pieces;
 // The steps of a replay, for a library with all kernels: a row for every line of each block.
 struct Table { const long long* rows; int lines; };
 static Table tables[2];  // of the full step and of the short one
 const int ROW = 22;      // words: the number of a kernel, of a barrier or of nothing, and its line
 const long long OFFSET = 1LL << 61;  // added to an offset in shared memory
 static int blocks_of_network;
-static int left_out;  // the number of a barrier in the source that is left out, or -1
+static int left_out;  // the number of a barrier or fence in the source that is left out, or -1
 const int BYTES_OF_STACK = 64 * 1024;
 
 inline void place(const Fiber& f) {
   threadIdx = {(unsigned)f.thread, 0, 0}, blockIdx = {(unsigned)(first_block + f.block), 0, 0};
+  races::races_turn(first_block + f.block, f.thread);
 }
 inline void give_way() {
   const int me = now;
@@ -88,14 +92,17 @@ inline void* checked(void* place) {
 }
 inline char* shared_memory(void* key, size_t bytes) {
   auto& memory = blocks[fibers[now].block].memory[key];
-  if (memory.empty()) memory.assign(bytes + 16, (char)0xff);
-  return (char*)(((uintptr_t)memory.data() + 15) / 16 * 16);
+  const bool fresh = memory.empty();
+  if (fresh) memory.assign(bytes + 32, (char)0xff);
+  char* first = (char*)(((uintptr_t)memory.data() + 15) / 16 * 16);
+  if (fresh) races::races_shared(blockIdx.x, first, bytes);
+  return first;
 }
 inline void wake(int block, State from, int first, int stop) {
   for (int t = first; t < stop; ++t)
     if (Fiber& f = fibers[block * threads + t]; f.state == from) f.state = RUNS;
 }
-inline void wait(State where) {
+inline void wait(State where, bool orders) {
   Fiber& f = fibers[now];
   Block& b = blocks[f.block];
   const int warp = f.thread / 32, first = where == AT_WARP ? warp * 32 : 0;
@@ -103,7 +110,10 @@ inline void wait(State where) {
   int& waiting = where == AT_WARP ? b.warp_waiting[warp] : b.waiting;
   if (where == AT_WARP ? b.warp_done[warp] : b.done) result = LEFT_ALONE;
   f.state = where;
-  if (++waiting == all) waiting = 0, wake(f.block, where, first, first + all);
+  if (++waiting == all) {
+    waiting = 0, wake(f.block, where, first, first + all);
+    if (orders) races::races_meet(first, first + all);
+  }
   give_way();
 }
 inline void begin() {  // a stack is used again and again: a new context would cost system calls
@@ -143,6 +153,7 @@ inline Result run(int first, int count, int size, long dynamic, int order) {
     b.warp_waiting.assign((size + 31) / 32, 0), b.warp_done = b.warp_waiting, b.shuffled.assign(size, 0);
     b.room.assign(dynamic + 64, (char)0xff);
     b.dynamic = (char*)(((uintptr_t)b.room.data() + 15) / 16 * 16);
+    races::races_shared(first + (int)(&b - &blocks[0]), b.dynamic, dynamic);
   }
   std::vector<int> turns(fibers.size());
   for (int i = 0; i < (int)fibers.size(); ++i) {
@@ -184,6 +195,7 @@ template <class... A> int parameters(void (*)(A...)) { return sizeof...(A); }
 template <class... A>
 int launch(void (*kernel)(A...), void** given, int grid, int block, long dynamic, int order, int cooperative) {
   gridDim = {(unsigned)grid, 1, 1}, blockDim = {(unsigned)block, 1, 1};
+  races::races_launch(grid, block, {card_first, card_last}, pieces, count_of_pieces);
   body = [=] { call(kernel, given, std::index_sequence_for<A...>()); };
   if (cooperative) return run(0, grid, block, dynamic, order);
   for (int b = 0; b < grid; ++b)
@@ -201,27 +213,41 @@ extern "C" __attribute__((visibility("hidden"))) void __ubsan_handle_type_mismat
 }
 
 extern "C" void set_up(char* first, char* last, const long long* full, int full_lines, const long long* short_,
-                       int short_lines, int blocks_of_network, int left_out) {
+                       int short_lines, int blocks_of_network, int left_out, const races::Piece* pieces,
+                       long count_of_pieces) {
+  cpu::pieces = pieces, cpu::count_of_pieces = count_of_pieces;
   cpu::card_first = first, cpu::card_last = last, cpu::left_out = left_out;
   cpu::blocks_of_network = blocks_of_network;
   cpu::tables[0] = {full, full_lines}, cpu::tables[1] = {short_, short_lines};
 }
 
-inline void __syncthreads() { cpu::wait(cpu::AT_BARRIER); }
-inline void numbered_barrier(int number) {
-  if (number != cpu::left_out) __syncthreads();
+inline void __syncthreads() { cpu::wait(cpu::AT_BARRIER, true); }
+inline void __syncwarp() { cpu::wait(cpu::AT_WARP, true); }
+inline void __threadfence() { races::races_fence(); }
+inline void numbered(int number, void (*what)()) {
+  if (number != cpu::left_out) what();
 }
-inline void __syncwarp() { cpu::wait(cpu::AT_WARP); }
-inline void __threadfence() {}
-inline unsigned atomicAdd(unsigned* place, unsigned value) { *place += value; return *place - value; }
-inline void add_released(unsigned* place) { ++*place; }
-inline unsigned read_acquired(const unsigned* place) { return *(volatile const unsigned*)place; }
+#define UNSEEN __attribute__((no_sanitize("thread")))  // by races.cpp, which is told of it here
+UNSEEN inline unsigned atomicInc(unsigned* place, unsigned most) {
+  races::races_add(place, false);
+  const unsigned before = *place;
+  *place = before >= most ? 0 : before + 1;
+  return before;
+}
+UNSEEN inline void add_released(unsigned* place) {
+  races::races_add(place, true);
+  ++*place;
+}
+UNSEEN inline unsigned read_acquired(const unsigned* place) {
+  races::races_acquire(place);
+  return *(volatile const unsigned*)place;
+}
 template <class T> T __shfl_xor_sync(unsigned, T value, int apart) {
   cpu::Fiber& f = cpu::fibers[cpu::now];
   double* slots = cpu::blocks[f.block].shuffled.data();
   slots[f.thread] = value;
-  cpu::wait(cpu::AT_WARP);
+  cpu::wait(cpu::AT_WARP, false);
   const T found = (T)slots[f.thread ^ apart];
-  cpu::wait(cpu::AT_WARP);
+  cpu::wait(cpu::AT_WARP, false);
   return found;
 }

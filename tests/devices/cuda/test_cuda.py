@@ -437,14 +437,14 @@ def test_formulas_of_a_product_in_parts():
     np.testing.assert_allclose(parts.sum_parts_and_bias(each, b), expected + b)
 
 
-def differs(limits, net, expected, replay="persistent"):
+def differs(limits, net, expected):
     """Whether a training goes wrong in some order of threads: with a wrong number, or with no result at all."""
     CARD.blas_fails = True  # so that our own kernels make the products
     device = CupyDevice(limits=limits)  # of this process, and without the texts of other nets
     for order in ORDERS.values():
         CARD.order = order
         try:
-            assert_alike(train(device, **net, replay=replay), expected, 2e-6)
+            assert_alike(train(device, **net, replay="persistent"), expected, 2e-6)
         except (AssertionError, RuntimeError, nl.DivergedError):
             return True
     return False
@@ -497,42 +497,3 @@ def test_a_missing_stop_in_a_step_is_caught(blocks, rig, monkeypatch):
         if not in_a_process_of_its_own(differs, limits, net, expected):
             missed.append(gone)
     assert seen[0] and missed == []
-
-
-# Source -> the number of its barriers, for those that have some; as they follow each other in a replay.
-BARRIERS = {file: text_of(file).count("__syncthreads();") for file in (*machine.CHAPTERS, "replay")}
-BARRIERS = {file: count for file, count in BARRIERS.items() if count}
-
-
-@pytest.mark.parametrize("file", BARRIERS)
-def test_a_missing_barrier_in_a_source_is_caught(file, rig):
-    """Without any one of the __syncthreads, some order of threads gives other numbers, or threads that wait in vain."""
-    before = sum([*BARRIERS.values()][: [*BARRIERS].index(file)])
-    expected = [train("numpy", **net) for net in BROKEN]
-    assert file != "replay" or not in_a_process_of_its_own(differs_in_any, expected)
-    missed = []
-    for number in range(BARRIERS[file]):
-        rig.left_out = before + number
-        if not in_a_process_of_its_own(differs_in_any, expected):
-            missed.append(number)
-    assert missed == []
-
-
-BROKEN = (
-    {"sizes": (9, 20, 5), "loss": "cce"},
-    {"sizes": (150, 66, 40), "loss": "cce", "bias": False, "rows": 150, "batch": 70, "epochs": 2},
-    {"sizes": (2, 3, 1), "loss": "mse", "rows": 4, "batch": 4, "epochs": 12, "bias": False, "metrics": ["r2"]},
-    {"sizes": (9, 40, 5), "loss": "cce", "layers": BLOCKS["batch norm"]},
-    {"sizes": (9, 40, 5), "loss": "cce", "layers": BLOCKS["batch norm"], "rows": 150, "batch": 70, "epochs": 2},
-    {"sizes": (9, 40, 20), "loss": "cce", "rows": 150, "batch": 130, "epochs": 2},
-    {"sizes": (9, 20, 5), "loss": "cce", "rows": 150, "batch": 128, "epochs": 2},  # blocks divide the rows of a sum
-)
-
-
-def differs_in_any(expected):
-    """Whether one of the nets goes wrong in one of the ways to replay."""
-    for one_block, replay in ((10**9, "persistent"), (0, "persistent"), (0, "graph")):
-        limits = CudaLimits(one_block=one_block, barrier=0)
-        if any(differs(limits, net, known, replay) for net, known in zip(BROKEN, expected)):
-            return True
-    return False

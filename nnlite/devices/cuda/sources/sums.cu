@@ -58,15 +58,15 @@ DEVICE double sum_of_lanes(double sum, int lanes, const Team& team) {
   return sum;
 }
 
-// Whether this block is the last of `blocks` to come here. It then sees what the others' first warps have written.
+// Whether this block is the last of `blocks` to come here. It then sees what the others' first warps have written. The
+// last one brings the counter back to 0, for the next launch.
 DEVICE bool comes_last(Bits* counter, Size blocks, const Team& team) {
   SHARED(int, last, 1);
   if (team.thread < WARP) {
-    __threadfence();
     __syncwarp();
     if (team.thread == 0) {
-      last[0] = atomicAdd(counter, 1u) == blocks - 1;
-      if (last[0]) *counter = 0;  // for the next launch
+      __threadfence();
+      last[0] = atomicInc(counter, (Bits)blocks - 1) == blocks - 1;
       __threadfence();
     }
   }

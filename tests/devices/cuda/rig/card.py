@@ -3,6 +3,7 @@
 import ctypes
 import itertools
 import mmap
+import os
 import sys
 import threading
 from bisect import bisect_right
@@ -34,6 +35,10 @@ class Memory:
     @property
     def used(self) -> int:
         return sum(self.sizes.values())
+
+    def pieces(self) -> list[tuple[int, int]]:
+        """The first address of every piece in use, and that behind it, in rising order."""
+        return sorted((place, place + size) for place, size in self.sizes.items())
 
     def take(self, size: int) -> int:
         room = -(-max(size, 1) // ALIGNED) * ALIGNED + GUARD
@@ -118,7 +123,8 @@ class Card:
     cooperates: bool = True
     bytes: int = ROOM  # of memory
     order: int = 0  # of the threads, as in on_cpu.h
-    left_out: int = -1  # the number of a barrier in our sources, counted from 0, that they go without; -1 for none
+    left_out: int = -1  # the number of a barrier or fence in our sources that they go without, from 0; -1 for none
+    find_races: bool = "NNLITE_FIND_RACES" in os.environ  # whether races.cpp watches what our kernels read and write
     as_written: bool = False  # whether a persistent replay is compiled as its source is: a library for each network
     at_once: bool = False  # whether work is done when it is launched, which CUDA also allows
     launches: list[str] = field(default_factory=list)  # names of our kernels, and gemm

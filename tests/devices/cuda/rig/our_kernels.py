@@ -9,6 +9,7 @@ import ctypes
 import functools
 import itertools
 import re
+import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,15 @@ from nnlite.devices.cuda.machine import COUNTERS
 from .card import ILLEGAL_ADDRESS, LAUNCH_FAILED, MISALIGNED_ADDRESS, Card, Work
 from .libraries import RefusalError, built
 
-ON_CPU = Path(__file__).parent.parent / "on_cpu.h"
+FOLDER = Path(__file__).parent.parent
+
+
+def text_of(*files: str) -> str:
+    """These files of C++ one after the other, since what is built depends on no other file."""
+    return re.sub(r'#pragma once|#include ".*"', "", "\n".join((FOLDER / file).read_text() for file in files))
+
+
+ON_CPU = text_of("races.h", "on_cpu.h")
 FAULTS = {  # the results of `run` in on_cpu.h
     2: (LAUNCH_FAILED, "a thread waits for one that has left"),
     3: (LAUNCH_FAILED, "threads wait for each other for ever"),
@@ -27,6 +36,7 @@ FAULTS = {  # the results of `run` in on_cpu.h
     5: (MISALIGNED_ADDRESS, "numbers lie at an address that is no multiple of what is read at once"),
     6: (LAUNCH_FAILED, "what the source promises the compiler does not hold"),
 }
+ORDERING = re.compile(r"(__syncthreads|__syncwarp|__threadfence)\(\);")
 ALL = [(name, real) for name in (*KERNELS, *parts.KERNELS) for real in ("float", "double")]
 ALL += [(name, "Word") for name in COUNTERS]
 NOTHING, SYNC, BARRIER = 0, 1, 2
@@ -65,7 +75,7 @@ def names(source: str) -> list[str]:
 def work(card: Card, name: str, source: str, places, launch: Launch) -> Work:
     """The work of a launch. Its parameters, of 64 bits each, are read now."""
     step = Steps(source) if name == "replay" and not card.as_written else None
-    library = compiled(replay_of_all(source) if step else source)
+    library = compiled(replay_of_all(source) if step else source, card.find_races)
     count = getattr(library, f"count_{name}")()
     words = (ctypes.c_int64 * count)(*(ctypes.c_int64.from_address(places[i]).value for i in range(count)))
     addresses = (ctypes.c_void_p * count)(*(ctypes.addressof(words) + 8 * i for i in range(count)))
@@ -74,11 +84,16 @@ def work(card: Card, name: str, source: str, places, launch: Launch) -> Work:
     def done(words=words) -> None:
         tables = step.tables(*words, launch.grid) if step else [(None, 0)] * 2
         memory = ctypes.c_void_p(card.memory.first), ctypes.c_void_p(card.memory.last)
-        library.set_up(*memory, *tables[0], *tables[1], step.blocks if step else 1, card.left_out)
+        pieces = card.memory.pieces() if card.find_races else ()
+        some = (ctypes.c_int64 * (2 * len(pieces)))(*itertools.chain.from_iterable(pieces))
+        blocks = step.blocks if step else 1
+        library.set_up(*memory, *tables[0], *tables[1], blocks, card.left_out, some, ctypes.c_long(len(pieces)))
         status = run(addresses, launch.grid, launch.block, ctypes.c_long(launch.dynamic), order, launch.cooperative)
         if status:
             error, reason = FAULTS[status]
             raise RefusalError(error, f"{name}: {reason}")
+        if card.find_races and (found := races().races_found().contents).fault:
+            raise RefusalError(LAUNCH_FAILED, f"{name}: {found.told(library, launch.block)}")
 
     return done
 
@@ -150,8 +165,55 @@ def replay_of_all(source: str) -> str:
     return source.replace(before, TABLES.replace("CASES", cases) + before)
 
 
+class Found(ctypes.Structure):
+    """What races.cpp has found, as in races.h."""
+
+    _fields_ = (
+        ("fault", ctypes.c_int),
+        ("place", ctypes.c_void_p),
+        ("thread", ctypes.c_int),
+        ("other", ctypes.c_int),
+        ("here", ctypes.c_void_p),
+        ("before", ctypes.c_void_p),
+    )
+
+    def told(self, library: ctypes.PyDLL, threads: int) -> str:
+        """The fault in words, with the lines of the text in rig/libraries.py's folder."""
+        here = lines(library, self.here)
+        block, thread = divmod(self.thread, threads)
+        if self.fault == OUTSIDE:
+            return f"thread {thread} of block {block} uses what is no array's: {here}"
+        others, other = divmod(self.other, threads)
+        return (
+            f"thread {thread} of block {block} ({here}) and thread {other} of block {others} "
+            f"({lines(library, self.before)}) use the same number in no order"
+        )
+
+
+RACE, OUTSIDE = 1, 2
+
+
+def lines(library: ctypes.PyDLL, place: int) -> str:
+    """Where this place in a library's code comes from, innermost function first."""
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    base = min(int(line.split("-")[0], 16) for line in maps if line.endswith(library._name))
+    command = "addr2line", "-s", "-f", "-C", "-i", "-e", library._name, hex(place - 1 - base)
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")
+    functions = (re.sub(r"\(.*|<.*|.*::", "", name) for name in told[::2] if name)
+    return " in ".join(f"{name} {at.split(':')[-1]}" for name, at in zip(functions, told[1::2]))
+
+
 @functools.cache
-def compiled(source: str) -> ctypes.PyDLL:
+def races() -> ctypes.PyDLL:
+    """The library that finds races, of which the kernels' libraries call what they do not have."""
+    made = built(text_of("races.h", "races.cpp"), ".cpp", "g++", "-O2", "-std=c++17", "-DFIND_RACES")
+    library = ctypes.PyDLL(str(made), mode=ctypes.RTLD_GLOBAL)
+    library.races_found.restype = ctypes.POINTER(Found)
+    return library
+
+
+@functools.cache
+def compiled(source: str, find_races: bool = False) -> ctypes.PyDLL:
     """The library of a source. It keeps Python's lock, since the threads of a kernel are one thread's fibers."""
     entries = "".join(
         f'extern "C" int run_{name}(void** a, int g, int b, long d, int o, int c) '
@@ -159,8 +221,11 @@ def compiled(source: str) -> ctypes.PyDLL:
         f'extern "C" int count_{name}() {{ return cpu::parameters({name}); }}\n'
         for name in names(source)
     )
-    barriers = itertools.count()
-    source = re.sub(r"__syncthreads\(\);", lambda _: f"numbered_barrier({next(barriers)});", source)
-    text = f"{ON_CPU.read_text()}\n{source}\n{entries}".replace("#pragma once", "")
-    command = "g++", "-O1", "-std=c++17", "-U_FORTIFY_SOURCE", "-fsanitize=alignment"
+    numbers = itertools.count()
+    source = re.sub(ORDERING, lambda found: f"numbered({next(numbers)}, {found[1]});", source)
+    text = f"{ON_CPU}\n{source}\n{entries}"
+    command = ["g++", "-O1", "-std=c++17", "-U_FORTIFY_SOURCE", "-fsanitize=alignment"]
+    if find_races:
+        races()
+        command += ["-g", "-DFIND_RACES", "-fsanitize=thread", "-nodefaultlibs"]  # without g++'s own library
     return ctypes.PyDLL(str(built(text, ".cpp", *command)))
