@@ -129,7 +129,7 @@ inline void begin() {  // a stack is used again and again: a new context would c
   }
 }
 __attribute__((noinline)) inline void resume(int i) {
-  if (_setjmp(scheduler)) return;
+  if (_setjmp(scheduler)) return races::races_rest();
   now = i;
   Stack& stack = stacks[i];
   if (stack.begun) _longjmp(stack.here, 1);

@@ -47,6 +47,7 @@ struct Cell {  // four bytes of memory
 
 const int BYTES = 4, CELLS = 256, BEHIND = 16;  // of a cell; of a page; bytes behind shared memory that are nobody's
 static int threads, block, me;
+static bool running;  // a thread, and not what decides which
 static Piece card;
 static std::vector<Piece> pieces;
 static std::vector<std::vector<Piece>> shared;  // of each block
@@ -125,7 +126,7 @@ static bool inside(const std::vector<Piece>& some, const char* first, const char
 
 static void use(const void* given, long bytes, Kind kind, const void* returns) {
   const char *place = (const char*)given, *code = (const char*)returns;
-  if (found.fault != NONE || all.empty()) return;
+  if (!running || found.fault != NONE) return;
   const bool on_card = place >= card.first && place < card.last;
   if (!on_card) {
     const auto& mine = shared[block];
@@ -162,7 +163,8 @@ void races_launch(int blocks, int of_block, Piece of_card, const Piece* some, lo
 void races_shared(int of_block, const void* first, long bytes) {
   shared[of_block].push_back({(const char*)first, (const char*)first + bytes});
 }
-void races_turn(int of_block, int thread) { block = of_block, me = thread; }
+void races_turn(int of_block, int thread) { block = of_block, me = thread, running = true; }
+void races_rest() { running = false; }
 
 void races_meet(int first, int stop) {
   Thread* some = &all[number_of(0)];

@@ -14,6 +14,7 @@ extern "C" {
 void races_launch(int blocks, int threads, Piece card, const Piece* pieces, long count);  // the pieces in rising order
 void races_shared(int block, const void* first, long bytes);  // a block has this shared memory
 void races_turn(int block, int thread);                       // this thread goes on now
+void races_rest();                                            // no thread does
 void races_meet(int first, int stop);  // all these threads of the block have come to a barrier, and none has left it
 void races_fence();                    // this thread orders what it did before and what it does later, for all
 void races_add(const void* place, bool released);  // this thread adds to a number that others add to or wait for
@@ -24,6 +25,7 @@ Found* races_found();
 inline void races_launch(int, int, Piece, const Piece*, long) {}
 inline void races_shared(int, const void*, long) {}
 inline void races_turn(int, int) {}
+inline void races_rest() {}
 inline void races_meet(int, int) {}
 inline void races_fence() {}
 inline void races_add(const void*, bool) {}
