@@ -28,6 +28,7 @@ def mpirun(tmp_path):
         "OMPI_ALLOW_RUN_AS_ROOT": "1",
         "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
         "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+        "OMPI_MCA_mpi_yield_when_idle": "1",  # others may have the CPU while a rank waits
     }
     paths = os.pathsep.join([str(Path(nl.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     env = os.environ | of_open_mpi | {"PYTHONPATH": paths}
