@@ -14,11 +14,8 @@ from typing import Any
 
 import numpy as np
 
-HOPPER, WORKSPACE, OF_OLDER_CARDS = (
-    90,
-    32 << 20,
-    4 << 20,
-)  # bytes of workspace; cuBLAS takes its own, but not in a capture
+HOPPER = 90  # compute capability
+WORKSPACE, OF_OLDER_CARDS = 32 << 20, 4 << 20  # bytes; cuBLAS takes its own workspace, but not in a capture
 PLAIN, TRANSPOSED = 0, 1
 DEFAULT_MATH, TF32_MATH = 0, 3
 VERSIONS = (13, 12)  # of cuBLAS, with the functions that are called here
