@@ -7,11 +7,12 @@ as the address of the data and their rows, is a parameter.
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from itertools import compress
 from typing import Any, NamedTuple
 
 from ..common.arena import DATA, Arena
-from ..common.lines import even, is_array, line, operands, slice_of
+from ..common.lines import Line, Slice, even, is_array, line, operands, sizes, slice_of
 from ..common.planning import Planned, fuse, meets, plan
 from ..common.recording import Call, Symbol, Tape
 from ..common.reference import KERNELS
@@ -138,42 +139,62 @@ class Text:
                 lines.append("SYNC")
                 open_calls = []
             open_calls.append(planned.call)
-            lines.append(self._call(planned))
+            lines += self._call(planned)
         return [*lines, "BARRIER"]
 
-    def _call(self, planned: Planned) -> str:
-        """A call as replay.cu has it."""
+    def _call(self, planned: Planned) -> list[str]:
+        """A call as replay.cu has it: once for all blocks that have as much of it, so that the compiler knows how much.
+
+        The last block that has some may have less than the others, and those after it have nothing.
+        """
         slices = [slice_of(planned, block, self.blocks, even) for block in range(self.blocks)]
         some = next(mine for mine in slices if mine)
         lines = [
             line(mine.call, lambda symbol: (symbol.offset or 0) * symbol.dtype.itemsize, ENDED, mine.part, mine.first)
             for mine in (each or some for each in slices)
         ]
-        words = [self._word([each.words[k] for each in lines]) for k in range(len(lines[0].words))]
-        named, whole = operands(some.call), operands(planned.call)
-        if some.part and "mine" in words[-1]:  # a start and an end: the compiler is to know how far apart
-            counts = {each.words[-1] - each.words[-2] for each in lines}
-            words[-1] = f"{words[-2]} + {counts.pop()}" if len(counts) == 1 else words[-1]
+        shares = [even(sizes(planned.call).get(planned.split, 1), block, self.blocks) for block in range(self.blocks)]
+        counts = [stop - start for start, stop in shares]
+        texts = []
+        for count in sorted({*counts} - {0}, reverse=True):
+            who = [each == count for each in counts]
+            words = ", ".join(self._words(planned, some, lines, who, count))
+            text = f"CALL({some.call.name}, {real_of(some.call)}, {words})"
+            texts.append(text if all(who) else f"if ({self._word([*map(int, who)])}) {text}")
+        return texts
+
+    def _words(
+        self, planned: Planned, some: Slice, lines: Sequence[Line], who: Sequence[bool], count: int
+    ) -> Iterator[str]:
+        """The words of a call for the blocks `who` have `count` rows or columns of it."""
+
+        def word(k: int) -> str:
+            return self._word([each.words[k] for each in lines], who)
+
+        found: dict[int, str] = {}  # of those that are not only numbers
+        named, whole, last = operands(some.call), operands(planned.call), len(lines[0].words) - 1
         for name, place in lines[0].places.items():
             if name in named and is_array(symbol := named[name]):
                 near = self.near.get(id(whole[name]))
-                words[place - 1] = self._place(symbol.segment, words[place - 1]) if near is None else f"AT({near})"
+                found[place - 1] = self._place(symbol.segment, word(place - 1)) if near is None else f"AT({near})"
                 if near is not None and planned.split == "K":
-                    words[place + 1] = str(self._most(symbol.shape[1]))  # columns
+                    found[place + 1] = str(self._most(symbol.shape[1]))  # columns
                 if symbol.segment in DATA:
-                    words[place] = f"rows_{_name(symbol.segment)}"
-        text = f"CALL({some.call.name}, {real_of(some.call)}, {', '.join(words)})"
-        return text if all(slices) else f"if ({self._word([int(mine is not None) for mine in slices])}) {text}"
+                    found[place] = f"rows_{_name(symbol.segment)}"
+        if some.part:  # a start and an end
+            found[last] = f"{word(last - 1)} + {count}"
+        return (found[k] if k in found else word(k) for k in range(last + 1))
 
     def _place(self, segment: str, bytes: str) -> str:
         """A place so many bytes after the start of a segment."""
         kept = self.kept.get(segment)
         return f"AT({kept.offset} + {bytes})" if kept else f"OF({_name(segment)}, {bytes})"
 
-    def _word(self, of_blocks: list[int]) -> str:
-        """A number that may be another in each block."""
-        if len(set(of_blocks)) == 1:
-            return str(of_blocks[0])
+    def _word(self, of_blocks: list[int], who: Sequence[bool] = ()) -> str:
+        """A number that may be another in each block, or in each of those `who` need it."""
+        used = {*(compress(of_blocks, who) if who else of_blocks)}
+        if len(used) == 1:
+            return str(used.pop())
         unit = 4 if all(value % 4 == 0 for value in of_blocks) else 1  # the compiler is to know this, too
         each = [value // unit for value in of_blocks]
         if each not in self.each:

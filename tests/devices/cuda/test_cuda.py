@@ -115,6 +115,14 @@ def text_of_steps(sizes=(6, 8, 3), dtype="float32", blocks=1):
     return texts[0]
 
 
+def test_the_compiler_knows_how_much_each_block_has():
+    """70 columns by threes are 24, 24, 22, and 8 rows 3, 3, 2: only places are numbers that it does not know."""
+    lines = [line for step in text_of_steps((6, 70, 3), blocks=3).steps for line in step]
+    assert sum("+ 24)" in line for line in lines) >= 2 and sum("+ 22)" in line for line in lines) >= 2
+    sizes, ends = r"\), (4 \* )?mine", r"mine\[\d+\], (4 \* )?mine\[\d+\]\)$"
+    assert [line for line in lines if re.search(f"{sizes}|{ends}", line)] == []
+
+
 @pytest.mark.parametrize("card", CARDS)
 @pytest.mark.parametrize("blocks", [1, 3])
 def test_machine_code_of_a_replay_for_every_card(card, blocks):
@@ -139,7 +147,7 @@ def test_machine_code_of_all_launches():
 def test_machine_code_of_a_replay_with_every_kernel_of_the_reference():
     text = text_of_steps()
     calls = [row_of(kernel, np.float64) for name, kernel in KERNELS.items() if name != "advance"]
-    text.steps = [[text._call(Planned(call, "", 0)) for call in calls]]
+    text.steps = [[each for call in calls for each in text._call(Planned(call, "", 0))]]
     log, code = compile_for("90", text.source(CudaLimits().threads))
     assert log == "" and resources(code).shared <= choice.STATIC_BYTES
 
