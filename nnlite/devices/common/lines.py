@@ -38,6 +38,7 @@ class Slice(NamedTuple):
     call: Call
     part: tuple[int, int] | None
     first: int
+    size: int  # how many rows or columns
 
 
 def line(
@@ -130,7 +131,7 @@ def slice_of(planned: Planned, worker: int, workers: int, share: Share = bounds)
     if first == stop:
         return None
     if planned.split not in ("N", "P"):
-        return Slice(call, (first, stop) if planned.split else None, 0)
+        return Slice(call, (first, stop) if planned.split else None, 0, stop - first)
     signature = call.kernel.signature
 
     def mine(names: Sequence[str], values: Sequence[Any]) -> tuple[Any, ...]:
@@ -139,4 +140,4 @@ def slice_of(planned: Planned, worker: int, workers: int, share: Share = bounds)
     own = replace(
         call, operands=mine([*signature.operands], call.operands), results=mine(signature.fresh, call.results)
     )
-    return Slice(own, None, first)
+    return Slice(own, None, first, stop - first)

@@ -190,7 +190,7 @@ class CompiledReplay(Replay):
                 begin = len(lines)
                 for step in together:
                     if mine := slice_of(step, thread, self.threads):
-                        self._line(lines, *mine)
+                        self._line(lines, mine.call, mine.part, mine.first)
                 if len(lines) > begin:
                     phases[-1].append(begin)
         for moved, word, _, stride in itertools.chain(*lines.pointers.values()):

@@ -12,7 +12,7 @@ from itertools import compress
 from typing import Any, NamedTuple
 
 from ..common.arena import DATA, Arena
-from ..common.lines import Line, Slice, even, is_array, line, operands, sizes, slice_of
+from ..common.lines import Line, Slice, even, is_array, line, operands, slice_of
 from ..common.planning import Planned, fuse, meets, plan
 from ..common.recording import Call, Symbol, Tape
 from ..common.reference import KERNELS
@@ -153,8 +153,7 @@ class Text:
             line(mine.call, lambda symbol: (symbol.offset or 0) * symbol.dtype.itemsize, ENDED, mine.part, mine.first)
             for mine in (each or some for each in slices)
         ]
-        shares = [even(sizes(planned.call).get(planned.split, 1), block, self.blocks) for block in range(self.blocks)]
-        counts = [stop - start for start, stop in shares]
+        counts = [mine.size if mine else 0 for mine in slices]
         texts = []
         for count in sorted({*counts} - {0}, reverse=True):
             who = [each == count for each in counts]

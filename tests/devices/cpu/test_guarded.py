@@ -10,7 +10,7 @@ pytest.importorskip("numba")
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="memory is guarded by mprotect")
 
 HERE = Path(__file__).parent
-NETS = 200
+NETS = 500
 
 
 def test_random_nets_in_guarded_memory_train_as_on_numpy():

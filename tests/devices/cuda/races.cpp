@@ -90,17 +90,17 @@ static bool knows(int other, Time time) {
   const auto known = thread.others.find(of);
   return known != thread.others.end() && (*known->second)[other % threads] >= time;
 }
-static void report(Fault fault, const char* place, const Use& before, const char* code) {
-  if (found.fault == NONE) found = {fault, place, number_of(me), before.thread, code, before.code};
+static void report(Fault fault, const Use& before, const char* code) {
+  if (found.fault == NONE) found = {fault, number_of(me), before.thread, code, before.code};
 }
-static void comes_after(const Use& before, const char* place, const char* code) {
+static void comes_after(const Use& before, const char* code) {
   if (before.time > 0 && before.thread != number_of(me) && !knows(before.thread, before.time))
-    report(RACE, place, before, code);
+    report(RACE, before, code);
 }
-static void comes_after(const Users& users, const char* place, const char* code) {
-  comes_after(users.last, place, code);
+static void comes_after(const Users& users, const char* code) {
+  comes_after(users.last, code);
   for (const auto& [number, times] : users.many)
-    for (int t = 0; t < threads; ++t) comes_after(Use{number * threads + t, times[t], users.last.code}, place, code);
+    for (int t = 0; t < threads; ++t) comes_after(Use{number * threads + t, times[t], users.last.code}, code);
 }
 static void add(Users& users, const char* code) {
   const Use use = {number_of(me), now(), code};
@@ -133,18 +133,18 @@ static void use(const void* given, long bytes, Kind kind, const void* returns) {
     const auto holds = [=](const Piece& piece) { return place >= piece.first && place < piece.last + BEHIND; };
     const auto piece = std::find_if(mine.begin(), mine.end(), holds);
     if (piece == mine.end()) return;  // on the thread's stack, or of the CPU
-    if (place + bytes > piece->last) return report(OUTSIDE, place, {}, code);
+    if (place + bytes > piece->last) return report(OUTSIDE, {}, code);
   } else if (!inside(pieces, place, place + bytes)) {
-    return report(OUTSIDE, place, {}, code);
+    return report(OUTSIDE, {}, code);
   }
   const uint64_t first = (uint64_t)place / BYTES, last = ((uint64_t)place + bytes - 1) / BYTES;
   for (uint64_t number = first; number <= last; ++number) {
     auto& page = pages[number / CELLS | (on_card ? 0 : (uint64_t)(block + 1) << 48)];
     page.resize(CELLS);
     Cell& cell = page[number % CELLS];
-    comes_after(cell.written, place, code);
-    if (kind != ADD) comes_after(cell.adders, place, code);
-    if (kind != READ) comes_after(cell.readers, place, code);
+    comes_after(cell.written, code);
+    if (kind != ADD) comes_after(cell.adders, code);
+    if (kind != READ) comes_after(cell.readers, code);
     if (kind == READ) add(cell.readers, code);
     if (kind == ADD) add(cell.adders, code);
     if (kind == WRITE) cell = Cell(), cell.written = {number_of(me), now(), code};

@@ -5,9 +5,9 @@ namespace races {
 
 struct Piece { const char *first, *last; };  // of memory, up to but without `last`
 enum Fault { NONE, RACE, OUTSIDE };
-// The first fault that was found: at which place, by which thread there, and by which before. Threads are numbered
-// through the whole grid. here and before: the places in the library's code.
-struct Found { Fault fault; const char* place; int thread, other; const char *here, *before; };
+// The first fault that was found: by which thread, and which other was there before. Threads are numbered through the
+// whole grid. here and before: the places in the library's code.
+struct Found { Fault fault; int thread, other; const char *here, *before; };
 
 #ifdef FIND_RACES
 extern "C" {

@@ -170,7 +170,6 @@ class Found(ctypes.Structure):
 
     _fields_ = (
         ("fault", ctypes.c_int),
-        ("place", ctypes.c_void_p),
         ("thread", ctypes.c_int),
         ("other", ctypes.c_int),
         ("here", ctypes.c_void_p),
@@ -190,7 +189,7 @@ class Found(ctypes.Structure):
         )
 
 
-RACE, OUTSIDE = 1, 2
+OUTSIDE = 2  # as in races.h
 
 
 def lines(library: ctypes.PyDLL, place: int) -> str:
@@ -213,7 +212,7 @@ def races() -> ctypes.PyDLL:
 
 
 @functools.cache
-def compiled(source: str, find_races: bool = False) -> ctypes.PyDLL:
+def compiled(source: str, find_races: bool) -> ctypes.PyDLL:
     """The library of a source. It keeps Python's lock, since the threads of a kernel are one thread's fibers."""
     entries = "".join(
         f'extern "C" int run_{name}(void** a, int g, int b, long d, int o, int c) '
