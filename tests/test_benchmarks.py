@@ -397,3 +397,24 @@ def test_products_of_every_layout_are_proven_on_cupy(bench, rig, monkeypatch):
     monkeypatch.setattr(Cublas, "product", lambda self, c, *_: c.fill(0))
     with pytest.raises(AssertionError):
         products.by_nnlite("float32", 1e-4)
+
+
+def test_what_cublaslt_makes_of_a_step_is_proven(bench, rig, monkeypatch):
+    """Every launch of a step has a time; and cublasLt has none where it makes something else."""
+    step = bench.gpu_step
+    net = {"sizes": (7, 20, 12, 3), "hidden": "relu", "output": "softmax", "loss": "cce", "lr": 0.1, "batch_size": 8}
+    problem = SimpleNamespace(**net, x=np.linspace(-1, 1, 16 * 7, dtype="f4").reshape(16, 7), y=np.arange(16) % 3)
+    monkeypatch.setattr(step, "NETS", {"wide": SimpleNamespace(problem=lambda: problem)})
+    monkeypatch.setattr(step, "WAYS", 2)
+    found = step.launches("wide", "float32", 1e-4)
+    text = "\n".join(step.table("wide", "float32", found))
+    assert all(us > 0 for _, us in found), text
+    for what in ("with bias and ReLU", "with ReLU's backward and a bias's gradient", "W - rate times the product"):
+        assert f"– {what}, the fastest of its 2 ways" in text
+    assert "linear + relu (8, 20)" in text and "relu_backward + linear_backward_bias" in text
+    lt, ways = bench.cublaslt.Lt, bench.cublaslt.Lt.products
+    monkeypatch.setattr(
+        lt, "products", lambda self, *product, **options: ways(self, *product, **{**options, "alpha": 2})
+    )
+    wrong = [us for what, us in step.launches("wide", "float32", 1e-4) if "cublasLt" in what]
+    assert wrong and not any(us > 0 for us in wrong)

@@ -5,7 +5,7 @@ Graphs have addresses in them, so they are captured anew for data at other addre
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -161,18 +161,23 @@ class GraphReplay(Replay):
         return {makers[id(dy)]: i for i, dy in of_bias if id(dy) in makers}
 
     def _step(self, which: int, end_of_epoch: bool) -> None:
-        """Launch all calls of the full or the short tape, with pairs in one kernel, and the end of the step."""
-        calls, forward, pairs = self.calls[which], self.forward[which], self.pairs[which]
-        for i, call in enumerate(calls):
-            if i in forward:
-                self.machine.product_and_activation(call, calls[forward[i]])
-            elif i in pairs and call.name == "take_rows":
-                self.machine.take_both(call, calls[pairs[i]])
-            elif i in pairs:
-                self.machine.backward_and_bias(call, calls[pairs[i]])
-            elif i not in forward.values() and i not in pairs.values():
-                self.machine.run(call)
+        """Launch a step of the full or the short tape, and its end."""
+        for launch, calls in self._launches(which):
+            launch(*calls)
         sums, address = self.arena.segments["sums"], self.machine.address
         words = (address(sums), len(sums), address(self.history), address(self.state), int(end_of_epoch))
         losses, advance = self.ends[which]
         self.machine.end_step(losses, advance, *words)
+
+    def _launches(self, which: int) -> Iterator[tuple[Callable[..., None], Sequence[Call]]]:
+        """All calls of the full or the short tape, with what launches them: pairs go together in one kernel."""
+        calls, forward, pairs = self.calls[which], self.forward[which], self.pairs[which]
+        for i, call in enumerate(calls):
+            if i in forward:
+                yield self.machine.product_and_activation, (call, calls[forward[i]])
+            elif i in pairs and call.name == "take_rows":
+                yield self.machine.take_both, (call, calls[pairs[i]])
+            elif i in pairs:
+                yield self.machine.backward_and_bias, (call, calls[pairs[i]])
+            elif i not in forward.values() and i not in pairs.values():
+                yield self.machine.run, (call,)
