@@ -375,7 +375,7 @@ class TableRegressor(TableEstimator):
 
     def _values(self, y: np.ndarray) -> np.ndarray:
         if y.dtype.kind == "M":
-            raise ValueError("y holds dates, which cannot be predicted; turn them into numbers, such as days")
+            raise ValueError("y holds dates or times, which cannot be predicted; turn them into numbers, such as days")
         if y.dtype.kind == "m":
             y = y / np.timedelta64(1, "s")  # as in columns of a table
         return inputs.numbers(y, np.float64, "nl.TableClassifier")[:, 0]

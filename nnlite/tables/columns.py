@@ -138,7 +138,10 @@ class Number(Column):
 
 @dataclass
 class Date(Number):
-    """A date: days since 1970, and its place in the year, the week and the day, as far as these change."""
+    """A date: days since 1970, and its place in the year, the week and the day, as far as these change.
+
+    A time of day is a part of one.
+    """
 
     kind = "date"
     day_first: bool = False
@@ -363,7 +366,8 @@ def _date(name: str, cells: Cells, rows: np.ndarray, table: Notation) -> Column 
     wheels = f", place in {' and '.join(column.wheels)}" if column.wheels else ""
     assumed = ", month before day (assumed)" if either and table.day_first is None else ""
     order = ", day before month" if day_first else assumed
-    column.why = f"days since 1970{wheels}{order}" + (", filled with the median" if column.flag else "")
+    what = "time of day" if (whole == 0).all() else f"days since 1970{wheels}{order}"
+    column.why = what + (", filled with the median" if column.flag else "")
     return column
 
 

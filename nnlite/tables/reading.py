@@ -40,6 +40,7 @@ SAMPLE = 1 << 16  # bytes of a file in which its separator is looked for
 OTHERS = {rb".*[\0-\x08]": "this is not text", rb'\s*(\[\s*)?\{\s*"': "this is JSON"}  # how no table of text begins
 YEARS = 1800, 2100  # what a column may be called by
 MOST_TOLD = 5  # mistakes of one kind
+MOST_ABOVE = 20  # lines of text above a table
 TRAILING = "the last column has neither a name nor a value, and was left out"
 
 
@@ -150,7 +151,13 @@ def read(data: Any, header: bool | None = None, known: Sequence[str] = ()) -> Ta
         if re.match(pattern, text[:1000], re.DOTALL):
             fail(path, 1, 1, f"{what}; give a table as text, such as CSV, or as Parquet, Feather or Excel")
     named = SEPARATOR.match(text)
-    source = Source(path, text[named.end() :], named[1].decode(), 1) if named else Source(path, text, _separator(text))
+    if named:
+        source = Source(path, text[named.end() :], named[1].decode(), 1)
+    else:
+        above = _above(text, set() if header is False else set(known))
+        text = text[sum(map(len, above)) :]
+        source = Source(path, text, _separator(text), len(above))
+        told += [f"{count(len(above), 'line')} above the table left out"] * bool(above)
     names, columns, width = _columns(source)
     if len(text) > LARGE and not importlib.util.find_spec("polars"):
         told.append(f"polars would have read it some ten times as fast: {INSTALL}")
@@ -250,6 +257,28 @@ def _western(content: bytes) -> tuple[bytes, str]:
 
 
 # ---- text ---------------------------------------------------------------------------------------------------------
+
+
+def _above(text: bytes, known: set[str]) -> list[bytes]:
+    """The lines above the table: those before one with half of the known names, or else comments, which begin with #.
+
+    Numbers are no names here, and a comment with as many cells as the row after it is a header.
+    """
+    lines = text[:SAMPLE].splitlines(keepends=True)
+    comments = next((i for i, line in enumerate(lines) if not line.startswith(b"#")), 0)
+    names = {name for name in known if number(name) != number(name)}
+
+    def cells(i: int) -> list[str]:
+        mark = _separator(b"".join(lines[i:]))
+        return [cell.strip() for cell in next(csv.reader([lines[i].decode(errors="ignore")], delimiter=mark), [])]
+
+    with contextlib.suppress(csv.Error):
+        for i in range(min(len(lines), MOST_ABOVE) if names and not names & set(cells(0)) else 0):
+            if 2 * len(names & set(cells(i))) >= len(names):
+                return lines[:i]
+        if comments and len(cells(comments - 1)) == len(cells(comments)):
+            return lines[: comments - 1]
+    return lines[:comments]
 
 
 def _separator(text: bytes) -> str:
@@ -375,11 +404,11 @@ def _table(
             columns = [Texts([cell]) for cell in first]
         return Table(source.path, _numbered(width), columns, False, told, comma, source, 0)
     if not columns:
-        fail(source.path, 2, 1, "there are no rows under the header; add one row or more")
+        fail(source.path, source.above + 2, 1, "there are no rows under the header; add one row or more")
     while len(columns) > 1 and not first[-1] and _blank(columns[-1]):  # each row ends in a separator
         columns, first = columns[:-1], first[:-1]
         told = [*told, *([] if TRAILING in told else [TRAILING])]
-    return Table(source.path, _names(source.path, first), columns, True, told, comma, source, at)
+    return Table(source.path, _names(source.path, first, source.above + 1), columns, True, told, comma, source, at)
 
 
 def _blank(column: Cells) -> bool:
@@ -453,8 +482,8 @@ def _like_number(cell: str) -> bool:
     return any(each == each for each in numbers) or any(written.date(cell, first) for first in (False, True))
 
 
-def _names(path: str, first: list[str]) -> list[str]:
-    """The names of the columns; the first one may have none, as row names and an index have not."""
+def _names(path: str, first: list[str], line: int = 1) -> list[str]:
+    """The names of the columns, on this line; the first one may have none, as row names and an index have not."""
     met: dict[str, int] = {}
     problems = []
     names = ["row names" if not name and i == 0 and "row names" not in first else name for i, name in enumerate(first)]
@@ -463,7 +492,7 @@ def _names(path: str, first: list[str]) -> list[str]:
             names[i] = name = f"column {i + 1}"
         if name in met:
             what = f"column {met[name] + 1} is called {shown(name)} too; give each its own name"
-            problems.append(f"{path}:1:{i + 1}: {what}")
+            problems.append(f"{path}:{line}:{i + 1}: {what}")
         met.setdefault(name, i)
     if problems:
         raise TableError(problems)

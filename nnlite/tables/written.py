@@ -1,4 +1,4 @@
-"""Numbers and dates as people write them: $1,234.50, 12 %, 1.234,50, 31/12/1999, 1 Jan 2000."""
+"""Numbers, dates and times as people write them: $1,234.50, 12 %, 1.234,50, 31/12/1999, 1 Jan 2000, 11:30 PM."""
 
 from __future__ import annotations
 
@@ -90,6 +90,7 @@ DATES = [
         rf"{NAME}[- ](?P<y>\d{{4}})",
     )
 ]
+TIME_OF_DAY = re.compile(CLOCK)
 WHEELS = {"year": 365.2425, "week": 7.0, "day": 1.0}  # days of one turn
 START = datetime(1970, 1, 1)  # a Thursday
 
@@ -97,11 +98,16 @@ START = datetime(1970, 1, 1)  # a Thursday
 def date(text: str, day_first: bool = False) -> datetime | None:
     """The date in a text, None if there is none. day_first: whether 1/2/2000 is the first of February.
 
-    >>> date("31/12/1999 23:59", day_first=True), date("Jan 1 2000")
-    (datetime.datetime(1999, 12, 31, 23, 59), datetime.datetime(2000, 1, 1, 0, 0))
+    A time alone is one of the first day from which days are counted.
+
+    >>> date("31/12/1999 23:59", day_first=True), date("6:30 pm")
+    (datetime.datetime(1999, 12, 31, 23, 59), datetime.datetime(1970, 1, 1, 18, 30))
     """
+    text = text.strip()
+    if TIME_OF_DAY.fullmatch(text):
+        text = f"{START:%Y-%m-%d} {text}"
     for pattern in DATES:
-        found = pattern.fullmatch(text.strip())
+        found = pattern.fullmatch(text)
         if found:
             break
     else:

@@ -332,7 +332,7 @@ def test_what_cannot_be_a_target_is_told():
     with pytest.raises(ValueError, match=r"y has numbers too large to be squared, such as 3\.61e\+302; give"):
         nl.TableRegressor(**FEW).fit(cells, cells["a"] * 1e300)
     dates = np.datetime64("2020-01-01") + np.arange(20)
-    with pytest.raises(ValueError, match="y holds dates, which cannot be predicted"):
+    with pytest.raises(ValueError, match="y holds dates or times, which cannot be predicted"):
         nl.TableRegressor(**FEW).fit(cells, dates)
     minutes, seconds = (
         nl.TableRegressor(**FEW).fit(cells, y) for y in ((dates - dates[0]), cells["a"] * 0 + np.arange(20) * 86400)

@@ -162,6 +162,8 @@ def test_what_only_looks_like_it() -> None:
         ("Jan 1 2000", False, "2000-01-01T00:00:00"),
         ("March 5, 2001", False, "2001-03-05T00:00:00"),
         ("1-Feb-70", False, "1970-02-01T00:00:00"),
+        ("08:30", False, "1970-01-01T08:30:00"),
+        ("11:30:15 PM", True, "1970-01-01T23:30:15"),
     ],
 )
 def test_dates(text: str, day_first: bool, expected: str) -> None:
@@ -170,7 +172,7 @@ def test_dates(text: str, day_first: bool, expected: str) -> None:
 
 
 def test_what_is_no_date() -> None:
-    for text in ("2012-13-01", "31/31/2012", "Foo 1 2000", "12", "1.5", "2012-02-30", ""):
+    for text in ("2012-13-01", "31/31/2012", "Foo 1 2000", "12", "1.5", "2012-02-30", "24:00", "8:5", ""):
         assert written.date(text) is None and written.date(text, True) is None, text
 
 
@@ -185,6 +187,9 @@ def test_a_column_of_dates() -> None:
     for slip in ("0000-00-00", "unknown"):  # before the dates and after them, also in the order of the alphabet
         for cells in ([slip, *days], [*days, slip]):
             assert column(cells)[0].kind == "date", slip
+    found, x, _ = column(["08:30", "12:00", "", "23:15:30"])
+    assert (found.kind, found.why) == ("date", "time of day, filled with the median") and found.wheels == ["day"]
+    np.testing.assert_allclose(x[1], [0.5, 0, 0, -1], atol=1e-9)  # noon is half a turn from midnight
     found, x, _ = column(["2012-01-01", "", "2012-01-03"])
     assert found.features[:2] == ["a", "a is missing"] and x[1].tolist()[:2] == [15341, 1]
 
@@ -247,8 +252,12 @@ def test_na_is_never_a_class_and_none_may_be_one() -> None:
         (["x", "NA", "y"], None, "4:2: too few rows"),
         (["", "NA", "?"], None, "2:2: column 2 ('y') has no value in any row; the last column with values is 'x'"),
         (["1", "2", "3e200"], None, "4:2: '3e200' is too large to be squared; give the target 'y' in another unit"),
-        (["2020-01-01", "2021-02-03"] * 2, None, "2:2: the target 'y' holds dates, which cannot be predicted"),
-        (["1/2/20", "13/2/20", "5/5/20"], "regression", "2:2: the target 'y' holds dates, which cannot be predicted"),
+        (["2020-01-01", "2021-02-03"] * 2, None, "2:2: the target 'y' holds dates or times, which cannot be predicted"),
+        (
+            ["1/2/20", "13/2/20", "5/5/20"],
+            "regression",
+            "2:2: the target 'y' holds dates or times, which cannot be predicted",
+        ),
         (["1.5", "1.50"] * 3, "regression", "2:2: the target is always the same"),
         ([str(2**70 + i) for i in range(9)], "regression", "2:2: the target differs only after the 16th digit"),
     ],

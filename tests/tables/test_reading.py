@@ -259,6 +259,34 @@ def test_a_name_that_is_known_makes_a_header(reader: str) -> None:
     assert not tables.read(path).header and tables.read(path, known=["20"]).header
 
 
+ABOVE = {
+    "comments": ("# by Kim\n# in mm; 2024\na,kind\n1,no\n2,yes\n", [], 2),
+    "a comment that is a header": ("# by Kim\n# a,kind\n1,no\n2,yes\n", [], 1),
+    "a column called #": ("#,kind\n7,no\n9,yes\n", [], 0),
+    "a title over a known name": ("Trial 7\n\na;kind\n1;no\n2;yes\n", ["kind"], 2),
+    "a title in cells": ("Trial 7,\n,\na,kind\n1,no\n2,yes\n", ["kind"], 2),
+    "a known name in the first row": ("kind,a\na,1\nb,2\n", ["a"], 0),
+    "one of many known names": ("x,y\n1,no\na,yes\n", ["a", "kind", "z"], 0),
+    "a known number": ("a,kind\n1,no\n2,yes\n", ["2"], 0),
+}
+
+
+@pytest.mark.parametrize(("text", "known", "lines"), ABOVE.values(), ids=ABOVE)
+def test_lines_above_a_table(text: str, known: list[str], lines: int, reader: str) -> None:
+    table = tables.read(write("t", text), known=known)
+    said = [f"{lines} line{'s' * (lines > 1)} above the table left out"] if lines else []
+    assert [told for told in table.told if "above" in told] == said
+    assert table.rows == text.count("\n") - lines - 1
+    assert table.place(0, 1) == f"t:{lines + 2}:2"
+
+
+def test_mistakes_below_comments_have_the_lines_of_the_file(reader: str) -> None:
+    for text, told in (("a,b\n1,2\n3\n", "t:4:2: 1 column"), ("a,a\n1,2\n", "t:2:2: column 1"), ("a,b\n", "t:3:1: ")):
+        with pytest.raises(tables.TableError) as found:
+            tables.read(write("t", "# by Kim in 2024\n" + text), header=True)
+        assert str(found.value).startswith(told)
+
+
 def test_the_number_of_a_column_makes_no_header(reader: str) -> None:
     path = write("t", "1,2,3\n4,5,6\n")
     assert not tables.read(path, known=["2"]).header and tables.read(path, known=["3"]).header
