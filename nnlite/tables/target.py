@@ -78,10 +78,8 @@ def decide(table: Table, name: str, task: str | None = None) -> Target:
     if wrong and len(present) > 1 and task != "classification" and _dates(present):
         what = f"the target {shown(name)} holds dates or times, which cannot be predicted"
         rest = ", or take each for a class: --task classification" if task is None else ""
-        raise refuse(
-            0,
-            f"{what}; turn them into numbers, such as days, or give another with --target, of {_others(table, name)}{rest}",
-        )
+        what += f"; turn them into numbers, such as days, or give another with --target, of {_others(table, name)}"
+        raise refuse(0, what + rest)
     total_wrong = sum(present[word] for word in wrong)
     if wrong and task != "classification" and (task == "regression" or (2 * total_wrong < rows and not cells.padded())):
         rest = ", or take every text for a class: --task classification" if task is None else ""
