@@ -12,7 +12,7 @@ from itertools import compress
 from typing import Any, NamedTuple
 
 from ..common.arena import DATA, Arena
-from ..common.lines import Line, Slice, even, is_array, line, operands, slice_of
+from ..common.lines import Line, Slice, even, is_array, line, operands, sizes, slice_of
 from ..common.planning import Planned, fuse, meets, plan
 from ..common.recording import Call, Symbol, Tape
 from ..common.reference import KERNELS
@@ -158,9 +158,19 @@ class Text:
         for count in sorted({*counts} - {0}, reverse=True):
             who = [each == count for each in counts]
             words = ", ".join(self._words(planned, some, lines, who, count))
-            text = f"CALL({some.call.name}, {real_of(some.call)}, {words})"
+            text = f"CALL({some.call.name}, {self._types(planned, count)}, {words})"
             texts.append(text if all(who) else f"if ({self._word([*map(int, who)])}) {text}")
         return texts
+
+    @staticmethod
+    def _types(planned: Planned, count: int) -> str:
+        """What a kernel is a template of: the type, and for a product how many rows and columns are made."""
+        call, real = planned.call, real_of(planned.call)
+        if not (call.kernel.product or call.name == parts.take_and_multiply.name):
+            return real
+        made = _letters(call, next(iter(operands(call)))) if call.kernel.product else ("B", "M")
+        rows, columns = ({**sizes(call), planned.split: count}[letter] for letter in made)
+        return f"PRODUCT({real}, {rows}, {columns})"
 
     def _words(
         self, planned: Planned, some: Slice, lines: Sequence[Line], who: Sequence[bool], count: int

@@ -76,7 +76,8 @@ def todays() -> str:
 def counted(sources: str, sizes: Sequence[int], batch: int) -> Iterator[Counted]:
     """The products of a step of a network with these sizes. dx is not needed for the first layer of several."""
     before = [ON_CPU, text_of("conflicts.h")]
-    options = ("-O1", "-std=c++17", "-DNNLITE_REPLAY", "-DNNLITE_BLOCKS=1", "-D__device__=")  # the last for old sources
+    settings = ("-DNNLITE_REPLAY", "-DNNLITE_BLOCKS=1", f"-DNNLITE_THREADS={CudaLimits().threads}")
+    options = ("-O1", "-std=c++17", *settings, "-D__device__=")  # the last for old sources
     library = ctypes.PyDLL(str(built("\n".join([*before, sources, ENTRY]), ".cpp", "g++", *options)))
     for number, (K, M) in enumerate(pairwise(sizes)):
         for kind, name in enumerate(KINDS):

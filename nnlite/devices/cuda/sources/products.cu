@@ -188,59 +188,66 @@ DEVICE void shared_sums(const Product<T>& p, const Team& team) {
   }
 }
 
-template <class T>
+// Which kind of tiles is made. Rows and columns of C that the source has as numbers are known before anything is
+// compiled, others are 0: so a product of known size is compiled as one kind, not as all of them of which one is left.
+
+template <int known_rows, int known_columns, class T>
 DEVICE void in_shared_memory(const Product<T>& p, const Team& team) {
-  const Size count = p.rows * p.columns;
-  if (2 * count <= team.threads && (p.a_step == 1 || p.rows < WARP)) {  // not where lanes would read down a column
+  const Size rows = known_rows ? known_rows : p.rows, columns = known_columns ? known_columns : p.columns;
+  const Size count = rows * columns;
+  if (2 * count <= NNLITE_THREADS && (p.a_step == 1 || rows < WARP)) {  // not where lanes would read down a column
     shared_sums(p, team);
-  } else if (count >= 2048 && p.rows >= 4) {  // at least a warp for each of the four parts of a processor
+  } else if (count >= 2048 && rows >= 4) {  // at least a warp for each of the four parts of a processor
     tiles<4, 4>(p, team);
-  } else if (count >= 1024 && p.rows >= 4) {
+  } else if (count >= 1024 && rows >= 4) {
     tiles<4, 2>(p, team);
-  } else if (count >= 512 && p.rows >= 2) {
+  } else if (count >= 512 && rows >= 2) {
     tiles<2, 2>(p, team);
   } else {
     tiles<1, 1>(p, team);
   }
 }
 
-template <int down, class T>
+template <int down, int known_columns, class T>
 DEVICE void tiles_of(const Product<T>& p, const Team& team) {
-  if (down == 1 && p.b_step != 1 && p.columns <= team.threads) {  // a column for each thread
+  const Size columns = known_columns ? known_columns : p.columns;
+  if (down == 1 && p.b_step != 1 && columns <= NNLITE_THREADS) {  // a column for each thread
     tiles<1, 1>(p, team);
-  } else if (p.b_step != 1 || (down == 1 && p.columns > 2 * WARP)) {
+  } else if (p.b_step != 1 || (down == 1 && columns > 2 * WARP)) {
     tiles<down < 4 ? down : 4, 4>(p, team);
-  } else if (p.columns > WARP) {
+  } else if (columns > WARP) {
     tiles<down, 2>(p, team);
   } else {
     tiles<down, 1>(p, team);
   }
 }
 
-template <class T>
+template <int known_rows, int known_columns, class T>
 DEVICE void in_global_memory(const Product<T>& p, const Team& team) {
-  if (p.columns < WARP && 2 * p.rows * p.columns <= team.threads && p.a_step == 1) {  // no lane reads down columns
+  const Size rows = known_rows ? known_rows : p.rows, columns = known_columns ? known_columns : p.columns;
+  if (columns < WARP && 2 * rows * columns <= NNLITE_THREADS && p.a_step == 1) {  // no lane reads down columns
     shared_sums(p, team);
-  } else if (p.rows >= 4 && p.columns >= 4 * WARP && in_fours(p)) {
+  } else if (rows >= 4 && columns >= 4 * WARP && in_fours(p)) {
     tiles<4, 4>(p, team);
-  } else if (p.rows >= 8) {
-    tiles_of<8>(p, team);
-  } else if (p.rows >= 4) {
-    tiles_of<4>(p, team);
-  } else if (p.rows >= 2) {
-    tiles_of<2>(p, team);
+  } else if (rows >= 8) {
+    tiles_of<8, known_columns>(p, team);
+  } else if (rows >= 4) {
+    tiles_of<4, known_columns>(p, team);
+  } else if (rows >= 2) {
+    tiles_of<2, known_columns>(p, team);
   } else {
-    tiles_of<1>(p, team);
+    tiles_of<1, known_columns>(p, team);
   }
 }
 
-template <class T>
+template <int rows, int columns, class T>
 DEVICE void near_product(const Product<T>& p, const Team& team) {
+  __builtin_assume(!rows || (p.rows == rows && p.columns == columns));
   if (p.rows * p.columns == 0) return;
   if (NNLITE_BLOCKS == 1) {
-    in_shared_memory(p, team);
+    in_shared_memory<rows, columns>(p, team);
   } else {
-    in_global_memory(p, team);
+    in_global_memory<rows, columns>(p, team);
   }
 }
 
@@ -288,10 +295,10 @@ DEVICE void tiled_product(const Product<T>& p, const Team& team) {
   }
 }
 
-template <class T>
+template <int rows, int columns, class T>
 DEVICE void make(const Product<T>& p, const Team& team) {
 #ifdef NNLITE_REPLAY
-  near_product(p, team);
+  near_product<rows, columns>(p, team);
 #else
   tiled_product(p, team);
 #endif
@@ -302,51 +309,51 @@ DEVICE void make(const Product<T>& p, const Team& team) {
 
 namespace kernels {
 
-template <class T>
+template <int rows, int columns, class T>
 DEVICE void linear_from(Matrix<T> y, Matrix<T> x, Matrix<T> W, const T* b, Line line, const Team& team) {
   const Size first = line.size(), stop = line.size();
   const Product<T> p = {y.data + first, b ? b + first : b, x.data, W.data + first, y.rows, x.columns, stop - first,
                         y.columns, 0, x.columns, 1, W.columns, 1, T(1), x.columns % 4 == 0};
-  make(p, team);
+  make<rows, columns>(p, team);
 }
 
-template <class T> DEVICE void linear(Line line, const Team& team) {
+template <class T, int rows = 0, int columns = 0> DEVICE void linear(Line line, const Team& team) {
   Matrix<T> y = line.matrix<T>(), x = line.matrix<T>(), W = line.matrix<T>(), b = line.vector<T>();
-  linear_from(y, x, W, (const T*)b.data, line, team);
+  linear_from<rows, columns, T>(y, x, W, (const T*)b.data, line, team);
 }
 
-template <class T> DEVICE void matmul(Line line, const Team& team) {
+template <class T, int rows = 0, int columns = 0> DEVICE void matmul(Line line, const Team& team) {
   Matrix<T> y = line.matrix<T>(), x = line.matrix<T>(), W = line.matrix<T>();
-  linear_from(y, x, W, (const T*)0, line, team);
+  linear_from<rows, columns, T>(y, x, W, (const T*)0, line, team);
 }
 
-template <class T> DEVICE void linear_backward(Line line, const Team& team) {
+template <class T, int rows = 0, int columns = 0> DEVICE void linear_backward(Line line, const Team& team) {
   Matrix<T> dx = line.matrix<T>(), dy = line.matrix<T>(), W = line.matrix<T>();
   const Size first = line.size(), stop = line.size();
   const Product<T> p = {dx.data + first, 0, dy.data, W.row(first), dx.rows, dy.columns, stop - first,
                         dx.columns, 0, dy.columns, 1, 1, W.columns, T(1), false};
-  make(p, team);
+  make<rows, columns>(p, team);
 }
 
 // The rows first ... stop - 1 of C <- S + alpha x' dy; S is C if `adding`, or else nothing. Where x has fewer columns
 // than C has rows, they are those that this block needs.
-template <class T>
+template <int rows, int columns, class T>
 DEVICE void weights(Matrix<T> C, bool adding, Matrix<T> dy, Matrix<T> x, T alpha, Line line, const Team& team) {
   const Size first = line.size(), stop = line.size(), left = x.columns < C.rows ? 0 : first;
   const Product<T> p = {C.row(first), adding ? C.row(first) : 0, x.data + left, dy.data, stop - first, dy.rows,
                         C.columns, C.columns, C.columns, 1, x.columns, dy.columns, 1, alpha,
                         left % 4 == 0 && x.columns % 4 == 0};
-  make(p, team);
+  make<rows, columns>(p, team);
 }
 
-template <class T> DEVICE void linear_backward_weights(Line line, const Team& team) {
+template <class T, int rows = 0, int columns = 0> DEVICE void linear_backward_weights(Line line, const Team& team) {
   Matrix<T> dW = line.matrix<T>(), dy = line.matrix<T>(), x = line.matrix<T>();
-  weights(dW, false, dy, x, T(1), line, team);
+  weights<rows, columns>(dW, false, dy, x, T(1), line, team);
 }
 
-template <class T> DEVICE void linear_backward_weights_sgd(Line line, const Team& team) {
+template <class T, int rows = 0, int columns = 0> DEVICE void linear_backward_weights_sgd(Line line, const Team& team) {
   Matrix<T> W = line.matrix<T>(), dy = line.matrix<T>(), x = line.matrix<T>(), lr = line.vector<T>();
-  weights(W, true, dy, x, -lr.data[0], line, team);
+  weights<rows, columns>(W, true, dy, x, -lr.data[0], line, team);
 }
 
 // The columns first ... stop - 1 of b <- s + alpha (sum of the rows of dy); s is b if `adding`, or else nothing.
@@ -371,19 +378,19 @@ template <class T> DEVICE void linear_backward_bias_sgd(Line line, const Team& t
 
 // y, parts <- the columns first ... stop - 1 of the next rows of x, and their product with these rows of W. y has room
 // for `width` columns, or for all.
-template <class T> DEVICE void take_and_multiply(Line line, const Team& team) {
+template <class T, int rows = 0, int columns = 0> DEVICE void take_and_multiply(Line line, const Team& team) {
   Matrix<T> y = line.matrix<T>(), parts = line.matrix<T>(), x = line.matrix<T>();
   Matrix<Word> order = line.vector<Word>(), position = line.vector<Word>();
   Matrix<T> W = line.matrix<T>();
-  const Size rows = line.size(), width = line.size();
+  const Size count = line.size(), width = line.size();
   line.size();  // Q
   const Size first = line.size(), stop = line.size(), mine = stop - first, left = y.columns < W.rows ? 0 : first;
   take(y, left, x, first, mine, order.data + position.data[0], team);
   __syncthreads();
   const bool fours = left % 4 == 0 && mine % 4 == 0 && y.columns % 4 == 0;
-  const Product<T> p = {parts.data + first / width * W.columns, 0, y.data + left, W.row(first), rows, mine, W.columns,
+  const Product<T> p = {parts.data + first / width * W.columns, 0, y.data + left, W.row(first), count, mine, W.columns,
                         parts.columns, 0, y.columns, 1, W.columns, 1, T(1), fours};
-  make(p, team);
+  make<rows, columns>(p, team);
 }
 
 // y <- the sum of the parts, and b if there is one. Threads divide the parts of each number if there are enough.

@@ -12,6 +12,7 @@
     const Team now = {thread(), team.threads, 0, 1}; \
     kernels::name<type>(line, now);                  \
   }
+#define PRODUCT(...) __VA_ARGS__  // for a type: the type, and the rows and columns that are made
 #define AT(offset) ((Word)(memory + (offset)))
 #define OF(segment, bytes) ((Word)(of_##segment + (bytes)))
 #define PLACE(name)                  \

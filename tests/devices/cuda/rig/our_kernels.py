@@ -98,7 +98,8 @@ def work(card: Card, name: str, source: str, places, launch: Launch) -> Work:
     return done
 
 
-ITEM = re.compile(r"(?:if \((?P<given>.*?)\) )?CALL\((?P<name>\w+), (?P<real>\w+), (?P<words>.*)\)")
+TYPES = r"(?:PRODUCT\()?(?P<real>\w+)(?:, \d+, \d+\))?"
+ITEM = re.compile(rf"(?:if \((?P<given>.*?)\) )?CALL\((?P<name>\w+), {TYPES}, (?P<words>.*)\)")
 
 
 @functools.cache
