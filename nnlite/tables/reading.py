@@ -18,7 +18,7 @@ import re
 import stat
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -157,11 +157,16 @@ def read(data: Any, header: bool | None = None, known: Sequence[str] = ()) -> Ta
         above = _above(text, set() if header is False else set(known))
         text = text[sum(map(len, above)) :]
         source = Source(path, text, _separator(text), len(above))
-        told += [f"{count(len(above), 'line')} above the table left out"] * bool(above)
+        told += _left_out(len(above))
     names, columns, width = _columns(source)
     if len(text) > LARGE and not importlib.util.find_spec("polars"):
         told.append(f"polars would have read it some ten times as fast: {INSTALL}")
     return _table(source, names, columns, width, header, set(known), told)
+
+
+def _left_out(lines: int) -> list[str]:
+    """What is said of lines above a table."""
+    return [f"{count(lines, 'line')} above the table left out"] if lines else []
 
 
 def fail(path: str, line: int, column: int, what: str) -> NoReturn:
@@ -260,25 +265,37 @@ def _western(content: bytes) -> tuple[bytes, str]:
 
 
 def _above(text: bytes, known: set[str]) -> list[bytes]:
-    """The lines above the table: those before one with half of the known names, or else comments, which begin with #.
+    """The lines above the table: those before the known names, or else comments, which begin with #.
 
-    Numbers are no names here, and a comment with as many cells as the row after it is a header.
+    A comment with as many cells as the row after it is a header.
     """
     lines = text[:SAMPLE].splitlines(keepends=True)
     comments = next((i for i, line in enumerate(lines) if not line.startswith(b"#")), 0)
-    names = {name for name in known if number(name) != number(name)}
 
     def cells(i: int) -> list[str]:
         mark = _separator(b"".join(lines[i:]))
         return [cell.strip() for cell in next(csv.reader([lines[i].decode(errors="ignore")], delimiter=mark), [])]
 
     with contextlib.suppress(csv.Error):
-        for i in range(min(len(lines), MOST_ABOVE) if names and not names & set(cells(0)) else 0):
-            if 2 * len(names & set(cells(i))) >= len(names):
-                return lines[:i]
+        named = _names_in(map(cells, range(min(len(lines), MOST_ABOVE))), known)
+        if named is not None:
+            return lines[:named]
         if comments and len(cells(comments - 1)) == len(cells(comments)):
             return lines[: comments - 1]
     return lines[:comments]
+
+
+def _names_in(rows: Iterable[Sequence[str]], known: set[str]) -> int | None:
+    """The first row, if it has a known name, or another that has half of them; None if none has.
+
+    Numbers are no names here.
+    """
+    names = {name for name in known if number(name) != number(name)}
+    for i, row in enumerate(rows if names else ()):
+        found = len(names.intersection(row))
+        if found and (i == 0 or 2 * found >= len(names)):
+            return i
+    return None
 
 
 def _separator(text: bytes) -> str:
@@ -518,13 +535,26 @@ def _of_polars(path: str, content: bytes, kind: str, header: bool | None, known:
     except ImportError as error:
         raise ImportError(f"{path}: to read a file of {name}, install what it needs: {INSTALL}") from error
     try:
-        frame = readers[kind](io.BytesIO(content))
-        if kind == "excel" and not _is_header_of(content, frame, header, known):
+        above = _rows_above(content, known) if kind == "excel" and header is not False else 0
+        options = {"read_options": {"header_row": above}} if above else {}
+        frame = readers[kind](io.BytesIO(content), **options)
+        if kind == "excel" and not above and not _is_header_of(content, frame, header, known):
             frame = polars.read_excel(io.BytesIO(content), has_header=False)
             return Table(path, _numbered(frame.width), [cells_of(column) for column in frame], False)
     except Exception as error:
         fail(path, 1, 1, f"this {name} file cannot be read: {str(error).splitlines()[0]}; write it again, or as CSV")
-    return _of_frame(path, frame)
+    table = _of_frame(path, frame)
+    table.told += _left_out(above)
+    return table
+
+
+def _rows_above(content: bytes, known: set[str]) -> int:
+    """How many rows of an Excel file stand above the known names."""
+    import polars
+
+    some = {"n_rows": MOST_ABOVE}
+    top = polars.read_excel(io.BytesIO(content), has_header=False, drop_empty_rows=False, read_options=some)
+    return _names_in(([_text(value) for value in row] for row in top.rows()), known) or 0
 
 
 def _is_header_of(content: bytes, frame: Any, header: bool | None, known: set[str]) -> bool:

@@ -151,6 +151,15 @@ def test_the_first_row_of_an_excel_file_may_be_data() -> None:
     assert tables.read(words).rows == 3 and tables.read(words, known=["q"]).names == ["p", "q"]
 
 
+def test_rows_above_a_table_in_an_excel_file() -> None:
+    pytest.importorskip("fastexcel")
+    titled = write("t", sheet([["Trial 7", None], [None, None], ["a", "kind"], [1.5, "no"], [2, "yes"]]))
+    table = tables.read(titled, known=["kind"])
+    assert (table.names, table.told) == (["a", "kind"], ["2 lines above the table left out"])
+    assert cells(table) == [["1.5", "2"], ["no", "yes"]] and table["a"].numbers().tolist() == [1.5, 2]
+    assert tables.read(titled, False, ["kind"]).rows == 4 and not tables.read(titled, known=["7"]).told
+
+
 def test_parquet_without_polars_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "polars", None)
     with pytest.raises(ImportError, match=r'^t: to read a file of Parquet, .*: pip install "nnlite\[tables\]"$'):
