@@ -71,16 +71,19 @@ def callback(name: str, function: Function, refused: Callable[[str], None]) -> i
 
 
 def built(text: str, suffix: str, *command: str) -> Path:
-    """The library that a compiler makes of this text; at most once on a machine."""
+    """The library that a compiler makes of this text; at most once on a machine: other processes wait for it."""
+    import fcntl  # Linux has it; elsewhere there is no rig
+
     FOLDER.mkdir(exist_ok=True)
     key = hashlib.sha256(" ".join((text, suffix, *command)).encode()).hexdigest()[:20]
-    library, source = FOLDER / f"{key}.so", FOLDER / f"{key}.{os.getpid()}{suffix}"
-    if not library.exists():
-        source.write_text(text)
-        made = source.with_suffix(".so")
-        subprocess.run([*command, "-shared", "-fPIC", "-w", "-o", str(made), str(source)], check=True)
-        made.replace(library)
-        source.unlink()
+    library, source, made = (FOLDER / f"{key}{end}" for end in (".so", suffix, ".made"))
+    with source.open("a") as lock:  # not "w", which would empty what another process is compiling
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not library.exists():
+            source.write_text(text)
+            subprocess.run([*command, "-shared", "-fPIC", "-w", "-o", str(made), str(source)], check=True)
+            made.replace(library)
+            source.write_text("")
     return library
 
 

@@ -74,8 +74,10 @@ def names(source: str) -> list[str]:
 
 def work(card: Card, name: str, source: str, places, launch: Launch) -> Work:
     """The work of a launch. Its parameters, of 64 bits each, are read now."""
-    step = Steps(source) if name == "replay" and not card.as_written else None
-    library = compiled(replay_of_all(source) if step else source, card.find_races)
+    written = name == "replay" and card.as_written
+    step = Steps(source) if name == "replay" and not written else None
+    level = "-O0" if written else "-O1"  # what is compiled for one network is not worth more
+    library = compiled(replay_of_all(source) if step else source, level, card.find_races)
     count = getattr(library, f"count_{name}")()
     words = (ctypes.c_int64 * count)(*(ctypes.c_int64.from_address(places[i]).value for i in range(count)))
     addresses = (ctypes.c_void_p * count)(*(ctypes.addressof(words) + 8 * i for i in range(count)))
@@ -213,7 +215,7 @@ def races() -> ctypes.PyDLL:
 
 
 @functools.cache
-def compiled(source: str, find_races: bool) -> ctypes.PyDLL:
+def compiled(source: str, level: str, find_races: bool) -> ctypes.PyDLL:
     """The library of a source. It keeps Python's lock, since the threads of a kernel are one thread's fibers."""
     entries = "".join(
         f'extern "C" int run_{name}(void** a, int g, int b, long d, int o, int c) '
@@ -224,7 +226,7 @@ def compiled(source: str, find_races: bool) -> ctypes.PyDLL:
     numbers = itertools.count()
     source = re.sub(ORDERING, lambda found: f"numbered({next(numbers)}, {found[1]});", source)
     text = f"{ON_CPU}\n{source}\n{entries}"
-    command = ["g++", "-O1", "-std=c++17", "-U_FORTIFY_SOURCE", "-fsanitize=alignment"]
+    command = ["g++", level, "-std=c++17", "-U_FORTIFY_SOURCE", "-fsanitize=alignment"]
     if find_races:
         races()
         command += ["-g", "-DFIND_RACES", "-fsanitize=thread", "-nodefaultlibs"]  # without g++'s own library
