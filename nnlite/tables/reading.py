@@ -267,34 +267,37 @@ def _western(content: bytes) -> tuple[bytes, str]:
 def _above(text: bytes, known: set[str]) -> list[bytes]:
     """The lines above the table: those before the known names, or else comments, which begin with #.
 
-    A comment with as many cells as the row after it is a header.
+    What begins with # and has as many cells as the row after the comments is no comment: a header, or data.
     """
     lines = text[:SAMPLE].splitlines(keepends=True)
     comments = next((i for i, line in enumerate(lines) if not line.startswith(b"#")), 0)
 
-    def cells(i: int) -> list[str]:
-        mark = _separator(b"".join(lines[i:]))
+    def cells(i: int, first: int) -> list[str]:
+        """Those of a line, with the separator of the table if that begins with the line `first`."""
+        mark = _separator(b"".join(lines[first:]))
         return [cell.strip() for cell in next(csv.reader([lines[i].decode(errors="ignore")], delimiter=mark), [])]
 
     with contextlib.suppress(csv.Error):
-        named = _names_in(map(cells, range(min(len(lines), MOST_ABOVE))), known)
+        named = _names_in((cells(i, i) for i in range(min(len(lines), MOST_ABOVE))), known)
         if named is not None:
             return lines[:named]
-        if comments and len(cells(comments - 1)) == len(cells(comments)):
-            return lines[: comments - 1]
+        if comments:
+            widths = [len(cells(i, comments)) for i in range(comments + 1)]
+            return lines[: widths.index(widths[-1])]
     return lines[:comments]
 
 
 def _names_in(rows: Iterable[Sequence[str]], known: set[str]) -> int | None:
-    """The first row, if it has a known name, or another that has half of them; None if none has.
+    """The first row, if it has a known name, or a later one with half of them under rows with less in them; else None.
 
-    Numbers are no names here.
+    Numbers are no names here, and a name among the data is not under such rows.
     """
-    names = {name for name in known if number(name) != number(name)}
+    names, most = {name for name in known if number(name) != number(name)}, 0
     for i, row in enumerate(rows if names else ()):
-        found = len(names.intersection(row))
-        if found and (i == 0 or 2 * found >= len(names)):
+        found, filled = len(names.intersection(row)), sum(map(bool, row))
+        if found and (i == 0 or (2 * found >= len(names) and filled > most)):
             return i
+        most = max(most, filled)
     return None
 
 

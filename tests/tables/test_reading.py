@@ -271,10 +271,14 @@ def test_a_name_that_is_known_makes_a_header(reader: str) -> None:
 ABOVE = {
     "comments": ("# by Kim\n# in mm; 2024\na,kind\n1,no\n2,yes\n", [], 2),
     "a comment that is a header": ("# by Kim\n# a,kind\n1,no\n2,yes\n", [], 1),
+    "colors": ("color,kind\n#ff0000,no\nred,yes\n", [], 0),
+    "colors in every row": ("#,kind\n#ff0000,no\n#0000ff,yes\nred,no\n", [], 0),
     "a column called #": ("#,kind\n7,no\n9,yes\n", [], 0),
     "a title over a known name": ("Trial 7\n\na;kind\n1;no\n2;yes\n", ["kind"], 2),
     "a title in cells": ("Trial 7,\n,\na,kind\n1,no\n2,yes\n", ["kind"], 2),
     "a known name in the first row": ("kind,a\na,1\nb,2\n", ["a"], 0),
+    "a value in the place of a name": ("color,kind\nred,no\nblue,yes\n", ["yes"], 0),
+    "comments and a known name": ("# by Kim, in 2024, at sea\na,kind\n1,no\n2,yes\n", ["kind"], 1),
     "one of many known names": ("x,y\n1,no\na,yes\n", ["a", "kind", "z"], 0),
     "a known number": ("a,kind\n1,no\n2,yes\n", ["2"], 0),
 }
@@ -282,7 +286,7 @@ ABOVE = {
 
 @pytest.mark.parametrize(("text", "known", "lines"), ABOVE.values(), ids=ABOVE)
 def test_lines_above_a_table(text: str, known: list[str], lines: int, reader: str) -> None:
-    table = tables.read(write("t", text), known=known)
+    table = tables.read(write("t", text), True, known)
     said = [f"{lines} line{'s' * (lines > 1)} above the table left out"] if lines else []
     assert [told for told in table.told if "above" in told] == said
     assert table.rows == text.count("\n") - lines - 1
