@@ -19,7 +19,8 @@ from typing import Any
 PLAIN, BIAS_RELU, RELU_BACKWARD, SUM = 1, 2 | 4 | 128, 8 | 16 | 128, 256
 FLOAT32, AS_IT_IS, AS_TF32 = 0, 68, 77  # a type of numbers, and two ways to multiply them
 TRANSPOSED_A, TRANSPOSED_B, EPILOGUE, BIAS, BITS, BITS_APART = 3, 4, 7, 8, 11, 12  # attributes of a product
-WORKSPACE_BYTES = 1  # attribute of a preference
+WORKSPACE_BYTES, ALIGNED_A, ALIGNED_B, ALIGNED_C, ALIGNED_D = 1, 5, 6, 7, 8  # attributes of a preference
+MOST_ALIGNED = 256  # bytes
 WORKSPACE = 32 << 20  # bytes
 ALGORITHM, WORDS = 64, 12  # bytes of an algorithm, with which a result of 12 words of 8 bytes begins
 APART = 128  # the bits of a row begin at a multiple of so many
@@ -33,8 +34,6 @@ class Lt:
         self.library = _opened(cupy)
         self.workspace = cupy.empty(WORKSPACE, "u1")
         self.handle = self._made("cublasLtCreate")
-        self.preference = self._made("cublasLtMatmulPreferenceCreate")
-        self._set("Preference", self.preference, WORKSPACE_BYTES, ctypes.c_size_t(WORKSPACE))
 
     def products(
         self,
@@ -65,10 +64,15 @@ class Lt:
             self._set("Desc", description, BITS, ctypes.c_void_p(bits.data.ptr))
             self._set("Desc", description, BITS_APART, ctypes.c_int64(8 * bits.shape[1]))
         layouts = [self._layout(each) for each in (b, a, c, c)]
+        preference = self._made("cublasLtMatmulPreferenceCreate")
+        self._set("Preference", preference, WORKSPACE_BYTES, ctypes.c_size_t(WORKSPACE))
+        for attribute, each in zip((ALIGNED_A, ALIGNED_B, ALIGNED_C, ALIGNED_D), (b, a, c, c)):
+            aligned = min(each.data.ptr & -each.data.ptr, MOST_ALIGNED)  # the largest power of two in its address
+            self._set("Preference", preference, attribute, ctypes.c_uint32(aligned))
         results, found = (ctypes.c_uint64 * WORDS * most)(), ctypes.c_int()
         self._call(
             "cublasLtMatmulAlgoGetHeuristic",
-            *(self.handle, description, *layouts, self.preference),
+            *(self.handle, description, *layouts, preference),
             *(ctypes.c_int(most), results, ctypes.byref(found)),
         )
         factor, keep = ctypes.c_float(alpha), ctypes.c_float(beta)

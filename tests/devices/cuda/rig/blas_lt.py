@@ -13,6 +13,8 @@ FLOAT32, COMPUTE = 0, (68, 77)  # types of numbers, and of their products
 SIZES = {3: 4, 4: 4, 7: 4, 8: 8, 11: 8, 12: 8}  # attribute of a product -> bytes of its value
 TRANSPOSED_A, TRANSPOSED_B, EPILOGUE, BIAS, BITS, BITS_APART = SIZES
 RELU, ADD_BIAS, BACKWARD, SUM_OF_RESULT, USE_BITS, SUM_OF_A = 2, 4, 8, 16, 128, 256  # bits of an epilogue
+PREFERRED = {1: 8, 5: 4, 6: 4, 7: 4, 8: 4}  # attribute of a preference -> bytes of its value
+WORKSPACE, *ALIGNED = PREFERRED  # how the addresses of A, B, C and D are aligned, in bytes
 RESULT, WAYS = 96, 2  # bytes of a result of the search, and how many it finds
 
 
@@ -41,12 +43,16 @@ def functions(card: Card) -> dict[str, Function]:
             raise RefusalError(INVALID, f"a matrix ({rows}, {columns}) of kind {kind}, {apart} apart")
         keep(place, Layout(rows, columns, apart))
 
-    def set_of_product(number: int, attribute: int, place: int, size: int) -> None:
-        if SIZES.get(attribute) != size:
-            raise RefusalError(INVALID, f"attribute {attribute} of {size} bytes")
-        made[number][attribute] = int.from_bytes(ctypes.string_at(place, size), "little")
+    def setter(sizes: dict[int, int]):
+        def set_attribute(number: int, attribute: int, place: int, size: int) -> None:
+            if sizes.get(attribute) != size:
+                raise RefusalError(INVALID, f"attribute {attribute} of {size} bytes")
+            made[number][attribute] = int.from_bytes(ctypes.string_at(place, size), "little")
+
+        return Function("PIPS", set_attribute)
 
     def search(handle, product, a, b, c, d, preference, most, results, found) -> None:
+        made[product]["aligned"] = [made[preference].get(attribute, 256) for attribute in ALIGNED]
         ctypes.memset(results, 0xFF, RESULT * most)  # all of them may be written
         write(found, min(most, WAYS), ctypes.c_int)
 
@@ -61,6 +67,8 @@ def functions(card: Card) -> dict[str, Function]:
     def multiply(*given: int) -> None:
         _, product, alpha, a, of_a, b, of_b, beta, c, of_c, d, of_d, _, room, bytes, stream = given
         settings, epilogue = made[product], made[product][EPILOGUE]
+        if any(place % aligned for place, aligned in zip((a, b, c, d), settings["aligned"])):
+            raise RefusalError(INVALID, f"matrices at {a:#x}, {b:#x}, {c:#x}, for {settings['aligned']}")
         if not card.memory.holds(room, bytes):
             raise RefusalError(INVALID, f"{bytes} bytes of workspace at {room:#x}")
         left, right, add, to = (
@@ -101,9 +109,9 @@ def functions(card: Card) -> dict[str, Function]:
     return {
         "cublasLtCreate": Function("P", lambda place: keep(place, {})),
         "cublasLtMatmulPreferenceCreate": Function("P", lambda place: keep(place, {})),
-        "cublasLtMatmulPreferenceSetAttribute": Function("PIPS", lambda *_: None),
+        "cublasLtMatmulPreferenceSetAttribute": setter(PREFERRED),
         "cublasLtMatmulDescCreate": Function("PII", description),
-        "cublasLtMatmulDescSetAttribute": Function("PIPS", set_of_product),
+        "cublasLtMatmulDescSetAttribute": setter(SIZES),
         "cublasLtMatrixLayoutCreate": Function("PISSS", layout),
         "cublasLtMatmulAlgoGetHeuristic": Function("PPPPPPPIPP", search),
         "cublasLtMatmul": Function("P" * 14 + "SP", multiply),
