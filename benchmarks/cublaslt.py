@@ -22,7 +22,7 @@ TRANSPOSED_A, TRANSPOSED_B, EPILOGUE, BIAS, BITS, BITS_APART = 3, 4, 7, 8, 11, 1
 WORKSPACE_BYTES, ALIGNED_A, ALIGNED_B, ALIGNED_C, ALIGNED_D = 1, 5, 6, 7, 8  # attributes of a preference
 MOST_ALIGNED = 256  # bytes
 WORKSPACE = 32 << 20  # bytes
-ALGORITHM, WORDS = 64, 12  # bytes of an algorithm, with which a result of 12 words of 8 bytes begins
+WORDS = 12  # of 8 bytes, of a result of the search, which begins with an algorithm
 APART = 128  # the bits of a row begin at a multiple of so many
 
 

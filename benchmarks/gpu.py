@@ -331,6 +331,14 @@ def use_this_checkout() -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (checkout, os.environ.get("PYTHONPATH"))))
 
 
+def need_gpu() -> None:
+    """End this process with the reason if there is no GPU."""
+    import nnlite as nl
+
+    if not (found := nl.devices()["cupy"]).available:
+        raise SystemExit(f"no GPU to measure: {found.detail}")
+
+
 def main() -> None:
     use_this_checkout()
     options = parser(__doc__, seconds=0.4, repeats=2)
@@ -344,11 +352,7 @@ def main() -> None:
     if arguments.peer:
         measure(arguments.peer, arguments.seconds, arguments.nets)
         return
-    import nnlite as nl
-
-    found = nl.devices()["cupy"]
-    if not found.available:
-        raise SystemExit(f"no GPU to measure: {found.detail}")
+    need_gpu()
     arguments.out.mkdir(parents=True, exist_ok=True)
     lines, measured = ["# nnlite on a GPU", "", *machine()], Times()
 

@@ -9,10 +9,11 @@ xᵀ dy as they are, PyTorch stores Wᵀ. Where one layout is much faster, it ma
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gpu import NETS, use_this_checkout
+from gpu import NETS, need_gpu, use_this_checkout
 from options import parser
 from processes import answer, child, seconds_each
 
@@ -127,6 +128,14 @@ def table(precision: str, ours: dict[str, Any], theirs: dict[str, Any] | None) -
     return [*lines, ""]
 
 
+def tell(lines: list[str], out: Path | None, name: str) -> None:
+    """Print these lines, and write them to a file of that name if there is a folder for it."""
+    print("\n".join(lines))
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     use_this_checkout()
     if answer({"nnlite": by_nnlite, "PyTorch": by_pytorch}):
@@ -134,20 +143,14 @@ def main() -> None:
     options = parser(__doc__, seconds=0.05)
     options.add_argument("--alone", action="store_true", help="without PyTorch")
     arguments = options.parse_args()
-    import nnlite as nl
-
-    if not (found := nl.devices()["cupy"]).available:
-        raise SystemExit(f"no GPU to measure: {found.detail}")
+    need_gpu()
     lines = ["# Products on a GPU", "", "µs; how nnlite makes them in a step in bold.", ""]
     for precision in PRECISIONS:
         asked: dict[str, Any] = {"precision": precision, "seconds": arguments.seconds}
         ours = child("gpu_products.py", "nnlite", **asked)
         theirs = None if arguments.alone else child("gpu_products.py", "PyTorch", **asked)
         lines += table(precision, ours, theirs)
-    print("\n".join(lines))
-    if arguments.out:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        (arguments.out / "gpu-products.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    tell(lines, arguments.out, "gpu-products.md")
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from itertools import pairwise
 from typing import Any
 
 import cublaslt
-from gpu import NETS, use_this_checkout
-from gpu_products import PRECISIONS, again
+from gpu import NETS, need_gpu, use_this_checkout
+from gpu_products import PRECISIONS, again, tell
 from options import parser
 from processes import answer, child, seconds_each
 
@@ -53,7 +53,9 @@ class Watch:
     """Times what is launched, and what cublasLt makes of the same arrays."""
 
     def __init__(self, machine: Any, precision: str, seconds: float) -> None:
-        self.machine, self.cupy = machine, machine.cupy
+        from nnlite.devices.cuda.machine import product_of
+
+        self.machine, self.cupy, self.product_of = machine, machine.cupy, product_of
         self.tolerance, self.seconds = TOLERANCE[precision], seconds
         self.lt = cublaslt.Lt(machine.cupy, precision == "tf32")
         self.bits: dict[int, Any] = {}  # address of what a ReLU has made -> a bit for each number of it
@@ -77,7 +79,7 @@ class Watch:
 
     def _product(self, call: Any) -> list[Row]:
         """x W, dy Wᵀ or xᵀ dy, and nothing else."""
-        c, *factors = product_of(call)
+        c, *factors = self.product_of(call)
         ours = partial(self.machine.cublas.product, c, *factors)
         return [
             ("– the product alone, by cuBLAS", self._us(ours)),
@@ -89,12 +91,12 @@ class Watch:
         self.bits[y.data.ptr] = bits = self.lt.room_for_bits(*y.shape)
         ours = partial(self.machine.product_and_activation, linear, relu)
         end = {"end": cublaslt.BIAS_RELU, "vector": b, "bits": bits}
-        return self._ways("with bias and ReLU", ours, [y], *product_of(linear)[1:], **end)
+        return self._ways("with bias and ReLU", ours, [y], *self.product_of(linear)[1:], **end)
 
     def _backward(self, linear: Any, relu: Any, of_bias: Any) -> list[Row]:
         """A product and the launch after it, whose result may lie where a factor was: copies of them are multiplied."""
         dx, db, bits = relu.results[0], arrays(of_bias)["db"], self.bits[arrays(relu)["y"].data.ptr]
-        _, a, b, *transposed = product_of(linear)
+        _, a, b, *transposed = self.product_of(linear)
         copies = a.copy(), b.copy()
 
         def ours() -> None:
@@ -107,7 +109,7 @@ class Watch:
 
     def _weights(self, call: Any) -> list[Row]:
         """xᵀ dy and the sum of dy's rows; and W - rate xᵀ dy, a step of gradient descent."""
-        dW, *factors = product_of(call)
+        dW, *factors = self.product_of(call)
         db, W, before, rate = self.cupy.empty(dW.shape[1], "f4"), dW.copy(), dW.copy(), 0.5
 
         def both() -> None:
@@ -170,14 +172,6 @@ def arrays(call: Any) -> dict[str, Any]:
     return operands(call)
 
 
-def product_of(call: Any) -> tuple[Any, Any, Any, bool, bool]:
-    """What a product makes, its factors, and which of them are transposed."""
-    from nnlite.devices.cuda.machine import BY_CUBLAS
-
-    named, (a, b) = arrays(call), BY_CUBLAS[call.name]
-    return next(iter(named.values())), named[a.strip("ᵀ")], named[b.strip("ᵀ")], a.endswith("ᵀ"), b.endswith("ᵀ")
-
-
 def difference(got: Any, right: Any) -> float:
     """Relative, of all numbers together: a number that rounding puts above 0, or not, changes its own backward only."""
     return float(((got - right) ** 2).sum() ** 0.5 / (right**2).sum() ** 0.5)
@@ -197,20 +191,14 @@ def main() -> None:
     options = parser(__doc__, seconds=0.02)
     options.add_argument("--nets", nargs="+", choices=["wide", "large"], default=["large", "wide"])
     arguments = options.parse_args()
-    import nnlite as nl
-
-    if not (found := nl.devices()["cupy"]).available:
-        raise SystemExit(f"no GPU to measure: {found.detail}")
+    need_gpu()
     lines = ["# A step on a GPU, launch by launch", ""]
     lines += ["Each is repeated by itself, so what is small lies in the card's cache.", ""]
     for net in arguments.nets:
         for precision in PRECISIONS:
             asked: dict[str, Any] = {"net": net, "precision": precision, "seconds": arguments.seconds}
             lines += table(net, precision, [tuple(row) for row in child("gpu_step.py", "launches", **asked)])
-    print("\n".join(lines))
-    if arguments.out:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        (arguments.out / "gpu-step.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    tell(lines, arguments.out, "gpu-step.md")
 
 
 if __name__ == "__main__":

@@ -401,7 +401,10 @@ def test_products_of_every_layout_are_proven_on_cupy(bench, rig, monkeypatch):
 
 def test_what_cublaslt_makes_of_a_step_is_proven(bench, rig, monkeypatch):
     """Every launch of a step has a time; and cublasLt has none where it makes something else."""
+    from nnlite.devices.cuda import choice
+
     step = bench.gpu_step
+    monkeypatch.setattr(choice, "GraphReplay", choice.GraphReplay)  # put back in the end: `launches` replaces it
     net = {"sizes": (7, 20, 12, 3), "hidden": "relu", "output": "softmax", "loss": "cce", "lr": 0.1, "batch_size": 8}
     problem = SimpleNamespace(**net, x=np.linspace(-1, 1, 16 * 7, dtype="f4").reshape(16, 7), y=np.arange(16) % 3)
     monkeypatch.setattr(step, "NETS", {"wide": SimpleNamespace(problem=lambda: problem)})

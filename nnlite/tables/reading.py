@@ -538,7 +538,7 @@ def _of_polars(path: str, content: bytes, kind: str, header: bool | None, known:
     except ImportError as error:
         raise ImportError(f"{path}: to read a file of {name}, install what it needs: {INSTALL}") from error
     try:
-        above = _rows_above(content, known) if kind == "excel" and header is not False else 0
+        above = _rows_above(content, known) if kind == "excel" and known and header is not False else 0
         options = {"read_options": {"header_row": above}} if above else {}
         frame = readers[kind](io.BytesIO(content), **options)
         if kind == "excel" and not above and not _is_header_of(content, frame, header, known):

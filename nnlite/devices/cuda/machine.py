@@ -73,6 +73,12 @@ def real_of(call: Call) -> str:
     return TYPES[next(kind for kind in TYPES if kind in found)]
 
 
+def product_of(call: Call) -> tuple[Any, Any, Any, bool, bool]:
+    """What a product makes, its two factors, and whether each of them is transposed, as cuBLAS takes them."""
+    named, (a, b) = operands(call), BY_CUBLAS[call.name]
+    return next(iter(named.values())), named[a.strip("ᵀ")], named[b.strip("ᵀ")], a.endswith("ᵀ"), b.endswith("ᵀ")
+
+
 class Own:
     """What one thread needs for its work, of which no two pieces may run at once: cuBLAS, room for blocks' sums."""
 
@@ -212,12 +218,10 @@ class Machine:
     def _product(self, call: Call) -> None:
         """Make a product by cuBLAS, and then add the bias, if it has one."""
         assert self.cublas is not None
-        named = operands(call)
-        a, b = BY_CUBLAS[call.name]
-        c = next(iter(named.values()))
-        self.cublas.product(c, named[a.strip("ᵀ")], named[b.strip("ᵀ")], a.endswith("ᵀ"), b.endswith("ᵀ"))
+        c, *factors = product_of(call)
+        self.cublas.product(c, *factors)
         if call.name == "linear":
-            self._launch("add_bias", real_of(call), self._enough(c.size), self._words(c, named["b"]))
+            self._launch("add_bias", real_of(call), self._enough(c.size), self._words(c, operands(call)["b"]))
 
     def _blocks(self, call: Call) -> int:
         """The number of blocks with which each thread makes about one number, or each warp one row of the batch."""
