@@ -51,8 +51,8 @@ class Lt:
     ) -> list[Callable[[], None]]:
         """At most so many ways to compute C ← alpha A B + beta C, and what comes at the end; the likely fastest first.
 
-        vector: the bias (N,) that is added, or where the sum of the rows goes. bits: bytes for a bit of each number of
-        C (see `room_for_bits`).
+        c (M, N), a (M, K) or (K, M), b (K, N) or (N, K). vector: the bias (N,) that is added, or where the sum of the
+        rows goes. bits: bytes for a bit of each number of C (see `room_for_bits`).
         """
         description = self._made("cublasLtMatmulDescCreate", ctypes.c_int(self.compute), ctypes.c_int(FLOAT32))
         settings = {TRANSPOSED_A: int(b_transposed), TRANSPOSED_B: int(a_transposed), EPILOGUE: end}
