@@ -355,13 +355,11 @@ def _date(name: str, cells: Cells, rows: np.ndarray, table: Notation) -> Column 
     if (known == known[0]).all():
         return LeftOut(name, "always the same")
     whole = np.floor(known)
-    if np.ptp(known) > 60:
-        column.wheels.append("year")
-    if len(np.unique(whole % 7)) > 1 and np.median(np.abs(np.diff(np.unique(whole)))) < 7:
-        column.wheels.append("week")
-    if (known != whole).any():
-        column.wheels.append("day")
-    column.fill, column.missing = float(np.median(known)), int(np.isnan(all_days).sum())
+    near = len(np.unique(whole % 7)) > 1 and np.median(np.abs(np.diff(np.unique(whole)))) < 7
+    turns = {"year": np.ptp(known) > 60, "week": near, "day": (known != whole).any()}
+    column.wheels = [wheel for wheel, may in turns.items() if may and written.goes_round(known, wheel)]
+    # The median, but a date that is there: the middle of two may lie in a season without any.
+    column.fill, column.missing = float(np.sort(known)[(len(known) - 1) // 2]), int(np.isnan(all_days).sum())
     column.flag = len(known) < len(rows)
     wheels = f", place in {' and '.join(column.wheels)}" if column.wheels else ""
     assumed = ", month before day (assumed)" if either and table.day_first is None else ""

@@ -142,3 +142,12 @@ def turn(days: np.ndarray, wheel: str) -> np.ndarray:
     """The place in the year, the week or the day as an angle's sine and cosine (N, 2): its end is near its start."""
     angle = 2 * np.pi * ((days + (4 if wheel == "week" else 0)) / WHEELS[wheel] % 1)
     return np.stack([np.sin(angle), np.cos(angle)], axis=1)
+
+
+def goes_round(days: np.ndarray, wheel: str) -> bool:
+    """Whether dates (N,) lie at several places of the year, the week or the day, and not all close to a single one.
+
+    Scaled to deviation 1, the tiny differences of annual dates would make any other date larger than all numbers. The
+    mean of places on a circle is a point within it, the closer they are the nearer to it (Fisher 1993, section 2.3).
+    """
+    return bool(np.hypot(*turn(days, wheel).mean(axis=0)) < 1 - 1e-3)  # a deviation of 2.6 days in a year

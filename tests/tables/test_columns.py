@@ -191,7 +191,17 @@ def test_a_column_of_dates() -> None:
     assert (found.kind, found.why) == ("date", "time of day, filled with the median") and found.wheels == ["day"]
     np.testing.assert_allclose(x[1], [0.5, 0, 0, -1], atol=1e-9)  # noon is half a turn from midnight
     found, x, _ = column(["2012-01-01", "", "2012-01-03"])
-    assert found.features[:2] == ["a", "a is missing"] and x[1].tolist()[:2] == [15341, 1]
+    assert found.features[:2] == ["a", "a is missing"] and x[1].tolist()[:2] == [15340, 1]
+
+
+def test_dates_at_one_place_of_the_year_have_no_seasons() -> None:
+    """Of annual dates, leap years alone move the place. Scaled, any other date would be larger than all numbers."""
+    annual = [f"{year}-05-17" for year in range(1960, 2020)]
+    found, x, _ = column([*annual, ""])
+    assert found.wheels == [] and x.shape == (61, 2)
+    assert x[60].tolist() == [x[29, 0], 1], "filled with a date that is there, and not with the middle of two"
+    assert column([f"2012-{month:02}-01 12:00" for month in range(1, 13)])[0].wheels == ["year"], "always noon"
+    assert column([f"{year}-{month}-17" for year in range(1960, 2020) for month in ("05", "06")])[0].wheels == ["year"]
 
 
 # ---- the target -----------------------------------------------------------------------------------------------------

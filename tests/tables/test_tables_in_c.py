@@ -30,7 +30,9 @@ def table(rows: int = ROWS) -> dict[str, list[Any]]:
         "kind": [TRICKY[i] for i in rng.integers(0, len(TRICKY), rows)],
         "side": [["left", "right"][i] for i in rng.integers(0, 2, rows)],
         "town": [f"town {i}" for i in np.minimum(rng.integers(0, 90, rows), rng.integers(0, 90, rows))],
-        "day": [None if i % 11 == 0 else f"{np.datetime64('2020-01-01') + d} 06:30" for i, d in enumerate(days)],
+        "day": [
+            None if i % 11 == 0 else f"{np.datetime64('2020-01-01') + d} {6 + d % 9:02}:30" for i, d in enumerate(days)
+        ],
     }
 
 
