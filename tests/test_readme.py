@@ -1,4 +1,4 @@
-"""README's promises: two commands, and examples that run as they are written."""
+"""What README and the pages in docs promise: two commands, complete tables, and code that runs as it is written."""
 
 import os
 import re
@@ -12,7 +12,14 @@ import nnlite as nl
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+CATALOGUE = (ROOT / "docs/catalogue.md").read_text(encoding="utf-8")
+CODE = re.compile(r"```python\n(.*?)```", re.DOTALL)
+TABLES = (ROOT / "docs/tables.md").read_text(encoding="utf-8")
+(TWENTY_LINES,) = CODE.findall(README)
+(ESTIMATOR,) = CODE.findall((ROOT / "docs/scikit_learn.md").read_text(encoding="utf-8"))
+(TABLE,) = CODE.findall(TABLES)
+(KERNEL,) = CODE.findall((ROOT / "docs/kernels.md").read_text(encoding="utf-8"))
+BLOCKS = {"twenty lines": TWENTY_LINES, "an estimator": ESTIMATOR, "a table": TABLE, "a kernel": KERNEL}
 
 
 def test_two_commands_each_complete_in_itself():
@@ -23,15 +30,17 @@ def test_two_commands_each_complete_in_itself():
         assert command.startswith("python3 -m venv .venv && .venv/bin/pip install")
 
 
-@pytest.mark.parametrize("code", BLOCKS, ids=["twenty lines", "an estimator", "a kernel"])
-def test_code_runs_as_written(code, empty_folder, no_figures_left, capsys):
-    exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
+@pytest.mark.parametrize("name", BLOCKS)
+def test_code_runs_as_written(name, empty_folder, no_figures_left, capsys):
+    exec(compile(BLOCKS[name], name, "exec"), {"__name__": "page"})
     out = capsys.readouterr().out
-    if "swish" in code:
-        assert re.search(r"swish +y4 \(32, 5\), s1 \(32, 5\) ← y3 \(32, 5\)", out), "as the comment in README says"
-    elif "GridSearchCV" in code:
+    if name == "a kernel":
+        assert re.search(r"swish +y4 \(32, 5\), s1 \(32, 5\) ← y3 \(32, 5\)", out), "as the comment in it says"
+    elif name == "an estimator":
         assert float(re.search(r"([\d.]+)%", out)[1]) >= 90
         assert (empty_folder / "digits.safetensors").exists()
+    elif name == "a table":
+        assert f"```text\n{out}```" in TABLES, "what is printed is shown below it"
     else:
         assert "WRONG" not in out and "ok    x" in out
         assert float(re.search(r"([\d.]+)% of the test points", out)[1]) >= 95
@@ -51,7 +60,7 @@ WRONG = {
 def test_a_type_checker_finds_what_is_wrong_and_nothing_else(tmp_path):
     """With the settings of this project, and in a folder of its own, as a user's code is."""
     pytest.importorskip("mypy")
-    for number, code in enumerate([*BLOCKS, "\n".join([BLOCKS[0], *WRONG])]):
+    for number, code in enumerate([*BLOCKS.values(), "\n".join([TWENTY_LINES, *WRONG])]):
         (tmp_path / f"code{number}.py").write_text(code, encoding="utf-8")
     command = [
         sys.executable,
@@ -76,12 +85,12 @@ def test_every_layer_and_loss_is_in_the_tables():
     from nnlite.losses import LOSSES
 
     for name in (*LAYERS, *(kind.__name__ for kind in LOSSES.values()), *(f'`"{name}"`' for name in LOSSES)):
-        assert f"| `{name}" in README or f"| {name}" in README, name
+        assert f"| `{name}" in CATALOGUE or f"| {name}" in CATALOGUE, name
 
 
 def rows(head: str) -> list[str]:
-    """The rows of README's table that begins with this head."""
-    table = README[README.index(f"\n| {head} |") + 1 :].split("\n\n")[0]
+    """The rows of the table that begins with this head."""
+    table = CATALOGUE[CATALOGUE.index(f"\n| {head} |") + 1 :].split("\n\n")[0]
     return table.splitlines()[2:]
 
 
@@ -118,7 +127,7 @@ def test_every_metric_is_in_the_row_of_its_class():
 def test_every_initializer_is_there():
     named = [name for row in rows("initializer") for name in re.findall('`"(\\w+)"`', row.split("|")[1])]
     assert sorted(named) == sorted(nl.initializers.INITIALIZERS)
-    for name in re.findall(r"nl\.initializers\.(\w+)\(", README):
+    for name in re.findall(r"nl\.initializers\.(\w+)\(", CATALOGUE):
         assert callable(getattr(nl.initializers, name))
 
 
@@ -140,17 +149,33 @@ def test_the_afternoons_reading_is_no_longer_than_an_afternoon():
     assert len(files) == len(set(files)) == 14 and 1500 < lines < 2500
 
 
+def test_readme_counts_what_there_is():
+    from nnlite.activations import ACTIVATIONS
+    from nnlite.rules import OPTIMIZERS
+
+    assert f"and {len(set(ACTIVATIONS.values()))} activations" in README
+    assert "eleven in all" in README and len(set(OPTIMIZERS.values())) == 11
+
+
+def headings(page: Path) -> set[str]:
+    """The names by which links reach them."""
+    found = re.findall("^#+ (.*)$", page.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w -]", "", line.lower()).replace(" ", "-") for line in found}
+
+
 def test_every_link_goes_somewhere():
-    """In all documents: to a file here, or to a heading of the same document."""
+    """In all documents: to a file here, or to a heading of a document."""
     pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/results/*.md")]
     assert len(pages) > 30
     for page in pages:
-        text = page.read_text(encoding="utf-8")
-        headings = {
-            re.sub(r"[^\w -]", "", line.lower()).replace(" ", "-") for line in re.findall("^#+ (.*)$", text, re.M)
-        }
-        for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
             if not link.startswith("https://"):
                 name, _, heading = link.partition("#")
-                assert (page.parent / name).exists(), f"{page.name}: {link}"
-                assert not heading or heading in headings, f"{page.name}: {link}"
+                file = page.parent / name if name else page
+                assert file.exists(), f"{page.name}: {link}"
+                assert not heading or heading in headings(file), f"{page.name}: {link}"
+
+
+def test_every_page_is_found_from_readme():
+    pages = {f"docs/{page.name}" for page in ROOT.glob("docs/*.md")}
+    assert pages - set(re.findall(r"\]\((docs/\w+\.md)\)", README)) == set()
