@@ -124,6 +124,13 @@ FIT = {
 
 FIT_ALIASES = {"verbose": "progress"}
 
+EVALUATE = {
+    "verbose": "it shows nothing",
+    "return_dict": "it always returns a dict",
+    "steps": "it uses every row once",
+    "callbacks": "they look at fit",
+}
+
 OPTIMIZER = {  # arguments of every optimizer
     "learning_rate": "it is lr=",
     "params": "a Trainer hands it the network's parameters",
@@ -261,6 +268,9 @@ ATTRIBUTES: dict[str, dict[str, str]] = {  # class -> attribute -> what it is he
         "compile": 'trainer = nl.Trainer(net, loss="cce", optimizer="adam", metrics=["accuracy"])',
         "fit": 'nl.Trainer(net, loss="cce").fit(x, y, epochs=10)',
         "evaluate": "trainer.evaluate(x, y) of the nl.Trainer",
+        "train_on_batch": "trainer.step(x, y) of the nl.Trainer",
+        "test_on_batch": "trainer.evaluate(x, y) of the nl.Trainer",
+        "predict_on_batch": "net.predict(x)",
         "score": 'trainer.evaluate(x, y)["accuracy"] of the nl.Trainer; nl.MLPClassifier has score',
         "predict_classes": "net.predict(x).argmax(axis=1)",
         "predict_proba": "net.predict(x), if the network ends in Softmax or Sigmoid",
@@ -305,6 +315,9 @@ ATTRIBUTES: dict[str, dict[str, str]] = {  # class -> attribute -> what it is he
         "compile": "not needed: loss, optimizer and metrics are arguments of nl.Trainer",
         "score": "trainer.evaluate(x, y)",
         "validate": "trainer.evaluate(x, y)",
+        "train_on_batch": "trainer.step(x, y)",
+        "test_on_batch": "trainer.evaluate(x, y)",
+        "partial_fit": "trainer.fit(x, y, epochs=1), which goes on where the last fit ended",
         "train": "trainer.fit(x, y)",
         "test": "trainer.evaluate(x, y)",
     },

@@ -357,6 +357,7 @@ class Trainer(Resumable, elsewhere.Answering):
                 raise diverged(objective.step, loss, before, len(history["loss"]) + 1, 1)
         return history
 
+    @elsewhere.answered(elsewhere.EVALUATE)
     def evaluate(self, x: Any, y: Any, batch_size: int | None = None, sample_weight: Any = None) -> dict[str, float]:
         """The loss and the metrics over x (N, inputs) and y, without training: {"loss": …, "accuracy": …}.
 

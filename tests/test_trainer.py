@@ -516,6 +516,12 @@ def test_arguments_from_elsewhere_are_answered(name, data):
         make().fit(*data, **{name: 1})
 
 
+@pytest.mark.parametrize("name", nl.elsewhere.EVALUATE)
+def test_arguments_of_evaluate_from_elsewhere_are_answered(name, data):
+    with pytest.raises(TypeError, match=f"^evaluate has no argument {name}: "):
+        make().evaluate(*data, **{name: 1})
+
+
 def test_other_arguments_are_refused_as_usual(data):
     with pytest.raises(TypeError, match="unexpected keyword argument 'epoch'"):
         make().fit(*data, epoch=1)
