@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -246,11 +245,12 @@ class Trainer(Resumable, elsewhere.Answering):
             refuse_together(chunks is not None, y, validation_data, validation_split, sample_weight, class_weight)
             validation = None if validation_data is None else self._validation(validation_data)
             data: Any = None  # unless they come in chunks
+            missing = self.loss.ignore_nan
             if chunks is None:
-                data = self.rows(x, y, sample_weight)
+                data = self.rows(x, y, sample_weight).that_count(missing)
                 if validation_split:
                     data, validation = data.divided(validation_split, self.network.seed or 0)
-                data = data.by_class(class_weight)
+                data = data.by_class(class_weight).that_count(False)
                 _ = data.count, validation and validation.count  # refused if no row counts
         self._bring_up_to_date(data is not None and data.weight is not None)
         names = names_of(self.metrics, self.network)
@@ -273,7 +273,7 @@ class Trainer(Resumable, elsewhere.Answering):
             device = self._device_for_fit(rows, batch_size, epochs - before, validation)
             fit = Fit(
                 new_step=self.new_step,
-                checked=partial(self.rows, class_weight=class_weight),
+                checked=lambda *chunk, names: self.rows(*chunk, names=names).by_class(class_weight).that_count(missing),
                 evaluate=self._evaluate,
                 before=before,
                 epochs=epochs,
@@ -390,18 +390,15 @@ class Trainer(Resumable, elsewhere.Answering):
         net.columns = names_of_columns  # at the end, so that refused data do not set them
         return x, target
 
-    def rows(
-        self, x: Any, y: Any, sample_weight: Any = None, names: Names = NAMES, class_weight: ClassWeight = None
-    ) -> Data:
+    def rows(self, x: Any, y: Any, sample_weight: Any = None, *, names: Names = NAMES) -> Data:
         """The same with weights of rows (N,), or None."""
-        data = Data(*self.checked(x, y, names)).weighed(sample_weight, self.network.dtype, names[2])
-        return data.by_class(class_weight)
+        return Data(*self.checked(x, y, names)).weighed(sample_weight, self.network.dtype, names[2])
 
     def _validation(self, data: Any) -> Data:
         if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
             raise ValueError("validation_data must be a pair (x, y), or (x, y, sample_weight)")
         weight = data[2] if len(data) == 3 else None
-        return self.rows(data[0], data[1], weight, tuple(f"validation {name}" for name in NAMES))
+        return self.rows(data[0], data[1], weight, names=tuple(f"validation {name}" for name in NAMES))
 
     __repr__ = shown
 

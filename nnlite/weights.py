@@ -146,6 +146,16 @@ class Data:
         parts = split(np.arange(len(self)), np.zeros(len(self)) if classes is None else classes, share, seed)
         return self._taken(np.sort(parts.x_train)), self._taken(np.sort(parts.x_test))
 
+    def that_count(self, missing: bool) -> Data:
+        """The rows that count: of a weight above 0, and, if targets may be `missing`, with one that was measured.
+
+        A batch of others would be a step, too: momentum and decay move the parameters also without a gradient.
+        """
+        if self.weight is None and not missing:
+            return self
+        places = np.flatnonzero(self.counts)
+        return self if len(places) in (0, len(self)) else self._taken(places)
+
     def _taken(self, places: np.ndarray) -> Data:
         """Some of the rows."""
         return Data(self.x[places], self.target[places], None if self.weight is None else self.weight[places])

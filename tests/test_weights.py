@@ -1,5 +1,7 @@
 """Weights of rows: 0 is left out, 2 is twice; equal to PyTorch and scikit-learn; by class; and rows for validation."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -91,6 +93,46 @@ def test_rows_that_were_measured_in_part_count_by_their_share(name, host, rng):
     for column in ends[0][0]:
         np.testing.assert_allclose(ends[0][0][column], ends[1][0][column], rtol=1e-12, err_msg=column)
         assert ends[0][2][column] == pytest.approx(ends[1][2][column], rel=1e-12)
+
+
+@pytest.mark.parametrize("given", ["sample_weight", "class_weight", "chunks", "validation_split", "not measured"])
+def test_rows_without_weight_make_no_steps(given, device, rng):
+    """To the bit as if they were not there: momentum and decay would move the parameters without a gradient, too."""
+    x, y, w = rng.standard_normal((40, 3)), rng.integers(0, 2, 40), np.ones(40)
+    y[:20], w[:20] = 0, 0  # whole batches of them
+    optimizer = nl.Adam(lr=0.05, weight_decay=0.01)
+    options = {"batch_size": 8, "epochs": 3, "progress": False, "shuffle": given != "chunks"}
+    ends = []
+    for rows in (np.arange(40), np.arange(20, 40)):
+        loss = nl.CategoricalCrossEntropy(ignore_nan=given == "not measured")
+        trainer = trainer_of(loss, device, ["accuracy"], copy.copy(optimizer))
+        target = np.where(w, y, np.nan) if given == "not measured" else y
+        data, more = [x[rows], target[rows]], {}
+        if given == "class_weight":
+            data, more = [x[rows], (w[rows] > 0).astype(int)], {"class_weight": {0: 0}}
+        elif given == "chunks":
+            parts = np.split(rows, len(rows) // 10)
+            data = [[(x[part], y[part], w[part]) for part in parts]]
+        elif given != "not measured":
+            more = {"sample_weight": w[rows]} | ({"validation_split": 0.25} if given == "validation_split" else {})
+        trainer.fit(*data, **options, **more)
+        ends.append((dict(trainer.history), trainer.network.backend.to_numpy(trainer.network.parameters)))
+        steps = trainer.network.backend.to_numpy(trainer.optimizer.steps)
+        assert steps[0] == {"chunks": 12, "validation_split": 6}.get(given, 9)
+    assert ends[0][0] == ends[1][0]
+    np.testing.assert_array_equal(ends[0][1], ends[1][1])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_row_of_weight_0_may_have_an_infinite_loss(dtype, device):
+    """Such as a target of 9.96921e36, which fills gaps in netCDF files."""
+    x, y, w = np.ones((5, 2)), np.zeros(5), np.array([1, 1, 1, 1, 0.0])
+    y[4] = 9.96921e36 if dtype == "float32" else 1e200
+    trainer = nl.Trainer(nl.mlp([2, 3, 1], device=device, dtype=dtype, seed=0), "mse", metrics=["rmse"])
+    expected = trainer.evaluate(x[:4], y[:4])
+    assert trainer.evaluate(x, y, sample_weight=w) == pytest.approx(expected, rel=1e-6)
+    history = trainer.fit(x, y, validation_data=(x, y, w), sample_weight=w, progress=False)
+    assert history["loss"][0] == pytest.approx(expected["loss"], rel=1e-6) and np.isfinite(history["val_loss"]).all()
 
 
 def test_weighted_training_is_the_same_on_every_device(device, rng):
@@ -314,7 +356,7 @@ def test_weights_by_class_that_make_no_sense(class_weight, error, message, rng):
 
 def test_chunks_with_weights_are_the_whole(host, rng):
     x, y = problem("cce", rng, 60)
-    w = rng.integers(0, 4, 60) * 1.0
+    w = rng.integers(1, 4, 60) * 1.0  # a row of weight 0 would move the others to other batches
     w[20:40] = 0  # of a whole chunk
     found = []
     for data, given in (

@@ -180,8 +180,12 @@ def leave_out_backward(dknown, target, count):
 
 @kernel("losses (N), gradient (N,K), row_weights (N,2) -> weighted (N), dprediction (N,K)")
 def weigh(losses, gradient, row_weights):
-    """Each row's loss times its weight, and its gradient times the second number: the weight's share of its batch."""
-    return losses * row_weights[:, 0], gradient * row_weights[:, 1:]
+    """Each row's loss times its weight, and its gradient times the second number: the weight's share of its batch.
+
+    A row of weight 0 is left out, even if its loss is infinite.
+    """
+    weight, share = row_weights[:, 0], row_weights[:, 1:]
+    return np.where(weight == 0, 0, losses * weight), np.where(share == 0, 0, gradient * share)
 
 
 LOSSES = kernels_in(globals())

@@ -349,8 +349,9 @@ def leave_out_backward(dprediction, dknown, target, count):
 
 def weigh(weighted, dprediction, losses, gradient, row_weights):
     rows, columns = gradient.shape
+    zero = gradient.dtype.type(0)
     for i in range(rows):
-        weighted[i] = losses[i] * row_weights[i, 0]
-        share = row_weights[i, 1]
+        weight, share = row_weights[i, 0], row_weights[i, 1]
+        weighted[i] = zero if weight == 0 else losses[i] * weight
         for j in range(columns):
-            dprediction[i, j] = share * gradient[i, j]
+            dprediction[i, j] = zero if share == 0 else share * gradient[i, j]

@@ -214,8 +214,8 @@ template <class T> DEVICE void weigh(Line line, const Team& team) {
     const T* weight = row_weights.row(r.row);
     const T* from = gradient.row(r.row);
     T* to = dprediction.row(r.row);
-    for (Size j = r.lane; j < gradient.columns; j += r.lanes) to[j] = weight[1] * from[j];
-    if (r.lane == 0) weighted.data[r.row] = weight[0] * losses.data[r.row];
+    for (Size j = r.lane; j < gradient.columns; j += r.lanes) to[j] = weight[1] == 0 ? T(0) : weight[1] * from[j];
+    if (r.lane == 0) weighted.data[r.row] = weight[0] == 0 ? T(0) : weight[0] * losses.data[r.row];
   }
 }
 

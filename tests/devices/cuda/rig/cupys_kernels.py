@@ -23,6 +23,7 @@ OTHERS = {  # kernel -> the parameter that it writes, and the function of the pa
     "bsum_shfl": ("b", lambda a: np.add.reduceat(a, np.arange(0, a.size, 512), dtype=np.int64)),  # of its blocks
     "scan_naive": ("out", lambda a: np.cumsum(a)),
     "getitem_mask": ("out", lambda a, mask: a[mask]),
+    "take": ("out", lambda a, indices, cdim_, rdim_, index_range_: taken(a, indices, cdim_, rdim_, index_range_)),
 }
 REDUCTIONS = ("all", "any", "sum", "prod", "max", "min", "argmax", "argmin")
 
@@ -59,6 +60,13 @@ def array_at(card: Card, dtype: np.dtype, axes: int, place: int) -> np.ndarray:
         raise RefusalError(ILLEGAL_ADDRESS, f"an array {shape} at {data:#x} is not in the card's memory")
     memory = (ctypes.c_char * size).from_address(first)
     return np.ndarray(shape, dtype, memory, data - first, strides)
+
+
+def taken(a: np.ndarray, indices: np.ndarray, middle: int, last: int, there: int) -> np.ndarray:
+    """Of `a`, flat, with axes (…, there, last), those numbers of the middle axis that `indices` has for each result."""
+    result = np.arange(indices.size)
+    first = result // (middle * last)
+    return a.ravel()[(first * there + indices.ravel() % there) * last + result % last]
 
 
 def work(card: Card, name: str, source: str, places) -> Work:
