@@ -156,7 +156,6 @@ class Perceptron(Estimator):
         targets = self._targets(y, X.dtype)  # (N, outputs)
         if not anew and targets.shape[1] != self.n_outputs_:
             raise ValueError(f"y has {targets.shape[1]} columns, but this {type(self).__name__} has {self.n_outputs_}")
-        weight = self._weights(inputs.weights(sample_weight, X.shape[0]), targets)
         rng = generator(self.random_state)
         if anew:
             inputs.remember(self, named)
@@ -164,7 +163,8 @@ class Perceptron(Estimator):
             self._begin(X.shape[1], targets.shape[1], X.dtype, rng)
         if anew or not one_epoch:
             self._trainer = self._new_trainer()
-        rows: Part = (X, targets, weight)
+        self._trainer.alpha = float(self.alpha)
+        rows: Part = (X, targets, inputs.weights(sample_weight, X.shape[0]))
         if name_of_solver(self.solver) == "lbfgs":
             self._fit_at_once(*rows)
         else:
@@ -220,9 +220,7 @@ class Perceptron(Estimator):
         return [copy.deepcopy(n) if isinstance(n, Activation) else activation_named(n) for n in self._names(layers)]
 
     def _new_trainer(self) -> PenalizedTrainer:
-        trainer = PenalizedTrainer(self.network_, self._output()[1], self._optimizer())
-        trainer.alpha = float(self.alpha)
-        return trainer
+        return PenalizedTrainer(self.network_, self._output()[1], self._optimizer())
 
     def _optimizer(self) -> Optimizer:
         rate = self.learning_rate_init
@@ -239,6 +237,7 @@ class Perceptron(Estimator):
 
     def _fit_at_once(self, X: np.ndarray, targets: np.ndarray, weight: np.ndarray | None) -> None:
         """By L-BFGS over all rows."""
+        weight = self._weights(weight, targets)
         self._trainer.mean_weight = 1.0 if weight is None else float(weight.mean())
         with np.errstate(over="ignore", invalid="ignore"):
             objective = PenalizedObjective(self._trainer, X, targets, weight)
@@ -253,6 +252,7 @@ class Perceptron(Estimator):
         held = self._checked(validation_data) if validation_data is not None else None
         if self.early_stopping and held is None:
             rows, held = self._divided(rows, seed(rng))
+        rows = self._weighed(rows)
         (X, targets, weight), trainer, count = rows, self._trainer, rows[0].shape[0]
         trainer.mean_weight = 1.0 if weight is None else float(weight.mean())
         batch = min(200, count) if self.batch_size == "auto" else int(self.batch_size)
@@ -267,7 +267,7 @@ class Perceptron(Estimator):
             score = partial(self._score_of, *held)
             self.validation_scores_ = self.validation_scores_ or []
         total = count * trainer.mean_weight
-        watch = Watch(self, count, -(-count // batch), total, score, not one_epoch, self.early_stopping)
+        watch = Watch(self, count, -(-count // batch), total, score, self.early_stopping)
         self.n_iter_ = 0
         options: dict[str, Any] = {"epochs": epochs, "batch_size": batch, "shuffle": bool(self.shuffle)}
         options |= {"progress": False, "callbacks": [watch, *self.callbacks]}
@@ -287,6 +287,15 @@ class Perceptron(Estimator):
             self.network_.load_state_dict(self._best)
         if not (one_epoch or watch.converged or trainer.stopped) and self.n_iter_ == epochs:
             self._warn(f"Stochastic Optimizer: Maximum iterations ({epochs}) reached before training has converged")
+
+    def _weighed(self, rows: Part) -> Part:
+        """The rows that count, with all of their weights: the network's trainer leaves the others out, too."""
+        X, targets, weight = rows
+        weight = self._weights(weight, targets)
+        if weight is None or weight.all():
+            return X, targets, weight
+        there = weight > 0
+        return X[there], targets[there], weight[there]
 
     def _diverged(self, error: DivergedError) -> None:
         """Rows held back have had a best score before, whose weights are taken. Otherwise there is nothing to take."""

@@ -22,7 +22,7 @@ class Watch(Callback):
     """Notes the losses and scores of an estimator's epochs, and ends training when they no longer improve.
 
     `rows` and `batches` are those of an epoch; `score` is a function without arguments, or None if no rows are held
-    back. `stops` says whether training may end, and `by_score` by what.
+    back, by which training ends if `by_score`.
     """
 
     def __init__(
@@ -32,11 +32,10 @@ class Watch(Callback):
         batches: int,
         total_weight: float,
         score: Callable[[], float] | None,
-        stops: bool,
         by_score: bool,
     ) -> None:
         self.estimator, self.rows, self.batches, self.total_weight = estimator, rows, batches, total_weight
-        self.score, self.stops, self.by_score = score, stops, by_score
+        self.score, self.by_score = score, by_score
         self.converged = False
 
     def begin(self, trainer: PenalizedTrainer) -> None:
@@ -57,7 +56,7 @@ class Watch(Callback):
         if name_of_solver(estimator.solver) == "sgd" and estimator.learning_rate == "invscaling":
             rate = estimator.learning_rate_init / (estimator.t_ + 1) ** estimator.power_t
             set_rate(trainer, rate)
-        if self.stops and estimator._no_improvement_count > estimator.n_iter_no_change:
+        if estimator._no_improvement_count > estimator.n_iter_no_change:
             self.stop(trainer)
 
     def penalty(self, trainer: PenalizedTrainer) -> float:
