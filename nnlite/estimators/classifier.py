@@ -31,7 +31,7 @@ class MLPClassifier(Perceptron):
     a schedule), power_t, max_iter, shuffle, random_state, tol, n_iter_no_change, verbose, warm_start, momentum,
     nesterovs_momentum, early_stopping, validation_fraction, beta_1, beta_2, epsilon, max_fun: as in scikit-learn.
     loss: "log_loss", or another of nnlite's losses, by its name or as an object.
-    class_weight: {label: weight}, or "balanced" for weights with which all classes count the same.
+    class_weight: {label: weight} in training, or "balanced", with which all classes count the same.
     dropout: the share of each hidden layer's units that is left out in each step.
     callbacks: of the trainer, which look between its epochs.
     device, threads: those of the network. dtype: None takes float32 if X is, and else float64.

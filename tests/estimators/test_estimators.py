@@ -289,6 +289,48 @@ def test_warm_start_and_partial_fit_go_on():
     assert not hasattr(nl.MLPRegressor(solver="lbfgs"), "partial_fit")
 
 
+@pytest.mark.parametrize("change", [{"alpha": 100.0}, {"tol": 1.0}])
+def test_partial_fit_follows_parameters_as_scikit_learns_does(change):
+    """A new alpha counts at once, and an adaptive rate falls from call to call."""
+    start = {"solver": "sgd", "learning_rate_init": 0.01, "n_iter_no_change": 2, "shuffle": False, "random_state": 0}
+    start["learning_rate"] = "adaptive"
+    one = nl.MLPRegressor(hidden_layer_sizes=(5,), batch_size=150, device="numpy", **start)
+    other = theirs(one)
+    for each in (one, other):
+        each.partial_fit(X, X[:, 0])
+        each.set_params(**change)
+        for _ in range(10):
+            each.partial_fit(X, X[:, 0])
+    assert_same_weights(one, other)
+    assert one.loss_ == pytest.approx(other.loss_, rel=1e-9)
+    if "tol" in change:
+        assert one._trainer.optimizer.lr == pytest.approx(0.01 / 5**3) == other._optimizer.learning_rate
+
+
+def test_rows_held_back_are_scored_without_weights_of_classes():
+    """As validation_data are: the score is the accuracy that `score` gives."""
+    weights = {"class_weight": {0: 1, 1: 10, 2: 3}, "device": "numpy"}
+    held = fitted(nl.MLPClassifier(early_stopping=True, validation_fraction=0.2, **weights, **BRIEF), X, Y)
+    counts = np.array(held.validation_scores_) * 30
+    np.testing.assert_allclose(counts, np.round(counts), atol=1e-9)
+    given = nl.MLPClassifier(**weights, **BRIEF)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        given.fit(X, Y, validation_data=(X, Y))
+    assert given.validation_scores_[-1] == given.score(X, Y)
+
+
+def test_rows_of_weight_0_are_as_if_they_were_not_there():
+    weight = np.repeat([0.0, 1.0, 2.0], 50)
+    estimator = nl.MLPRegressor(
+        hidden_layer_sizes=(5,), batch_size=20, alpha=0.1, shuffle=False, device="numpy", **BRIEF
+    )
+    whole = fitted(clone(estimator), X, Y, sample_weight=weight)
+    assert_same_weights(whole, fitted(clone(estimator), X[50:], Y[50:], sample_weight=weight[50:]))
+    assert whole.loss_ == fitted(clone(estimator), X[50:], Y[50:], sample_weight=weight[50:]).loss_
+    assert_same_weights(whole, fitted(clone(estimator), sparse.csr_matrix(X), Y, sample_weight=weight))
+
+
 @pytest.mark.filterwarnings("ignore:.* has not converged", "ignore:.* before training has converged")
 @pytest.mark.parametrize(
     ("name", "other"),
