@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from .devices import Device, Kernel, Ops, get_device, kernel_of
-from .elsewhere import LAYER, Answering
+from .elsewhere import LAYER, Answering, refuse_setting
 from .gate import HOST, Checked, parameter
 from .twins import HOLDERS, Part, parts_in, twin_of, unshared
 
@@ -170,6 +170,7 @@ class Attached(Part, Answering):
         if callable(getattr(Attached, name, None)) and not callable(value):
             raise AttributeError(f"{told} is a method of every layer; take another name for {value!r}")
         if found is None:
+            refuse_setting(self, name, value)
             vars(self)[name] = value
             for array in value if name in ("shapes", "state") else ():
                 self._declare(array)

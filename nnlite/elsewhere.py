@@ -292,6 +292,8 @@ ATTRIBUTES: dict[str, dict[str, str]] = {  # class -> attribute -> what it is he
         "num_parameters": "net.parameters.size, which net.summary() shows for each layer",
         "zero_grad": "nothing: every step of a Trainer has new gradients",
         "requires_grad_": "layer.trainable = False for each layer",
+        "trainable": "layer.trainable, of each layer",
+        "training": MODE,
         "cuda": 'net.to("cuda")',
         "cpu": 'net.to("cpu")',
         "float": 'net.to(dtype="float32")',
@@ -318,6 +320,10 @@ ATTRIBUTES: dict[str, dict[str, str]] = {  # class -> attribute -> what it is he
         "train_on_batch": "trainer.step(x, y)",
         "test_on_batch": "trainer.evaluate(x, y)",
         "partial_fit": "trainer.fit(x, y, epochs=1), which goes on where the last fit ended",
+        "stop_training": "trainer.stop()",
+        "should_stop": "trainer.stop()",
+        "lr": "trainer.optimizer.lr",
+        "learning_rate": "trainer.optimizer.lr",
         "train": "trainer.fit(x, y)",
         "test": "trainer.evaluate(x, y)",
     },
@@ -333,6 +339,14 @@ ATTRIBUTES: dict[str, dict[str, str]] = {  # class -> attribute -> what it is he
         "zero_grad": "nothing: every step of a Trainer has new gradients",
         "step": "trainer.step(x, y), which computes the gradients, too",
         "learning_rate": "optimizer.lr",
+        "clipnorm": "optimizer.clip_norm",
+        "clipvalue": "optimizer.clip_value",
+    },
+    "Adam": {
+        "betas": "optimizer.beta1 and optimizer.beta2",
+        "beta_1": "optimizer.beta1",
+        "beta_2": "optimizer.beta2",
+        "eps": "optimizer.epsilon",
     },
     "Layer": {
         "weight": "layer.W (inputs, outputs), the transpose of PyTorch's",
@@ -346,6 +360,7 @@ ATTRIBUTES: dict[str, dict[str, str]] = {  # class -> attribute -> what it is he
         "in_features": "layer.inputs",
         "out_features": "layer.outputs",
         "requires_grad_": "layer.trainable = False",
+        "requires_grad": "layer.trainable",
         "input_shape": "layer.inputs",
         "output_shape": "layer.outputs",
     },
@@ -456,7 +471,10 @@ TRAINER = {  # arguments of a Trainer
 
 
 class Answering:
-    """An object that answers attributes which it would have elsewhere, and arguments of its constructors."""
+    """An object that answers attributes which it would have elsewhere, and arguments of its constructors.
+
+    To set such an attribute is refused, too, since nothing would follow from it; a subclass of the user's may have it.
+    """
 
     _arguments: Mapping[str, str] = NONE
     _usage = ""
@@ -470,11 +488,35 @@ class Answering:
     if not TYPE_CHECKING:  # or any name would be taken for an attribute
 
         def __getattr__(self, name: str) -> Any:
-            for each in type(self).__mro__:
-                if name in ATTRIBUTES.get(each.__name__, ()):
-                    told = ATTRIBUTES[each.__name__][name]
-                    raise AttributeError(f"{type(self).__name__} has no attribute {name}; {in_nnlite(told)}", name=name)
+            _refuse(self, name)
             return super().__getattribute__(name)  # raises the error that it has raised before
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            refuse_setting(self, name)
+            super().__setattr__(name, value)
+
+
+def _refuse(thing: Any, name: str) -> None:
+    """AttributeError for an attribute that such a thing has elsewhere."""
+    for each in type(thing).__mro__:
+        if name in ATTRIBUTES.get(each.__name__, ()):
+            told = ATTRIBUTES[each.__name__][name]
+            raise AttributeError(f"{type(thing).__name__} has no attribute {name}; {in_nnlite(told)}", name=name)
+
+
+def refuse_setting(thing: Any, name: str, value: Any = None) -> None:
+    """The same before it is set, unless the thing is the user's own, or has such an attribute."""
+    if name in _ELSEWHERE and _is_ours(type(thing)) and not hasattr(type(thing), name):
+        _refuse(thing, name)
+    if name == "bias" and type(vars(thing).get(name)) is bool and type(value) is not bool:
+        raise TypeError(f"{type(thing).__name__}.bias says whether there is one; its numbers are layer.b")
+
+
+def _is_ours(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] == __package__
+
+
+_ELSEWHERE = frozenset(name for names in ATTRIBUTES.values() for name in names)
 
 
 class Row:

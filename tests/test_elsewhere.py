@@ -1,5 +1,7 @@
 """Names that people bring from other libraries, where the tests of what they name do not try them."""
 
+import re
+
 import pytest
 
 import nnlite as nl
@@ -36,6 +38,33 @@ def test_arguments_of_optimizers_from_elsewhere_are_answered(name):
 
 def test_a_checkpoint_is_where_the_other_callbacks_are():
     assert nl.callbacks.Checkpoint is nl.Checkpoint
+
+
+def test_attributes_from_elsewhere_are_not_set_in_silence():
+    """Nothing would follow from them. A class of the user's may have them, and ours keep those that they have."""
+    net = nl.mlp([3, 4, 1], device="numpy")
+    trainer = nl.Trainer(net, "mse", nl.Adam())
+    for thing, name, told in (
+        (net, "trainable", "layer.trainable, of each layer"),
+        (net.layers[0], "requires_grad", "layer.trainable"),
+        (net.layers[0], "weight", "layer.W"),
+        (trainer, "stop_training", "trainer.stop()"),
+        (trainer.optimizer, "learning_rate", "optimizer.lr"),
+        (trainer.optimizer, "betas", "optimizer.beta1 and optimizer.beta2"),
+    ):
+        with pytest.raises(AttributeError, match=rf"has no attribute {name}; in nnlite: {re.escape(told)}"):
+            setattr(thing, name, 0)
+        assert name not in vars(thing)
+    with pytest.raises(TypeError, match=r"Dense\.bias says whether there is one; its numbers are layer\.b"):
+        net.layers[0].bias = 0
+    net.layers[0].trainable, trainer.optimizer.lr, net.note = False, 0.1, "may be set"
+
+    class Own(nl.Layer):
+        def __init__(self):
+            super().__init__()
+            self.weight = self.name = 1
+
+    assert Own().weight == 1
 
 
 @pytest.mark.parametrize("name", ["ModelCheckpoint", "CosineAnnealingLR", "LRFinder", "Precision"])

@@ -207,7 +207,7 @@ def test_answers_name_what_there_is(names):
     """An answer that begins with a name of ours: it is there."""
     told = [*nl.elsewhere.NAMES.values(), *(each for of in nl.elsewhere.ATTRIBUTES.values() for each in of.values())]
     paths = [each for text in told for each in re.finditer(r"\b(nl|net|trainer|optimizer|layer|history)(\.\w+)+", text)]
-    names |= {"optimizer": names["trainer"].optimizer, "layer": names["net"][0], "history": nl.History()}
+    names |= {"optimizer": nl.Adam(), "layer": names["net"][0], "history": nl.History()}
     names["net"].backpropagate(names["net"].propagate(names["x"]))
     for path in paths:
         eval(path[0], names)
