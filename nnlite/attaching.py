@@ -82,6 +82,14 @@ class Attached(Part, Answering):
         """Draw the first values of the parameters: name -> array."""
         return {}
 
+    def first_values(self, drawn: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The first values of all parameters, drawn or assigned; ValueError if there are none of one."""
+        values = {**drawn, **self.assigned()}
+        for name in self.shapes.keys() - values.keys():
+            what = f"`initial(self, rng)` that returns {{{name!r}: array}}, or assign self.{name}"
+            raise ValueError(f"{type(self).__name__} has no first value of {name!r}: write {what}")
+        return values
+
     def attach(self, ops: Ops, arrays: Mapping[str, Any]) -> None:
         """Use these kernels and arrays: "W" and "dW" for a parameter W, "draws" for a state of this name.
 
@@ -106,8 +114,8 @@ class Attached(Part, Answering):
                 vars(layer).update(device=device)
                 layer.attach_alone(rng)
         drawn = self.initial(rng)
-        values = {**drawn, **self.assigned()}
-        vars(self)["drawn"] = {name: np.array(drawn[name], np.float64) for name in self.shapes}
+        values = self.first_values(drawn)
+        vars(self)["drawn"] = {name: np.array(drawn[name], np.float64) for name in self.shapes if name in drawn}
         arrays = {name: device.asarray(np.array(values[name], np.float64)) for name in self.shapes}
         gradients = {f"d{name}": device.zeros(shape, np.float64) for name, shape in self.shapes.items()}
         vars(self).update(arrays | gradients | self.state_on(device, np.float64), ops=Checked(device))

@@ -112,7 +112,7 @@ def keeps_width(layer: Layer) -> bool:
     """Whether y has as many columns as x, whatever their number."""
     if isinstance(layer, Chain):
         return all(map(keeps_width, layer.layers))
-    return type(layer).outputs_for is Layer.outputs_for
+    return type(layer).outputs_for is Layer.outputs_for and getattr(layer, "outputs", None) is None
 
 
 def through_all(layers: Any, inputs: int | None) -> int | None:

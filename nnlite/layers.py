@@ -21,7 +21,8 @@ from .initializers import Initializer, checked, initializer
 class Layer(Attached):
     """What all layers share. A new layer writes `forward(x) -> y` and `backward(dy) -> dx`.
 
-    Layers in its attributes are parts of it: their parameters are trained and saved with it.
+    Layers in its attributes are parts of it: their parameters are trained and saved with it. A layer whose y has not as
+    many columns as x sets `inputs` and `outputs`, or writes `outputs_for`.
 
     A layer with parameters also sets `shapes`, name -> shape, and draws their first values in `initial`. A parameter
     named "W" is then `self.W`, and its gradient `self.dW`. Values that a layer keeps from one step to the next and that
@@ -52,7 +53,10 @@ class Layer(Attached):
 
     def outputs_for(self, inputs: int) -> int:
         """The number of columns of y, for an x with `inputs` columns; ValueError if x does not fit."""
-        return inputs
+        known = getattr(self, "inputs", None)
+        if known not in (None, inputs):
+            raise ValueError(f"{self!r} reads {known} columns, but the layer before it gives {inputs}")
+        return getattr(self, "outputs", None) or inputs
 
     def config(self) -> dict[str, Any]:
         """The arguments that make this layer again."""
@@ -120,11 +124,6 @@ class Dense(Layer):
             if a.shape != shape or not np.isfinite(a).all():
                 raise ValueError(f"{argument}={given!r} gave an array of shape {a.shape}, expected finite {shape}")
         return values
-
-    def outputs_for(self, inputs: int) -> int:
-        if inputs != self.inputs:
-            raise ValueError(f"{self!r} reads {self.inputs} columns, but the layer before it gives {inputs}")
-        return self.outputs
 
     def config(self) -> dict[str, Any]:
         known = {"init": self.init, "bias": self.bias, "bias_init": self.bias_init}

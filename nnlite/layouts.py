@@ -14,6 +14,7 @@ import numpy as np
 
 from . import gate
 from .attaching import Attached
+from .files import CorruptFileError
 
 # For each kind of layer, the other library's name of each of our arrays, in the order in which that library lists them.
 TORCH = {
@@ -93,13 +94,20 @@ def _pairs(state: Mapping[str, Any], layers: Layers, layout: str) -> Iterable[tu
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """All arrays of a safetensors file, whoever wrote it."""
+    """All arrays of a safetensors file, whoever wrote it; CorruptFileError for any other file."""
+    with open(path, "rb") as file:
+        start = file.read(8)
+    if start.startswith(b"PK"):
+        raise CorruptFileError(f"{path} is a zip archive: load it with torch.load or Keras, and see load_state_dict")
     try:
         library = importlib.import_module("safetensors.numpy")
     except ImportError as error:
         text = 'a file of another program is read by safetensors: pip install "nnlite[safetensors]"'
         raise ImportError(text) from error
-    arrays: dict[str, np.ndarray] = library.load_file(os.fspath(path))
+    try:
+        arrays: dict[str, np.ndarray] = library.load_file(os.fspath(path))
+    except importlib.import_module("safetensors").SafetensorError as error:
+        raise CorruptFileError(f"{path} is not a safetensors file: {error}") from error
     return arrays
 
 

@@ -64,7 +64,7 @@ class Sequential(Storable, elsewhere.Row, elsewhere.Answering):
         rng = np.random.Generator(np.random.PCG64(self.seed))
         first = []
         for _, layer in families(self.layers):
-            values = {**layer.initial(rng), **layer.assigned()}
+            values = layer.first_values(layer.initial(rng))
             first += [np.ravel(values[name]) for name in layer.shapes]
         flat = np.concatenate(first) if first else np.zeros(0)
         self._attach(flat, get_device(device), gate.float_type(dtype))

@@ -73,7 +73,8 @@ class Trainer(Resumable, elsewhere.Answering):
         if not isinstance(network, Sequential):
             raise TypeError(f"network must be a Sequential, not {network!r}")
         if network.outputs is None:
-            raise ValueError("the network has no Dense layer, so there is nothing to train")
+            own = "; a layer of your own says so by its `inputs` and `outputs`" if network.parameters.size else ""
+            raise ValueError(f"the network has no Dense layer, so its number of outputs is not known{own}")
         self.network = network
         self._asked: Sequence[str | Metric | Callable[..., float]] = ()
         self.loss = loss

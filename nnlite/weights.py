@@ -170,7 +170,10 @@ class Data:
             raise ValueError("class_weight is for classes, which y does not have: weigh its rows by sample_weight=")
         if target.shape[1] > 1:
             return target.argmax(axis=1), {k: k for k in range(target.shape[1])}
-        return (target[:, 0] > (0 if (target < 0).any() else 0.5)).astype(np.intp), {0: 0, 1: 1, -1: 0}
+        if (target < 0).any():
+            return (target[:, 0] > 0).astype(np.intp), {-1: 0, 1: 1}
+        ones = target[:, 0] > 0.5
+        return ones.astype(np.intp), {0: 0, 1: 1} if not ones.all() else {0: 0, 1: 1, -1: 0}
 
 
 def _are_classes(target: np.ndarray) -> bool:

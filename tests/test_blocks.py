@@ -723,6 +723,40 @@ def test_a_frozen_layer_of_layers_freezes_what_is_inside(data):
     np.testing.assert_array_equal(net.state_dict()["1.3.gamma"], before["1.3.gamma"])
 
 
+def test_what_a_layer_of_ones_own_must_tell():
+    class Block(nl.Layer):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nl.Dense(3, 8), nl.Dense(8, 1)
+
+        def forward(self, x):
+            return self.second.forward(self.first.forward(x))
+
+        def backward(self, dy):
+            return self.first.backward(self.second.backward(dy))
+
+    class Scaled(nl.Layer):
+        def __init__(self):
+            super().__init__()
+            self.shapes = {"scale": (1, 3)}
+
+    with pytest.raises(ValueError, match="outputs is not known; a layer of your own says so by its `inputs` and `out"):
+        nl.Trainer(nl.Sequential(Block()))
+    Block.inputs, Block.outputs = 3, 1
+    x = np.ones((8, 3))
+    assert nl.Trainer(nl.Sequential(Block())).fit(x, x[:, :1], progress=False).epochs == 1
+    told = (
+        r"Scaled has no first value of 'scale': write `initial\(self, rng\)` that returns {'scale': array}, or assign"
+    )
+    with pytest.raises(ValueError, match=told):
+        nl.Sequential(Scaled())
+    with pytest.raises(ValueError, match=told):
+        _ = Scaled().scale
+    layer = Scaled()
+    layer.scale = x[:1]
+    assert nl.Sequential(layer, nl.Dense(3, 1)).parameters.size == 7
+
+
 def test_a_frozen_layer_of_ones_own_stays_too(data):
     trainer = make("one's own")
     frozen(trainer.network.layers[1])

@@ -638,3 +638,11 @@ def test_a_copy_keeps_attributes_of_any_name():
     for other in (net.copy(), pickle.loads(pickle.dumps(net)), copy.copy(net)):
         assert (other.layers[1].mask, other.layers[1].x, other.layers[1].y) == (3.0, 5, "a name of one's own")
         np.testing.assert_array_equal(other.predict(x), net.predict(x))
+
+
+def test_hard_sigmoid_is_cut_off_exactly_where_it_says(device):
+    """x / 6 + ½ at −3, with one rounding for both operations, would be 2.8e-17, and its derivative 1/6."""
+    for dtype in ("float32", "float64"):
+        layer = nl.HardSigmoid(device=device)
+        assert layer.forward(np.array([[-3, 3, 0]], dtype)).tolist() == [[0, 1, 0.5]]
+        assert layer.backward(np.ones((1, 3), dtype)).tolist() == [[0, 0, pytest.approx(1 / 6)]]

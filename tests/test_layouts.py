@@ -83,6 +83,19 @@ def test_a_file_that_another_program_wrote(tmp_path):
     assert not np.array_equal(other.predict(X), net.predict(X))  # it is a copy
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(b"PK\x03\x04" + bytes(300), "is a zip archive"), (b"", "header too small"), (b"x" * 99, "header too large")],
+)
+def test_a_file_that_is_no_safetensors_file(content, told, tmp_path):
+    pytest.importorskip("safetensors.numpy")
+    (tmp_path / "m.pt").write_bytes(content)
+    with pytest.raises(nl.CorruptFileError, match=told):
+        nl.load(tmp_path / "m.pt", device="numpy", like=net_of(1))
+    with pytest.raises(OSError, match=r"m\.pt\.missing"):
+        nl.load(tmp_path / "m.pt.missing", like=net_of(1))
+
+
 def test_names_of_a_module_of_ones_own():
     """What the error says works, also with BatchNorm's counter among the names."""
     net, other = net_of(1), net_of(2)

@@ -250,6 +250,16 @@ def oracles(functional):
     }
 
 
+@pytest.mark.parametrize(("dtype", "exact"), [("float32", 1e-6), ("float64", 1e-14)])
+def test_log_cosh_keeps_the_digits_of_small_errors(dtype, exact, device):
+    """ln cosh e = e²/2 − e⁴/12 …, where |e| + ln(1 + e^−2|e|) − ln 2 would be 0 for 1e-4 in float32."""
+    loss = nl.LogCosh(device=device)
+    for e in (1e-2, 1e-3, 1e-4, 1e-8, 0.49999, 0.5, 0.50001, 3.0, 300.0):
+        series = e**2 / 2 - e**4 / 12 + e**6 / 45 - 17 * e**8 / 2520
+        expected = series if e < 0.1 else np.log(np.cosh(e))
+        assert loss.forward(np.array([[e]], dtype), np.zeros((1, 1), dtype)) == pytest.approx(expected, rel=exact), e
+
+
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("name", NAMES)
 def test_equal_to_pytorch(name, reduction, device):

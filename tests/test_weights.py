@@ -1,6 +1,7 @@
 """Weights of rows: 0 is left out, 2 is twice; equal to PyTorch and scikit-learn; by class; and rows for validation."""
 
 import copy
+import re
 
 import numpy as np
 import pytest
@@ -349,6 +350,16 @@ def test_weights_by_class_that_make_no_sense(class_weight, error, message, rng):
         ValueError, match="class_weight is for classes, which y does not have: weigh its rows by sample"
     ):
         trainer_of("mse").fit(x, y, progress=False, class_weight="balanced")
+
+
+@pytest.mark.parametrize(("low", "wrong", "labels"), [(0, -1, "[0, 1]"), (-1, 0, "[-1, 1]")])
+def test_weights_by_class_name_the_labels_that_are_there(low, wrong, labels, rng):
+    x, y = rng.standard_normal((20, 3)), np.where(np.arange(20) % 2, 1, low)
+    net = nl.mlp([3, 4, 1], output="identity" if low else "sigmoid", device="numpy")
+    trainer = nl.Trainer(net, "hinge" if low else "bce")
+    with pytest.raises(ValueError, match=f"the label {wrong}, but the labels are {re.escape(labels)}"):
+        trainer.fit(x, y, class_weight={wrong: 2.0}, progress=False)
+    trainer.fit([(x, y), (x, np.ones(20))], class_weight={low: 2.0}, progress=False)  # one of them has ones alone
 
 
 # ---- in chunks ------------------------------------------------------------------------------------------------------

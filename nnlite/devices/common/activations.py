@@ -120,7 +120,7 @@ def softsign_backward(dy, y):
 @kernel("x (N,K) -> y (N,K)", elementwise=True)
 def hard_sigmoid(x):
     """y = min(max(x / 6 + ½, 0), 1)."""
-    return np.clip(x * (1 / 6) + 0.5, 0, 1)
+    return np.clip((x + 3) * (1 / 6), 0, 1)  # exactly 0 at −3 and 1 at 3
 
 
 @kernel("dy (N,K), y (N,K) -> dx (N,K)", elementwise=True)

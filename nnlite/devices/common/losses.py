@@ -25,11 +25,14 @@ def huber(prediction, target, scale, delta):
 
 @kernel("prediction (N,K), target (N,K), scale -> losses (N), dprediction (N,K)")
 def log_cosh(prediction, target, scale):
-    """ℓₙ = 1/K Σₖ ln cosh e = 1/K Σₖ |e| + ln(1 + e^−2|e|) − ln 2, e = p − t; gradient tanh(e) / K."""
-    error = prediction - target
-    size = np.abs(error)
-    losses = (size + np.log1p(np.exp(-2 * size)) - math.log(2)).mean(axis=1)
-    return losses, np.tanh(error) * (scale / error.shape[1])
+    """ℓₙ = 1/K Σₖ ln cosh e, e = p − t; gradient tanh(e) / K.
+
+    ln cosh e = −½ ln(1 − tanh² e), which keeps the digits of small errors, and = |e| + ln(1 + e^−2|e|) − ln 2.
+    """
+    size, slope = np.abs(prediction - target), np.tanh(prediction - target)
+    near = -0.5 * np.log1p(-np.minimum(slope**2, 0.5))
+    losses = np.where(size < 0.5, near, size + np.log1p(np.exp(-2 * size)) - math.log(2)).mean(axis=1)
+    return losses, slope * (scale / slope.shape[1])
 
 
 @kernel("prediction (N,K), target (N,K), scale, q -> losses (N), dprediction (N,K)")

@@ -199,9 +199,10 @@ def softsign_backward(dx, dy, y):
 
 def hard_sigmoid(y, x):
     zero, half, one, sixth = x.dtype.type(0), x.dtype.type(0.5), x.dtype.type(1), x.dtype.type(1 / 6)
+    three = x.dtype.type(3)
     for i in range(x.size):
-        z = sixth * x[i] + half
-        y[i] = zero if z < zero else (one if z > one else z)
+        z = sixth * x[i] + half  # rounded once, and so not 0 at −3
+        y[i] = zero if x[i] <= -three else (one if x[i] >= three else z)
 
 
 def hard_sigmoid_backward(dx, dy, y):

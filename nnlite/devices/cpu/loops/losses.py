@@ -163,8 +163,10 @@ def huber(losses, dprediction, prediction, target, scale, delta):
 
 @exactly
 def log_cosh_of(p, t, numbers):
-    size = abs(p - t)
-    return size + log_one_plus(exp_negative(-size - size)) - type(p)(0.69314718055994530942), tanh_of(p - t)
+    size, slope, half = abs(p - t), tanh_of(p - t), type(p)(0.5)
+    near = size < half
+    log = log_one_plus(-slope * slope if near else exp_negative(-size - size))
+    return -half * log if near else size + log - type(p)(0.69314718055994530942), slope
 
 
 def log_cosh(losses, dprediction, prediction, target, scale):

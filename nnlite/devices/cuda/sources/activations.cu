@@ -91,7 +91,7 @@ BACKWARD_WITH(mish_backward, x, ,
 FORWARD(softsign, x / (T(1) + size_of(x)))
 BACKWARD(softsign_backward, dy * (T(1) - size_of(y)) * (T(1) - size_of(y)))
 
-FORWARD(hard_sigmoid, limited(x * T(1.0 / 6) + T(0.5), T(0), T(1)))
+FORWARD(hard_sigmoid, limited((x + T(3)) * T(1.0 / 6), T(0), T(1)))
 BACKWARD(hard_sigmoid_backward, (y > 0 && y < 1 ? dy * T(1.0 / 6) : T(0)))
 
 FORWARD_WITH(hard_tanh, NUMBER(low); NUMBER(high), limited(x, low, high))

@@ -39,8 +39,10 @@ LOSS(sigmoid_binary_cross_entropy, no_less_than_zero(p) - p * t + log1p_of(exp_o
      scale * (sigmoid_of(p) - t))
 
 LOSS_WITH(huber, NUMBER(delta), const T cut = limited(p - t, -delta, delta), cut * (p - t - T(0.5) * cut), scale * cut)
-LOSS_WITH(log_cosh, , const T size = size_of(p - t),
-          size + log1p_of(exp_of(-size - size)) - T(0.69314718055994530942), scale * tanh_of(p - t))
+LOSS_WITH(log_cosh, , const T size = size_of(p - t); const T tanh = tanh_of(p - t),
+          size < T(0.5) ? T(-0.5) * log1p_of(-tanh * tanh)
+                        : size + log1p_of(exp_of(-size - size)) - T(0.69314718055994530942),
+          scale * tanh)
 LOSS_WITH(quantile, NUMBER(q), const T side = p > t ? T(1) - q : p < t ? -q : p - t, side * (p - t), scale * side)
 LOSS_WITH(hinge, , const T margin = T(1) - t * p, no_less_than_zero(margin), margin > 0 ? -scale * t : T(0))
 LOSS_WITH(squared_hinge, , const T margin = no_less_than_zero(T(1) - t * p), margin * margin,
