@@ -1,11 +1,13 @@
 """Backpropagation: a net by hand in NumPy, then with nnlite's layers, equal to the last digit.
 
 The net is 2-3-1: three neurons like the one of the last lesson read x, and a fourth reads what these three put out. All
-rows of x go through at once, as matrices. dz is short for dL/dz, one slope for each number in z:
+rows of x go through at once, as matrices. The three have weights W and biases b, the fourth has V and c. An index
+counts what stands side by side: x₁ is the first input, and z₁ and h₁ are those of the first of the three. dz is short
+for dL/dz, one slope for each number in z:
 
-    forward     z₁ = x W₁ + b₁     h = sigmoid(z₁)     z₂ = h W₂ + b₂     p = sigmoid(z₂)     L = 1/N Σ (p − t)²
-    backward    dp = 2 (p − t) / N      dz₂ = dp p (1 − p)      dW₂ = hᵀ dz₂      db₂ = Σₙ dz₂
-                dh = dz₂ W₂ᵀ            dz₁ = dh h (1 − h)      dW₁ = xᵀ dz₁      db₁ = Σₙ dz₁
+    forward     z = x W + b     h = sigmoid(z)     u = h V + c     p = sigmoid(u)     L = 1/N Σ (p − t)²
+    backward    dp = 2 (p − t) / N      du = dp p (1 − p)      dV = hᵀ du      dc = Σₙ du
+                dh = du Vᵀ              dz = dh h (1 − h)      dW = xᵀ dz      db = Σₙ dz
 
 Along a path the slopes multiply, as in the last lesson. What is new: a number may reach the loss on several paths, and
 then their products add up. Three questions, and this is the answer to all of them:
@@ -41,7 +43,7 @@ T = np.array([[0.0], [1.0], [0.0], [1.0]])  # (4, 1)
 
 
 def first_weights():
-    """W₁ (2, 3), b₁ (3,), W₂ (3, 1), b₂ (1,)."""
+    """W (2, 3), b (3,), V (3, 1), c (1,)."""
     return [
         np.array([[0.5, -0.4, 0.3], [0.3, 0.6, -0.2]]),
         np.array([0.3, 0.0, -0.1]),
@@ -61,9 +63,9 @@ def sigmoid(z):
 
 def forward(x, weights):
     """x (N, 2) -> h (N, 3), p (N, 1)."""
-    W1, b1, W2, b2 = weights
-    h = sigmoid(x @ W1 + b1)  # (N, 3)
-    return h, sigmoid(h @ W2 + b2)
+    W, b, V, c = weights
+    h = sigmoid(x @ W + b)  # (N, 3)
+    return h, sigmoid(h @ V + c)
 
 
 def mean_squared_error(p, t):
@@ -73,16 +75,16 @@ def mean_squared_error(p, t):
 
 def backward(x, h, p, dp, weights):
     """The slopes of L by all that lies between x and L, by name; those of the weights have the weights' shapes."""
-    W1, _, W2, _ = weights
-    dz2 = dp * p * (1 - p)  # (N, 1)
-    dW2 = h.T @ dz2  # (3, 1)
-    db2 = dz2.sum(axis=0)  # (1,)
-    dh = dz2 @ W2.T  # (N, 3)
-    dz1 = dh * h * (1 - h)  # (N, 3)
-    dW1 = x.T @ dz1  # (2, 3)
-    db1 = dz1.sum(axis=0)  # (3,)
-    dx = dz1 @ W1.T  # (N, 2), for which only a layer before this one would ask
-    return {"dp": dp, "dz2": dz2, "dW2": dW2, "db2": db2, "dh": dh, "dz1": dz1, "dW1": dW1, "db1": db1, "dx": dx}
+    W, _, V, _ = weights
+    du = dp * p * (1 - p)  # (N, 1)
+    dV = h.T @ du  # (3, 1)
+    dc = du.sum(axis=0)  # (1,)
+    dh = du @ V.T  # (N, 3)
+    dz = dh * h * (1 - h)  # (N, 3)
+    dW = x.T @ dz  # (2, 3)
+    db = dz.sum(axis=0)  # (3,)
+    dx = dz @ W.T  # (N, 2), for which only a layer before this one would ask
+    return {"dp": dp, "du": du, "dV": dV, "dc": dc, "dh": dh, "dz": dz, "dW": dW, "db": db, "dx": dx}
 
 
 def step(x, t, weights):
@@ -90,7 +92,7 @@ def step(x, t, weights):
     h, p = forward(x, weights)
     loss, dp = mean_squared_error(p, t)
     slopes = backward(x, h, p, dp, weights)
-    gradients = slopes["dW1"], slopes["db1"], slopes["dW2"], slopes["db2"]
+    gradients = slopes["dW"], slopes["db"], slopes["dV"], slopes["dc"]
     return loss, [w - LEARNING_RATE * dw for w, dw in zip(weights, gradients)]
 
 
@@ -115,13 +117,13 @@ def make_net():
 
 
 def weights_of(net):
-    """W₁, b₁, W₂, b₂."""
+    """W, b, V, c."""
     first, _, second, _ = net.layers
     return first.W, first.b, second.W, second.b
 
 
 def gradients_of(net):
-    """dW₁, db₁, dW₂, db₂, of the last backward."""
+    """dW, db, dV, dc, of the last backward."""
     first, _, second, _ = net.layers
     return first.dW, first.db, second.dW, second.db
 
@@ -146,19 +148,19 @@ def main():
     for n in range(4):
         print(f"{n + 1:3d}  {numbers(X[n], 1)}   {numbers(h[n])}   {numbers(p[n])}   {T[n, 0]:.0f}")
     print("\nbackward, from right to left")
-    print("row            dz₁                         dh                  dz₂       dp")
+    print("row            dz                          dh                  du        dp")
     for n in range(4):
-        print(f"{n + 1:3d}  " + "   ".join(numbers(slopes[name][n]) for name in ("dz1", "dh", "dz2", "dp")))
+        print(f"{n + 1:3d}  " + "   ".join(numbers(slopes[name][n]) for name in ("dz", "dh", "du", "dp")))
 
     print("\nThe slope of the weight from x₁ to the first hidden neuron: error signal times input, for every row")
-    parts = X[:, 0] * slopes["dz1"][:, 0]  # (4,)
-    sum_of_products = " + ".join(f"{x:.0f} · {dz:.4f}" for x, dz in zip(X[:, 0], slopes["dz1"][:, 0]))
+    parts = X[:, 0] * slopes["dz"][:, 0]  # (4,)
+    sum_of_products = " + ".join(f"{x:.0f} · {dz:.4f}" for x, dz in zip(X[:, 0], slopes["dz"][:, 0]))
     print(f"  {sum_of_products} = {parts.sum():.4f}")
 
     print("\nby hand, and by finite differences: 2 forwards for each of the 13 parameters")
-    gradients = [slopes[name] for name in ("dW1", "db1", "dW2", "db2")]
+    gradients = [slopes[name] for name in ("dW", "db", "dV", "dc")]
     differences = finite_differences(weights)
-    for name, dw, difference in zip(("dW₁", "db₁", "dW₂", "db₂"), gradients, differences):
+    for name, dw, difference in zip(("dW", "db", "dV", "dc"), gradients, differences):
         print(f"  {name}  {numbers(dw.ravel()):54}  off by {np.abs(dw - difference).max():.0e}")
 
     # nnlite's layers, one after the other: `forward` keeps what `backward` needs
@@ -169,7 +171,7 @@ def main():
     dy = mse.backward()
     print("\nnnlite: each layer is given dy, and hands on dx")
     print(f"  {'MSE()':12} {'':11} → dx {dy.shape}  the same as dp by hand: {np.array_equal(dy, slopes['dp'])}")
-    for layer, name in zip(reversed(net.layers), ("dz2", "dh", "dz1", "dx")):
+    for layer, name in zip(reversed(net.layers), ("du", "dh", "dz", "dx")):
         dx, by_hand = layer.backward(dy), slopes[name]  # (4, 1), (4, 3), (4, 3), (4, 2) each
         same = np.array_equal(dx, by_hand)
         print(f"  {layer!s:12} dy {dy.shape} → dx {dx.shape}  the same as {name} by hand: {same}")
@@ -195,7 +197,7 @@ def main():
 
     for dw, difference in zip(gradients, differences):
         assert np.allclose(dw, difference, rtol=1e-6, atol=1e-10)
-    assert np.allclose(sum(np.outer(x, dz) for x, dz in zip(X, slopes["dz1"])), slopes["dW1"])
+    assert np.allclose(sum(np.outer(x, dz) for x, dz in zip(X, slopes["dz"])), slopes["dW"])
     assert losses == losses_of_nnlite  # to the last digit, all 1,000 of them
     assert all(map(np.array_equal, weights_of(net), weights))
     assert losses[-1] < 0.01
@@ -232,6 +234,7 @@ def finite_differences(weights, nudge=1e-5):
 INPUTS = np.array([(0, 2.2), (0, -0.2)])  # (2, 2), where the circles are
 HIDDEN = np.array([(2.4, 3), (2.4, 1), (2.4, -1)])  # (3, 2)
 OUTPUT = np.array([(4.8, 1)])  # (1, 2)
+INDICES = "₁₂₃"
 UNDER = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}  # so that no line runs through a text
 
 
@@ -243,20 +246,22 @@ def draw(h, p, slopes, losses, losses_of_nnlite, net):
         layout="constrained",
         height_ratios=(1.25, 0.62, 0.8),
     )
-    W1, b1, W2, b2 = first_weights()
+    W, b, V, c = first_weights()
     ax = axes["forward"]
-    draw_net(ax, BLUE, W1, W2, {"x": X[0], "h": h[0], "p": p[0]})
-    for (across, up), b in zip([*HIDDEN, *OUTPUT], [*b1, *b2]):
-        ax.text(across, up - 0.54, f"b = {signed(b, 1)}", ha="center", va="center", fontsize=9, bbox=UNDER)
-    ax.set_title("Forward, row 1: values in the circles, weights on the lines")
-
-    ax = axes["backward"]
-    dz1, dz2 = slopes["dz1"][0], slopes["dz2"][0]
-    draw_net(ax, RED, np.outer(X[0], dz1), np.outer(h[0], dz2), {"x": X[0], "dz₁": dz1, "dz₂": dz2})
-    below = [*(f"dh = {signed(dh)}" for dh in slopes["dh"][0]), f"dp = {signed(slopes['dp'][0, 0])}"]
+    draw_net(ax, BLUE, W, V, {"x": X[0], "h": h[0], "p": p[0]})
+    below = [*(f"b{INDICES[j]} = {signed(bias, 1)}" for j, bias in enumerate(b)), f"c = {signed(c[0], 1)}"]
     for (across, up), text in zip([*HIDDEN, *OUTPUT], below):
         ax.text(across, up - 0.54, text, ha="center", va="center", fontsize=9, bbox=UNDER)
-    ax.set_title("Backward, row 1: error signals in the circles, dW on the lines")
+    ax.set_title("Forward, row 1: values in circles, weights on lines")
+
+    ax = axes["backward"]
+    dz, du = slopes["dz"][0], slopes["du"][0]
+    draw_net(ax, RED, np.outer(X[0], dz), np.outer(h[0], du), {"x": X[0], "dz": dz, "du": du})
+    below = [f"dh{INDICES[j]} = {signed(dh)}" for j, dh in enumerate(slopes["dh"][0])]
+    below += [f"dp = {signed(slopes['dp'][0, 0])}"]
+    for (across, up), text in zip([*HIDDEN, *OUTPUT], below):
+        ax.text(across, up - 0.54, text, ha="center", va="center", fontsize=9, bbox=UNDER)
+    ax.set_title("Backward, row 1: error signals in circles, dW and dV on lines")
 
     draw_tables(axes["tables"], slopes)
 
@@ -291,7 +296,7 @@ def draw_net(ax, colour, first, second, values):
     for (name, row), places in zip(values.items(), columns):
         for k, ((across, up), number) in enumerate(zip(places, row)):
             ax.scatter(across, up, s=2000, color="white", edgecolors=nl.plots.INK, linewidths=1.3, zorder=2)
-            text = f"{name}{'₁₂₃'[k] if name in 'xh' else ''}\n{signed(number, 0 if name == 'x' else 4)}"
+            text = f"{name}{INDICES[k] if len(row) > 1 else ''}\n{signed(number, 0 if name == 'x' else 4)}"
             shade = BLUE if name == "x" else colour
             ax.text(across, up, text, ha="center", va="center", fontsize=9, color=shade, zorder=3)
     ax.set(xlim=(-0.5, 5.3), ylim=(-1.75, 3.55))
@@ -299,8 +304,8 @@ def draw_net(ax, colour, first, second, values):
 
 
 def draw_tables(ax, slopes):
-    """dW₁ as the sum of four multiplication tables: x down the side, dz₁ along the top."""
-    tables = np.array([*(np.outer(x, dz) for x, dz in zip(X, slopes["dz1"])), slopes["dW1"]])  # (5, 2, 3)
+    """dW as the sum of four multiplication tables: x down the side, dz along the top."""
+    tables = np.array([*(np.outer(x, dz) for x, dz in zip(X, slopes["dz"])), slopes["dW"]])  # (5, 2, 3)
     largest, wide = np.abs(tables).max(), 1.4  # a cell is 1.4 wide and 1 high
     for block, table in enumerate(tables):
         left = 5.7 * block
@@ -311,15 +316,15 @@ def draw_tables(ax, slopes):
             ink = "white" if abs(number) > 0.6 * largest else "black"
             ax.text(middles[j], 1.5 - i, signed(number), ha="center", va="center", fontsize=8.5, color=ink)
         last = block == len(X)
-        ax.text(middles[1], 2.75, "dW₁ = xᵀ dz₁" if last else f"row {block + 1}", ha="center", weight="bold")
+        ax.text(middles[1], 2.75, "dW = xᵀ dz" if last else f"row {block + 1}", ha="center", weight="bold")
         if not last:
             for i, x in enumerate(X[block]):
                 ax.text(left - 0.12, 1.5 - i, signed(x, 0), ha="right", va="center", color=BLUE)
-            for j, dz in enumerate(slopes["dz1"][block]):
+            for j, dz in enumerate(slopes["dz"][block]):
                 ax.text(middles[j], 2.1, signed(dz), ha="center", va="bottom", fontsize=8.5, color=RED)
             ax.text(left + 4.7, 1, "=" if block == len(X) - 1 else "+", ha="center", va="center", fontsize=15)
     ax.set(xlim=(-0.7, 5.7 * 4 + 4.4), ylim=(-0.1, 3.2))
-    ax.set_title("Each row gives a multiplication table of x (blue) and dz₁ (red); the slopes add up over the rows")
+    ax.set_title("Each row gives a multiplication table of x (blue) and dz (red); the slopes add up over the rows")
     ax.set_axis_off()
 
 

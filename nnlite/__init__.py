@@ -141,5 +141,8 @@ __all__ = [  # noqa: RUF022  (in the order in which a user meets them)
     "registry", "rules", "schedules", "tables",
 ]
 # fmt: on
-for _name in ("activations", "datasets", "initializers", "layers", "losses", "metrics", "optimizers", "schedules"):
+for _name in (
+    *("activation", "activations", "callbacks", "datasets", "initializers", "layers", "loss", "losses", "metrics"),
+    *("network", "optimizers", "schedules"),
+):
     vars(sys.modules[f"{__name__}.{_name}"])["__getattr__"] = elsewhere.missing(f"{__name__}.{_name}")

@@ -114,10 +114,13 @@ METRICS = {
 FIT = {
     "steps_per_epoch": "an epoch uses every row once; epochs= and batch_size= say how many steps that makes",
     "n_epochs": "it is epochs=",
+    "nEpochs": "it is epochs=",
     "max_iter": "it is epochs=",
+    "batchSize": "it is batch_size=",
     "lr": "it is an argument of the optimizer: Trainer(net, optimizer=nl.SGD(lr=0.1))",
     "learning_rate": "it is an argument of the optimizer: Trainer(net, optimizer=nl.SGD(lr=0.1))",
     "loss": "it is an argument of the Trainer, or trainer.loss = …",
+    "loss_func_name": "it is loss=, an argument of the Trainer, or trainer.loss = …",
     "optimizer": "it is an argument of the Trainer, or trainer.optimizer = …",
     "metrics": "it is an argument of the Trainer, or trainer.metrics = …",
 }
@@ -129,6 +132,22 @@ EVALUATE = {
     "return_dict": "it always returns a dict",
     "steps": "it uses every row once",
     "callbacks": "they look at fit",
+}
+
+ARRAYS = "evaluate and validation_data take arrays x and y; a generator or a list of chunks is for training only"
+
+STATE = {  # arguments of load_state_dict
+    "strict": "every name must be there; for a part of them, net.load_state_dict(net.state_dict() | part)",
+    "assign": "it always copies the numbers into the network's arrays",
+}
+
+LOAD = {  # arguments of nl.load
+    "layout": "nl.load(path, like=net) reads a file with PyTorch's names or ours into a copy of net",
+    "strict": "nl.load(path, like=net) reads a file whose names are all those of net",
+    "map_location": "it is device=",
+    "weights_only": "a file never has code in it",
+    "custom_objects": "nl.register lets files name classes of your own",
+    "compile": "nl.Trainer.load(path) has the optimizer and the loss, too, if trainer.save(path) wrote the file",
 }
 
 OPTIMIZER = {  # arguments of every optimizer
@@ -191,10 +210,15 @@ NAMES = {  # of the package, and what they are here
     "BinaryCrossentropy": "nl.BinaryCrossEntropy()",
     "CategoricalCrossentropy": "nl.CategoricalCrossEntropy()",
     "SparseCategoricalCrossentropy": "nl.CategoricalCrossEntropy()",
+    "save_model_weights": "net.save(path)",
+    "load_model_weights": "nl.load(path)",
     "Model": "nl.Sequential(…), and nl.Trainer(net) for compile and fit",
     "Module": "nl.Sequential(…), or nl.Layer for one of your own",
+    "ModuleList": "nl.Sequential(…), or a list of layers as an attribute of an nl.Layer of your own",
+    "clone_model": "net.copy(), which has the same weights",
     "ModelCheckpoint": "nl.Checkpoint(path)",
     "BackupAndRestore": "nl.Checkpoint(path), with trainer.resume(path) before fit",
+    "TerminateOnNaN": "nothing: fit raises nl.DivergedError where the loss or a parameter is no longer finite",
     "LambdaCallback": "nl.Callback, or a function f(trainer, epoch)",
     "LearningRateScheduler": "nl.schedules.Function(f), in the place of a learning rate",
     "LRFinder": "nl.lr_range_test(trainer, x, y)",
@@ -228,9 +252,16 @@ NAMES = {  # of the package, and what they are here
     "Conv2D": "not there: nnlite has layers for rows of numbers",
     "LSTM": "not there: nnlite has layers for rows of numbers",
     "models": "nl.Sequential",
-    "utils": "nothing: labels may be whole numbers, and nl.datasets.split divides rows",
+    "utils": "labels may be whole numbers, without to_categorical; nl.plots.network(net) is plot_model, and "
+    "nl.datasets.split divides rows",
+    "plot_model": "nl.plots.network(net), or net.summary()",
+    "data": "arrays: nl.Trainer(net).fit(x, y, batch_size=32) makes the batches, and nl.datasets has data sets",
+    "keras": "the package itself, such as nl.Sequential and nl.Dense",
     "nn": "the package itself, such as nl.Dense and nl.MSE",
     "optim": "the package itself, such as nl.Adam",
+    "init": 'init="he_normal" of nl.Dense and nl.mlp, and nl.initializers',
+    "regularizers": "weight_decay= and l1= of every optimizer, such as nl.AdamW(weight_decay=0.01)",
+    "autograd": "net.forward(x) and net.backward(dy): every layer has a backward beside its forward",
     "functional": "nl.get_device().ops, whose kernels work on arrays",
     "backend": "nl.get_device().ops, whose kernels work on arrays",
     "Tensor": "an array of NumPy or CuPy",
@@ -272,6 +303,9 @@ ATTRIBUTES: dict[str, dict[str, str]] = {  # class -> attribute -> what it is he
         "test_on_batch": "trainer.evaluate(x, y) of the nl.Trainer",
         "predict_on_batch": "net.predict(x)",
         "score": 'trainer.evaluate(x, y)["accuracy"] of the nl.Trainer; nl.MLPClassifier has score',
+        "optimize": 'nl.Trainer(net, "mse", nl.SGD(lr=0.5)).fit(x, y, epochs=10, batch_size=4)',
+        "visualize": "nl.plots.network(net)",
+        "details": "net.summary()",
         "predict_classes": "net.predict(x).argmax(axis=1)",
         "predict_proba": "net.predict(x), if the network ends in Softmax or Sigmoid",
         "train": MODE,
@@ -284,6 +318,8 @@ ATTRIBUTES: dict[str, dict[str, str]] = {  # class -> attribute -> what it is he
         "modules": "net.layers",
         "named_parameters": "net.state_dict()",
         "named_modules": "net.layers",
+        "get_layer": "net.layers[0], by the layer's place",
+        "apply": "a loop over net.layers; first weights are drawn as init= of nl.Dense and nl.mlp says",
         "weights": "net.parameters, one flat array, or net.state_dict() by name",
         "trainable_weights": "net.parameters, one flat array, or net.state_dict() by name",
         "get_weights": 'net.state_dict(), or net.state_dict(layout="keras")',
@@ -303,6 +339,8 @@ ATTRIBUTES: dict[str, dict[str, str]] = {  # class -> attribute -> what it is he
         "get_config": "repr(net), or net.save(path)",
         "save_weights": "net.save(path)",
         "load_weights": "nl.load(path), or nl.load(path, like=net) for files of other programs",
+        "save_model_weights": "net.save(path)",
+        "load_model_weights": "nl.load(path)",
         "coefs_": "[layer.W for layer in net.layers if hasattr(layer, 'W')]; nl.MLPClassifier has coefs_",
         "intercepts_": "[layer.b for layer in net.layers if hasattr(layer, 'b')]; nl.MLPClassifier has intercepts_",
         "n_layers_": "len(net.layers); nl.MLPClassifier has n_layers_",

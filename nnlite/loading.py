@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 
-from . import files, layouts
+from . import elsewhere, files, layouts
 from .architecture import columns_in, families, from_config
 from .devices import get_device
 from .network import Sequential
 
 
+@elsewhere.answered(elsewhere.LOAD)
 def load(path: str | os.PathLike[str], device: str = "cpu", like: Sequential | None = None) -> Sequential:
     """The network that `net.save(path)` or `trainer.save(path)` wrote; CorruptFileError if the file is not one.
 

@@ -25,7 +25,8 @@ from .twins import twin_of
 class Loss(Answering):
     """The base class of all losses. A new loss names its kernel, whose plain numbers after `scale` are its attributes.
 
-    Or it writes `kernel` itself, which returns ℓ (N,) and scale · dℓ/dprediction (N, K).
+    Or it writes `kernel` itself, which returns ℓ (N,) and scale · dℓ/dprediction (N, K); `scale` is a number such as
+    1/N for a mean over N rows. Unless `over_outputs` is False, ℓₙ is a mean over the K outputs.
     """
 
     _arguments = LOSS

@@ -63,11 +63,6 @@ class Normalization(Layer):
     def initial(self, rng: np.random.Generator) -> Mapping[str, np.ndarray]:
         return {"gamma": np.ones(self.inputs), "beta": np.zeros(self.inputs)}
 
-    def outputs_for(self, inputs: int) -> int:
-        if inputs != self.inputs:
-            raise ValueError(f"{self!r} reads {self.inputs} columns, but the layer before it gives {inputs}")
-        return inputs
-
 
 class BatchNorm(Normalization):
     """y = γ (x − μ) / √(σ² + ε) + β. In training, μ and σ² are the mean and the variance of each column of the batch;

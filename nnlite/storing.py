@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import files, gate, layouts
+from . import elsewhere, files, gate, layouts
 from .architecture import description, families
 from .devices import Device
 from .exporting import export
@@ -39,6 +39,7 @@ class Storable:
         state = parameters | kept
         return state if layout == "nnlite" else layouts.renamed(state, families(self.layers), layout)
 
+    @elsewhere.answered(elsewhere.STATE)
     def load_state_dict(self, state: Any, layout: str = "nnlite") -> None:
         """Copy parameters and state from arrays, by name. State that is not given, such as a Dropout's counter, stays.
 

@@ -358,7 +358,7 @@ class Trainer(Resumable, elsewhere.Answering):
                 raise diverged(objective.step, loss, before, len(history["loss"]) + 1, 1)
         return history
 
-    @elsewhere.answered(elsewhere.EVALUATE)
+    @elsewhere.answered(elsewhere.EVALUATE, usage=elsewhere.ARRAYS)
     def evaluate(self, x: Any, y: Any, batch_size: int | None = None, sample_weight: Any = None) -> dict[str, float]:
         """The loss and the metrics over x (N, inputs) and y, without training: {"loss": …, "accuracy": …}.
 
@@ -397,7 +397,7 @@ class Trainer(Resumable, elsewhere.Answering):
 
     def _validation(self, data: Any) -> Data:
         if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
-            raise ValueError("validation_data must be a pair (x, y), or (x, y, sample_weight)")
+            raise ValueError(f"validation_data must be a pair (x, y), or (x, y, sample_weight): {elsewhere.ARRAYS}")
         weight = data[2] if len(data) == 3 else None
         return self.rows(data[0], data[1], weight, names=tuple(f"validation {name}" for name in NAMES))
 

@@ -6,16 +6,18 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from . import gate
+from . import elsewhere, gate
 from .callback import Callback
+from .metrics import METRICS
 
 
 class Watcher(Callback):
     """Waits for a measured value to improve by more than `min_delta`, and counts the epochs in which it did not.
 
-    `monitor` is the name of the value; None is "val_loss", or "loss" without validation. `mode` says which values are
-    better, "min" or "max"; "auto" knows it for losses and nnlite's metrics. What it remembers goes on from one fit to
-    the next, and begins anew with a trainer that has no history. ValueError for a value that the fit does not measure.
+    `monitor` is the name of the value, or "val_" and a name that a Trainer takes for the same metric; None is
+    "val_loss", or "loss" without validation. `mode` says which values are better, "min" or "max"; "auto" knows it for
+    losses and nnlite's metrics. What it remembers goes on from one fit to the next, and begins anew with a trainer that
+    has no history. ValueError for a value that the fit does not measure.
     """
 
     def __init__(self, monitor: str | None, patience: int, min_delta: float, mode: str) -> None:
@@ -34,8 +36,14 @@ class Watcher(Callback):
             self.forget()
         self.watched = self.monitor or ("val_loss" if "val_loss" in trainer.measured else "loss")
         if self.watched not in trainer.measured:
-            there = ", ".join(map(repr, trainer.measured))
-            raise ValueError(f"monitor={self.watched!r} is not measured in this fit; there is {there}")
+            name = str(self.watched).removeprefix("val_")
+            meant = gate.meant(METRICS, name, elsewhere.METRICS)  # as a Trainer takes the names of its metrics
+            known = meant and str(self.watched).removesuffix(name) + meant
+            if known not in trainer.measured:
+                there = ", ".join(map(repr, trainer.measured))
+                hint = f": {meant}" if meant and meant not in METRICS else ""
+                raise ValueError(f"monitor={self.watched!r} is not measured in this fit{hint}; there is {there}")
+            self.watched = known
         self.falling = (self._better(trainer) if self.mode == "auto" else self.mode) == "min"
 
     def _better(self, trainer: Any) -> str:

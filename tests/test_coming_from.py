@@ -32,8 +32,9 @@ def test_the_parts_of_ones_own_run(empty_folder, capsys):
     names: dict = {"__name__": "coming_from"}
     for code in (SETTING, *CODE):
         exec(compile(code, code, "exec"), names)
-    assert len(CODE) == 5 and capsys.readouterr().out.startswith("10 ")
+    assert len(CODE) == 6 and capsys.readouterr().out.startswith("10 ")
     np.testing.assert_allclose(names["u"].predict(names["points"]), np.exp(-names["points"]), atol=0.01)
+    assert names["Lopsided"](extra=3.0).forward([[0.0, 1.0]], [[1.0, 0.0]]) == 2.5
     assert names["own"].layers[1].g.std() > 0.01 and names["trainer"].history.epochs > 3
 
 

@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 
 import nnlite as nl
@@ -34,6 +35,20 @@ def test_arguments_of_optimizers_from_elsewhere_are_answered(name):
     for kind in OPTIMIZERS.values():
         with pytest.raises(TypeError, match=f"^{kind.__name__} has no argument {name}: "):
             kind(**{name: 1})
+
+
+@pytest.mark.parametrize("name", ["acc", "AUC", "F1Score", "binary_accuracy", "sensitivity"])
+def test_callbacks_wait_for_metrics_by_the_names_that_a_trainer_takes(name, empty_folder):
+    x = np.linspace(-1, 1, 32).reshape(-1, 1)
+    y = (x > 0).astype(float)
+    net = nl.mlp([1, 1], output="sigmoid", device="numpy", seed=0)
+    trainer = nl.Trainer(net, "bce", nl.SGD(lr=0.1), metrics=[name])
+    early, checkpoint = nl.EarlyStopping(f"val_{name}"), nl.Checkpoint("net.safetensors", monitor=f"val_{name}")
+    plateau = nl.ReduceLROnPlateau(name)
+    trainer.fit(x, y, validation_data=(x, y), callbacks=[early, plateau, checkpoint], progress=False)
+    measured = trainer.metrics[0].name
+    assert early.watched == checkpoint.watched == f"val_{measured}" and plateau.watched == measured
+    assert early.best == trainer.history[f"val_{measured}"][0] and not early.falling
 
 
 def test_a_checkpoint_is_where_the_other_callbacks_are():

@@ -36,6 +36,7 @@ nl.mlp([4, 8, 2], hidden="leaky_relu")
 nl.Dense(4, 8, init="kaiming_uniform")
 nl.MLPClassifier(hidden_layer_sizes=(8,)), nl.MLPRegressor()
 nl.EarlyStopping(patience=5, restore_best_weights=True)
+net.load_state_dict(net.state_dict() | {"0.b": np.ones(8)})
 nl.ReduceLROnPlateau(), nl.TensorBoard(log_dir="logs"), nl.CSVLogger(filename="log.csv")
 nl.Adagrad(), nl.AdamW(), nl.RMSprop(), nl.BatchNorm(8), nl.LayerNorm(8), nl.PReLU(), nl.GELU(), nl.Huber()
 """.strip().splitlines()
@@ -45,6 +46,12 @@ ANSWERED = {  # expression -> what the error says
     "Trainer(net, 'cce', metrics='accuracy')": 'must be a list such as ["accuracy"]',
     "Trainer(nl.mlp([4, 8, 1], output='sigmoid'), 'cce')": "use BinaryCrossEntropy",
     "trainer.fit((x, y), progress=False)": "must be a pair (x, y)",
+    "trainer.fit(x, y, nEpochs=3)": "fit has no argument nEpochs: it is epochs=",
+    "trainer.fit(x, y, batchSize=3)": "fit has no argument batchSize: it is batch_size=",
+    "trainer.fit([(x, y)], validation_data=[(x, y)])": "evaluate and validation_data take arrays x and y; a generator",
+    "trainer.evaluate([(x, y)])": "missing a required argument: 'y'; evaluate and validation_data take arrays",
+    "trainer.fit(x, y, callbacks=[nl.EarlyStopping('mse')], progress=False)": "this fit: it is the square of 'rmse'",
+    "trainer.fit(x, y, callbacks=[nl.EarlyStopping('val_acc')], progress=False)": "in this fit; there is 'loss'",
     "trainer.fit(x, y + 1, progress=False)": "labels are whole numbers 0 … 1",
     "trainer.fit(x, y, epochs=1, batch_size=None)": "batch_size must be a whole number",
     "trainer.fit(x, y, epochs=1, progress=False).history": 'the history itself, such as history["loss"]',
@@ -104,6 +111,16 @@ ANSWERED = {  # expression -> what the error says
     "net.set_weights([])": 'net.load_state_dict(weights, layout="keras")',
     "net.load_state_dict({'0.weight': 1})": 'for PyTorch\'s names add layout="torch"',
     "net.load_state_dict({'dense/kernel': 1})": 'for Keras\'s names add layout="keras"',
+    "net.load_state_dict({}, strict=False)": "load_state_dict has no argument strict: every name must be there",
+    "nl.load('a', layout='torch')": "load has no argument layout: nl.load(path, like=net) reads a file with PyTorch's",
+    "nl.load('a', map_location='cpu')": "load has no argument map_location: it is device=",
+    "net.get_layer('dense')": "in nnlite: net.layers[0], by the layer's place",
+    "net.apply(print)": "in nnlite: a loop over net.layers",
+    "net.optimize(x, y, nEpochs=3)": 'in nnlite: nl.Trainer(net, "mse", nl.SGD(lr=0.5)).fit(x, y, epochs=10',
+    "net.visualize()": "in nnlite: nl.plots.network(net)",
+    "net.details()": "in nnlite: net.summary()",
+    "net.save_model_weights('a')": "in nnlite: net.save(path)",
+    "net.load_model_weights('a')": "in nnlite: nl.load(path)",
     "net.cuda()": 'in nnlite: net.to("cuda")',
     "net.cpu()": 'in nnlite: net.to("cpu")',
     "net.double()": 'in nnlite: net.to(dtype="float64")',
@@ -152,6 +169,18 @@ ANSWERED = {  # expression -> what the error says
     "nl.load_model('a')": "in nnlite: nl.load(path)",
     "nl.train_test_split(x, y)": "in nnlite: nl.datasets.split(x, y, test=0.25)",
     "nl.utils.to_categorical(y)": "labels may be whole numbers",
+    "nl.utils.plot_model(net)": "nl.plots.network(net) is plot_model",
+    "nl.regularizers.l2(0.01)": "weight_decay= and l1= of every optimizer",
+    "nl.init.kaiming_normal_": 'in nnlite: init="he_normal" of nl.Dense and nl.mlp',
+    "nl.autograd.grad": "in nnlite: net.forward(x) and net.backward(dy)",
+    "nl.ModuleList([])": "in nnlite: nl.Sequential",
+    "nl.clone_model(net)": "in nnlite: net.copy()",
+    "nl.callbacks.TerminateOnNaN()": "fit raises nl.DivergedError",
+    "nl.data.DataLoader": "nl.Trainer(net).fit(x, y, batch_size=32) makes the batches",
+    "nl.keras.layers.Dense": "such as nl.Sequential and nl.Dense",
+    "nl.loss.MSE_loss": "in nnlite: nl.MSE()",
+    "nl.activation.Sigmoid": "in nnlite: nl.Sigmoid",
+    "nl.network.nn_model(2, [3, 1])": "in nnlite: nl.mlp([2, 3, 1]",
     "nl.backend": "nl.get_device().ops",
     "nl.layers.Input": "nl.Dense(4, 8)",
     "nl.losses.CategoricalCrossentropy()": "in nnlite: nl.CategoricalCrossEntropy()",

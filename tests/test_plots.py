@@ -503,6 +503,30 @@ def test_confusion_matrix_of_fractions_and_of_empty_rows():
     plots.confusion_matrix(np.zeros((3, 3), int)).figure.canvas.draw()
 
 
+@pytest.mark.parametrize("classes", [2, 15, 32])
+@pytest.mark.parametrize("own", [True, False])
+def test_confusion_matrix_of_many_classes_can_be_read(classes, own):
+    names = [f"supermarket {k}" for k in range(classes)]
+    counts = np.diag(np.full(classes, 123)) + np.eye(classes, k=1, dtype=int)
+    ax = plots.confusion_matrix(counts, names, ax=None if own else plt.subplots(layout="constrained")[1])
+    figure = ax.figure
+    figure.draw_without_rendering()
+    cell = ax.get_window_extent().width / classes
+    for text in ax.texts:
+        assert max(text.get_window_extent().size) <= 1.01 * cell
+    for label in ax.get_yticklabels():
+        assert label.get_window_extent().height <= 1.3 * cell  # with the room above and below its letters
+    for label in ax.get_xticklabels() if classes > 2 else ():
+        thick = label.get_fontsize() * figure.dpi / 72
+        assert thick <= cell * (1 if label.get_rotation() == 90 else np.sqrt(0.5))
+    assert len(ax.texts) == (2 * classes - 1 if classes > 12 else classes**2)  # zeros of many classes are left out
+    if own:
+        box = ax.get_tightbbox()
+        assert box.x0 >= 0 and box.y0 >= 0 and (box.max <= figure.bbox.max).all()
+        assert (box.size > 0.95 * figure.bbox.size).all()
+        assert cell > 0.19 * figure.dpi
+
+
 @pytest.mark.parametrize(
     ("matrix", "labels", "says"),
     [
