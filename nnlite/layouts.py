@@ -98,7 +98,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     with open(path, "rb") as file:
         start = file.read(8)
     if start.startswith(b"PK"):
-        raise CorruptFileError(f"{path} is a zip archive: load it with torch.load or Keras, and see load_state_dict")
+        how = 'net.load_state_dict(torch.load(path), layout="torch"), or model.get_weights() with layout="keras"'
+        raise CorruptFileError(f"{path} is a zip archive, as PyTorch and Keras write them: {how}")
     try:
         library = importlib.import_module("safetensors.numpy")
     except ImportError as error:
