@@ -24,6 +24,7 @@ from .values import differ, merged, places_of, spellings, truth, yes_or_no
 MOST_VALUES = 1000  # of a category, each with a column of its own; fewer if that is more than MOST_NUMBERS numbers
 FEWEST_VALUES, MOST_NUMBERS = 50, 2**24  # 128 MB, of which a training has several copies
 SURE = 0.95  # of the cells that are not missing must be numbers, or dates, for a column to be taken as such
+HALF = 0.5  # of them must be numbers if all others hold one and the same word, which then stands for a gap
 FEW = 10  # rows; with fewer, values that are all different mean nothing
 SOME = 20  # values, of which one must be a date before all of a column are read as such
 ROW_NAMES = ("row names", "rownames", "row.names", "unnamed: 0", "index")
@@ -75,6 +76,7 @@ class Number(Column):
     """A number; `comma` says how it is written, None as Python writes it, and `flag` that a column tells gaps.
 
     unit: the signs beside it, such as % or $. truths: whether all were 0 or 1, so that yes and no are such numbers.
+    gap: a word of its own for a missing value, such as unknown.
     """
 
     kind = "number"
@@ -83,6 +85,7 @@ class Number(Column):
     flag: bool = False
     unit: str = ""
     truths: bool = False
+    gap: str = ""
 
     @property
     def features(self) -> list[str]:
@@ -124,7 +127,8 @@ class Number(Column):
         if gaps.any():
             rows = np.flatnonzero(gaps)
             words, codes = cells.take(rows).distinct()
-            strange = np.array([word.lower() not in MISSING for word in words])[codes]
+            nothing = MISSING | {self.gap.lower()}
+            strange = np.array([word.lower() not in nothing for word in words])[codes]
             if strange.any():
                 row, text = int(rows[strange.argmax()]), shown(words[codes[strange.argmax()]])
                 if gaps.all():
@@ -292,32 +296,44 @@ def _gaps(cells: Cells, values: np.ndarray) -> tuple[np.ndarray, list[str], np.n
     return missing, [word for word in words if word.lower() not in MISSING], strange
 
 
+def _gap(words: list[str], values: np.ndarray) -> str:
+    """The word that stands for a gap, if all texts among different numbers (N,) are the same, such as unknown."""
+    alone = len({word.lower() for word in words}) == 1 and truth(words[0]) is None
+    return words[0] if alone and len(np.unique(values[np.isfinite(values)])) > 1 else ""
+
+
 def _number(
     name: str, cells: Cells, values: np.ndarray, rows: np.ndarray, table: Notation, wanted: bool
 ) -> Column | None:
-    """For a column of numbers (N,). A few cells that are none count as missing; codes such as 007 are no numbers."""
+    """For a column of numbers (N,). A few cells that are none count as missing, and more if all hold the same word.
+
+    Codes such as 007 are no numbers.
+    """
     if not wanted and cells.padded():
         return None
     style: bool | None = None
+    gap = ""
     missing, words, strange = _gaps(cells, values)
     if words or table.commas:
         values, style, _ = notation.read(cells, None, table.in_training())
         missing, words, strange = _gaps(cells, values)
-        if not wanted and strange.sum() > (1 - SURE) * (~missing).sum():
+        gap = _gap(words, values)
+        if not wanted and strange.sum() > (1 - (HALF if gap else SURE)) * (~missing).sum():
             return None
         if not wanted and yes_or_no([*words, "0", "1"]) and np.isin(values[~np.isnan(values)], (0, 1)).all():
             return None  # yes and no, some of them as 1 and 0
     if missing.all():
         return LeftOut(name, "has no value", len(cells))
-    if np.isinf(values).any():
-        return LeftOut(name, "has infinite numbers", int(missing.sum()))
-    if too_large(values):
+    infinite = np.isinf(values)
+    if too_large(values[~infinite]):
         return LeftOut(name, "has numbers too large to be squared", int(missing.sum()))
     unit = unit_of(cells)
     told = ["" if style is None else "decimal commas" if style else "signs or groups of digits"]
     told.append("seconds" if unit == "seconds" else _mixed_signs(cells, values) if unit else "")
     if words:
         told.append(f"{int(strange.sum()):,} of its cells are no numbers, such as {shown(words[0])}: missing")
+    if infinite.any():
+        told.append(f"{int(infinite.sum()):,} of its cells are infinite: missing")
     known = values[rows]
     known = known[np.isfinite(known)]
     gaps = len(known) < len(rows)
@@ -331,7 +347,7 @@ def _number(
         told.append(f"filled with the median, {fill:.6g}")
     why = ", ".join(filter(None, told)) or "numbers"
     truths = bool(np.isin(known, (0, 1)).all())
-    return Number(name, why, int(missing.sum() + strange.sum()), style, fill, gaps, unit, truths)
+    return Number(name, why, int((~np.isfinite(values)).sum()), style, fill, gaps, unit, truths, gap)
 
 
 def _date(name: str, cells: Cells, rows: np.ndarray, table: Notation) -> Column | None:

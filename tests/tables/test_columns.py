@@ -11,7 +11,7 @@ from helpers import write
 import nnlite as nl
 from nnlite import tables
 from nnlite.tables import columns, written
-from nnlite.tables.cells import Texts
+from nnlite.tables.cells import Numbers, Texts
 from nnlite.tables.columns import decide
 from nnlite.tables.notation import Notation
 
@@ -91,6 +91,34 @@ def test_a_few_cells_that_are_no_numbers() -> None:
     assert found.kind == "number" and "'l.7': missing" in found.why and x[-1].tolist() == [19.5, 1]
 
 
+def test_one_word_that_stands_for_a_gap() -> None:
+    found, x, told = column(["3", "unknown", "5", "9", "Unknown", "7", "NA"] * 9)
+    assert isinstance(found, tables.Number) and (found.gap, found.missing, told) == ("unknown", 27, [])
+    assert "18 of its cells are no numbers, such as 'unknown': missing" in found.why
+    assert x[:3].tolist() == [[3, 0], [6, 1], [5, 0]]
+    assert found.encode(Texts(["UNKNOWN"]))[1] == [], "no cell is a number, and none has to be"
+    assert found.encode(Texts(["1", "unknown", "x"]))[1] == [
+        "a: no number in 1 of 3 cells, such as 'x'; taken as missing"
+    ]
+    older = notes(found)
+    del older["columns"][0]["gap"]  # type: ignore[index]
+    (old,) = tables.Decisions.of(older).columns
+    assert old.encode(Texts(["1", "unknown"]))[1] == [
+        "a: no number in 1 of 2 cells, such as 'unknown'; taken as missing"
+    ]
+    for cells in (["3", "low", "5", "high"], ["3", "low", "low", "5", "low"], ["0", "1", "yes"], ["3", "3", "x"]):
+        assert column(cells * 9)[0].kind == "category", cells
+
+
+def test_infinite_numbers_are_gaps() -> None:
+    found, x, told = column([*map(str, range(19)), "inf", "", "-Infinity"], rows=np.arange(1, 22))
+    assert isinstance(found, tables.Number) and found.missing == 3
+    assert found.why == "2 of its cells are infinite: missing, filled with the median, 9.5"
+    assert x[18:].tolist() == [[18, 0], [9.5, 1], [9.5, 1], [9.5, 1]]
+    assert told == ["a: no number in 2 of 22 cells, such as 'inf'; taken as missing"]
+    assert decide("a", Numbers(np.array([1, 2, np.inf])), np.arange(3)).kind == "number"
+
+
 def test_categories() -> None:
     found, x, _ = column(["x", "y", "z", "x", "y", "z", "NA"])
     assert found.features == ["a is x", "a is y", "a is z", "a is missing"]
@@ -124,7 +152,7 @@ def test_categories_of_many_values(monkeypatch: pytest.MonkeyPatch) -> None:
         ([str(7 * i % 23) for i in range(20)], "patient_id", False, "an identifier: every row has another one"),
         ([f"n{i}" for i in range(20)], "a", False, "every value is another: names or free text"),
         ([f"n{i % 19}" for i in range(20)], "a", False, "text: 19 different values in 20 rows"),
-        ([*map(str, range(19)), "inf"], "a", False, "has infinite numbers"),
+        (["inf", "-inf"] * 10, "a", False, "has no number in the rows to learn from"),
         ([*map(str, range(19)), "1e200"], "a", False, "has numbers too large to be squared"),
         ([str(2**70 + 3 * i) for i in range(20)], "a", False, "differs only after the 16th digit"),
     ],
