@@ -25,6 +25,7 @@ MOST_VALUES = 1000  # of a category, each with a column of its own; fewer if tha
 FEWEST_VALUES, MOST_NUMBERS = 50, 2**24  # 128 MB, of which a training has several copies
 SURE = 0.95  # of the cells that are not missing must be numbers, or dates, for a column to be taken as such
 HALF = 0.5  # of them must be numbers if all others hold one and the same word, which then stands for a gap
+DIFFERENT = 3  # numbers at least if a text stands behind all of them; 36 months and 60 months are categories
 FEW = 10  # rows; with fewer, values that are all different mean nothing
 SOME = 20  # values, of which one must be a date before all of a column are read as such
 ROW_NAMES = ("row names", "rownames", "row.names", "unnamed: 0", "index")
@@ -75,8 +76,8 @@ class LeftOut(Column):
 class Number(Column):
     """A number; `comma` says how it is written, None as Python writes it, and `flag` that a column tells gaps.
 
-    unit: the signs beside it, such as % or $. truths: whether all were 0 or 1, so that yes and no are such numbers.
-    gap: a word of its own for a missing value, such as unknown.
+    unit: the signs beside it, such as % or $, or the text behind it, such as km. truths: whether all were 0 or 1, so
+    that yes and no are such numbers. gap: a word of its own for a missing value, such as unknown.
     """
 
     kind = "number"
@@ -97,7 +98,7 @@ class Number(Column):
 
     def _read(self, cells: Cells, table: Notation) -> tuple[np.ndarray, list[str]]:
         """The numbers (N,), NaN where there is none, and what is in doubt about them."""
-        reading = notation.read(cells, self.comma, table)
+        reading = notation.read(cells, self.comma, table, self._behind(cells))
         found, told = reading.values, reading.told(self.name)
         unread = np.flatnonzero(np.isnan(found))
         if self.truths and len(unread):
@@ -112,9 +113,16 @@ class Number(Column):
         x, told = self._filled(values, cells)
         return x, doubts + told + (self._other_unit(cells) if np.isfinite(values).any() else [])
 
+    def _behind(self, cells: Cells) -> str:
+        """The text behind the numbers here: that of the training, or the only other one where that is not."""
+        if not (self.unit and written.is_behind(self.unit)) or isinstance(cells, Numbers):
+            return ""
+        found = {written.behind(word) for word in cells.distinct()[0]} - {""}
+        return self.unit if self.unit in found else found.pop() if len(found) == 1 else ""
+
     def _other_unit(self, cells: Cells) -> list[str]:
-        """Whether the numbers have other signs beside them than in training: 50 % may be 50 or 0.5."""
-        found = unit_of(cells)
+        """Whether the numbers have another unit than in training: 50 % may be 50 or 0.5."""
+        found = self._behind(cells) or unit_of(cells)
         if not written.may_differ(found, self.unit):
             return []
         here, before = (f"with {shown(each)} beside it" if each else "without a sign" for each in (found, self.unit))
@@ -230,6 +238,19 @@ def unit_of(cells: Cells) -> str:
     return written.unit(cells.take(unread).distinct()[0]) if len(unread) else ""
 
 
+def _behind(cells: Cells) -> str:
+    """The one text behind nearly all numbers in these cells, such as km/h; "" if there are several, or none."""
+    words, codes = cells.distinct()
+    found = [written.behind(word) for word in words]
+    units = {*found} - {""}
+    if len(units) != 1:
+        return ""
+    counts = np.bincount(codes, minlength=len(words))
+    bare = sum(int(n) for word, n in zip(words, counts) if np.isfinite(written.parsed(word)))
+    behind = sum(int(n) for text, n in zip(found, counts) if text)
+    return units.pop() if behind >= SURE * (bare + behind) else ""
+
+
 def _mixed_signs(cells: Cells, values: np.ndarray) -> str:
     """Which signs are beside some of the numbers (N,) only: 12 % among 0.5, or dollars among euros."""
     words, codes = cells.distinct()
@@ -312,11 +333,14 @@ def _number(
     if not wanted and cells.padded():
         return None
     style: bool | None = None
-    gap = ""
+    behind = gap = ""
     missing, words, strange = _gaps(cells, values)
     if words or table.commas:
-        values, style, _ = notation.read(cells, None, table.in_training())
+        behind = _behind(cells)
+        values, style, _ = notation.read(cells, None, table.in_training(), behind)
         missing, words, strange = _gaps(cells, values)
+        if behind and not wanted and len(np.unique(values[np.isfinite(values)])) < DIFFERENT:
+            return None
         gap = _gap(words, values)
         if not wanted and strange.sum() > (1 - (HALF if gap else SURE)) * (~missing).sum():
             return None
@@ -327,9 +351,12 @@ def _number(
     infinite = np.isinf(values)
     if too_large(values[~infinite]):
         return LeftOut(name, "has numbers too large to be squared", int(missing.sum()))
-    unit = unit_of(cells)
-    told = ["" if style is None else "decimal commas" if style else "signs or groups of digits"]
-    told.append("seconds" if unit == "seconds" else _mixed_signs(cells, values) if unit else "")
+    unit = behind or unit_of(cells)
+    told = ["" if style is None else "decimal commas" if style else "" if behind else "signs or groups of digits"]
+    if behind:
+        told.append(f"in {shown(behind)}")
+    else:
+        told.append("seconds" if unit == "seconds" else _mixed_signs(cells, values) if unit else "")
     if words:
         told.append(f"{int(strange.sum()):,} of its cells are no numbers, such as {shown(words[0])}: missing")
     if infinite.any():

@@ -45,6 +45,30 @@ def parsed(text: str, comma: bool = False) -> float:
     return -number(text) if negative else number(text)
 
 
+# A number and a text without digits behind it.
+BEHIND = re.compile(rf"[+\-−]?\.?\d[\d.,{BLANKS}]*?\s*([^\d\s.,][^\d]*)")
+
+
+def behind(text: str) -> str:
+    """The text behind the number in this one, such as km/h; "" if there is none, or none but a sign that is read.
+
+    >>> behind("12.5 km/h"), behind("-3°C"), behind("12 %"), behind("10-20"), behind("km")
+    ('km/h', '°C', '', '', '')
+    """
+    found = BEHIND.fullmatch(text.strip())
+    return found[1] if found and is_behind(found[1]) else ""
+
+
+def is_behind(unit: str) -> bool:
+    """Whether a unit is none of the signs that `parsed` knows, so that it can only be a text behind numbers."""
+    return math.isnan(parsed(f"1{unit}"))
+
+
+def without(text: str, unit: str) -> str:
+    """The text without this unit at its end."""
+    return text.strip().removesuffix(unit).rstrip()
+
+
 def unit(texts: Iterable[str]) -> str:
     """The signs of percent and currencies at the ends of these texts, with blanks between different ones."""
     found = (UNITS.search(text.strip().lstrip("(").rstrip(")")) for text in texts)

@@ -110,6 +110,49 @@ def test_one_word_that_stands_for_a_gap() -> None:
         assert column(cells * 9)[0].kind == "category", cells
 
 
+@pytest.mark.parametrize(
+    ("cells", "unit", "values", "why"),
+    [
+        (
+            ["12.5 km/h", "7km/h", "", "1,234 km/h"],
+            "km/h",
+            [12.5, 7, 12.5, 1234],
+            "in 'km/h', filled with the median, 12.5",
+        ),
+        (["23 °C", "-5 °C", "−7°C"], "°C", [23, -5, -7], "in '°C'"),
+        (["12,5 m²", "7 m²", "0,25 m²"], "m²", [12.5, 7, 0.25], "decimal commas, in 'm²'"),
+        (["10,000+", "500+", "5+"], "+", [10000, 500, 5], "in '+'"),
+        (["5 ft", "6 ft", "x"] + ["7 ft"] * 18, "ft", [5, 6, 7] + [7] * 18, None),
+        (["5 ft", "unknown", "7 ft", "8 ft"] * 5, "ft", [5, 7, 7, 8] * 5, None),
+        (["1.5 Mio. €", "2 Mio. €", "3 Mio. €"], "Mio. €", [1.5, 2, 3], "in 'Mio. €'"),
+    ],
+)
+def test_numbers_with_a_unit_behind_them(cells: list[str], unit: str, values: list[float], why: str | None) -> None:
+    found, x, _ = column(cells)
+    assert isinstance(found, tables.Number) and (found.unit, x[:, 0].tolist()) == (unit, values)
+    assert why is None or found.why == why
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["1st", "2nd", "3rd", "4th"],
+        ["5A", "6B", "7A"],
+        ["10 yards", "12 feet", "14 feet"],
+        ["10 K", "2 M", "3 M"],
+        ["36 months", "60 months"],
+        ["A 1", "A 2", "A 3"],
+        ["1-2", "2-3", "3-4"],
+        ["5", "6", "7 km"],
+        ["05 km", "06 km", "07 km"],
+    ],
+)
+def test_what_has_no_single_unit_is_a_category(cells: list[str]) -> None:
+    found = column([*cells, *cells[:2]] * 9)[0]
+    assert found.kind == "category" or getattr(found, "gap", "") == "7 km", found
+    assert column(["36 months", "60 months"] * 9, wanted="number")[1][:2, 0].tolist() == [36, 60]
+
+
 def test_infinite_numbers_are_gaps() -> None:
     found, x, told = column([*map(str, range(19)), "inf", "", "-Infinity"], rows=np.arange(1, 22))
     assert isinstance(found, tables.Number) and found.missing == 3

@@ -130,6 +130,7 @@ def test_a_name_that_the_file_has_for_something_else(tmp_path: Path) -> None:
 def test_the_head_of_the_file_gives_units(tmp_path: Path) -> None:
     cells = {
         "share": ["5 %", "7.5 %", "50 %"] * 4,
+        "way": ["5 km", "7.5 km", "50 km"] * 4,
         "price": ["$1,000", "$2", "$3"] * 4,
         "married": [0, 1, 1] * 4,
         "lasted": np.arange(12).astype("m8[m]"),
@@ -144,12 +145,13 @@ def test_the_head_of_the_file_gives_units(tmp_path: Path) -> None:
     told = [line.strip() for line in (tmp_path / "net.c").read_text().splitlines() if line.endswith("is missing")]
     assert told == [
         "numbers[0]  share, in percent: 50 for 50 %; NAN if it is missing",
-        "numbers[1]  price, in $, without the sign; NAN if it is missing",
-        "numbers[2]  married, 0 or 1 (1 for yes); NAN if it is missing",
-        "numbers[3]  lasted, in seconds; NAN if it is missing",
-        "numbers[4]  born, in days since 1970-01-01; NAN if it is missing",
-        "numbers[5]  met, in days since 1970-01-01 (0.5 is noon); NAN if it is missing",
-        "numbers[6]  rooms; NAN if it is missing",
+        "numbers[1]  way, in km, without the sign; NAN if it is missing",
+        "numbers[2]  price, in $, without the sign; NAN if it is missing",
+        "numbers[3]  married, 0 or 1 (1 for yes); NAN if it is missing",
+        "numbers[4]  lasted, in seconds; NAN if it is missing",
+        "numbers[5]  born, in days since 1970-01-01; NAN if it is missing",
+        "numbers[6]  met, in days since 1970-01-01 (0.5 is noon); NAN if it is missing",
+        "numbers[7]  rooms; NAN if it is missing",
         'texts[0]  sold, "no" or "yes", as in values_0; NULL if it is missing',
     ]
 
