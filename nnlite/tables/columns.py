@@ -28,6 +28,8 @@ HALF = 0.5  # of them must be numbers if all others hold one and the same word, 
 DIFFERENT = 3  # numbers at least if a text stands behind all of them; 36 months and 60 months are categories
 FEW = 10  # rows; with fewer, values that are all different mean nothing
 SOME = 20  # values, of which one must be a date before all of a column are read as such
+MOST_DAYS = 1900_01_01, 2100_12_31  # between which numbers such as 20150131 may be dates
+DATED, DAYS = 20, 10  # cells, and different ones among them, at least for them to be such
 ROW_NAMES = ("row names", "rownames", "row.names", "unnamed: 0", "index")
 IDENTIFIER = re.compile(r"(?i)(.*[_ .])?(id|uuid|guid)|.*[a-z]I[Dd]|ID.*")
 
@@ -283,6 +285,11 @@ def decide(
     left_out = None if wanted else counts_rows(name, cells, values, first)
     if left_out:
         return left_out
+    if not wanted and _like_days(cells, values):
+        days = _date(name, cells, rows, table)
+        if days:
+            days.why += ", of numbers such as 20150131" if isinstance(days, Date) else ""
+            return days
     if wanted != "category":
         found = _number(name, cells, values, rows, table, bool(wanted))
         found = found or (None if wanted else _date(name, cells, rows, table))
@@ -375,6 +382,18 @@ def _number(
     why = ", ".join(filter(None, told)) or "numbers"
     truths = bool(np.isin(known, (0, 1)).all())
     return Number(name, why, int((~np.isfinite(values)).sum()), style, fill, gaps, unit, truths, gap)
+
+
+def _like_days(cells: Cells, values: np.ndarray) -> bool:
+    """Whether nearly all cells, of these numbers (N,), are dates such as 20150131."""
+    known = values[~np.isnan(values)]
+    low, high = MOST_DAYS
+    if len(known) < DATED or ((low <= known) & (known <= high)).mean() < SURE:
+        return False
+    words, codes = cells.distinct()
+    held = np.array([word.lower() not in MISSING for word in words])[codes]
+    days = np.isfinite(written.days(words, False))[codes]
+    return bool(days.sum() >= max(DATED, SURE * held.sum())) and len(np.unique(codes[days])) >= DAYS
 
 
 def _date(name: str, cells: Cells, rows: np.ndarray, table: Notation) -> Column | None:

@@ -1,4 +1,4 @@
-"""Numbers, dates and times as people write them: $1,234.50, 12 %, 1.234,50, 31/12/1999, 1 Jan 2000, 11:30 PM."""
+"""Numbers, dates and times as people write them: $1,234.50, 12 %, 5 km, 31/12/1999, 19991231, 1 Jan 2000, 11:30 PM."""
 
 from __future__ import annotations
 
@@ -112,6 +112,7 @@ DATES = [
         rf"{DAY}[- ]{NAME}[- ,]+{YEAR}",
         rf"{NAME}[- ]{DAY}[- ,]+{YEAR}",
         rf"{NAME}[- ](?P<y>\d{{4}})",
+        r"(?P<y>19\d\d|20\d\d|2100)(?P<m>\d\d)(?P<d>\d\d)(?:\.0)?",  # as whole numbers, which a gap makes floats
     )
 ]
 TIME_OF_DAY = re.compile(CLOCK)

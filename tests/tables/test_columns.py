@@ -265,6 +265,26 @@ def test_a_column_of_dates() -> None:
     assert found.features[:2] == ["a", "a is missing"] and x[1].tolist()[:2] == [15340, 1]
 
 
+def test_dates_as_whole_numbers() -> None:
+    days = [f"2015{month:02}{day:02}" for month in range(1, 13) for day in (1, 9, 28)]
+    plain = column([f"{day[:4]}-{day[4:6]}-{day[6:]}" for day in days])[1]
+    frame = np.array([float(day) for day in days])
+    for cells in (Texts(days), Numbers(frame), Numbers(frame.astype(np.int64)), Texts([f"{day}.0" for day in days])):
+        found = decide("a", cells, np.arange(len(cells)))
+        assert found.kind == "date" and found.why == "days since 1970, place in year, of numbers such as 20150131"
+        np.testing.assert_array_equal(found.encode(cells)[0], plain)
+    found, x, _ = column([*days, "", "20151341"])
+    assert isinstance(found, tables.Date) and found.missing == 2 and x[-2:, 1].tolist() == [1, 1]
+    later, told = found.encode(Numbers(np.array([20150131, np.nan, 5])))
+    assert later[:2, 0].tolist() == [16466, found.fill] and told == [
+        "a: no date in 1 of 3 cells, such as '5'; taken as missing"
+    ]
+    assert column(days, wanted="number")[1][0, 0] == 20150101
+    months = [f"2015{month:02}00" for month in range(1, 13)]  # no days
+    for others in (days[:19], days[:9] * 3, [*days, "20151341", "5", "7"], months * 3, [f"1{day[1:]}" for day in days]):
+        assert column(others)[0].kind == "number", others
+
+
 def test_dates_at_one_place_of_the_year_have_no_seasons() -> None:
     """Of annual dates, leap years alone move the place. Scaled, any other date would be larger than all numbers."""
     annual = [f"{year}-05-17" for year in range(1960, 2020)]

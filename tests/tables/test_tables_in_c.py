@@ -108,12 +108,13 @@ def test_c_answers_the_cells_of_a_table_as_predict_does(
 
 
 def test_c_of_numbers_alone(tmp_path: Path) -> None:
-    cells = {"weight": table()["weight"]}
+    cells = {"weight": table()["weight"], "left": [20200101 + 100 * (i % 12) + i % 28 for i in range(ROWS)]}
     one = nl.TableRegressor(max_iter=5, random_state=0, device="numpy").fit(cells, np.array(cells["weight"]) * 3)
     one.export(tmp_path / "net.c", "answer")
     library = compiled(tmp_path / "net.c")
     library.predict_row = library.answer_row  # type: ignore[assignment]
     assert_same(library, one.model_, cells)
+    assert "left, in days since 1970-01-01; NAN if" in (tmp_path / "net.c").read_text()
 
 
 def test_a_name_that_the_file_has_for_something_else(tmp_path: Path) -> None:
