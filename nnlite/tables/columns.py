@@ -324,6 +324,12 @@ def _gaps(cells: Cells, values: np.ndarray) -> tuple[np.ndarray, list[str], np.n
     return missing, [word for word in words if word.lower() not in MISSING], strange
 
 
+def _alike(values: np.ndarray, known: np.ndarray) -> str:
+    """What is said of values (N,) of which those to learn from, `known`, are all the same."""
+    differs = (values[~np.isnan(values)] != known[0]).any()
+    return "always the same" + (" in the rows to learn from" if differs else "")
+
+
 def _gap(words: list[str], values: np.ndarray) -> str:
     """The word that stands for a gap, if all texts among different numbers (N,) are the same, such as unknown."""
     alone = len({word.lower() for word in words}) == 1 and truth(words[0]) is None
@@ -374,8 +380,10 @@ def _number(
     if not len(known):
         return LeftOut(name, "has no number in the rows to learn from", int(missing.sum()))
     if not gaps and (known == known[0]).all():
-        alike = not differ(cells.take(rows).distinct()[0])
-        return LeftOut(name, "always the same" if alike else "differs only after the 16th digit", int(missing.sum()))
+        alike = _alike(values, known)
+        if differ(cells.take(rows).distinct()[0]):
+            alike = "differs only after the 16th digit"
+        return LeftOut(name, alike, int(missing.sum()))
     fill = float(np.median(known))
     if gaps:
         told.append(f"filled with the median, {fill:.6g}")
@@ -415,7 +423,7 @@ def _date(name: str, cells: Cells, rows: np.ndarray, table: Notation) -> Column 
     if not len(known):
         return None
     if (known == known[0]).all():
-        return LeftOut(name, "always the same")
+        return LeftOut(name, _alike(all_days, known))
     whole = np.floor(known)
     near = len(np.unique(whole % 7)) > 1 and np.median(np.abs(np.diff(np.unique(whole)))) < 7
     turns = {"year": np.ptp(known) > 60, "week": near, "day": (known != whole).any()}

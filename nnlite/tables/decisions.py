@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -218,11 +219,21 @@ def decide(
     decisions = Decisions(list(table.names), found, goal, table.header, list(table.told))
     if not problems and not decisions.features:
         reasons = "; ".join(f"{column.name} {column.why}" for column in found[:5])
+        usable = [c.name for c in found if c.name not in given and _as_number(table, c.name, at)]
+        if usable:
+            reasons += (
+                f"; --numeric {shlex.quote(','.join(usable))} takes it all the same (in Python, numeric={usable})"
+            )
         only = "the target is the only column; add columns of features before it"
         problems = [f"{where}:1:1: no column is left to learn from: {reasons}" if found else f"{where}:1:1: {only}"]
     if problems:
         raise TableError(problems)
     return decisions
+
+
+def _as_number(table: Table, name: str, rows: np.ndarray) -> bool:
+    """Whether a column that was left out could be a number if the user asked for it."""
+    return bool(columns.decide(name, table[name], rows, table=table.notation, wanted="number").features)
 
 
 def rows_with_target(values: np.ndarray) -> np.ndarray:

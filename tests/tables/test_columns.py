@@ -205,6 +205,25 @@ def test_what_is_left_out_with_a_word(cells: list[str], name: str, first: bool, 
     assert (found.kind, found.why, x.shape[1]) == ("left out", why, 0)
 
 
+@pytest.mark.parametrize(("learnt", "held"), [("7", "8"), ("x", "y"), ("2020-01-01", "2020-02-01"), ("5 km", "6 km")])
+def test_what_differs_only_in_rows_held_back(learnt: str, held: str) -> None:
+    found, x, _ = column([learnt] * 20 + [held] * 3, rows=np.arange(20))
+    assert (found.why, x.shape[1]) == ("always the same in the rows to learn from", 0)
+
+
+def test_a_column_that_only_counts_can_be_asked_for() -> None:
+    rows = {"x": range(20), "name": [f"n{i}" for i in range(20)], "y": ["a", "b"] * 10}
+    with pytest.raises(tables.TableError) as found:
+        tables.prepare(rows, "y")
+    assert str(found.value) == (
+        "table:1:1: no column is left to learn from: x counts the rows; "
+        "name every value is another: names or free text; --numeric x takes it all the same (in Python, numeric=['x'])"
+    )
+    assert tables.prepare(rows, "y", numeric=["x"]).decisions.features == ["x"]
+    with pytest.raises(tables.TableError, match=r"no column is left to learn from: x as asked; [^;]*free text$"):
+        tables.prepare(rows, "y", ignore=["x"])
+
+
 def test_numbers_that_were_asked_for() -> None:
     assert column(["x", "y"] * 9, wanted="number")[0].why == "has no number in the rows to learn from"
     found, x, _ = column(["007", "012", "x"], wanted="number")
