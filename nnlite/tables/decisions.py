@@ -91,7 +91,7 @@ class Decisions:
                     f"{row}:1:1: there is no column {shown(name)}, which the model reads" for name in missing[:5]
                 ]
                 more = f" (and {len(missing) - 5} more columns)" if len(missing) > 5 else ""
-                problems[-1] += f"{more}; the table has {listed(table.names)}"
+                problems[-1] += f"{more}; the table has {listed(table.names)}{table.among()}"
                 raise TableError(problems)
             return {name: cells[name] for name in used}
         for names in (self.names, [name for name in self.names if name != goal], used):
@@ -165,9 +165,8 @@ def place_of(table: Table, name: str | int) -> str:
         number = int(name)
     except ValueError:
         where = table.place(0, 0).rsplit(":", 2)[0]
-        raise TableError(
-            [f"{where}:1:1: no column is called {name!r}; the table has {listed([*map(shown, table.names)])}"]
-        ) from None
+        has = f"the table has {listed([*map(shown, table.names)])}{table.among()}"
+        raise TableError([f"{where}:1:1: no column is called {name!r}; {has}"]) from None
     if not -width <= number < width:
         where = table.place(0, 0).rsplit(":", 2)[0]
         what = f"no column {number}: there are {width}, 0 … {width - 1} or {-width} … -1 from the end"
