@@ -47,6 +47,7 @@ def parsed(text: str, comma: bool = False) -> float:
 
 # A number and a text without digits behind it.
 BEHIND = re.compile(rf"[+\-−]?\.?\d[\d.,{BLANKS}]*?\s*([^\d\s.,][^\d]*)")
+ORDINALS = frozenset(("st", "nd", "rd", "th"))
 
 
 def behind(text: str) -> str:
@@ -56,7 +57,7 @@ def behind(text: str) -> str:
     ('km/h', '°C', '', '', '')
     """
     found = BEHIND.fullmatch(text.strip())
-    return found[1] if found and is_behind(found[1]) else ""
+    return found[1] if found and found[1] not in ORDINALS and is_behind(found[1]) else ""
 
 
 def is_behind(unit: str) -> bool:

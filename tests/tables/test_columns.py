@@ -137,6 +137,7 @@ def test_numbers_with_a_unit_behind_them(cells: list[str], unit: str, values: li
     "cells",
     [
         ["1st", "2nd", "3rd", "4th"],
+        ["9th", "10th", "11th", "12th"],
         ["5A", "6B", "7A"],
         ["10 yards", "12 feet", "14 feet"],
         ["10 K", "2 M", "3 M"],
