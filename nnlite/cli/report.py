@@ -19,14 +19,21 @@ from ..tables.baselines import logistic, ridge, seconds
 
 MOST_CLASSES = 12  # whose recall is said; of more, that of the worst few
 WORST = 5
+FAR = 2.0  # times the error of a linear model
+TELLING = 5  # wrong rows more than those of a linear model, at least, for a classifier to be far worse
+TOO_GOOD, ENOUGH = 0.999, 50  # an R², and as many rows held back, at which one may ask where it comes from
 MOST_SECONDS = 10.0  # for what only compares or explains
 REPEATS = 5  # of the shuffles that tell how much a column matters
 MOST_COLUMNS, MOST_ROWS = 200, 2000  # that are shuffled for it
 
 
 def lines(split: Split, classes: Sequence[str] | None, prediction: np.ndarray) -> list[str]:
-    """The scores of the simplest models on the rows held back, and whether the network is better; recall per class."""
+    """The scores of the simplest models on the rows held back, and whether the network is better; recall per class.
+
+    Also whether it is so good that a column may have been made from the target.
+    """
     x, y, x_test, y_test = split
+    far = ""  # the linear model, if the network is far worse
     if classes is None:
         error = _rmse(prediction, y_test)
         mean = _rmse(y.mean(axis=0)[None], y_test)
@@ -37,6 +44,8 @@ def lines(split: Split, classes: Sequence[str] | None, prediction: np.ndarray) -
             linear = _rmse(ridge(x, y, x_test), y_test)
             told[0] += f"ridge regression on the same columns: RMSE {linear:.4g}"
             better["ridge regression"] = error < linear
+            far = "ridge regression" if error > FAR * linear else ""
+        suspicious = error**2 < (1 - TOO_GOOD) * float(y_test.var())
     else:
         hits = float((classes_of(prediction) == y_test).mean())
         most = int(np.bincount(y, minlength=len(classes)).argmax())
@@ -48,10 +57,17 @@ def lines(split: Split, classes: Sequence[str] | None, prediction: np.ndarray) -
             linear = float((logistic(x, y, len(classes), x_test) == y_test).mean())
             told[0] += f"logistic regression on the same columns: {100 * linear:.2f} %"
             better["logistic regression"] = hits > linear
+            far_worse = (1 - hits) > FAR * (1 - linear) and round((linear - hits) * len(y_test)) >= TELLING
+            far = "logistic regression" if far_worse else ""
+        suspicious = usual < hits == 1
         told.append(_recall(classes, classes_of(prediction), y_test))
     worse = [name for name, is_better in better.items() if not is_better]
-    if worse:
+    if far:
+        told.append(f"the network is far worse here than {far}: take {far}")
+    elif worse:
         told.append(f"the network is no better here than {' or '.join(worse)}")
+    if suspicious and len(y_test) >= ENOUGH:
+        told.append("this is almost too good: was one of the columns made from the target?")
     return told
 
 

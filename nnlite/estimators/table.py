@@ -160,7 +160,7 @@ class TableEstimator(Estimator):
         if isinstance(y, str):
             target, values = self._named(X, table, place_of(table, y))
         else:
-            target, values = self._given(name_of(y, table), one_a_row(y, table.rows))
+            target, values = self._known(name_of(y, table), one_a_row(y, table.rows))
         weight = self._weights(inputs.weights(sample_weight, table.rows), values)
         rows = rows_with_target(values)
         if weight is not None:
@@ -179,6 +179,20 @@ class TableEstimator(Estimator):
         if table.header:
             self.feature_names_in_ = np.array(names, object)
         return self
+
+    def _known(self, name: str, y: np.ndarray) -> tuple[Target, np.ndarray]:
+        """`_given` of the rows that have a value; the others are left out, with a warning."""
+        absent = nothing(y)
+        if not absent.any():
+            return self._given(name, y)
+        if absent.all():
+            raise ValueError("no row has a value of y, so there is nothing to learn")
+        target, known = self._given(name, y[~absent])
+        target.missing = int(absent.sum())
+        _tell([f"left out: {count(target.missing, 'row')} without a value of y"])
+        values = np.full(len(y), -1 if target.classes else np.nan, known.dtype)
+        values[~absent] = known
+        return target, values
 
     def _trained(self, x: np.ndarray, y: np.ndarray, classes: int, weight: np.ndarray | None) -> Trainer:
         """A network, trained on x (n, D) and labels (n,) of so many classes, or for none numbers (n, 1)."""
@@ -262,8 +276,9 @@ class TableClassifier(TableEstimator):
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> TableClassifier:
         """Train on the table X and y: labels (N,), or the name of the column that has them; returns the classifier.
 
-        Row n counts sample_weight (N,) times. A column with the name of y is not learned from. If y names a column,
-        rows without a value there are left out. Labels from a file are text, as they are written there.
+        Row n counts sample_weight (N,) times. A column with the name of y is not learned from. Rows without a
+        value of y are left out, with a warning if y names no column. Labels from a file are text, as they are written
+        there.
         """
         return self._fit(X, y, sample_weight)
 
@@ -351,8 +366,8 @@ class TableRegressor(TableEstimator):
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> TableRegressor:
         """Train on the table X and y: numbers (N,), or the name of the column that has them; returns the regressor.
 
-        Row n counts sample_weight (N,) times. A column with the name of y is not learned from. If y names a column,
-        rows without a number there are left out.
+        Row n counts sample_weight (N,) times. A column with the name of y is not learned from. Rows without a
+        number are left out, with a warning if y names no column.
         """
         return self._fit(X, y, sample_weight)
 
@@ -422,6 +437,18 @@ def gaps(cells: Cells) -> np.ndarray:
     return np.array([word.lower() in NEVER_A_CLASS for word in words])[codes]
 
 
+def nothing(y: np.ndarray) -> np.ndarray:
+    """Which of y (N,) are None, NaN or another mark of pandas for a missing value (N,)."""
+
+    def absent(value: Any) -> bool:
+        try:
+            return value is None or bool(value != value)
+        except TypeError:  # pandas.NA
+            return True
+
+    return np.array([absent(value) for value in y.tolist()], bool) if y.dtype.kind == "O" else y != y
+
+
 def _tell(lines: Sequence[str]) -> None:
     for line in lines:
         warnings.warn(line, UserWarning, stacklevel=gate.level_of_caller())
@@ -432,6 +459,8 @@ def one_a_row(y: Any, rows: int) -> np.ndarray:
     if np.isscalar(y):
         name = f"the name of a column as text, such as {str(y)!r}"
         raise ValueError(f"y is {y!r}; expected one label or number for each row, or {name}")
+    if isinstance(y, (list, tuple)) and any(isinstance(value, float) and value != value for value in y):
+        y = np.array(y, object if any(isinstance(value, str) for value in y) else None)  # text has no NaN
     array = inputs.target(y, rows)
     if array.ndim > 1:
         raise ValueError(f"y has the shape {array.shape}; expected one label or number for each row, ({rows},)")

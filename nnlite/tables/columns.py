@@ -24,8 +24,12 @@ from .values import differ, merged, places_of, spellings, truth, yes_or_no
 MOST_VALUES = 1000  # of a category, each with a column of its own; fewer if that is more than MOST_NUMBERS numbers
 FEWEST_VALUES, MOST_NUMBERS = 50, 2**24  # 128 MB, of which a training has several copies
 SURE = 0.95  # of the cells that are not missing must be numbers, or dates, for a column to be taken as such
+HALF = 0.5  # of them must be numbers if all others hold one and the same word, which then stands for a gap
+DIFFERENT = 3  # numbers at least if a text stands behind all of them; 36 months and 60 months are categories
 FEW = 10  # rows; with fewer, values that are all different mean nothing
 SOME = 20  # values, of which one must be a date before all of a column are read as such
+MOST_DAYS = 1900_01_01, 2100_12_31  # between which numbers such as 20150131 may be dates
+DATED, DAYS = 20, 10  # cells, and different ones among them, at least for them to be such
 ROW_NAMES = ("row names", "rownames", "row.names", "unnamed: 0", "index")
 IDENTIFIER = re.compile(r"(?i)(.*[_ .])?(id|uuid|guid)|.*[a-z]I[Dd]|ID.*")
 
@@ -74,7 +78,8 @@ class LeftOut(Column):
 class Number(Column):
     """A number; `comma` says how it is written, None as Python writes it, and `flag` that a column tells gaps.
 
-    unit: the signs beside it, such as % or $. truths: whether all were 0 or 1, so that yes and no are such numbers.
+    unit: the signs beside it, such as % or $, or the text behind it, such as km. truths: whether all were 0 or 1, so
+    that yes and no are such numbers. gap: a word of its own for a missing value, such as unknown.
     """
 
     kind = "number"
@@ -83,6 +88,7 @@ class Number(Column):
     flag: bool = False
     unit: str = ""
     truths: bool = False
+    gap: str = ""
 
     @property
     def features(self) -> list[str]:
@@ -94,7 +100,7 @@ class Number(Column):
 
     def _read(self, cells: Cells, table: Notation) -> tuple[np.ndarray, list[str]]:
         """The numbers (N,), NaN where there is none, and what is in doubt about them."""
-        reading = notation.read(cells, self.comma, table)
+        reading = notation.read(cells, self.comma, table, self._behind(cells))
         found, told = reading.values, reading.told(self.name)
         unread = np.flatnonzero(np.isnan(found))
         if self.truths and len(unread):
@@ -109,9 +115,16 @@ class Number(Column):
         x, told = self._filled(values, cells)
         return x, doubts + told + (self._other_unit(cells) if np.isfinite(values).any() else [])
 
+    def _behind(self, cells: Cells) -> str:
+        """The text behind the numbers here: that of the training, or the only other one where that is not."""
+        if not (self.unit and written.is_behind(self.unit)) or isinstance(cells, Numbers):
+            return ""
+        found = {written.behind(word) for word in cells.distinct()[0]} - {""}
+        return self.unit if self.unit in found else found.pop() if len(found) == 1 else ""
+
     def _other_unit(self, cells: Cells) -> list[str]:
-        """Whether the numbers have other signs beside them than in training: 50 % may be 50 or 0.5."""
-        found = unit_of(cells)
+        """Whether the numbers have another unit than in training: 50 % may be 50 or 0.5."""
+        found = self._behind(cells) or unit_of(cells)
         if not written.may_differ(found, self.unit):
             return []
         here, before = (f"with {shown(each)} beside it" if each else "without a sign" for each in (found, self.unit))
@@ -124,7 +137,8 @@ class Number(Column):
         if gaps.any():
             rows = np.flatnonzero(gaps)
             words, codes = cells.take(rows).distinct()
-            strange = np.array([word.lower() not in MISSING for word in words])[codes]
+            nothing = MISSING | {self.gap.lower()}
+            strange = np.array([word.lower() not in nothing for word in words])[codes]
             if strange.any():
                 row, text = int(rows[strange.argmax()]), shown(words[codes[strange.argmax()]])
                 if gaps.all():
@@ -226,6 +240,19 @@ def unit_of(cells: Cells) -> str:
     return written.unit(cells.take(unread).distinct()[0]) if len(unread) else ""
 
 
+def _behind(cells: Cells) -> str:
+    """The one text behind nearly all numbers in these cells, such as km/h; "" if there are several, or none."""
+    words, codes = cells.distinct()
+    found = [written.behind(word) for word in words]
+    units = {*found} - {""}
+    if len(units) != 1:
+        return ""
+    counts = np.bincount(codes, minlength=len(words))
+    bare = sum(int(n) for word, n in zip(words, counts) if np.isfinite(written.parsed(word)))
+    behind = sum(int(n) for text, n in zip(found, counts) if text)
+    return units.pop() if behind >= SURE * (bare + behind) else ""
+
+
 def _mixed_signs(cells: Cells, values: np.ndarray) -> str:
     """Which signs are beside some of the numbers (N,) only: 12 % among 0.5, or dollars among euros."""
     words, codes = cells.distinct()
@@ -258,6 +285,11 @@ def decide(
     left_out = None if wanted else counts_rows(name, cells, values, first)
     if left_out:
         return left_out
+    if not wanted and _like_days(cells, values):
+        days = _date(name, cells, rows, table)
+        if days:
+            days.why += ", of numbers such as 20150131" if isinstance(days, Date) else ""
+            return days
     if wanted != "category":
         found = _number(name, cells, values, rows, table, bool(wanted))
         found = found or (None if wanted else _date(name, cells, rows, table))
@@ -292,46 +324,84 @@ def _gaps(cells: Cells, values: np.ndarray) -> tuple[np.ndarray, list[str], np.n
     return missing, [word for word in words if word.lower() not in MISSING], strange
 
 
+def _alike(values: np.ndarray, known: np.ndarray) -> str:
+    """What is said of values (N,) of which those to learn from, `known`, are all the same."""
+    differs = (values[~np.isnan(values)] != known[0]).any()
+    return "always the same" + (" in the rows to learn from" if differs else "")
+
+
+def _gap(words: list[str], values: np.ndarray) -> str:
+    """The word that stands for a gap, if all texts among different numbers (N,) are the same, such as unknown."""
+    alone = len({word.lower() for word in words}) == 1 and truth(words[0]) is None
+    return words[0] if alone and len(np.unique(values[np.isfinite(values)])) > 1 else ""
+
+
 def _number(
     name: str, cells: Cells, values: np.ndarray, rows: np.ndarray, table: Notation, wanted: bool
 ) -> Column | None:
-    """For a column of numbers (N,). A few cells that are none count as missing; codes such as 007 are no numbers."""
+    """For a column of numbers (N,). A few cells that are none count as missing, and more if all hold the same word.
+
+    Codes such as 007 are no numbers.
+    """
     if not wanted and cells.padded():
         return None
     style: bool | None = None
+    behind = gap = ""
     missing, words, strange = _gaps(cells, values)
     if words or table.commas:
-        values, style, _ = notation.read(cells, None, table.in_training())
+        behind = _behind(cells)
+        values, style, _ = notation.read(cells, None, table.in_training(), behind)
         missing, words, strange = _gaps(cells, values)
-        if not wanted and strange.sum() > (1 - SURE) * (~missing).sum():
+        if behind and not wanted and len(np.unique(values[np.isfinite(values)])) < DIFFERENT:
+            return None
+        gap = _gap(words, values)
+        if not wanted and strange.sum() > (1 - (HALF if gap else SURE)) * (~missing).sum():
             return None
         if not wanted and yes_or_no([*words, "0", "1"]) and np.isin(values[~np.isnan(values)], (0, 1)).all():
             return None  # yes and no, some of them as 1 and 0
     if missing.all():
         return LeftOut(name, "has no value", len(cells))
-    if np.isinf(values).any():
-        return LeftOut(name, "has infinite numbers", int(missing.sum()))
-    if too_large(values):
+    infinite = np.isinf(values)
+    if too_large(values[~infinite]):
         return LeftOut(name, "has numbers too large to be squared", int(missing.sum()))
-    unit = unit_of(cells)
-    told = ["" if style is None else "decimal commas" if style else "signs or groups of digits"]
-    told.append("seconds" if unit == "seconds" else _mixed_signs(cells, values) if unit else "")
+    unit = behind or unit_of(cells)
+    told = ["" if style is None else "decimal commas" if style else "" if behind else "signs or groups of digits"]
+    if behind:
+        told.append(f"in {shown(behind)}")
+    else:
+        told.append("seconds" if unit == "seconds" else _mixed_signs(cells, values) if unit else "")
     if words:
         told.append(f"{int(strange.sum()):,} of its cells are no numbers, such as {shown(words[0])}: missing")
+    if infinite.any():
+        told.append(f"{int(infinite.sum()):,} of its cells are infinite: missing")
     known = values[rows]
     known = known[np.isfinite(known)]
     gaps = len(known) < len(rows)
     if not len(known):
         return LeftOut(name, "has no number in the rows to learn from", int(missing.sum()))
     if not gaps and (known == known[0]).all():
-        alike = not differ(cells.take(rows).distinct()[0])
-        return LeftOut(name, "always the same" if alike else "differs only after the 16th digit", int(missing.sum()))
+        alike = _alike(values, known)
+        if differ(cells.take(rows).distinct()[0]):
+            alike = "differs only after the 16th digit"
+        return LeftOut(name, alike, int(missing.sum()))
     fill = float(np.median(known))
     if gaps:
         told.append(f"filled with the median, {fill:.6g}")
     why = ", ".join(filter(None, told)) or "numbers"
     truths = bool(np.isin(known, (0, 1)).all())
-    return Number(name, why, int(missing.sum() + strange.sum()), style, fill, gaps, unit, truths)
+    return Number(name, why, int((~np.isfinite(values)).sum()), style, fill, gaps, unit, truths, gap)
+
+
+def _like_days(cells: Cells, values: np.ndarray) -> bool:
+    """Whether nearly all cells, of these numbers (N,), are dates such as 20150131."""
+    known = values[~np.isnan(values)]
+    low, high = MOST_DAYS
+    if len(known) < DATED or ((low <= known) & (known <= high)).mean() < SURE:
+        return False
+    words, codes = cells.distinct()
+    held = np.array([word.lower() not in MISSING for word in words])[codes]
+    days = np.isfinite(written.days(words, False))[codes]
+    return bool(days.sum() >= max(DATED, SURE * held.sum())) and len(np.unique(codes[days])) >= DAYS
 
 
 def _date(name: str, cells: Cells, rows: np.ndarray, table: Notation) -> Column | None:
@@ -353,7 +423,7 @@ def _date(name: str, cells: Cells, rows: np.ndarray, table: Notation) -> Column 
     if not len(known):
         return None
     if (known == known[0]).all():
-        return LeftOut(name, "always the same")
+        return LeftOut(name, _alike(all_days, known))
     whole = np.floor(known)
     near = len(np.unique(whole % 7)) > 1 and np.median(np.abs(np.diff(np.unique(whole)))) < 7
     turns = {"year": np.ptp(known) > 60, "week": near, "day": (known != whole).any()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -90,7 +91,7 @@ class Decisions:
                     f"{row}:1:1: there is no column {shown(name)}, which the model reads" for name in missing[:5]
                 ]
                 more = f" (and {len(missing) - 5} more columns)" if len(missing) > 5 else ""
-                problems[-1] += f"{more}; the table has {listed(table.names)}"
+                problems[-1] += f"{more}; the table has {listed(table.names)}{table.among()}"
                 raise TableError(problems)
             return {name: cells[name] for name in used}
         for names in (self.names, [name for name in self.names if name != goal], used):
@@ -164,9 +165,8 @@ def place_of(table: Table, name: str | int) -> str:
         number = int(name)
     except ValueError:
         where = table.place(0, 0).rsplit(":", 2)[0]
-        raise TableError(
-            [f"{where}:1:1: no column is called {name!r}; the table has {listed([*map(shown, table.names)])}"]
-        ) from None
+        has = f"the table has {listed([*map(shown, table.names)])}{table.among()}"
+        raise TableError([f"{where}:1:1: no column is called {name!r}; {has}"]) from None
     if not -width <= number < width:
         where = table.place(0, 0).rsplit(":", 2)[0]
         what = f"no column {number}: there are {width}, 0 … {width - 1} or {-width} … -1 from the end"
@@ -218,11 +218,21 @@ def decide(
     decisions = Decisions(list(table.names), found, goal, table.header, list(table.told))
     if not problems and not decisions.features:
         reasons = "; ".join(f"{column.name} {column.why}" for column in found[:5])
+        usable = [c.name for c in found if c.name not in given and _as_number(table, c.name, at)]
+        if usable:
+            reasons += (
+                f"; --numeric {shlex.quote(','.join(usable))} takes it all the same (in Python, numeric={usable})"
+            )
         only = "the target is the only column; add columns of features before it"
         problems = [f"{where}:1:1: no column is left to learn from: {reasons}" if found else f"{where}:1:1: {only}"]
     if problems:
         raise TableError(problems)
     return decisions
+
+
+def _as_number(table: Table, name: str, rows: np.ndarray) -> bool:
+    """Whether a column that was left out could be a number if the user asked for it."""
+    return bool(columns.decide(name, table[name], rows, table=table.notation, wanted="number").features)
 
 
 def rows_with_target(values: np.ndarray) -> np.ndarray:

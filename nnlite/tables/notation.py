@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .cells import MISSING, Cells, Numbers
-from .written import days, ordered, parsed
+from .written import days, ordered, parsed, without
 
 SAMPLE = 100  # rows of each column, in which the notation of a table is looked for
 SURE = 0.95  # of the cells that are read in another notation must be read in the usual one too; the others are slips
@@ -83,17 +83,19 @@ def _told(samples: Sequence[Words], read: Callable[[list[str], bool], np.ndarray
     return found.pop() if found else None
 
 
-def _plain(cells: Cells, values: np.ndarray) -> bool:
+def _plain(cells: Cells, values: np.ndarray, unit: str) -> bool:
     """Whether all numbers in the cells are as Python writes them; the values (N,) are NaN elsewhere."""
     unread = np.flatnonzero(np.isnan(values))
     if not len(unread):
         return True
-    words = [word for word in cells.take(unread).distinct()[0] if word.lower() not in MISSING]
+    words = [without(word, unit) for word in cells.take(unread).distinct()[0] if word.lower() not in MISSING]
     return not any(np.isfinite(_parsed(words, comma)).any() for comma in (False, True))
 
 
-def read(cells: Cells, usual: bool | None = None, table: Notation = UNTOLD) -> Reading:
+def read(cells: Cells, usual: bool | None = None, table: Notation = UNTOLD, unit: str = "") -> Reading:
     """The numbers in the cells. `usual` is how they were written in training, None also before it.
+
+    unit: a text that may stand behind them.
 
     Numbers as Python writes them are such, unless other columns of the table, or the training, say otherwise. Cells
     that nothing tells how to read, such as 1,234 in a frame where neither was there, are no numbers.
@@ -101,10 +103,11 @@ def read(cells: Cells, usual: bool | None = None, table: Notation = UNTOLD) -> R
     as_python = cells.numbers()
     if isinstance(cells, Numbers):
         return Reading(as_python, None)
-    plain, comma = _plain(cells, as_python), table.commas
+    plain, comma = _plain(cells, as_python, unit), table.commas
     if plain and not (usual if comma is None else comma):
         return Reading(as_python, None)
     words, codes = cells.distinct()
+    words = [without(word, unit) for word in words]
     points = not any("," in word for word in words)  # these are decimal where commas separate the columns
     if comma is None:
         comma = table.likely if usual is None else usual and not (points and table.likely is False)

@@ -13,6 +13,7 @@ import csv
 import importlib
 import importlib.util
 import io
+import logging
 import os
 import re
 import stat
@@ -65,6 +66,7 @@ class Table:
     source: Source | None = None  # the text, for the lines of mistakes
     first: int = 0  # the row of the text from which the cells come, after those without cells
     categorical: Sequence[str] = ()  # the columns that a frame itself has as categories
+    sheets: Sequence[str] = ()  # of an Excel file, of which this is the first
 
     @cached_property
     def notation(self) -> Notation:
@@ -85,6 +87,10 @@ class Table:
         """`file:line:column` of a cell, for an error; without a text, its row instead of the line."""
         line = self.source.line(self.first + row) if self.source else row + 1
         return f"{self.path}:{line}:{column + 1}"
+
+    def among(self) -> str:
+        """Of which sheets it is the first, for an error about a column that is not there."""
+        return f", on the first of the sheets {listed(self.sheets)}" if len(self.sheets) > 1 else ""
 
     def __repr__(self) -> str:
         return f"Table({self.path!r}, {self.rows:,} rows, {len(self.names)} columns)"
@@ -525,48 +531,78 @@ def _names(path: str, first: list[str], line: int = 1) -> list[str]:
 def _of_polars(path: str, content: bytes, kind: str, header: bool | None, known: set[str]) -> Table:
     """A Parquet, Feather or Excel file. Of these, only an Excel file may have no header."""
     name = {"parquet": "Parquet", "ipc": "Feather", "excel": "Excel"}[kind]
+    sheets: Sequence[str] = ()
+    told: list[str] = []
     try:
         import polars
 
         if kind == "excel":
             importlib.import_module("fastexcel")
-        readers: dict[str, Callable[..., Any]] = {
-            "parquet": polars.read_parquet,
-            "ipc": polars.read_ipc,
-            "excel": polars.read_excel,
-        }
+        readers: dict[str, Callable[..., Any]] = {"parquet": polars.read_parquet, "ipc": polars.read_ipc}
     except ImportError as error:
         raise ImportError(f"{path}: to read a file of {name}, install what it needs: {INSTALL}") from error
     try:
-        above = _rows_above(content, known) if kind == "excel" and known and header is not False else 0
-        options = {"read_options": {"header_row": above}} if above else {}
-        frame = readers[kind](io.BytesIO(content), **options)
-        if kind == "excel" and not above and not _is_header_of(content, frame, header, known):
-            frame = polars.read_excel(io.BytesIO(content), has_header=False)
-            return Table(path, _numbered(frame.width), [cells_of(column) for column in frame], False)
+        if kind == "excel":
+            sheets, sheet = _sheets(content, set() if header is False else known)
+            if sheet:
+                sheets, told = [], [f"read from the sheet {shown(sheet)}"]
+            above = _rows_above(content, sheet, known) if known and header is not False else 0
+            options = {"read_options": {"header_row": above}} if above else {}
+            frame = _excel(content, sheet, **options)
+            told += _left_out(above)
+            if not above and not _is_header_of(content, sheet, frame, header, known):
+                frame = _excel(content, sheet, has_header=False)
+                return Table(path, _numbered(frame.width), [cells_of(column) for column in frame], False, told)
+        else:
+            frame = readers[kind](io.BytesIO(content))
     except Exception as error:
         fail(path, 1, 1, f"this {name} file cannot be read: {str(error).splitlines()[0]}; write it again, or as CSV")
     table = _of_frame(path, frame)
-    table.told += _left_out(above)
+    table.told += told
+    table.sheets = sheets
     return table
 
 
-def _rows_above(content: bytes, known: set[str]) -> int:
-    """How many rows of an Excel file stand above the known names."""
+def _excel(content: bytes, sheet: str | None, **options: Any) -> Any:
+    """A sheet of an Excel file, or the first, as a frame; without what the reader logs of columns without a value."""
     import polars
 
+    log = logging.getLogger("fastexcel")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        return polars.read_excel(io.BytesIO(content), sheet_name=sheet, **options)
+    finally:
+        log.setLevel(level)
+
+
+def _top(content: bytes, sheet: str | None) -> list[list[str]]:
+    """The first rows of a sheet, as they stand there."""
     some = {"n_rows": MOST_ABOVE}
-    top = polars.read_excel(io.BytesIO(content), has_header=False, drop_empty_rows=False, read_options=some)
-    return _names_in(([_text(value) for value in row] for row in top.rows()), known) or 0
+    how: Any = {"has_header": False, "drop_empty_rows": False, "raise_if_empty": False, "read_options": some}
+    return [[_text(value) for value in row] for row in _excel(content, sheet, **how).rows()]
 
 
-def _is_header_of(content: bytes, frame: Any, header: bool | None, known: set[str]) -> bool:
+def _sheets(content: bytes, known: set[str]) -> tuple[list[str], str | None]:
+    """The names of an Excel file's sheets; and that which alone has half of the known names, if it is not the first."""
+    sheets = importlib.import_module("fastexcel").read_excel(content).sheet_names
+    names = {name for name in known if number(name) != number(name)}
+    if len(sheets) < 2 or not names:
+        return sheets, None
+    found = [s for s in sheets if any(2 * len(names.intersection(row)) >= len(names) for row in _top(content, s))]
+    return sheets, found[0] if len(found) == 1 and found != sheets[:1] else None
+
+
+def _rows_above(content: bytes, sheet: str | None, known: set[str]) -> int:
+    """How many rows of an Excel file stand above the known names."""
+    return _names_in(_top(content, sheet), known) or 0
+
+
+def _is_header_of(content: bytes, sheet: str | None, frame: Any, header: bool | None, known: set[str]) -> bool:
     """Whether the first row of an Excel file, which its frame has as names, are the names of the columns."""
-    import polars
-
     if header is not None:
         return header
-    top = polars.read_excel(io.BytesIO(content), has_header=False, read_options={"n_rows": 1})  # as the cells are
+    top = _excel(content, sheet, has_header=False, read_options={"n_rows": 1})  # as the cells are
     first = [_text(value) for value in top.row(0)]
     return bool(known & set(first)) or not frame.height or _is_header(first, [cells_of(column) for column in frame])
 

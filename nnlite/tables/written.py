@@ -1,4 +1,4 @@
-"""Numbers, dates and times as people write them: $1,234.50, 12 %, 1.234,50, 31/12/1999, 1 Jan 2000, 11:30 PM."""
+"""Numbers, dates and times as people write them: $1,234.50, 12 %, 5 km, 31/12/1999, 19991231, 1 Jan 2000, 11:30 PM."""
 
 from __future__ import annotations
 
@@ -45,6 +45,31 @@ def parsed(text: str, comma: bool = False) -> float:
     return -number(text) if negative else number(text)
 
 
+# A number and a text without digits behind it.
+BEHIND = re.compile(rf"[+\-−]?\.?\d[\d.,{BLANKS}]*?\s*([^\d\s.,][^\d]*)")
+ORDINALS = frozenset(("st", "nd", "rd", "th"))
+
+
+def behind(text: str) -> str:
+    """The text behind the number in this one, such as km/h; "" if there is none, or none but a sign that is read.
+
+    >>> behind("12.5 km/h"), behind("-3°C"), behind("12 %"), behind("10-20"), behind("km")
+    ('km/h', '°C', '', '', '')
+    """
+    found = BEHIND.fullmatch(text.strip())
+    return found[1] if found and found[1] not in ORDINALS and is_behind(found[1]) else ""
+
+
+def is_behind(unit: str) -> bool:
+    """Whether a unit is none of the signs that `parsed` knows, so that it can only be a text behind numbers."""
+    return math.isnan(parsed(f"1{unit}"))
+
+
+def without(text: str, unit: str) -> str:
+    """The text without this unit at its end."""
+    return text.strip().removesuffix(unit).rstrip()
+
+
 def unit(texts: Iterable[str]) -> str:
     """The signs of percent and currencies at the ends of these texts, with blanks between different ones."""
     found = (UNITS.search(text.strip().lstrip("(").rstrip(")")) for text in texts)
@@ -88,6 +113,7 @@ DATES = [
         rf"{DAY}[- ]{NAME}[- ,]+{YEAR}",
         rf"{NAME}[- ]{DAY}[- ,]+{YEAR}",
         rf"{NAME}[- ](?P<y>\d{{4}})",
+        r"(?P<y>19\d\d|20\d\d|2100)(?P<m>\d\d)(?P<d>\d\d)(?:\.0)?",  # as whole numbers, which a gap makes floats
     )
 ]
 TIME_OF_DAY = re.compile(CLOCK)

@@ -353,6 +353,42 @@ def test_score_reads_the_target_as_the_rest_of_the_table_is_written(tmp_path):
         assert scores[0] == scores[1] > 0.9
 
 
+@pytest.mark.parametrize("gap", [None, float("nan")], ids=["None", "NaN"])
+@pytest.mark.parametrize("kind", BOTH)
+def test_fit_leaves_rows_without_a_value_out_and_says_so(kind, gap):
+    pandas = pytest.importorskip("pandas")
+    y, brief = target_of(kind).tolist(), FEW | {"max_iter": 3}
+    own = kind(**brief).fit({name: column[3:] for name, column in COLUMNS.items()}, y[3:])
+    y[:3] = [gap] * 3
+    for given in (y, np.array(y, object), pandas.Series(y)):
+        with pytest.warns(UserWarning, match="left out: 3 rows without a value of y") as told:
+            one = kind(**brief).fit(COLUMNS, given)
+        assert told[0].filename == __file__ and one.decisions_.target.missing == 3
+        np.testing.assert_allclose(answered(one, COLUMNS)[3:], answered(own, COLUMNS)[3:])
+        named = kind(**brief).fit(COLUMNS | {"y": given}, "y")
+        np.testing.assert_array_equal(answered(named, COLUMNS), answered(one, COLUMNS))
+    with pytest.raises(ValueError, match="no row has a value of y, so there is nothing to learn"):
+        kind(**brief).fit(COLUMNS, [gap] * len(y))
+
+
+def test_gaps_in_y_of_every_kind():
+    pandas = pytest.importorskip("pandas")
+    cells, some = {"a": np.arange(40.0) ** 2}, {"max_iter": 1, "device": "numpy"}
+    for y in (
+        np.array([0.0, 1.0, np.nan, 1.0] * 10),
+        pandas.Series([0, 1, None, 1] * 10, dtype="Int64"),
+        pandas.Series(["u", "v", None, "v"] * 10, dtype="category"),
+        np.array([True, False, None, True] * 10, object),
+    ):
+        with pytest.warns(UserWarning, match="left out: 10 rows without a value of y"):
+            own = nl.TableClassifier(class_weight="balanced", **some).fit(cells, y, sample_weight=np.ones(40))
+        assert len(own.classes_) == 2 and set(own.predict(cells)) <= set(own.classes_)
+    with pytest.warns(UserWarning, match="left out: 1 row without a value of y"):
+        nl.TableRegressor(**some).fit(cells, np.array([*range(39), "NaT"], "m8[s]"))
+    with pytest.raises(ValueError, match="Input y contains infinity"):
+        nl.TableRegressor(**some).fit(cells, np.array([np.nan, np.inf] * 20))
+
+
 def test_score_leaves_rows_without_a_value_out_and_says_so():
     a = np.linspace(0, 1, 60)
     label, number = np.where(a > 0.5, "high", "low").astype(object), a.astype(object)

@@ -11,7 +11,7 @@ from helpers import write
 import nnlite as nl
 from nnlite import tables
 from nnlite.tables import columns, written
-from nnlite.tables.cells import Texts
+from nnlite.tables.cells import Numbers, Texts
 from nnlite.tables.columns import decide
 from nnlite.tables.notation import Notation
 
@@ -91,6 +91,79 @@ def test_a_few_cells_that_are_no_numbers() -> None:
     assert found.kind == "number" and "'l.7': missing" in found.why and x[-1].tolist() == [19.5, 1]
 
 
+def test_one_word_that_stands_for_a_gap() -> None:
+    found, x, told = column(["3", "unknown", "5", "9", "Unknown", "7", "NA"] * 9)
+    assert isinstance(found, tables.Number) and (found.gap, found.missing, told) == ("unknown", 27, [])
+    assert "18 of its cells are no numbers, such as 'unknown': missing" in found.why
+    assert x[:3].tolist() == [[3, 0], [6, 1], [5, 0]]
+    assert found.encode(Texts(["UNKNOWN"]))[1] == [], "no cell is a number, and none has to be"
+    assert found.encode(Texts(["1", "unknown", "x"]))[1] == [
+        "a: no number in 1 of 3 cells, such as 'x'; taken as missing"
+    ]
+    older = notes(found)
+    del older["columns"][0]["gap"]  # type: ignore[index]
+    (old,) = tables.Decisions.of(older).columns
+    assert old.encode(Texts(["1", "unknown"]))[1] == [
+        "a: no number in 1 of 2 cells, such as 'unknown'; taken as missing"
+    ]
+    for cells in (["3", "low", "5", "high"], ["3", "low", "low", "5", "low"], ["0", "1", "yes"], ["3", "3", "x"]):
+        assert column(cells * 9)[0].kind == "category", cells
+
+
+@pytest.mark.parametrize(
+    ("cells", "unit", "values", "why"),
+    [
+        (
+            ["12.5 km/h", "7km/h", "", "1,234 km/h"],
+            "km/h",
+            [12.5, 7, 12.5, 1234],
+            "in 'km/h', filled with the median, 12.5",
+        ),
+        (["23 °C", "-5 °C", "−7°C"], "°C", [23, -5, -7], "in '°C'"),
+        (["12,5 m²", "7 m²", "0,25 m²"], "m²", [12.5, 7, 0.25], "decimal commas, in 'm²'"),
+        (["10,000+", "500+", "5+"], "+", [10000, 500, 5], "in '+'"),
+        (["5 ft", "6 ft", "x"] + ["7 ft"] * 18, "ft", [5, 6, 7] + [7] * 18, None),
+        (["5 ft", "unknown", "7 ft", "8 ft"] * 5, "ft", [5, 7, 7, 8] * 5, None),
+        (["1.5 Mio. €", "2 Mio. €", "3 Mio. €"], "Mio. €", [1.5, 2, 3], "in 'Mio. €'"),
+    ],
+)
+def test_numbers_with_a_unit_behind_them(cells: list[str], unit: str, values: list[float], why: str | None) -> None:
+    found, x, _ = column(cells)
+    assert isinstance(found, tables.Number) and (found.unit, x[:, 0].tolist()) == (unit, values)
+    assert why is None or found.why == why
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["1st", "2nd", "3rd", "4th"],
+        ["9th", "10th", "11th", "12th"],
+        ["5A", "6B", "7A"],
+        ["10 yards", "12 feet", "14 feet"],
+        ["10 K", "2 M", "3 M"],
+        ["36 months", "60 months"],
+        ["A 1", "A 2", "A 3"],
+        ["1-2", "2-3", "3-4"],
+        ["05 km", "06 km", "07 km"],
+    ],
+)
+def test_what_has_no_single_unit_is_a_category(cells: list[str]) -> None:
+    assert column([*cells, *cells[:2]] * 9)[0].kind == "category"
+
+
+def test_a_unit_of_two_numbers_if_asked_for() -> None:
+    assert column(["36 months", "60 months"] * 9, wanted="number")[1][:2, 0].tolist() == [36, 60]
+
+
+def test_infinite_numbers_are_gaps() -> None:
+    found, x, told = column([*map(str, range(19)), "inf", "", "-Infinity"], rows=np.arange(1, 22))
+    assert isinstance(found, tables.Number) and found.missing == 3
+    assert found.why == "2 of its cells are infinite: missing, filled with the median, 9.5"
+    assert x[18:].tolist() == [[18, 0], [9.5, 1], [9.5, 1], [9.5, 1]]
+    assert told == ["a: no number in 2 of 22 cells, such as 'inf'; taken as missing"]
+    assert decide("a", Numbers(np.array([1, 2, np.inf])), np.arange(3)).kind == "number"
+
+
 def test_categories() -> None:
     found, x, _ = column(["x", "y", "z", "x", "y", "z", "NA"])
     assert found.features == ["a is x", "a is y", "a is z", "a is missing"]
@@ -124,7 +197,7 @@ def test_categories_of_many_values(monkeypatch: pytest.MonkeyPatch) -> None:
         ([str(7 * i % 23) for i in range(20)], "patient_id", False, "an identifier: every row has another one"),
         ([f"n{i}" for i in range(20)], "a", False, "every value is another: names or free text"),
         ([f"n{i % 19}" for i in range(20)], "a", False, "text: 19 different values in 20 rows"),
-        ([*map(str, range(19)), "inf"], "a", False, "has infinite numbers"),
+        (["inf", "-inf"] * 10, "a", False, "has no number in the rows to learn from"),
         ([*map(str, range(19)), "1e200"], "a", False, "has numbers too large to be squared"),
         ([str(2**70 + 3 * i) for i in range(20)], "a", False, "differs only after the 16th digit"),
     ],
@@ -132,6 +205,25 @@ def test_categories_of_many_values(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_left_out_with_a_word(cells: list[str], name: str, first: bool, why: str) -> None:
     found, x, _ = column(cells, name, first)
     assert (found.kind, found.why, x.shape[1]) == ("left out", why, 0)
+
+
+@pytest.mark.parametrize(("learnt", "held"), [("7", "8"), ("x", "y"), ("2020-01-01", "2020-02-01"), ("5 km", "6 km")])
+def test_what_differs_only_in_rows_held_back(learnt: str, held: str) -> None:
+    found, x, _ = column([learnt] * 20 + [held] * 3, rows=np.arange(20))
+    assert (found.why, x.shape[1]) == ("always the same in the rows to learn from", 0)
+
+
+def test_a_column_that_only_counts_can_be_asked_for() -> None:
+    rows = {"x": range(20), "name": [f"n{i}" for i in range(20)], "y": ["a", "b"] * 10}
+    with pytest.raises(tables.TableError) as found:
+        tables.prepare(rows, "y")
+    assert str(found.value) == (
+        "table:1:1: no column is left to learn from: x counts the rows; "
+        "name every value is another: names or free text; --numeric x takes it all the same (in Python, numeric=['x'])"
+    )
+    assert tables.prepare(rows, "y", numeric=["x"]).decisions.features == ["x"]
+    with pytest.raises(tables.TableError, match=r"no column is left to learn from: x as asked; [^;]*free text$"):
+        tables.prepare(rows, "y", ignore=["x"])
 
 
 def test_numbers_that_were_asked_for() -> None:
@@ -192,6 +284,26 @@ def test_a_column_of_dates() -> None:
     np.testing.assert_allclose(x[1], [0.5, 0, 0, -1], atol=1e-9)  # noon is half a turn from midnight
     found, x, _ = column(["2012-01-01", "", "2012-01-03"])
     assert found.features[:2] == ["a", "a is missing"] and x[1].tolist()[:2] == [15340, 1]
+
+
+def test_dates_as_whole_numbers() -> None:
+    days = [f"2015{month:02}{day:02}" for month in range(1, 13) for day in (1, 9, 28)]
+    plain = column([f"{day[:4]}-{day[4:6]}-{day[6:]}" for day in days])[1]
+    frame = np.array([float(day) for day in days])
+    for cells in (Texts(days), Numbers(frame), Numbers(frame.astype(np.int64)), Texts([f"{day}.0" for day in days])):
+        found = decide("a", cells, np.arange(len(cells)))
+        assert found.kind == "date" and found.why == "days since 1970, place in year, of numbers such as 20150131"
+        np.testing.assert_array_equal(found.encode(cells)[0], plain)
+    found, x, _ = column([*days, "", "20151341"])
+    assert isinstance(found, tables.Date) and found.missing == 2 and x[-2:, 1].tolist() == [1, 1]
+    later, told = found.encode(Numbers(np.array([20150131, np.nan, 5])))
+    assert later[:2, 0].tolist() == [16466, found.fill] and told == [
+        "a: no date in 1 of 3 cells, such as '5'; taken as missing"
+    ]
+    assert column(days, wanted="number")[1][0, 0] == 20150101
+    months = [f"2015{month:02}00" for month in range(1, 13)]  # no days
+    for others in (days[:19], days[:9] * 3, [*days, "20151341", "5", "7"], months * 3, [f"1{day[1:]}" for day in days]):
+        assert column(others)[0].kind == "number", others
 
 
 def test_dates_at_one_place_of_the_year_have_no_seasons() -> None:

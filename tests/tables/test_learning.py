@@ -144,10 +144,17 @@ def test_what_is_said_of_classes() -> None:
     usual, linear = told[0].split("; ")
     most = ["no", "yes"][int(parts.y_train.mean() > 0.5)]
     assert usual.startswith(f"always '{most}': ") and 80 < float(linear.split()[-2]) < 100
-    assert told[1].startswith("recall: no 100.0 % of ") and len(told) == 2
+    assert told[1].startswith("recall: no 100.0 % of ")
+    assert told[2:] == ["this is almost too good: was one of the columns made from the target?"]
+    assert len(report.lines(Split(*parts[:2], *(part[:49] for part in parts[2:])), ["no", "yes"], right[:49])) == 2
     told = report.lines(parts, ["no", "yes"], 1 - right)
     assert told[1].startswith("recall: no 0.0 % of ")
-    assert told[2] == f"the network is no better here than always '{most}' or logistic regression"
+    assert told[2:] == ["the network is far worse here than logistic regression: take logistic regression"]
+    linear = baselines.logistic(*parts[:2], 2, parts.x_test)
+    hits = np.flatnonzero(linear == parts.y_test)
+    linear[hits[:3]] = 1 - linear[hits[:3]]  # three more are wrong
+    told = report.lines(parts, ["no", "yes"], np.eye(2)[linear])
+    assert told[2:] == ["the network is no better here than logistic regression"]
 
 
 def test_of_many_classes_the_worst_are_said() -> None:
@@ -177,8 +184,14 @@ def test_what_would_take_long_is_left_out() -> None:
 def test_what_is_said_of_numbers() -> None:
     parts = split(False)
     told = report.lines(parts, None, parts.y_test)
-    assert told[0].startswith("the mean for every row: RMSE 1.799; ridge") and len(told) == 1
-    assert report.lines(parts, None, parts.y_test + 1)[1] == "the network is no better here than ridge regression"
+    assert told[0].startswith("the mean for every row: RMSE 1.799; ridge")
+    assert told[1:] == ["this is almost too good: was one of the columns made from the target?"]
+    assert len(report.lines(Split(*parts[:2], *(part[:49] for part in parts[2:])), None, parts.y_test[:49])) == 1
+    told = report.lines(parts, None, parts.y_test + 1)
+    assert told[1:] == ["the network is far worse here than ridge regression: take ridge regression"]
+    error = baselines.ridge(*parts[:2], parts.x_test) - parts.y_test
+    told = report.lines(parts, None, parts.y_test + 1.5 * error)
+    assert told[1] == "the network is no better here than ridge regression"
 
 
 @pytest.mark.parametrize("classes", [True, False])

@@ -167,11 +167,31 @@ def test_columns_with_dates_in_different_orders_do_not_tell_each_others() -> Non
         (["¥5", "¥50", "¥7"], ["5 JPY"], []),
         (["$5", "$50", "$7"], ["5 USD"], []),
         (["5 %", "50 %", "7 %"], ["", "NA"], []),
+        (["5 km", "50 km", "7 km"], ["5 km", "6km", "7"], []),
+        (["5 km", "50 km", "7 km"], ["5", "6"], []),
+        (["5 km", "50 km", "7 km"], ["", "NA"], []),
+        (["5 Mio. €", "50 Mio. €", "7 Mio. €"], ["5 Mio. €"], []),
+        (["5 km", "50 km", "7 km"], ["5 mi"], ["a: written with 'mi' beside it, and in training with 'km' beside it"]),
+        (["5 km", "50 km", "7 km"], ["$5"], ["a: written with '$' beside it, and in training with 'km' beside it"]),
     ],
 )
 def test_other_signs_are_told(learnt: list[str], later: list[str], told: list[str]) -> None:
     _, found = decided(a=learnt).encode(tables.read({"a": later}))
     assert found == [f"{line}; the number is taken as it stands" for line in told]
+
+
+def test_a_unit_behind_numbers_in_a_later_table() -> None:
+    decisions = decided(a=["5 km", "50.5 km", "7 km"])
+    x, told = decisions.encode(tables.read({"a": ["5,5 km", "6 km", "7 mi"]}))
+    assert x[:, 0].tolist() == [5.5, 6, 7] and told == [
+        "a: no number in 1 of 3 cells, such as '7 mi'; taken as missing"
+    ]
+    x, told = decisions.encode(tables.read({"a": np.array([5.5, 6])}))
+    assert x[:, 0].tolist() == [5.5, 6] and not told
+    with pytest.raises(tables.TableError, match="no cell of 'a' is a number"):
+        decisions.encode(tables.read({"a": ["5 mi", "6 m"]}))
+    with pytest.raises(tables.TableError, match="no cell of 'a' is a number"):
+        decided(a=["5", "6", "8"]).encode(tables.read({"a": ["5 mi", "6 mi"]}))
 
 
 @pytest.mark.parametrize(

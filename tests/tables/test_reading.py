@@ -81,6 +81,11 @@ def test_the_same_table_in_many_forms(content: str | bytes, reader: str) -> None
 
 
 def sheet(rows: list[list[object]]) -> bytes:
+    """An Excel file of one sheet."""
+    return workbook(s=rows)
+
+
+def workbook(**sheets: list[list[object]]) -> bytes:
     """An Excel file with the least that one must have."""
 
     def cell(value: object) -> str:
@@ -91,21 +96,31 @@ def sheet(rows: list[list[object]]) -> bytes:
     main, office = "http://schemas.openxmlformats.org", "application/vnd.openxmlformats-officedocument.spreadsheetml"
     relations = f'xmlns="{main}/package/2006/relationships"'
     kind = f"{main}/officeDocument/2006/relationships"
-    lines = "".join(f"<row>{''.join(map(cell, row))}</row>" for row in rows)
+    numbers = range(1, len(sheets) + 1)
     parts = {
         "[Content_Types].xml": f'<Types xmlns="{main}/package/2006/content-types">'
         '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
         f'<Override PartName="/xl/workbook.xml" ContentType="{office}.sheet.main+xml"/>'
-        f'<Override PartName="/xl/worksheets/sheet1.xml" ContentType="{office}.worksheet+xml"/></Types>',
+        + "".join(
+            f'<Override PartName="/xl/worksheets/sheet{i}.xml" ContentType="{office}.worksheet+xml"/>' for i in numbers
+        )
+        + "</Types>",
         "_rels/.rels": f"<Relationships {relations}>"
         f'<Relationship Id="r1" Type="{kind}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
         "xl/workbook.xml": f'<workbook xmlns="{main}/spreadsheetml/2006/main" xmlns:r="{kind}">'
-        '<sheets><sheet name="s" sheetId="1" r:id="r1"/></sheets></workbook>',
+        "<sheets>"
+        + "".join(f'<sheet name="{name}" sheetId="{i}" r:id="r{i}"/>' for i, name in zip(numbers, sheets))
+        + "</sheets></workbook>",
         "xl/_rels/workbook.xml.rels": f"<Relationships {relations}>"
-        f'<Relationship Id="r1" Type="{kind}/worksheet" Target="worksheets/sheet1.xml"/></Relationships>',
-        "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{main}/spreadsheetml/2006/main">'
-        f"<sheetData>{lines}</sheetData></worksheet>",
+        + "".join(
+            f'<Relationship Id="r{i}" Type="{kind}/worksheet" Target="worksheets/sheet{i}.xml"/>' for i in numbers
+        )
+        + "</Relationships>",
     }
+    for i, rows in zip(numbers, sheets.values()):
+        lines = "".join(f"<row>{''.join(map(cell, row))}</row>" for row in rows)
+        data = f'<worksheet xmlns="{main}/spreadsheetml/2006/main"><sheetData>{lines}</sheetData></worksheet>'
+        parts[f"xl/worksheets/sheet{i}.xml"] = data
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for name, text in parts.items():
@@ -158,6 +173,36 @@ def test_rows_above_a_table_in_an_excel_file() -> None:
     assert (table.names, table.told) == (["a", "kind"], ["2 lines above the table left out"])
     assert cells(table) == [["1.5", "2"], ["no", "yes"]] and table["a"].numbers().tolist() == [1.5, 2]
     assert tables.read(titled, False, ["kind"]).rows == 4 and not tables.read(titled, known=["7"]).told
+
+
+def test_the_sheet_of_an_excel_file_that_has_the_target() -> None:
+    pytest.importorskip("fastexcel")
+    note: list[list[object]] = [["about", "by"], ["a trial", "Kim"]]
+    data: list[list[object]] = [["Trial 7", None], ["a", "kind"], [1.5, "no"], [2, "yes"]]
+    write("t", workbook(notes=note, empty=[], data=data))
+    table = tables.read("t", known=["kind"])
+    assert (table.names, table.rows) == (["a", "kind"], 2)
+    assert table.told == ["read from the sheet 'data'", "1 line above the table left out"]
+    assert tables.read("t", known=["a", "kind", "z"]).names == ["a", "kind"], "half of a model's columns"
+    assert tables.read("t", known=["a", "x", "y", "z"]).names == tables.read("t").names == ["about", "by"]
+    for name in ("x", "by"):
+        assert tables.read("t", known=[name]).told == []
+    with pytest.raises(
+        tables.TableError, match=r"no column is called 'x'; the table has 'about', 'by', on the first of "
+    ):
+        tables.prepare("t", "x")
+    write("t", workbook(notes=note, data=data, more=data))
+    with pytest.raises(tables.TableError, match=r"called 'kind'.*, on the first of the sheets notes, data, more;"):
+        tables.prepare("t", "kind")
+
+
+def test_a_column_of_an_excel_file_without_a_value_is_no_news() -> None:
+    """In a process of its own, since the reader's words go past Python's sys.stderr."""
+    pytest.importorskip("fastexcel")
+    write("t", sheet([["a", "b", "c"], [1, None, "x"], [2, None, "y"]]))
+    code = "from nnlite import tables; print(tables.read('t').names)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("['a', 'b', 'c']\n", "")
 
 
 def test_parquet_without_polars_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

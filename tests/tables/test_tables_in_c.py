@@ -108,12 +108,13 @@ def test_c_answers_the_cells_of_a_table_as_predict_does(
 
 
 def test_c_of_numbers_alone(tmp_path: Path) -> None:
-    cells = {"weight": table()["weight"]}
+    cells = {"weight": table()["weight"], "left": [20200101 + 100 * (i % 12) + i % 28 for i in range(ROWS)]}
     one = nl.TableRegressor(max_iter=5, random_state=0, device="numpy").fit(cells, np.array(cells["weight"]) * 3)
     one.export(tmp_path / "net.c", "answer")
     library = compiled(tmp_path / "net.c")
     library.predict_row = library.answer_row  # type: ignore[assignment]
     assert_same(library, one.model_, cells)
+    assert "left, in days since 1970-01-01; NAN if" in (tmp_path / "net.c").read_text()
 
 
 def test_a_name_that_the_file_has_for_something_else(tmp_path: Path) -> None:
@@ -130,6 +131,7 @@ def test_a_name_that_the_file_has_for_something_else(tmp_path: Path) -> None:
 def test_the_head_of_the_file_gives_units(tmp_path: Path) -> None:
     cells = {
         "share": ["5 %", "7.5 %", "50 %"] * 4,
+        "way": ["5 km", "7.5 km", "50 km"] * 4,
         "price": ["$1,000", "$2", "$3"] * 4,
         "married": [0, 1, 1] * 4,
         "lasted": np.arange(12).astype("m8[m]"),
@@ -144,12 +146,13 @@ def test_the_head_of_the_file_gives_units(tmp_path: Path) -> None:
     told = [line.strip() for line in (tmp_path / "net.c").read_text().splitlines() if line.endswith("is missing")]
     assert told == [
         "numbers[0]  share, in percent: 50 for 50 %; NAN if it is missing",
-        "numbers[1]  price, in $, without the sign; NAN if it is missing",
-        "numbers[2]  married, 0 or 1 (1 for yes); NAN if it is missing",
-        "numbers[3]  lasted, in seconds; NAN if it is missing",
-        "numbers[4]  born, in days since 1970-01-01; NAN if it is missing",
-        "numbers[5]  met, in days since 1970-01-01 (0.5 is noon); NAN if it is missing",
-        "numbers[6]  rooms; NAN if it is missing",
+        "numbers[1]  way, in km, without the sign; NAN if it is missing",
+        "numbers[2]  price, in $, without the sign; NAN if it is missing",
+        "numbers[3]  married, 0 or 1 (1 for yes); NAN if it is missing",
+        "numbers[4]  lasted, in seconds; NAN if it is missing",
+        "numbers[5]  born, in days since 1970-01-01; NAN if it is missing",
+        "numbers[6]  met, in days since 1970-01-01 (0.5 is noon); NAN if it is missing",
+        "numbers[7]  rooms; NAN if it is missing",
         'texts[0]  sold, "no" or "yes", as in values_0; NULL if it is missing',
     ]
 
