@@ -89,6 +89,9 @@ def _parser() -> argparse.ArgumentParser:
     _choice(new, "--loss", LOSSES, elsewhere.LOSSES, help=how)
     _choice(new, "--optimizer", OPTIMIZERS, elsewhere.NONE, default="adam", help="default: %(default)s")
     new.add_argument("--lr", type=float, help="learning rate")
+    new.add_argument(
+        "--weight-decay", type=float, help="by which a step makes weights smaller (default: 0.1 for tables)"
+    )
     new.add_argument("--epochs", type=int, help="how many times every row is seen")
     new.add_argument("--batch-size", type=int, help="rows in a step")
     new.add_argument("--seed", type=int, default=0, help="for split, first weights, shuffles (default: %(default)s)")

@@ -244,7 +244,7 @@ def _notes_of_checkpoint(
     """What is noted in a checkpoint: scales, which are not in the network's weights yet, and what was asked for."""
     asked = {
         "layers": list(recipe.layers),
-        **{name: getattr(recipe, name) for name in ("activation", "batch_size", "lr")},
+        **{name: getattr(recipe, name) for name in ("activation", "batch_size", "lr", "weight_decay")},
     }
     asked |= {"loss": data.loss, "optimizer": options.optimizer, "seed": options.seed, "data": data.name}
     if data.decisions:
@@ -363,11 +363,12 @@ def _draw(folder: Path, net: nl.Sequential, data: Data, history: nl.History, pre
     from matplotlib.figure import Figure  # used without pyplot, which might look for a screen
 
     pictures: dict[str, Callable[..., Any]] = {"learning_curve.png": partial(nl.plots.history, history)}
+    matrix: Callable[..., Any] | None = None
     if data.classes and len(data.classes) <= 50:  # more would not be legible
         # matplotlib takes text between two $ for mathematics, and a long name would not fit into the picture.
         names = [(name if len(name) <= 20 else name[:19] + "…").replace("$", r"\$") for name in data.classes]
         counts = nl.metrics.confusion_matrix(prediction, data.split.y_test)
-        pictures["confusion_matrix.png"] = partial(nl.plots.confusion_matrix, counts, names)
+        matrix = pictures["confusion_matrix.png"] = partial(nl.plots.confusion_matrix, counts, names)
         if data.split.x_train.shape[1] == 2:
             x, y, x_test, y_test = data.split
             points, labels = np.concatenate([x_test, x])[:2000], np.concatenate([y_test, y])[:2000]
@@ -377,7 +378,8 @@ def _draw(folder: Path, net: nl.Sequential, data: Data, history: nl.History, pre
         if report.slow_importance(net, data.split.x_test, data.decisions.groups):
             yield "importance.png is left out, since it would take long for so many classes or features"
     for name, draw in pictures.items():
-        figure = Figure(figsize=(6.4, 4.8), dpi=150, layout="constrained")
+        side = max(4.8, 2 + 0.25 * len(data.classes or ())) if draw is matrix else 4.8  # inches
+        figure = Figure(figsize=(side + 1.6, side), dpi=150, layout="constrained")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the font may lack letters of a class name
             draw(ax=figure.subplots())
