@@ -221,6 +221,26 @@ def test_a_shallow_copy_is_independent_and_leaves_the_original_whole(device, rng
     assert net.predict(x).tobytes() != before.tobytes()
 
 
+@pytest.mark.parametrize("name", ["numpy", "numba"])
+def test_to_changes_what_is_asked_for_and_nothing_else(name):
+    net = nl.mlp([3, 4, 2], device=name, dtype="float64", seed=0)
+    before = net.parameters.copy()
+    assert (net.to().device, net.dtype) == (name, np.float64)
+    np.testing.assert_array_equal(net.parameters, before)
+    assert (net.to(dtype="float32").device, net.dtype) == (name, np.float32)
+    other = "numba" if name == "numpy" else "numpy"
+    assert (net.to(other).device, net.dtype) == (other, np.float32)
+
+
+def test_a_copy_knows_the_columns():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"a": [0.0, 1, 2, 3], "b": [1.0, 0, 1, 0]})
+    net = nl.mlp([2, 1], device="numpy", seed=0)
+    nl.Trainer(net).fit(frame, frame["a"], progress=False)
+    for other in (pickle.loads(pickle.dumps(net)), copy.deepcopy(net), net.copy()):
+        np.testing.assert_array_equal(other.predict(frame[["b", "a"]]), net.predict(frame))
+
+
 @pytest.mark.parametrize("columns", [1, 3])
 def test_a_layer_that_changes_the_width_must_say_so(columns, device, rng):
     class Cut(nl.Layer):

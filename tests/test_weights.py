@@ -352,6 +352,22 @@ def test_weights_by_class_that_make_no_sense(class_weight, error, message, rng):
         trainer_of("mse").fit(x, y, progress=False, class_weight="balanced")
 
 
+def test_weights_by_class_multiply_those_of_rows(rng):
+    """Balanced ones are total / (classes · total of the class), with totals of weights and not of rows."""
+    x, y = rng.standard_normal((40, 3)), np.repeat([0, 1, 1, 1], 10)  # of three classes, two are there
+    w = rng.uniform(0.5, 2, 40)
+    totals = np.bincount(y, w)
+    for class_weight, factors in (({1: 3.0}, np.array([1, 3])), ("balanced", w.sum() / (2 * totals))):
+        ends = []
+        for given in ({"sample_weight": w, "class_weight": class_weight}, {"sample_weight": w * factors[y]}):
+            net = nl.mlp([3, 5, 3], output="softmax", device="numpy", dtype="float64", seed=0)
+            trainer = nl.Trainer(net, "cce", metrics=["accuracy"])
+            trainer.fit(x, y, epochs=2, batch_size=16, progress=False, **given)
+            ends.append((net.parameters, trainer.history["accuracy"]))
+        np.testing.assert_allclose(ends[0][0], ends[1][0], rtol=1e-12)
+        np.testing.assert_allclose(ends[0][1], ends[1][1], rtol=1e-12)
+
+
 @pytest.mark.parametrize(("low", "wrong", "labels"), [(0, -1, "[0, 1]"), (-1, 0, "[-1, 1]")])
 def test_weights_by_class_name_the_labels_that_are_there(low, wrong, labels, rng):
     x, y = rng.standard_normal((20, 3)), np.where(np.arange(20) % 2, 1, low)

@@ -434,3 +434,56 @@ def test_requests_of_metadata_are_checked():
         routing.score.add_request(param="sample_weight", alias=True)  # on a copy
         assert first.get_metadata_routing().score.requests == {"sample_weight": "w"}
         assert nl.MLPClassifier().get_metadata_routing().score.requests == {"sample_weight": None}
+
+
+# ---- what counts how much --------------------------------------------------------------------------------------------
+
+
+def test_scores_are_scikit_learns_with_weights():
+    weight = np.random.default_rng(0).uniform(0, 3, len(Y))
+    classifier = fitted(nl.MLPClassifier((4,), device="numpy", **BRIEF), X, Y)
+    expected = accuracy_score(Y, classifier.predict(X), sample_weight=weight)
+    assert classifier.score(X, Y, sample_weight=weight) == pytest.approx(expected) != classifier.score(X, Y)
+    both = np.column_stack([X[:, 0], X[:, 1] * 3])
+    regressor = fitted(nl.MLPRegressor(hidden_layer_sizes=(4,), device="numpy", **BRIEF), X, both)
+    expected = r2_score(both, regressor.predict(X), sample_weight=weight)
+    assert regressor.score(X, both, sample_weight=weight) == pytest.approx(expected)
+    labels = np.column_stack([Y == 0, Y == 1]).astype(int)
+    several = fitted(nl.MLPClassifier((4,), device="numpy", **BRIEF), X, labels)
+    assert several.score(X, labels) == accuracy_score(labels, several.predict(X)) < 1
+
+
+def test_balanced_weights_of_classes_are_scikit_learns():
+    from sklearn.utils.class_weight import compute_class_weight
+
+    rows = np.r_[0:50, 50:70, 100:110]
+    counted = dict(zip([0, 1, 2], compute_class_weight("balanced", classes=np.arange(3), y=Y[rows])))
+    one, other = (
+        fitted(nl.MLPClassifier((4,), device="numpy", class_weight=weight, **BRIEF), X[rows], Y[rows])
+        for weight in ("balanced", counted)
+    )
+    assert_same_weights(one, other)
+
+
+def test_early_stopping_waits_for_an_improvement_by_tol():
+    """With a tol that no score can gain, training ends as soon as it may."""
+    stopped = nl.MLPClassifier((4,), early_stopping=True, tol=2.0, n_iter_no_change=3, random_state=0, device="numpy")
+    assert stopped.fit(X, Y).n_iter_ == 5
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_no_partial_fit_with_early_stopping(kind):
+    with pytest.raises(ValueError, match="partial_fit does not support early_stopping=True"):
+        kind(early_stopping=True).partial_fit(X, Y, **({"classes": [0, 1, 2]} if kind is nl.MLPClassifier else {}))
+
+
+def test_columns_in_another_order_are_refused():
+    frame = pd.DataFrame(X, columns=["a", "b", "c", "d"])
+    estimator = fitted(nl.MLPClassifier((4,), device="numpy", **BRIEF), frame, Y)
+    with pytest.raises(ValueError, match="order"):
+        estimator.predict(frame[["b", "a", "c", "d"]])
+    fitted(estimator, X, Y)  # names are forgotten
+    assert not hasattr(estimator, "feature_names_in_")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        estimator.predict(X)

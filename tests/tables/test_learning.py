@@ -217,3 +217,49 @@ def test_the_pictures(no_figures_left: None) -> None:
         pictures.predicted_against_true([1.0], [1.0, 2.0])
     with pytest.raises(ValueError, match="must name a column"):
         pictures.importance({})
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_cross_validation_is_that_of_a_loop_over_the_parts(weighted: bool) -> None:
+    """Each part is predicted by a network that has not seen it, with the weights of its own rows."""
+    x, y = noisy(60)
+    weight = np.linspace(0.5, 3, 60) if weighted else None
+    curves = []
+    for held in learning._parts(x, y, learning.FOLDS, 0):
+        seen = np.ones(60, bool)
+        seen[held] = False
+        fold, more = trainer(0.003), [] if weight is None else [weight[held]]
+        losses = fold.fit(
+            *(x[seen], y[seen], 40, 16),
+            validation_data=(x[held], y[held], *more),
+            callbacks=[nl.EarlyStopping(patience=2 * learning.PATIENCE, restore_best=False)],
+            sample_weight=None if weight is None else weight[seen],
+            progress=False,
+        )["val_loss"]
+        curves.append([*losses, *[losses[-1]] * (40 - len(losses))])
+    expected = np.mean(curves, axis=0)
+    np.testing.assert_array_equal(learning._cross_validated(trainer(0.003), x, y, 40, 16, 0, print, weight), expected)
+    one = trainer(0.003)
+    fit_until_best(one, x, y, most=40, batch_size=16, sample_weight=weight)
+    assert 1 < one.history.epochs == 1 + int(expected.argmin()) < 40
+
+
+def test_rows_held_back_have_their_own_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learning, "SMALL", 50)
+    x, y = noisy(200)
+    weight = np.linspace(0.5, 3, 200)
+    learn, _, held, _ = nl.datasets.split(np.arange(200), y, learning.HELD, 0, stratify=False)
+    assert len(held) == 30
+    one, other = trainer(), trainer()
+    fit_until_best(one, x, y, most=5, batch_size=32, sample_weight=weight)
+    other.fit(
+        *(x[learn], y[learn], 5, 32),
+        validation_data=(x[held], y[held], weight[held]),
+        sample_weight=weight[learn],
+        progress=False,
+    )
+    assert dict(one.history) == dict(other.history)
+
+
+def test_epochs_at_most() -> None:
+    assert [learning.most_epochs(rows) for rows in (100, 640, 3200, 10**6)] == [500, 500, 100, 5]
