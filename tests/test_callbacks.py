@@ -589,3 +589,58 @@ def test_a_live_plot_without_a_screen_says_so(data, no_figures_left):
     with pytest.warns(UserWarning, match="no notebook and no window"):
         history = make().fit(*data, epochs=2, callbacks=[live], **QUIET)
     assert list(live.figure.axes[0].get_lines()[0].get_ydata()) == history["loss"]
+
+
+# ---- corners ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_column_of_a_metric_of_classes_is_waited_for(rng):
+    """Larger is better, which the metric knows, whatever its columns are called."""
+    x, y = rng.standard_normal((30, 3)), np.arange(30) % 3
+    net = nl.mlp([3, 4, 3], output="softmax", device="numpy", seed=0)
+    trainer = nl.Trainer(net, "cce", metrics=[nl.metrics.Recall(average=None)])
+    early = nl.EarlyStopping("val_recall_1", patience=2)
+    trainer.fit(x, y, epochs=3, validation_data=(x, y), callbacks=[early], **QUIET)
+    assert early.best == max(trainer.history["val_recall_1"])
+
+
+def test_a_first_value_that_is_not_finite_is_not_the_best():
+    early = nl.EarlyStopping("loss", patience=9)
+    trainer = SimpleNamespace(history=nl.History(loss=[np.nan]), measured=("loss",), metrics=(), network=None)
+    early.watched, early.falling = "loss", True
+    assert not early.improves(trainer) and early.best is None
+    trainer.history["loss"].append(3.0)
+    assert early.improves(trainer) and early.best == 3.0
+
+
+def test_an_interrupt_does_not_bring_the_best_parameters_back(data):
+    """The fit may go on, from the parameters where it was stopped."""
+    x, y = data
+
+    def end(trainer, epoch):
+        if epoch == 5:
+            trainer.seen = weights(trainer)
+            raise KeyboardInterrupt
+
+    trainer = make(optimizer=nl.SGD(lr=1e-12))
+    early = nl.EarlyStopping("loss", patience=50, min_delta=1.0)  # the first epoch stays the best one
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(x, y, epochs=9, callbacks=[early, end], **QUIET)
+    assert trainer.interrupted and early.best == trainer.history["loss"][0]
+    np.testing.assert_array_equal(weights(trainer), trainer.seen)
+
+
+def test_a_csv_file_of_a_metric_with_a_comma_in_its_name_goes_on(data, tmp_path):
+    def spread(y, prediction):
+        return float(np.ptp(prediction))
+
+    spread.__name__ = 'a "name", with a comma'
+    trainer = make(metrics=[spread])
+    trainer.fit(*data, epochs=2, validation_data=data, **QUIET)
+    logger = nl.CSVLogger(tmp_path / "log.csv")
+    for _ in range(2):
+        trainer.fit(*data, epochs=2, callbacks=[logger], **QUIET)
+    with open(tmp_path / "log.csv", encoding="utf-8", newline="") as file:
+        head, *rows = csv.reader(file)
+    assert head == ["epoch", "loss", spread.__name__] and [row[0] for row in rows] == ["3", "4", "5", "6"]
+    assert [float(row[1]) for row in rows] == trainer.history["loss"][2:]

@@ -191,3 +191,27 @@ def test_processes_cut_a_memmap_alike_whatever_memory_each_finds_free(tmp_path, 
         assert chunks.Chunks.of(x, y, 4, 1, shared=True) is None
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 400)
     assert chunks.Chunks.of(x, y, 4, 1, shared=True) is not None
+
+
+def test_a_list_of_chunks_comes_in_another_order_in_each_epoch():
+    """With `shuffle`, and else as it is. A weight of the loss tells which chunk was trained on last."""
+    chunks = [(np.full((4, 1), float(k)), np.full((4, 1), float(k))) for k in range(6)]
+
+    def ends(shuffle):
+        orders = []
+
+        class Seen(nl.Loss):
+            name = "seen"
+
+            def kernel(self, prediction, target, scale):
+                orders.append(int(target[0, 0]))
+                return ((prediction - target) ** 2).mean(axis=1), (prediction - target) * scale
+
+        net = nl.Sequential(nl.Dense(1, 1), device="numpy", dtype="float64", seed=0)
+        trainer = nl.Trainer(net, Seen(), nl.SGD(lr=1e-6), replay="eager")
+        trainer.fit(chunks, epochs=3, batch_size=4, shuffle=shuffle, progress=False)
+        return [orders[k : k + 6] for k in range(0, 18, 6)]
+
+    assert ends(False) == [list(range(6))] * 3
+    found = ends(True)
+    assert all(sorted(epoch) == list(range(6)) for epoch in found) and len({*map(tuple, found)}) > 1

@@ -135,3 +135,26 @@ def test_wrong_names(tmp_path):
         with pytest.raises(ValueError, match=f"^'{name}' has a meaning of its own in the file: choose another"):
             net.export(tmp_path / "model.c", name)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_formula_at_its_corners(tmp_path, dtype):
+    @nl.kernel("x (N,K) -> y (N,K)")
+    def corners(x):
+        return np.sign(x) + np.abs(x) + np.maximum(x, 0)
+
+    class Corners(nl.Layer):
+        def forward(self, x):
+            return self.ops.call(corners, x)
+
+    net = nl.Sequential(nl.Dense(3, 3, init=lambda rng, shape: np.eye(3)), Corners(), device="numpy", dtype=dtype)
+    net.export(tmp_path / "model.c")
+    x = np.array([[0, -2, 3], [-0.0, 0, 0]], dtype)
+    np.testing.assert_array_equal(run_c(compiled(tmp_path / "model.c"), net, x), [[0, 1, 7], [0, 0, 0]])
+
+
+def test_c_has_every_bit_of_the_weights(dtype, tmp_path):
+    weights = np.random.default_rng(0).standard_normal(300).astype(dtype)
+    net = nl.Sequential(nl.Dense(1, 300, init=lambda rng, shape: weights[None]), device="numpy", dtype=dtype)
+    net.export(tmp_path / "model.c")
+    found = run_c(compiled(tmp_path / "model.c"), net, np.ones((1, 1), dtype))
+    np.testing.assert_array_equal(found[0], weights)

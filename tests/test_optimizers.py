@@ -405,3 +405,35 @@ def test_every_optimizer_by_its_name_learns(name, dtype, device, rng):
     trainer = nl.Trainer(make_network(device, dtype), "mse", name)
     losses = trainer.fit(x, np.tanh(x[:, :2]), epochs=30, batch_size=40, progress=False)["loss"]
     assert losses[-1] < losses[0] and trainer.tape is not None
+
+
+@pytest.mark.parametrize(
+    "kind", [nl.Adam, nl.AdamW, nl.NAdam, nl.RAdam, nl.Adamax, nl.Adagrad, nl.Adadelta, nl.RMSprop, nl.Rprop]
+)
+def test_defaults_are_pytorchs(kind):
+    """By training without a word on either side; PyTorch's AdamW alone has another decay than 0, as ours has."""
+    torch = pytest.importorskip("torch")
+    net = nl.Sequential(nl.Dense(3, 4), nl.Tanh(), nl.Dense(4, 1), device="numpy", dtype="float64", seed=0)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1)).double()
+    model.load_state_dict({name: torch.tensor(array) for name, array in net.state_dict("torch").items()})
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((20, 3)), rng.standard_normal((20, 1))
+    trainer, theirs = nl.Trainer(net, "mse", kind()), getattr(torch.optim, kind.__name__)(model.parameters())
+    for _ in range(60):
+        trainer.step(x, y)
+        theirs.zero_grad()
+        torch.nn.functional.mse_loss(model(torch.tensor(x)), torch.tensor(y)).backward()
+        theirs.step()
+    for name, array in net.state_dict("torch").items():
+        np.testing.assert_allclose(array, model.state_dict()[name].numpy(), rtol=1e-7, atol=1e-9, err_msg=name)
+
+
+def test_max_norm_leaves_frozen_matrices_alone():
+    net = nl.mlp([3, 4, 2], device="numpy", dtype="float64", seed=0)
+    for layer in (net.layers[0], net.layers[2]):
+        layer.W *= 10
+    net.layers[0].trainable = False
+    before = net.layers[0].W.copy()
+    nl.Trainer(net, "mse", nl.SGD(lr=1e-9, max_norm=0.5)).step(np.ones((4, 3)), np.ones((4, 2)))
+    np.testing.assert_array_equal(net.layers[0].W, before)
+    assert np.linalg.norm(net.layers[2].W, axis=0).max() <= 0.5 + 1e-12

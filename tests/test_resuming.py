@@ -90,7 +90,7 @@ CASES = {
     "weights, and no shorter batch": (
         ranked,
         (X[:96], Y[:96]),
-        {"epochs": 3, "batch_size": 16, "sample_weight": np.arange(96) % 5},
+        {"epochs": 3, "batch_size": 16, "sample_weight": 1 + np.arange(96) % 5},
     ),
     "threads and tiles": (tiled, (LARGE, LARGE[:, :4]), {"epochs": 3, "batch_size": 512}),
 }
@@ -476,6 +476,8 @@ def test_a_class_may_be_defined_again():
     [
         ((X[:90], Y[:90]), {}, "rows of data 103, now 90"),
         ((X[::-1], Y[::-1]), {}, "data of checksum"),
+        ((X, np.roll(Y, 1)), {}, "data of checksum"),
+        ((X, Y), {"sample_weight": np.linspace(1, 2, 103)}, "data of checksum"),
         ((X, Y), {"batch_size": 17}, "batch_size 16, now 17"),
         ((X, Y), {"shuffle": False}, "shuffle True, now False"),
         ((X, Y), {"validation_data": None}, "rows of validation data 20, now 0"),
@@ -521,6 +523,32 @@ def test_a_learning_rate_that_was_changed_comes_from_the_file(tmp_path):
     other = nl.Trainer(nl.mlp([6, 2], device="numpy"), optimizer=nl.Adam(lr=0.01))
     other.resume(tmp_path / "file")
     assert other.optimizer.lr == 0.003 and nl.Trainer.load(tmp_path / "file").optimizer.lr == 0.003
+
+
+def test_seed_threads_and_notes_come_from_the_file(tmp_path):
+    net = nl.mlp([6, 2], device="numpy", seed=5, threads=1)
+    net.notes = {"of": "mine"}
+    nl.Trainer(net).save(tmp_path / "file")
+    other = nl.Trainer.load(tmp_path / "file", device="numpy").network
+    assert (other.seed, other.threads, other.notes) == (5, 1, {"of": "mine"})
+
+
+@pytest.mark.parametrize("call", [lambda t: t.step(X, T), lambda t: t.minimize(X, T, "lm", iterations=1)])
+def test_a_fit_does_not_go_on_from_other_parameters(call, tmp_path, monkeypatch):
+    def make():
+        return nl.Trainer(nl.mlp([6, 2], device="numpy", dtype="float64", seed=1), "mse", nl.SGD(lr=0.01))
+
+    trainer = make()
+    with stopped_after(5, monkeypatch):
+        trainer.fit(X, T, 3, 16, progress=False)
+    assert trainer.unfinished
+    call(trainer)
+    assert not trainer.unfinished
+    trainer.save(tmp_path / "file")
+    other = make()
+    other.resume(tmp_path / "file")
+    epochs = other.history.epochs
+    assert other.fit(X, T, 3, 16, progress=False).epochs == 3 and other.history.epochs == epochs + 3
 
 
 def test_frozen_layers_and_keys_of_noise_come_from_the_file(tmp_path, monkeypatch):

@@ -256,6 +256,8 @@ def test_what_only_looks_like_it() -> None:
         ("1-Feb-70", False, "1970-02-01T00:00:00"),
         ("08:30", False, "1970-01-01T08:30:00"),
         ("11:30:15 PM", True, "1970-01-01T23:30:15"),
+        ("12:30 PM", False, "1970-01-01T12:30:00"),
+        ("12:05 AM", False, "1970-01-01T00:05:00"),
     ],
 )
 def test_dates(text: str, day_first: bool, expected: str) -> None:
