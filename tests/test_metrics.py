@@ -301,3 +301,24 @@ def test_targets_that_were_not_measured_do_not_count(rng):
     assert nl.metrics.Accuracy(ignore_nan=True)([0.9, 0.2, 0.8], labels) == 0.5
     with pytest.raises(ValueError, match="target contains NaN at row 3, column 1"):
         nl.metrics.MeanAbsoluteError()(p, t)
+
+
+def test_a_function_gets_the_weights_of_the_rows_that_were_measured():
+    """Also by ** in its signature. Rows of which a target is missing are left out, with their weights."""
+    seen = []
+
+    def by_name(y, prediction, sample_weight=None):
+        seen.append((y.tolist(), prediction.tolist(), sample_weight))
+        return 0.0
+
+    def by_stars(y, prediction, **options):
+        return by_name(y, prediction, **options)
+
+    prediction, target = np.array([[1.0, 2], [3, 4], [5, 6]]), np.array([[1.0, 0], [np.nan, 1], [0, 1]])
+    for function in (by_name, by_stars):
+        metric = nl.metrics.metric(function)
+        assert metric.takes_weights
+        metric.measure(prediction, target, np.array([1.0, 2, 3]))
+        y, answers, weight = seen.pop()
+        assert (y, answers, weight.tolist()) == ([[1, 0], [0, 1]], [[1, 2], [5, 6]], [1, 3])
+    assert not nl.metrics.metric(lambda y, prediction: 0.0).takes_weights

@@ -173,6 +173,26 @@ def test_categories() -> None:
         assert found.why == "yes or no" and x.shape == (4, 1) and sorted(x[:2, 0]) == [0, 1]
 
 
+def test_two_values_beside_rarer_ones_have_a_column_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two values alone, the second tells both apart."""
+    monkeypatch.setattr(columns, "MOST_VALUES", 2)
+    found, x, _ = column([*"aaaaabbbbbcc"])
+    assert found.features == ["a is a", "a is b"] and x[[0, 5, 10]].tolist() == [[1, 0], [0, 1], [0, 0]]
+    assert column([*"aaaaabbbbb"])[0].features == ["a is b"]
+
+
+@pytest.mark.parametrize(("rare", "classes"), [(2, ["0", "1", "2"]), (1, None)])
+def test_whole_numbers_of_which_one_is_rare_count_something(rare: int, classes: list[str] | None) -> None:
+    cells = ["0"] * (60 - rare) + ["1"] * 40 + ["2"] * rare
+    assert target(cells)[1] == classes
+
+
+def test_rows_are_held_back_by_the_seed() -> None:
+    table = {"x": np.arange(40.0) ** 1.5, "y": np.arange(40.0) * 1.1}
+    one, same, other = (nl.tables.prepare(table, "y", seed=seed).split.y_test.ravel().tolist() for seed in (0, 0, 1))
+    assert one == same != other
+
+
 def test_categories_of_many_values(monkeypatch: pytest.MonkeyPatch) -> None:
     cells = [f"v{i}" for i in range(1100) for _ in range(2)] + ["v1099"] * 100
     found, x, told = column([*cells, "only once"])
