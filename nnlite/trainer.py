@@ -73,8 +73,9 @@ class Trainer(Resumable, elsewhere.Answering):
         if not isinstance(network, Sequential):
             raise TypeError(f"network must be a Sequential, not {network!r}")
         if network.outputs is None:
-            own = "; a layer of your own says so by its `inputs` and `outputs`" if network.parameters.size else ""
-            raise ValueError(f"the network has no Dense layer, so its number of outputs is not known{own}")
+            own = "its outputs are not known: a layer of your own tells them by its `inputs` and `outputs`"
+            told = own if network.parameters.size else "there is nothing to train"
+            raise ValueError(f"the network has no Dense layer, so {told}")
         self.network = network
         self._asked: Sequence[str | Metric | Callable[..., float]] = ()
         self.loss = loss

@@ -146,7 +146,7 @@ def refused():
     )
     error("ValueError", "checksum_of_x is", x=X + COMM.rank)
     error("ValueError", "checksum_of_y is", y=LABELS[::-1] if COMM.rank else LABELS)
-    error("ValueError", "checksum_of_weights is", sample_weight=WEIGHTS[::-1] if COMM.rank else WEIGHTS)
+    error("ValueError", "checksum_of_weights is", sample_weight=(WEIGHTS[::-1] if COMM.rank else WEIGHTS) + 1)
     error("ValueError", "callbacks is ['Checkpoint'] on", callbacks=[] if COMM.rank else [nl.Checkpoint("file")])
     error("ValueError", "task is ended on rank 0, and training on rank 1", epochs=COMM.rank)
     error("ValueError", "learning_rate is 1.0 on rank 0, and 2.0 on", optimizer=nl.SGD(lr=1 + COMM.rank))
