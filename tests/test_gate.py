@@ -315,3 +315,17 @@ def test_all_finite_sees_the_last_number_of_few_and_of_many(size, dtype):
     for bad in (np.nan, np.inf, -np.inf):
         array[-1] = bad
         assert gate.all_finite(array) is False
+
+
+def test_numbers_at_their_borders():
+    most = nl.mlp([2, 1], device="numpy", threads=10**6).threads
+    assert 1 <= most < 10**6 and nl.mlp([2, 1], device="numpy", threads=most).threads == most
+    for flag in (True, np.True_):
+        with pytest.raises(TypeError, match="seed must be a whole number"):
+            nl.mlp([2, 1], device="numpy", seed=flag)
+    for q in (0, 1):
+        with pytest.raises(ValueError, match="q must be finite and above 0 and below 1"):
+            nl.Quantile(q)
+    assert nl.BatchNorm(2, momentum=1).momentum == 1
+    with pytest.raises(ValueError, match="end must be finite and at least 0"):
+        nl.schedules.Cosine(0.1, 5, end=-0.1)
