@@ -23,7 +23,7 @@ OTHERS = {  # kernel -> the parameter that it writes, and the function of the pa
     "bsum_shfl": ("b", lambda a: np.add.reduceat(a, np.arange(0, a.size, 512), dtype=np.int64)),  # of its blocks
     "scan_naive": ("out", lambda a: np.cumsum(a)),
     "getitem_mask": ("out", lambda a, mask: a[mask]),
-    "take": ("out", lambda a, indices, cdim_, rdim_, index_range_: taken(a, indices, cdim_, rdim_, index_range_)),
+    "take": ("out", lambda a, indices, cdim, rdim, index_range: taken(a, indices, cdim, rdim, index_range)),
 }
 REDUCTIONS = ("all", "any", "sum", "prod", "max", "min", "argmax", "argmin")
 
@@ -72,7 +72,8 @@ def taken(a: np.ndarray, indices: np.ndarray, middle: int, last: int, there: int
 def work(card: Card, name: str, source: str, places) -> Work:
     """The work of a launch. Its parameters are read now."""
     given = dict(value(card, each, places[i]) for i, each in enumerate(parameters(source, name)))
-    given = {key.removeprefix("_raw_"): operand for key, operand in given.items()}
+    # CuPy's versions add an underscore to some names, or none
+    given = {key.removeprefix("_raw_").removesuffix("_"): operand for key, operand in given.items()}
     operands = [given[key] for key in ("in0", "in1", "in2", "in3") if key in given]
     base, result = re.match(r"cupy_(\w+?)(?:__|$)", name)[1], given.get("out0")
     if base in OTHERS:
