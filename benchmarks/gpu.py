@@ -45,8 +45,8 @@ GRAPH_STEPS = 16  # of PyTorch's graph, as of nnlite's
 # ---- who trains ------------------------------------------------------------------------------------------------------
 
 
-def nnlite(problem: Problem, precision: str, replay: str, **limits: int) -> Train:
-    """limits: those of CudaLimits that are to be others."""
+def trainer_of(problem: Problem, precision: str, replay: str, **limits: int) -> tuple[Any, Any]:
+    """nnlite's trainer, and the GPU on which it trains. limits: those of CudaLimits that are to be others."""
     import nnlite as nl
     from nnlite.devices.cuda.device import CupyDevice
     from nnlite.devices.cuda.limits import CudaLimits
@@ -54,7 +54,11 @@ def nnlite(problem: Problem, precision: str, replay: str, **limits: int) -> Trai
     device = CupyDevice(precision, CudaLimits(**limits))
     net = nl.mlp(problem.sizes, problem.hidden, problem.output, device=device, seed=0)
     net.load_state_dict(problem.weights)
-    trainer = nl.Trainer(net, problem.loss, nl.SGD(lr=problem.lr), replay=replay)
+    return nl.Trainer(net, problem.loss, nl.SGD(lr=problem.lr), replay=replay), device
+
+
+def nnlite(problem: Problem, precision: str, replay: str, **limits: int) -> Train:
+    trainer, device = trainer_of(problem, precision, replay, **limits)
     x, y = device.asarray(problem.x), problem.y if problem.loss == "cce" else device.asarray(problem.y)
 
     def train(epochs: int, shuffle: bool) -> list[float]:

@@ -399,6 +399,18 @@ def test_products_of_every_layout_are_proven_on_cupy(bench, rig, monkeypatch):
         products.by_nnlite("float32", 1e-4)
 
 
+def test_ways_to_train_on_a_gpu_are_proven(bench, rig, monkeypatch):
+    ways = bench.gpu_ways
+    monkeypatch.setattr(ways, "NETS", {"small": ((7, 8, 3), 4), "values": ((5, 6, 1), 4)})
+    found = {name: ways.ways(name, 1e-4) for name in ways.NETS}
+    assert all(tuple(each["us"]) == tuple(ways.WAYS) and each["work"] > 0 for each in found.values())
+    assert ways.table(found)[-2].startswith("| small | ")  # it has more work, and so comes last
+    monkeypatch.setattr(ways, "seconds_each", lambda run, seconds: (1.0, 1.0))
+    monkeypatch.setattr(ways, "nnlite", lambda problem, _, replay, **limits: lambda *_: [float(replay == "graph")])
+    with pytest.raises(AssertionError, match="one block"):
+        ways.ways("small", 1e-4)
+
+
 def test_what_cublaslt_makes_of_a_step_is_proven(bench, rig, monkeypatch):
     """Every launch of a step has a time; and cublasLt has none where it makes something else."""
     from nnlite.devices.cuda import choice
