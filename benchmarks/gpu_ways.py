@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 import numpy as np
-from gpu import TOLERANCE, machine, need_gpu, nnlite, trainer_of, use_this_checkout
+from gpu import TOLERANCE, need_gpu, nnlite, trainer_of, use_this_checkout
 from gpu_products import tell
 from options import parser
 from processes import answer, child, seconds_each
@@ -101,7 +101,7 @@ def main() -> None:
     arguments = options.parse_args()
     need_gpu()
     found = {name: child("gpu_ways.py", "ways", name=name, seconds=arguments.seconds) for name in arguments.nets}
-    lines = ["# Ways to train on a GPU", "", *machine(), "µs for a step, the fastest in bold.", ""]
+    lines = ["# Ways to train on a GPU", "", "µs for a step, the fastest in bold.", ""]
     tell([*lines, *table(found)], arguments.out, "gpu-ways.md")
 
 

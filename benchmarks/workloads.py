@@ -5,6 +5,7 @@ Every peer is given exactly this.
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Callable
@@ -166,6 +167,7 @@ def table() -> tuple[np.ndarray, np.ndarray, str]:
     return x, np.sin(x[:, :1]) + x[:, 1:2] * x[:, 2:3] / 2, "synthetic"
 
 
+@functools.cache
 def mnist() -> tuple[np.ndarray, np.ndarray, str]:
     """60,000 images of 28 x 28: MNIST where NNLITE_DATA names its folder, else noise of that shape."""
     if os.environ.get("NNLITE_DATA"):
