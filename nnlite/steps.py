@@ -51,15 +51,17 @@ class Steps:
         self.batch = min(batch_size, self.rows)
         self.per_epoch, self.rest = -(-self.rows // self.batch), self.rows % self.batch
         numbers = self.rows * (target.shape[1] if step.collects else 1)
-        self.window = max(window, min(epochs, MOST_INDICES // numbers))  # number of epochs whose order is drawn at once
+        most = MOST_INDICES // numbers
+        self.window = room = max(window, min(epochs, most))  # number of epochs whose order is drawn at once
         self.order = np.zeros((self.window, self.rows), np.int64)
         order = self.order.reshape(-1)  # flat, as the kernels read it
         if not self.device.in_main_memory:
-            order = self.device.zeros(order.size, np.int64)
+            room = max(window, most)  # for the next fit, of more epochs, too: a graph of CUDA has addresses in it
+            order = self.device.zeros(room * self.rows, np.int64)
         self.data: dict[str, Any] = {"x": x, "target": target, "order": order}
-        self.data |= self.given.extra(self.device, self.order.size, step.collects)
+        self.data |= self.given.extra(self.device, room * self.rows, step.collects)
         if step.optimizer.schedule is not None:
-            self.data["rates"] = self.device.zeros(self.window * self.per_epoch, np.float64)
+            self.data["rates"] = self.device.zeros(room * self.per_epoch, np.float64)
         self.kept = KeptPrograms() if kept is None else kept
         self.key = (how, self.device.name, self.batch, self.rest, x.shape[1], target.shape[1])
         # An id names an array for as long as the array exists, and the arena of a kept program holds its arrays.

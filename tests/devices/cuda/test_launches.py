@@ -173,7 +173,8 @@ def test_a_later_fit_uses_the_graphs_of_the_one_before(there, rig):
         trainer = nl.Trainer(nl.mlp([6, 8, 3], output="softmax", device=device), "cce", replay=replay)
         given = on_gpu(x)[0] if device == "cupy" and there else x
         for number in range(4):
-            trainer.fit(given, y[::-1] if number else y, epochs=2, batch_size=1000, progress=False)
+            # the first fit is of fewer epochs than the others
+            trainer.fit(given, y[::-1] if number else y, epochs=2 + number, batch_size=1000, progress=False)
             if number == 1:  # the second comes to the places of the first if nobody else has taken them
                 launches = len(rig.launches)
         histories.append(trainer.history["loss"])
