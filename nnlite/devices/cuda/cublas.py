@@ -18,6 +18,7 @@ HOPPER = 90  # compute capability
 WORKSPACE, OF_OLDER_CARDS = 32 << 20, 4 << 20  # bytes; cuBLAS takes its own workspace, but not in a capture
 PLAIN, TRANSPOSED = 0, 1
 DEFAULT_MATH, TF32_MATH = 0, 3
+ON_HOST, ON_DEVICE = 0, 1  # where the two numbers lie by which a product and what was there are multiplied
 VERSIONS = (13, 12)  # of cuBLAS, with the functions that are called here
 ADDRESS, INT = ctypes.c_void_p, ctypes.c_int
 GEMM = (ADDRESS, *[INT] * 5, ADDRESS, *[ADDRESS, INT] * 2, ADDRESS, *[ADDRESS, INT])
@@ -27,6 +28,7 @@ PARAMETERS = {  # without these types, ctypes would cut addresses
     "cublasSetStream_v2": (ADDRESS, ADDRESS),
     "cublasSetWorkspace_v2": (ADDRESS, ADDRESS, ctypes.c_size_t),
     "cublasSetMathMode": (ADDRESS, INT),
+    "cublasSetPointerMode_v2": (ADDRESS, INT),
     "cublasSgemm_v2": GEMM,
     "cublasDgemm_v2": GEMM,
 }
@@ -79,23 +81,29 @@ class Cublas:
             self._check(self.library.cublasSetWorkspace_v2(self.handle, place, size), "cublasSetWorkspace")
             self.stream = stream
 
-    def product(self, c: Any, a: Any, b: Any, a_transposed: bool, b_transposed: bool) -> None:
-        """C ← A B: c (M, N), a (M, K) or (K, M), b (K, N) or (N, K)."""
+    def product(self, c: Any, a: Any, b: Any, a_transposed: bool, b_transposed: bool, factors: Any = None) -> None:
+        """C ← A B: c (M, N), a (M, K) or (K, M), b (K, N) or (N, K).
+
+        With factors (2,) on the GPU, C ← factors[0] A B + factors[1] C.
+        """
         self._follow()
         rows, columns = c.shape
         inner = a.shape[0 if a_transposed else 1]
         real = ctypes.c_float if c.dtype == np.float32 else ctypes.c_double
         multiply = self.library.cublasSgemm_v2 if c.dtype == np.float32 else self.library.cublasDgemm_v2
-        factor, keep = real(1), real(0)
+        of_product, of_c = ctypes.byref(real(1)), ctypes.byref(real(0))
+        if factors is not None:
+            of_product, of_c = factors.data.ptr, factors.data.ptr + factors.itemsize
+            self._check(self.library.cublasSetPointerMode_v2(self.handle, ON_DEVICE), "cublasSetPointerMode")
         status = multiply(
             self.handle,
             *(TRANSPOSED if b_transposed else PLAIN, TRANSPOSED if a_transposed else PLAIN),
-            *(columns, rows, inner),
-            ctypes.byref(factor),
+            *(columns, rows, inner, of_product),
             *(b.data.ptr, b.shape[1], a.data.ptr, a.shape[1]),
-            ctypes.byref(keep),
-            *(c.data.ptr, columns),
+            *(of_c, c.data.ptr, columns),
         )
+        if factors is not None:
+            self._check(self.library.cublasSetPointerMode_v2(self.handle, ON_HOST), "cublasSetPointerMode")
         self._check(status, "cublasGemm")
 
     @staticmethod

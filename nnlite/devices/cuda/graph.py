@@ -1,10 +1,12 @@
 """Replay by a CUDA graph of several steps. A node takes about a microsecond, so some are made of two calls.
 
-Graphs have addresses in them, so they are captured anew for data at other addresses.
+Graphs have addresses in them, so they are captured anew for data at other addresses. Plain gradient descent is fused
+with the products that make its gradients.
 """
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -12,11 +14,14 @@ from typing import Any
 import numpy as np
 
 from ..common.arena import DATA, Arena
+from ..common.planning import fuse, meets
 from ..common.recording import Call, Tape
+from ..common.reference import KERNELS
 from ..device import Replay
 from ..numpy.replay import placed
 from .machine import BACK_WITH_BIAS, WITH_BIAS, Machine
 
+WEIGHTS_SGD, BIAS_SGD = (KERNELS[f"linear_backward_{of}"].with_sgd for of in ("weights", "bias"))
 Places = dict[str, tuple[int, tuple[int, ...]]]
 
 
@@ -25,7 +30,9 @@ class GraphReplay(Replay):
 
     def __init__(self, machine: Machine, tapes: Sequence[Tape], arena: Arena, why: str, steps: int) -> None:
         self.machine, self.arena, self.cupy, self.steps = machine, arena, machine.cupy, steps
-        self.ordered = [self._with_ends(tape.calls) for tape in tapes]  # the calls of each tape, and those of its end
+        self.ordered = [
+            self._with_ends(fuse(tape.calls)) for tape in tapes
+        ]  # the calls of each tape, and those of its end
         in_time = ([*calls, *filter(None, ends)] for calls, ends in self.ordered)
         arena.place("results", *([(call, time) for time, call in enumerate(calls)] for calls in in_time))
         self.batch = next((int(call.operands[1]) for call in tapes[0].calls if call.name == "advance"), 0)  # rows
@@ -97,7 +104,7 @@ class GraphReplay(Replay):
         reserved.
         """
         self.own = self.machine.own
-        self.forward = [self._forward_pairs(calls) if self.own.cublas else {} for calls, _ in self.ordered]
+        self.forward = [self._forward_pairs(calls) for calls, _ in self.ordered]
         # The calls of each tape, with arrays in the place of symbols, and those of its end
         self.calls = [[placed(call, self.arena) for call in calls] for calls, _ in self.ordered]
         self.ends = [[call and placed(call, self.arena) for call in ends] for _, ends in self.ordered]
@@ -123,13 +130,19 @@ class GraphReplay(Replay):
         self.calls, self.ends = [], []  # or the data would stay, and the next ones could not take their place
 
     def _capture(self, which: int, steps: int, end_of_epoch: bool) -> Any:
-        with self.stream:
-            self.stream.begin_capture()
-            try:
-                for _ in range(steps):
-                    self._step(which, end_of_epoch)
-            finally:
-                graph = self.stream.end_capture()
+        collects = gc.isenabled()
+        gc.disable()  # or a network that nobody uses any more could end its cuBLAS now, which no capture survives
+        try:
+            with self.stream:
+                self.stream.begin_capture()
+                try:
+                    for _ in range(steps):
+                        self._step(which, end_of_epoch)
+                finally:
+                    graph = self.stream.end_capture()
+        finally:
+            if collects:
+                gc.enable()
         return graph
 
     @staticmethod
@@ -144,12 +157,11 @@ class GraphReplay(Replay):
         """Index of a take_rows -> index of the one after it, for the first two: x and the target."""
         return {0: 1} if [call.name for call in calls[:2]] == ["take_rows"] * 2 else {}
 
-    @staticmethod
-    def _forward_pairs(calls: Sequence[Call]) -> dict[int, int]:
-        """Index of a linear call -> index of the activation after it, if that alone reads the linear call's result."""
+    def _forward_pairs(self, calls: Sequence[Call]) -> dict[int, int]:
+        """Index of a linear call -> index of the activation after it, if that alone reads its result, by cuBLAS."""
         pairs = {}
         for i, (call, after) in enumerate(pairwise(calls)):
-            if call.name == "linear" and after.name in WITH_BIAS:
+            if call.name == "linear" and after.name in WITH_BIAS and self.machine.by_cublas(call):
                 readers = [other for other in calls if any(value is call.results[0] for value in other.operands)]
                 if readers == [after]:
                     pairs[i] = i + 1
@@ -157,10 +169,13 @@ class GraphReplay(Replay):
 
     @staticmethod
     def _backward_pairs(calls: Sequence[Call]) -> dict[int, int]:
-        """Index of an activation's backward -> index of the call that sums its result for the bias's gradient."""
+        """Index of an activation's backward -> index of the call that sums its result for the bias, if nobody between
+        them needs the bias as it was.
+        """
         makers = {id(call.results[0]): i for i, call in enumerate(calls) if call.name in BACK_WITH_BIAS}
-        of_bias = [(i, call.operands[0]) for i, call in enumerate(calls) if call.name == "linear_backward_bias"]
-        return {makers[id(dy)]: i for i, dy in of_bias if id(dy) in makers}
+        of_bias = [(i, call) for i, call in enumerate(calls) if call.name in ("linear_backward_bias", BIAS_SGD)]
+        pairs = ((makers[id(call.operands[0])], i) for i, call in of_bias if id(call.operands[0]) in makers)
+        return {first: i for first, i in pairs if not any(meets(calls[i], call) for call in calls[first + 1 : i])}
 
     def _step(self, which: int, end_of_epoch: bool) -> None:
         """Launch a step of the full or the short tape, and its end."""
@@ -174,7 +189,10 @@ class GraphReplay(Replay):
     def _launches(self, which: int) -> Iterator[tuple[Callable[..., None], Sequence[Call]]]:
         """All calls of the full or the short tape, with what launches them: pairs go together in one kernel."""
         calls, forward, pairs = self.calls[which], self.forward[which], self.pairs[which]
+        moving = next((call for call in calls if call.name == WEIGHTS_SGD and self.machine.by_cublas(call)), None)
         for i, call in enumerate(calls):
+            if call is moving:
+                yield self.machine.take_rate, (call,)
             if i in forward:
                 yield self.machine.product_and_activation, (call, calls[forward[i]])
             elif i in pairs and call.name == "take_rows":

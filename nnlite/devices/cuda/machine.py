@@ -33,9 +33,12 @@ TYPES = {"f4": "float", "f8": "double", "i8": "Word"}
 # x.
 PARTS = {name: "K" if k.product == "xᵀ dy" else k.columns for name, k in KERNELS.items() if k.columns}
 # Kernel that cuBLAS can compute -> the two factors of its product, such as "dy" and "Wᵀ".
-BY_CUBLAS = {name: k.product.split() for name, k in KERNELS.items() if k.product and "lr" not in k.signature.operands}
-# Activation -> the kernel that also adds a bias, and backward -> the kernel that also sums the bias's gradient. The
-# reference does not have these kernels.
+BY_CUBLAS = {name: k.product.split() for name, k in KERNELS.items() if k.product}
+# Products for which kernels of our own are faster (products.cu): with at most FLAT inner numbers, or with at most NARROW
+# columns and at most NEAR numbers in the first factor. cuBLAS takes 15 to 25 µs for such a product on an H200.
+FLAT, NARROW, NEAR = 16, 32, 1 << 21
+# Activation -> the kernel that also adds a bias, and backward -> the kernel that also sums the bias's gradient, or moves
+# the bias against it. The reference does not have these kernels.
 WITH_BIAS = {name: f"bias_{name}" for name, k in KERNELS.items() if k.elementwise and f"{name}_backward" in KERNELS}
 BACK_WITH_BIAS = {f"{name}_backward": f"{name}_backward_bias" for name in WITH_BIAS}
 # Kernel -> the kernels that are launched in its place, one after the other. Each has one sum over the rows.
@@ -44,7 +47,7 @@ IN_TURN = {
     "batch_norm_means": ("batch_norm_mean_dy", "batch_norm_mean_product"),
 }
 LAUNCHED = [name for kernel in KERNELS for name in IN_TURN.get(kernel, (kernel,))]
-EXTRA = ("take_both", "add_bias", *WITH_BIAS.values(), *BACK_WITH_BIAS.values())
+EXTRA = ("take_both", "add_bias", "factors", *WITH_BIAS.values(), *BACK_WITH_BIAS.values())
 COUNTERS = [name for name, k in KERNELS.items() if k.counts]  # these also work on integers
 # The sources that every source of ours begins with, as they follow each other.
 CHAPTERS = (
@@ -87,6 +90,8 @@ class Own:
         self.counters = cupy.zeros(machine.most_parts, np.uint32)
         self.room = cupy.empty((machine.most_parts, WARP), np.float64)
         self.cublas = cublas.opened(cupy, machine.precision == "tf32")
+        # (2,) of each type: -lr and 1, with which cuBLAS moves weights
+        self.factors = {real: cupy.ones(2, dtype) for real, dtype in (("float", "f4"), ("double", "f8"))}
 
 
 class Machine:
@@ -172,17 +177,24 @@ class Machine:
 
     def run(self, call: Call) -> None:
         """Run a call, with arrays as operands, on the current stream."""
-        if (
-            self.cublas
-            and call.kernel.product
-            and not call.kernel.own
-            and call.name in KERNELS
-            and "lr" not in call.kernel.signature.operands
-        ):
+        if self.by_cublas(call):
             self._product(call)
             return
         for name in IN_TURN.get(call.name, (call.name,)):
             self._launch(name, real_of(call), self._blocks(call), line(call, self.address, PARTS).words)
+
+    def by_cublas(self, call: Call) -> bool:
+        """Whether cuBLAS makes this product."""
+        if not self.cublas or not call.kernel.product or call.kernel.own or call.name not in BY_CUBLAS:
+            return False
+        c, a, _, transposed, _ = product_of(call)
+        inner = a.shape[0 if transposed else 1]
+        return inner > FLAT and (c.shape[1] > NARROW or a.size > NEAR)
+
+    def take_rate(self, call: Call) -> None:
+        """Take over the learning rate of a call that moves weights, for all such products of a step by cuBLAS."""
+        rate = operands(call)["lr"]
+        self._launch("factors", real_of(call), 1, self._words(self.own.factors[real_of(call)], rate))
 
     def take_both(self, x: Call, target: Call) -> None:
         """Run two calls of take_rows, which have the same order and position, in one launch."""
@@ -198,9 +210,13 @@ class Machine:
         self._launch(WITH_BIAS[activation.name], real_of(linear), self._enough(y.size), words)
 
     def backward_and_bias(self, activation: Call, bias: Call) -> None:
-        """Run the backward of an activation and compute the bias's gradient in the same pass."""
-        dx, db = activation.results[0], operands(bias)["db"]
-        words = self._words(dx, db, *activation.operands)
+        """Run the backward of an activation and, in the same pass, compute the bias's gradient or move the bias."""
+        dx, named = activation.results[0], operands(bias)
+        if "lr" in named:
+            of_bias = self._words(named["b"], named["lr"])
+        else:
+            of_bias = [*self._words(named["db"]), self.address(named["db"]), 0]  # no rate
+        words = [*self._words(dx), *of_bias, *self._words(*activation.operands)]
         self._launch(BACK_WITH_BIAS[activation.name], real_of(activation), self._for_sums(*dx.shape), words)
 
     def _words(self, *operands: Any) -> list[int]:
@@ -216,12 +232,12 @@ class Machine:
         self.kernel(name, real)((blocks,), (BLOCK,), filled)
 
     def _product(self, call: Call) -> None:
-        """Make a product by cuBLAS, and then add the bias, if it has one."""
+        """Make a product by cuBLAS, and then add the bias, if it has one; with a rate, move what is there (`take_rate`)."""
         assert self.cublas is not None
-        c, *factors = product_of(call)
-        self.cublas.product(c, *factors)
+        self.cublas.product(*product_of(call), self.own.factors[real_of(call)] if "lr" in operands(call) else None)
         if call.name == "linear":
-            self._launch("add_bias", real_of(call), self._enough(c.size), self._words(c, operands(call)["b"]))
+            y, b = call.results[0], operands(call)["b"]
+            self._launch("add_bias", real_of(call), self._enough(y.size), self._words(y, b))
 
     def _blocks(self, call: Call) -> int:
         """The number of blocks with which each thread makes about one number, or each warp one row of the batch."""
@@ -229,6 +245,8 @@ class Machine:
         letters = {**signature.operands, **signature.results}
         arrays = [value for name, value in named.items() if is_array(value) and "A" not in (letters[name] or ())]
         results = [named[name] for name in signature.results]
+        if call.kernel.product and results[0].ndim == 2:
+            return self._for_product(call)
         if call.name in PARTS and results[0].ndim == 2:
             return math.ceil(results[0].shape[0] / TILE) * math.ceil(results[0].shape[1] / TILE)
         if call.name in PARTS:
@@ -237,6 +255,15 @@ class Machine:
             return self._enough(math.ceil(results[0].size / AHEAD))
         rows = max(array.shape[0] if array.ndim == 2 else 1 for array in arrays)
         return max(self._enough(max(array.size for array in arrays[:2])), math.ceil(rows * WARP / BLOCK))
+
+    def _for_product(self, call: Call) -> int:
+        """The number of blocks of a product by our own kernels, which chooses among three ways (products.cu)."""
+        c, a, _, transposed, _ = product_of(call)
+        if a.shape[0 if transposed else 1] <= FLAT:
+            return max(1, min(math.ceil(c.size / (BLOCK * AHEAD * FLAT)), 4 * self.processors))
+        if c.shape[1] <= NARROW:
+            return max(1, math.ceil(len(c) / AHEAD))
+        return math.ceil(c.shape[0] / TILE) * math.ceil(c.shape[1] / TILE)
 
     def _for_sums(self, rows: int, columns: int) -> int:
         """The number of blocks that sum rows in the kernels' column_sums; they divide the rows if there are many."""

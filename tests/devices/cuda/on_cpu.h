@@ -25,6 +25,7 @@
 #define __isGlobal(place) (!(place) || cpu::on_card(place))  // null lies in no other memory, so a card says yes
 #define __global__
 #define DEVICE inline
+#define APART inline
 #define __launch_bounds__(...)
 #define SHARED(type, name, count) \
   static char name##_place; \

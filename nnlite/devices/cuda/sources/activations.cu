@@ -19,8 +19,8 @@ namespace kernels {
     read_ahead(to.size(), read, [=](Size i, T x) { to.data[i] = formula; }, team);            \
   }
 
-// Makes two kernels: `name`, and `name_bias`, which also sums dx over the rows in the same pass: a bias's gradient.
-// The array beside dy is `y` or `x`, whatever `kept` says.
+// Makes two kernels: `name`, and `name_bias`, which also sums dx over the rows in the same pass: a bias's gradient, or
+// with a learning rate what moves the bias. The array beside dy is `y` or `x`, whatever `kept` says.
 #define BACKWARD_WITH(name, kept, numbers, formula)                                           \
   template <class T> DEVICE void name(Line line, const Team& team) {                      \
     Matrix<T> dx = line.matrix<T>(), of_dy = line.matrix<T>(), of_##kept = line.matrix<T>();  \
@@ -31,7 +31,7 @@ namespace kernels {
     }                                                                                         \
   }                                                                                           \
   template <class T> DEVICE void name##_bias(Line line, const Team& team) {               \
-    Matrix<T> dx = line.matrix<T>(), db = line.vector<T>();                                   \
+    Matrix<T> dx = line.matrix<T>(), db = line.vector<T>(), lr = line.vector<T>();            \
     Matrix<T> of_dy = line.matrix<T>(), of_##kept = line.matrix<T>();                         \
     numbers;                                                                                  \
     auto made = [=](Size i, Size j) {                                                         \
@@ -39,7 +39,8 @@ namespace kernels {
       return (T)(formula);                                                                    \
     };                                                                                        \
     auto keep = [=](Size i, Size j, T made) { dx.row(i)[j] = made; };                         \
-    auto write = [=](Size j, T sum) { db.data[j] = sum; };                                    \
+    const bool moves = lr.columns > 0;                                                        \
+    auto write = [=](Size j, T sum) { db.data[j] = moves ? db.data[j] - lr.data[0] * sum : sum; }; \
     column_sums<T>(dx.rows, 0, dx.columns, made, keep, write, team);                          \
   }
 

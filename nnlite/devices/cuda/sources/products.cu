@@ -19,15 +19,6 @@ struct Product {
   }
 };
 
-#ifdef NNLITE_REPLAY
-// ---- by one block ---------------------------------------------------------------------------------------------------
-//
-// In shared memory, the 32 lanes of a warp read at once what lies in 32 banks or is one number; two numbers that lie a
-// multiple of 32 apart are read one after the other. Four numbers that follow each other take one instruction.
-
-const int MOST_NEAR = 512;  // threads of a block
-const int PART = 16;        // the least of the inner size that is worth a warp of its own
-
 template <class T>
 struct alignas(16) Four {
   T number[4];
@@ -37,6 +28,15 @@ template <class T>
 DEVICE bool in_fours(const T* place, Size row) {
   return (Word)place % alignof(Four<T>) == 0 && row % 4 == 0;
 }
+
+#ifdef NNLITE_REPLAY
+// ---- by one block ---------------------------------------------------------------------------------------------------
+//
+// In shared memory, the 32 lanes of a warp read at once what lies in 32 banks or is one number; two numbers that lie a
+// multiple of 32 apart are read one after the other. Four numbers that follow each other take one instruction.
+
+const int MOST_NEAR = 512;  // threads of a block
+const int PART = 16;        // the least of the inner size that is worth a warp of its own
 
 // Whether each lane can make four neighbours in a row of C, with none left over, and read and write them at once.
 template <class T>
@@ -251,11 +251,98 @@ DEVICE void near_product(const Product<T>& p, const Team& team) {
   }
 }
 
-#endif
-
+#else
 // ---- by many blocks -------------------------------------------------------------------------------------------------
 
 const int TILE = 64, DEPTH = 16, SIDE = 4;  // a block of 256 threads makes a tile, and each thread a square in it
+const int LAUNCHED = 256;          // threads of a block
+const int FLAT = 16, NARROW = 32;  // the most inner numbers of a flat product, the most columns of a narrow one
+
+// Of few inner numbers: a warp makes SIDE times as many columns as it has lanes, in some rows, and keeps what it needs of
+// B.
+template <class T>
+DEVICE void flat_product(const Product<T>& p, const Team& team) {
+  const Size strips = (p.columns + SIDE * WARP - 1) / (SIDE * WARP);
+  const Size warps = team.size() / WARP, chunks = warps > strips ? warps / strips : 1;
+  const Size height = (p.rows + chunks - 1) / chunks;
+  for (Size turn = team.rank() / WARP; turn < strips * chunks; turn += warps) {
+    const Size left = turn % strips * (SIDE * WARP) + team.lane(), top = turn / strips * height;
+    T of_b[FLAT][SIDE];
+#pragma unroll
+    for (int n = 0; n < FLAT; ++n)
+#pragma unroll
+      for (int l = 0; l < SIDE; ++l) {
+        const Size j = left + l * WARP;
+        of_b[n][l] = n < p.inner && j < p.columns ? p.b[n * p.b_row + j * p.b_step] : T(0);
+      }
+#pragma unroll 2
+    for (Size i = top; i < top + height && i < p.rows; ++i) {
+      T of_a[FLAT], sum[SIDE] = {};
+#pragma unroll
+      for (int n = 0; n < FLAT; ++n) of_a[n] = n < p.inner ? p.a[i * p.a_row + n * p.a_step] : T(0);
+#pragma unroll
+      for (int n = 0; n < FLAT; ++n)
+#pragma unroll
+        for (int l = 0; l < SIDE; ++l)
+          if (n < p.inner) sum[l] += of_a[n] * of_b[n][l];
+#pragma unroll
+      for (int l = 0; l < SIDE; ++l)
+        if (left + l * WARP < p.columns) p.write(i, left + l * WARP, sum[l]);
+    }
+  }
+}
+
+// Of few columns: a block makes SIDE rows. Lanes are columns; groups of them divide the inner numbers, and add their
+// parts. Numbers of A that follow each other, in a row or down a column, are read four at once.
+template <class T>
+DEVICE void narrow_product(const Product<T>& p, const Team& team) {
+  SHARED(T, others, SIDE* LAUNCHED);
+  const int lanes = lanes_for(p.columns), halvings = halvings_of(lanes), lane = team.thread & (lanes - 1);
+  const int group = team.thread >> halvings, groups = team.threads >> halvings;
+  const T* b = p.b + (lane < p.columns ? lane : p.columns - 1) * p.b_step;
+  const bool fours_in_row = p.a_step == 1 && p.inner % 4 == 0 && in_fours(p.a, p.a_row);
+  const bool fours_in_column = p.a_row == 1 && p.rows % 4 == 0 && in_fours(p.a, p.a_step);
+  for (Size top = SIDE * team.block; top < p.rows; top += SIDE * team.blocks) {
+    const T* a[SIDE];
+    T sum[SIDE] = {};
+    for (int k = 0; k < SIDE; ++k) a[k] = p.a + (top + k < p.rows ? top + k : p.rows - 1) * p.a_row;
+    if (fours_in_row) {
+#pragma unroll 2
+      for (Size n = 4 * group; n < p.inner; n += 4 * groups) {
+        Four<T> next[SIDE];
+        T of_b[4];
+        for (int k = 0; k < SIDE; ++k) next[k] = *(const Four<T>*)(a[k] + n);
+        for (int m = 0; m < 4; ++m) of_b[m] = b[(n + m) * p.b_row];
+        for (int m = 0; m < 4; ++m)
+          for (int k = 0; k < SIDE; ++k) sum[k] += next[k].number[m] * of_b[m];
+      }
+    } else if (fours_in_column) {
+#pragma unroll 4
+      for (Size n = group; n < p.inner; n += groups) {
+        const Four<T> next = *(const Four<T>*)(a[0] + n * p.a_step);
+        const T of_b = b[n * p.b_row];
+        for (int k = 0; k < SIDE; ++k) sum[k] += next.number[k] * of_b;
+      }
+    } else {
+#pragma unroll 4
+      for (Size n = group; n < p.inner; n += groups) {
+        const T of_b = b[n * p.b_row];
+        for (int k = 0; k < SIDE; ++k) sum[k] += a[k][n * p.a_step] * of_b;
+      }
+    }
+    for (int k = 0; k < SIDE; ++k)
+      for (int apart = lanes; apart < WARP; apart *= 2) sum[k] += __shfl_xor_sync(WHOLE_WARP, sum[k], apart);
+    __syncthreads();  // until all threads have read the former contents of `others`
+    for (int k = 0; k < SIDE; ++k) others[k * LAUNCHED + team.thread] = sum[k];
+    __syncthreads();
+    const int k = team.thread >> halvings;  // of the first SIDE groups, each adds the parts of a row
+    if (k < SIDE && top + k < p.rows && lane < p.columns) {
+      T total = 0;
+      for (int from = lane; from < team.threads; from += WARP) total += others[k * LAUNCHED + from];
+      p.write(top + k, lane, total);
+    }
+  }
+}
 
 template <class T>
 DEVICE void tiled_product(const Product<T>& p, const Team& team) {
@@ -295,12 +382,20 @@ DEVICE void tiled_product(const Product<T>& p, const Team& team) {
   }
 }
 
+template <class T>
+APART void made_by_many(const Product<T>& p, const Team& team) {
+  if (p.inner <= FLAT) flat_product(p, team);
+  else if (p.columns <= NARROW) narrow_product(p, team);
+  else tiled_product(p, team);
+}
+#endif
+
 template <int rows, int columns, class T>
 DEVICE void make(const Product<T>& p, const Team& team) {
 #ifdef NNLITE_REPLAY
   near_product<rows, columns>(p, team);
 #else
-  tiled_product(p, team);
+  made_by_many(p, team);
 #endif
 }
 

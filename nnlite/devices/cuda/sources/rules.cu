@@ -15,6 +15,12 @@ template <class T> DEVICE void sgd_step(Line line, const Team& team) {
   read_ahead(w.columns, moved, [=](Size i, T value) { w.data[i] = value; }, team);
 }
 
+// factors (2,) <- -lr and 1, for products that move weights: W <- -lr x' dy + 1 W.
+template <class T> DEVICE void factors(Line line, const Team& team) {
+  Matrix<T> factors = line.vector<T>(), lr = line.vector<T>();
+  if (team.rank() == 0) factors.data[0] = -lr.data[0], factors.data[1] = T(1);
+}
+
 template <class T> DEVICE void momentum_step(Line line, const Team& team) {
   Matrix<T> w = line.vector<T>(), velocity = line.vector<T>(), dw = line.vector<T>(), lr = line.vector<T>();
   const T rate = lr.data[0], momentum = (T)line.number();

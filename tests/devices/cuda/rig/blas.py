@@ -16,6 +16,7 @@ class Handle:
         self.stream: int | None = None
         self.workspace = 0  # cuBLAS takes memory of its own for each stream, which cannot be captured
         self.math = 0
+        self.on_card = False  # whether the factors of a product lie in the card's memory
 
 
 def functions(card: Card) -> dict[str, Function]:
@@ -31,6 +32,7 @@ def functions(card: Card) -> dict[str, Function]:
         return write(place, number)
 
     def destroy(number: int) -> None:
+        card.outside_of_a_capture("ending a handle of cuBLAS")
         del handles[number]
 
     def set_stream(number: int, stream: int | None) -> None:
@@ -45,14 +47,21 @@ def functions(card: Card) -> dict[str, Function]:
     def set_math(number: int, mode: int) -> None:
         handles[number].math = mode
 
+    def set_pointer_mode(number: int, mode: int) -> None:
+        handles[number].on_card = bool(mode)
+
     def gemm(real: type):
         def product(number, op_a, op_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc) -> None:
             handle = handles[number]
             if card.stream(handle.stream).captured is not None and not handle.workspace:
                 raise RefusalError(NOT_SUPPORTED, "a product is captured without a workspace")
-            factor, keep = (
-                np.frombuffer(ctypes.string_at(place, ctypes.sizeof(real)), real)[0] for place in (alpha, beta)
-            )
+            if handle.on_card and not all(card.memory.holds(place, ctypes.sizeof(real)) for place in (alpha, beta)):
+                raise RefusalError(INVALID, "the factors of a product are not in the card's memory")
+
+            def numbers() -> list:
+                return [real.from_address(place).value for place in (alpha, beta)]
+
+            given = None if handle.on_card else numbers()  # those on the card are read when the work is done
 
             def matrix(place: int, rows: int, columns: int, apart: int) -> np.ndarray:
                 """The matrix (rows, columns), of which columns are `apart` numbers from each other."""
@@ -70,6 +79,7 @@ def functions(card: Card) -> dict[str, Function]:
             card.launches.append("gemm")
 
             def work() -> None:
+                factor, keep = given or numbers()
                 to[...] = factor * (left @ right) + (keep * to if keep else 0)
 
             card.add(handle.stream, work)
@@ -82,6 +92,7 @@ def functions(card: Card) -> dict[str, Function]:
         "cublasSetStream_v2": Function("PP", set_stream),
         "cublasSetWorkspace_v2": Function("PPS", set_workspace),
         "cublasSetMathMode": Function("PI", set_math),
+        "cublasSetPointerMode_v2": Function("PI", set_pointer_mode),
         "cublasSgemm_v2": gemm(ctypes.c_float),
         "cublasDgemm_v2": gemm(ctypes.c_double),
     }
