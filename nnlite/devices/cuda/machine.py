@@ -34,11 +34,14 @@ TYPES = {"f4": "float", "f8": "double", "i8": "Word"}
 PARTS = {name: "K" if k.product == "xᵀ dy" else k.columns for name, k in KERNELS.items() if k.columns}
 # Kernel that cuBLAS can compute -> the two factors of its product, such as "dy" and "Wᵀ".
 BY_CUBLAS = {name: k.product.split() for name, k in KERNELS.items() if k.product}
-# Products for which kernels of our own are faster (products.cu): with at most FLAT inner numbers, or with at most NARROW
-# columns and at most NEAR numbers in the first factor. cuBLAS takes 15 to 25 µs for such a product on an H200.
+# Products for which our own kernels are faster (products.cu): those of at most FLAT inner numbers, or of at most NARROW
+# columns and NEAR numbers in the first factor. cuBLAS takes 15 to 25 µs for them on an H200.
 FLAT, NARROW, NEAR = 16, 32, 1 << 21
-# Activation -> the kernel that also adds a bias, and backward -> the kernel that also sums the bias's gradient, or moves
-# the bias against it. The reference does not have these kernels.
+# In TF32, a Hopper multiplies xᵀ dy 1.6 times as fast if x is transposed first, where no size is below this one: its
+# tensor cores take numbers that follow each other along the inner size.
+TURNED, HOPPER = 2048, 90
+# Activation -> the kernel that also adds a bias, and backward -> the kernel that also sums the bias's gradient, or with
+# a rate moves the bias against it. The reference does not have these kernels.
 WITH_BIAS = {name: f"bias_{name}" for name, k in KERNELS.items() if k.elementwise and f"{name}_backward" in KERNELS}
 BACK_WITH_BIAS = {f"{name}_backward": f"{name}_backward_bias" for name in WITH_BIAS}
 # Kernel -> the kernels that are launched in its place, one after the other. Each has one sum over the rows.
@@ -47,7 +50,7 @@ IN_TURN = {
     "batch_norm_means": ("batch_norm_mean_dy", "batch_norm_mean_product"),
 }
 LAUNCHED = [name for kernel in KERNELS for name in IN_TURN.get(kernel, (kernel,))]
-EXTRA = ("take_both", "add_bias", "factors", *WITH_BIAS.values(), *BACK_WITH_BIAS.values())
+EXTRA = ("take_both", "add_bias", "factors", "transpose", *WITH_BIAS.values(), *BACK_WITH_BIAS.values())
 COUNTERS = [name for name, k in KERNELS.items() if k.counts]  # these also work on integers
 # The sources that every source of ours begins with, as they follow each other.
 CHAPTERS = (
@@ -91,6 +94,7 @@ class Own:
         self.room = cupy.empty((machine.most_parts, WARP), np.float64)
         self.cublas = cublas.opened(cupy, machine.precision == "tf32")
         # (2,) of each type: -lr and 1, with which cuBLAS moves weights
+        self.turned: dict[tuple[int, ...], Any] = {}  # shape -> room for a transposed matrix
         self.factors = {real: cupy.ones(2, dtype) for real, dtype in (("float", "f4"), ("double", "f8"))}
 
 
@@ -105,7 +109,8 @@ class Machine:
         self.shared_bytes = int(attributes["MaxSharedMemoryPerBlockOptin"])
         self.cooperates = bool(attributes["CooperativeLaunch"])
         self.most_parts = 4 * self.processors  # blocks that divide the rows of a sum; each has room for its sums
-        self.persists = int(cupy.cuda.Device().compute_capability) >= VOLTA
+        capability = int(cupy.cuda.Device().compute_capability)
+        self.persists, self.turns = capability >= VOLTA, capability >= HOPPER and precision == "tf32"
         self._threads, self._compiling = threading.local(), threading.Lock()
         self._kernels: dict[tuple[str, str], Any] = {}
         self._modules: dict[str, Any] = {}
@@ -232,12 +237,24 @@ class Machine:
         self.kernel(name, real)((blocks,), (BLOCK,), filled)
 
     def _product(self, call: Call) -> None:
-        """Make a product by cuBLAS, and then add the bias, if it has one; with a rate, move what is there (`take_rate`)."""
+        """Make a product by cuBLAS and add the bias, if it has one. With a learning rate, move the weights by it."""
         assert self.cublas is not None
-        self.cublas.product(*product_of(call), self.own.factors[real_of(call)] if "lr" in operands(call) else None)
+        factors = self.own.factors[real_of(call)] if "lr" in operands(call) else None
+        c, a, b, a_transposed, b_transposed = product_of(call)
+        if self.turns and a_transposed and min(*c.shape, len(a)) >= TURNED:
+            a, a_transposed = self._turned(a), False
+        self.cublas.product(c, a, b, a_transposed, b_transposed, factors)
         if call.name == "linear":
             y, b = call.results[0], operands(call)["b"]
             self._launch("add_bias", real_of(call), self._enough(y.size), self._words(y, b))
+
+    def _turned(self, matrix: Any) -> Any:
+        """A copy of a matrix, transposed, until the next one of this shape."""
+        if matrix.shape not in self.own.turned:
+            self.own.turned[matrix.shape] = self.cupy.empty(matrix.shape[::-1], matrix.dtype)
+        turned = self.own.turned[matrix.shape]
+        self._launch("transpose", "float", self._enough(matrix.size), self._words(turned, matrix))
+        return turned
 
     def _blocks(self, call: Call) -> int:
         """The number of blocks with which each thread makes about one number, or each warp one row of the batch."""

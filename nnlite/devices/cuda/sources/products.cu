@@ -1,6 +1,6 @@
 // Matrix products, C <- S + alpha A B, in two ways. In the persistent replay, each block makes its own part, whose
-// operands are small and near. In a launch of its own, a product is made by many blocks: each makes tiles of C, from
-// parts of A and B that it copies into shared memory.
+// operands are small and near. In a launch of its own, a product is made by many blocks. Those of few inner numbers or of
+// few columns are too small for cuBLAS to be fast; the others are made here only where there is no cuBLAS.
 
 // C, S (rows, columns) . A (rows, inner) . B (inner, columns). A `..._row` is the distance, in numbers, to the next
 // row, and a `..._step` is the distance to the next number in a row.
@@ -258,8 +258,8 @@ const int TILE = 64, DEPTH = 16, SIDE = 4;  // a block of 256 threads makes a ti
 const int LAUNCHED = 256;          // threads of a block
 const int FLAT = 16, NARROW = 32;  // the most inner numbers of a flat product, the most columns of a narrow one
 
-// Of few inner numbers: a warp makes SIDE times as many columns as it has lanes, in some rows, and keeps what it needs of
-// B.
+// Of few inner numbers: a warp makes SIDE times as many columns as it has lanes, in some rows, and keeps the numbers of B
+// that it needs.
 template <class T>
 DEVICE void flat_product(const Product<T>& p, const Team& team) {
   const Size strips = (p.columns + SIDE * WARP - 1) / (SIDE * WARP);
@@ -344,6 +344,7 @@ DEVICE void narrow_product(const Product<T>& p, const Team& team) {
   }
 }
 
+// Of all other sizes: each block makes tiles of C, from parts of A and B that it copies into shared memory.
 template <class T>
 DEVICE void tiled_product(const Product<T>& p, const Team& team) {
   SHARED(T, tile_a, DEPTH*(TILE + 1));

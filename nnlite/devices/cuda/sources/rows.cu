@@ -79,6 +79,24 @@ template <class T> DEVICE void add_bias(Line line, const Team& team) {
   read_ahead(y.size(), sum, [=](Size i, T value) { y.data[i] = value; }, team);
 }
 
+// y <- x transposed. Squares of both go through shared memory, so that neighbouring threads read and write neighbours.
+template <class T> DEVICE void transpose(Line line, const Team& team) {
+  SHARED(T, square, WARP*(WARP + 1));
+  Matrix<T> y = line.matrix<T>(), x = line.matrix<T>();
+  const Size across = (x.columns + WARP - 1) / WARP, down = (x.rows + WARP - 1) / WARP;
+  for (Size turn = team.block; turn < across * down; turn += team.blocks) {
+    const Size top = turn / across * WARP, left = turn % across * WARP;
+    __syncthreads();  // until all threads have read the former contents of `square`
+    for (int k = team.thread / WARP; k < WARP; k += team.threads / WARP)
+      if (top + k < x.rows && left + team.lane() < x.columns)
+        square[k * (WARP + 1) + team.lane()] = x.row(top + k)[left + team.lane()];
+    __syncthreads();
+    for (int k = team.thread / WARP; k < WARP; k += team.threads / WARP)
+      if (left + k < x.columns && top + team.lane() < x.rows)
+        y.row(left + k)[top + team.lane()] = square[team.lane() * (WARP + 1) + k];
+  }
+}
+
 // A connection around layers.
 template <class T> DEVICE void add(Line line, const Team& team) {
   Matrix<T> y = line.matrix<T>(), a = line.matrix<T>(), b = line.matrix<T>();
