@@ -130,20 +130,11 @@ class GraphReplay(Replay):
         self.calls, self.ends = [], []  # or the data would stay, and the next ones could not take their place
 
     def _capture(self, which: int, steps: int, end_of_epoch: bool) -> Any:
-        collects = gc.isenabled()
-        gc.disable()  # or a network that nobody uses any more could end its cuBLAS now, which no capture survives
-        try:
-            with self.stream:
-                self.stream.begin_capture()
-                try:
-                    for _ in range(steps):
-                        self._step(which, end_of_epoch)
-                finally:
-                    graph = self.stream.end_capture()
-        finally:
-            if collects:
-                gc.enable()
-        return graph
+        def work() -> None:
+            for _ in range(steps):
+                self._step(which, end_of_epoch)
+
+        return captured(self.stream, work)
 
     @staticmethod
     def _with_ends(calls: Sequence[Call]) -> tuple[list[Call], list[Call | None]]:
@@ -201,3 +192,20 @@ class GraphReplay(Replay):
                 yield self.machine.backward_and_bias, (call, calls[pairs[i]])
             elif i not in forward.values() and i not in pairs.values():
                 yield self.machine.run, (call,)
+
+
+def captured(stream: Any, work: Callable[[], None]) -> Any:
+    """The graph of all that `work` launches on a stream."""
+    collects = gc.isenabled()
+    gc.disable()  # or a network that nobody uses any more could end its cuBLAS now, which no capture survives
+    try:
+        with stream:
+            stream.begin_capture()
+            try:
+                work()
+            finally:
+                graph = stream.end_capture()
+    finally:
+        if collects:
+            gc.enable()
+    return graph

@@ -1,5 +1,6 @@
 """Launches on a whole grid: sums that many blocks divide, rows that are gathered, and the nodes of a step's graph."""
 
+import gc
 import re
 
 import numpy as np
@@ -10,7 +11,7 @@ import nnlite as nl
 from nnlite import gate, progress, steps
 from nnlite.devices.common.recording import Call, Symbol
 from nnlite.devices.common.reference import KERNELS
-from nnlite.devices.cuda.machine import BLOCK, IN_TURN, Machine, source
+from nnlite.devices.cuda.machine import BLOCK, IN_TURN, Machine, Own, source
 
 WIDTHS = (1, 5, 40)  # columns of dy: of a part of a warp's lanes, or of two groups
 
@@ -180,6 +181,26 @@ def test_a_later_fit_uses_the_graphs_of_the_one_before(there, rig):
         histories.append(trainer.history["loss"])
     assert len(rig.launches) == launches > 0
     np.testing.assert_allclose(*histories, rtol=1e-5)
+
+
+def test_nothing_is_collected_while_a_graph_is_captured(rig, monkeypatch):
+    """A network that nobody uses any more would end its cuBLAS, which waits for the GPU: no capture survives that."""
+    trainer = nl.Trainer(nl.mlp([6, 8, 3], output="softmax", device="cupy"), "cce", replay="graph")
+    machine = nl.get_device("cupy").machine
+    unused, end_step = [Own(machine)], Machine.end_step
+
+    def watched(*operands):
+        end_step(*operands)
+        if rig.capturing and unused:
+            circle = [unused.pop()]
+            circle.append(circle)
+            del circle
+            made = [[] for _ in range(10 * gc.get_threshold()[0])]  # after so many lists, Python looks for circles
+            assert len(made) > 1000
+
+    monkeypatch.setattr(Machine, "end_step", watched)
+    trainer.fit(np.ones((8, 6)), np.arange(8) % 3, batch_size=8, progress=False)
+    assert not unused and gc.isenabled() and rig.refused == []
 
 
 def test_a_fit_that_goes_on_at_its_last_batch_tries_a_step_within_its_data(rig, monkeypatch, tmp_path):

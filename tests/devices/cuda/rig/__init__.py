@@ -11,7 +11,7 @@ import importlib.util
 import os
 from collections.abc import Iterator
 
-from . import blas, blas_lt, driver, libraries, runtime
+from . import blas, driver, libraries, runtime
 from .card import Card, Memory
 
 CARD = Card()
@@ -51,7 +51,6 @@ def install() -> None:
     libraries.load("libcuda.so.1", driver.driver(CARD), refuse)
     libraries.load(f"libnvrtc.so.{version // 1000}", driver.nvrtc(CARD, version), refuse)
     libraries.load(f"libcublas.so.{version // 1000}", blas.functions(CARD), refuse)
-    libraries.load(f"libcublasLt.so.{version // 1000}", blas_lt.functions(CARD), refuse)
     from cupy_backends.cuda.api import runtime as cupys_runtime
 
     libraries.patch(cupys_runtime.__file__, runtime.functions(CARD, version), refuse)
