@@ -11,6 +11,8 @@ import nnlite as nl
 from nnlite import gate, progress, steps
 from nnlite.devices.common.recording import Call, Symbol
 from nnlite.devices.common.reference import KERNELS
+from nnlite.devices.cuda import machine as cuda_machine
+from nnlite.devices.cuda.device import CupyDevice
 from nnlite.devices.cuda.machine import BLOCK, IN_TURN, Machine, Own, source
 
 WIDTHS = (1, 5, 40)  # columns of dy: of a part of a warp's lanes, or of two groups
@@ -113,16 +115,96 @@ def test_the_grid_that_gathers_rows_is_of_the_size_of_the_batch(rig):
     assert blocks(20) == blocks(10**6) == [-(-20 * 784 // 4 // BLOCK), -(-20 * 784 // BLOCK)]
 
 
-def test_the_nodes_of_a_step(rig):
-    """x and target are taken by one node, and the end of a step adds the losses and moves the position."""
+OWN = ("linear", "relu", "linear", "softmax_cross_entropy", "linear_backward", "relu_backward_bias")
+CUBLAS = ("gemm", "bias_relu", "gemm", "add_bias", "softmax_cross_entropy", "gemm", "relu_backward_bias")
+MOVES = {  # the last nodes of a step, by optimizer, and by whether cuBLAS makes the products
+    ("SGD", False): [f"linear_backward_{of}_sgd" for of in ("weights", "bias", "weights")],
+    ("SGD", True): ["factors", "gemm", "linear_backward_bias_sgd", "gemm"],
+    ("Adam", True): ["gemm", "count_step", "adam_step"],
+}
+
+
+@pytest.mark.parametrize(("optimizer", "by_cublas"), MOVES)
+def test_the_nodes_of_a_step(optimizer, by_cublas, rig, monkeypatch):
+    """x and target are taken by one node, and the end of a step adds the losses and moves the position.
+
+    Gradient descent is within the products that make the gradients. Small products are made by our own kernels.
+    """
+    if by_cublas:
+        monkeypatch.setattr(cuda_machine, "FLAT", 0)
+        monkeypatch.setattr(cuda_machine, "NARROW", 0)
     x = np.random.default_rng(0).standard_normal((16, 6)).astype(np.float32)
     net = nl.mlp([6, 8, 3], output="softmax", device="cupy")
-    nl.Trainer(net, "cce", replay="graph").fit(x, np.arange(16) % 3, batch_size=8, progress=False)
+    nl.Trainer(net, "cce", getattr(nl, optimizer)(), replay="graph").fit(x, np.arange(16) % 3, 1, 8, progress=False)
     launches = [name.removeprefix("launch_").removesuffix("_float") for name in rig.launches]
-    forward = ["take_both", "gemm", "bias_relu", "gemm", "add_bias", "softmax_cross_entropy"]
-    backward = ["gemm", "linear_backward_bias", "gemm", "relu_backward_bias", "gemm"]
-    step = [*forward, *backward, "sgd_step", "end_step"]
+    step = ["take_both", *(CUBLAS if by_cublas else OWN), *MOVES[optimizer, by_cublas], "end_step"]
+    if optimizer == "Adam":  # it needs the gradients
+        step[6:7] = ["gemm", "linear_backward_bias", "gemm"]
     assert launches[: len(step)] == step
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "tf32"])
+@pytest.mark.parametrize("by_cublas", [False, True])
+@pytest.mark.parametrize("rate", [0.2, nl.schedules.Exponential(0.3, 0.8, by="step")])
+def test_gradient_descent_within_products(rate, by_cublas, dtype, rig, monkeypatch):
+    """Also with another learning rate in every step, and where a factor is transposed first, for TF32."""
+    if by_cublas:
+        monkeypatch.setattr(cuda_machine, "FLAT", 0)
+        monkeypatch.setattr(cuda_machine, "NARROW", 0)
+    monkeypatch.setattr(cuda_machine, "TURNED", 9)
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((50, 34)), rng.integers(0, 3, 50)
+    found = []
+    gpu, dtype = (CupyDevice("tf32"), "float32") if dtype == "tf32" else (CupyDevice(), dtype)
+    for device, replay in (("numpy", "auto"), (gpu, "graph")):
+        net = nl.mlp([34, 11, 9, 3], output="softmax", device=device, dtype=dtype)
+        history = nl.Trainer(net, "cce", nl.SGD(lr=rate), replay=replay).fit(x, y, 3, 16, progress=False)
+        found.append({"loss": history["loss"], **net.state_dict()})
+    assert ("gemm" in rig.launches) == by_cublas
+    assert ("launch_transpose_float" in rig.launches) == (by_cublas and gpu.precision == "tf32")
+    for name, value in found[0].items():
+        rtol = 1e-11 if dtype == "float64" else 1e-4
+        np.testing.assert_allclose(found[1][name], value, rtol=rtol, atol=rtol / 10)
+
+
+# Rows, inner numbers and columns of products that are flat, narrow or neither, of which some are read in fours
+PRODUCTS = [
+    *((1, 1, 1), (70, 16, 3), (5, 3, 300), (33, 13, 129), (300, 16, 128), (9, 4, 7)),
+    *((1, 17, 1), (6, 300, 1), (9, 1024, 10), (8, 70, 31), (130, 33, 32), (5, 1000, 2), (4, 64, 16)),
+    *((3, 17, 33), (66, 70, 65)),
+]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("sizes", PRODUCTS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_products_by_many_blocks(dtype, sizes, order, rig, monkeypatch):
+    """Flat, narrow and other products, which no cuBLAS makes, with and without what is added to them."""
+    rig.order, rig.blas_fails = ORDERS[order], True
+    rows, inner, columns = sizes
+    rng = np.random.default_rng(0)
+    device = CupyDevice()
+    assert device.machine.cublas is None
+
+    def random(*shape):
+        return rng.standard_normal(shape).astype(dtype)
+
+    calls = {  # a weight's gradient is a sum over the rows of the batch, so these are the inner numbers
+        "linear": (random(rows, inner), random(inner, columns), random(columns)),
+        "matmul": (random(rows, inner), random(inner, columns)),
+        "linear_backward": (random(rows, inner), random(columns, inner)),
+        "linear_backward_weights": (random(inner, columns), random(inner, rows), random(rows, columns)),
+        "linear_backward_weights_sgd": (random(inner, columns), random(inner, rows), random(rows, columns), random(1)),
+    }
+    assert {name for name, kernel in KERNELS.items() if kernel.product} == {*calls}
+    for name, operands in calls.items():
+        there, here = on_gpu(*operands), [each.copy() for each in operands]
+        made, expected = getattr(device.ops, name)(*there), KERNELS[name].formula(*here)
+        if changed := KERNELS[name].signature.in_place:
+            place = list(KERNELS[name].signature.operands).index(*changed)
+            made, expected = there[place], here[place]
+        rtol = 1e-4 if dtype == "float32" else 1e-12
+        np.testing.assert_allclose(made.get(), expected, rtol=rtol, atol=rtol)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

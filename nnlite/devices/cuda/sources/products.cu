@@ -300,13 +300,12 @@ DEVICE void narrow_product(const Product<T>& p, const Team& team) {
   const int lanes = lanes_for(p.columns), halvings = halvings_of(lanes), lane = team.thread & (lanes - 1);
   const int group = team.thread >> halvings, groups = team.threads >> halvings;
   const T* b = p.b + (lane < p.columns ? lane : p.columns - 1) * p.b_step;
-  const bool fours_in_row = p.a_step == 1 && p.inner % 4 == 0 && in_fours(p.a, p.a_row);
-  const bool fours_in_column = p.a_row == 1 && p.rows % 4 == 0 && in_fours(p.a, p.a_step);
+  const bool fours = in_fours(p.a, larger(p.a_row, p.a_step));  // A is a whole matrix, or one transposed
   for (Size top = SIDE * team.block; top < p.rows; top += SIDE * team.blocks) {
     const T* a[SIDE];
     T sum[SIDE] = {};
     for (int k = 0; k < SIDE; ++k) a[k] = p.a + (top + k < p.rows ? top + k : p.rows - 1) * p.a_row;
-    if (fours_in_row) {
+    if (fours && p.a_step == 1) {
 #pragma unroll 2
       for (Size n = 4 * group; n < p.inner; n += 4 * groups) {
         Four<T> next[SIDE];
@@ -316,7 +315,7 @@ DEVICE void narrow_product(const Product<T>& p, const Team& team) {
         for (int m = 0; m < 4; ++m)
           for (int k = 0; k < SIDE; ++k) sum[k] += next[k].number[m] * of_b[m];
       }
-    } else if (fours_in_column) {
+    } else if (fours) {
 #pragma unroll 4
       for (Size n = group; n < p.inner; n += groups) {
         const Four<T> next = *(const Four<T>*)(a[0] + n * p.a_step);
