@@ -57,6 +57,13 @@ def rig():
 
 
 @pytest.fixture
+def only_cublas(rig, monkeypatch):
+    """cuBLAS makes all products of matrices, also those for which our own kernels are faster."""
+    monkeypatch.setattr("nnlite.devices.cuda.machine.FLAT", 0)
+    monkeypatch.setattr("nnlite.devices.cuda.machine.NARROW", 0)
+
+
+@pytest.fixture
 def empty_folder(tmp_path, monkeypatch):
     """The folder in which a test runs: a new one."""
     monkeypatch.chdir(tmp_path)

@@ -336,7 +336,7 @@ def test_all_that_optimizers_share_and_a_schedule(kind, replay, one_block, rig):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("net", NETS)
-def test_products_by_cublas(net, dtype, rig):
+def test_products_by_cublas(net, dtype, rig, only_cublas):
     expected = train("numpy", *NETS[net], dtype=dtype)
     for replay in ("graph", "eager"):
         found = train("cupy", *NETS[net], replay, dtype=dtype)

@@ -180,6 +180,7 @@ def test_labels_are_checked_before_anything_goes_to_the_gpu(rig):
 
 def test_data_larger_than_the_card_come_in_chunks(rig, monkeypatch):
     x, y = problem(4000)
+    monkeypatch.setattr("nnlite.steps.MOST_INDICES", 0)  # one epoch's order at a time
     trainer = trainer_for("cupy")
     leave(rig, 180_000)  # of which x would take 96,000; so each chunk gets an eighth
     monkeypatch.setattr(CupyDevice, "room", lambda self: 180_000)  # even if memory of a test before is freed now
@@ -285,7 +286,7 @@ def test_a_cublas_that_does_not_start_is_done_without(rig):
 
 def test_a_cublas_without_room_for_its_workspace_is_done_without(rig):
     trainer = trainer_for("cupy", replay="graph")
-    leave(rig, 1 << 20)
+    leave(rig, 2 << 20)
     trainer.fit(*problem(), progress=False)
     assert "a kernel of our own, since there is no cuBLAS" in trainer.plan() and "gemm" not in rig.launches
 

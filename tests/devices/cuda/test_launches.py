@@ -11,7 +11,6 @@ import nnlite as nl
 from nnlite import gate, progress, steps
 from nnlite.devices.common.recording import Call, Symbol
 from nnlite.devices.common.reference import KERNELS
-from nnlite.devices.cuda import machine as cuda_machine
 from nnlite.devices.cuda.device import CupyDevice
 from nnlite.devices.cuda.machine import BLOCK, IN_TURN, Machine, Own, source
 
@@ -125,14 +124,13 @@ MOVES = {  # the last nodes of a step, by optimizer, and by whether cuBLAS makes
 
 
 @pytest.mark.parametrize(("optimizer", "by_cublas"), MOVES)
-def test_the_nodes_of_a_step(optimizer, by_cublas, rig, monkeypatch):
+def test_the_nodes_of_a_step(optimizer, by_cublas, rig, request):
     """x and target are taken by one node, and the end of a step adds the losses and moves the position.
 
     Gradient descent is within the products that make the gradients. Small products are made by our own kernels.
     """
     if by_cublas:
-        monkeypatch.setattr(cuda_machine, "FLAT", 0)
-        monkeypatch.setattr(cuda_machine, "NARROW", 0)
+        request.getfixturevalue("only_cublas")
     x = np.random.default_rng(0).standard_normal((16, 6)).astype(np.float32)
     net = nl.mlp([6, 8, 3], output="softmax", device="cupy")
     nl.Trainer(net, "cce", getattr(nl, optimizer)(), replay="graph").fit(x, np.arange(16) % 3, 1, 8, progress=False)
@@ -146,12 +144,11 @@ def test_the_nodes_of_a_step(optimizer, by_cublas, rig, monkeypatch):
 @pytest.mark.parametrize("dtype", ["float32", "float64", "tf32"])
 @pytest.mark.parametrize("by_cublas", [False, True])
 @pytest.mark.parametrize("rate", [0.2, nl.schedules.Exponential(0.3, 0.8, by="step")])
-def test_gradient_descent_within_products(rate, by_cublas, dtype, rig, monkeypatch):
+def test_gradient_descent_within_products(rate, by_cublas, dtype, rig, monkeypatch, request):
     """Also with another learning rate in every step, and where a factor is transposed first, for TF32."""
     if by_cublas:
-        monkeypatch.setattr(cuda_machine, "FLAT", 0)
-        monkeypatch.setattr(cuda_machine, "NARROW", 0)
-    monkeypatch.setattr(cuda_machine, "TURNED", 9)
+        request.getfixturevalue("only_cublas")
+    monkeypatch.setattr("nnlite.devices.cuda.machine.TURNED", 9)
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((50, 34)), rng.integers(0, 3, 50)
     found = []

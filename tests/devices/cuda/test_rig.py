@@ -260,8 +260,8 @@ def test_the_process_ends_quietly(rig):
         "import rig; rig.install()\n"
         "with rig.plugged_in() as card:\n"
         "    import nnlite as nl\n"
-        "    net = nl.mlp([2, 3, 1], device='cupy')\n"
-        "    nl.Trainer(net, 'mse', replay='graph').fit([[0, 1], [1, 0]], [[0], [1]], progress=False)\n"
+        "    net = nl.mlp([20, 40, 1], device='cupy')\n"
+        "    nl.Trainer(net, 'mse', replay='graph').fit([[0] * 20, [1] * 20], [[0], [1]], progress=False)\n"
         "    print(card.launches.count('gemm') > 0)\n"
     )
     path = {"PYTHONPATH": ":".join(filter(None, sys.path))}
