@@ -8,6 +8,7 @@ faster than the next. All ways must give the same losses before they get a time.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Any
 
@@ -62,13 +63,15 @@ def ways(name: str, seconds: float) -> dict[str, Any]:
     found: dict[str, Any] = {"us": {}, "work": work_of(problem)}
     losses: dict[str, list[float]] = {}
     for way, (replay, limits) in WAYS.items():
-        try:
-            losses[way] = nnlite(problem.head(4 * problem.batch_size), "float32", replay, **limits)(3, False)
-        except ValueError:  # it does not fit there
-            continue
-        train = nnlite(problem, "float32", replay, **limits)
-        wall, _ = seconds_each(lambda epochs, train=train: train(epochs, True), seconds)
-        found["us"][way] = wall / problem.steps * 1e6
+        small = problem.head(4 * problem.batch_size)
+        trainer, _ = trainer_of(small, "float32", replay, **limits)
+        with contextlib.suppress(ValueError):  # it does not fit there
+            losses[way] = trainer.fit(small.x, small.y, 3, small.batch_size, shuffle=False, progress=False)["loss"]
+            if way == "one block" and way not in trainer.plan():
+                continue
+            train = nnlite(problem, "float32", replay, **limits)
+            wall, _ = seconds_each(lambda epochs, train=train: train(epochs, True), seconds)
+            found["us"][way] = wall / problem.steps * 1e6
     for way, got in losses.items():
         np.testing.assert_allclose(got, losses["graph"], rtol=TOLERANCE["float32"], err_msg=way)
     return found

@@ -405,8 +405,15 @@ def test_ways_to_train_on_a_gpu_are_proven(bench, rig, monkeypatch):
     found = {name: ways.ways(name, 1e-4) for name in ways.NETS}
     assert all(tuple(each["us"]) == tuple(ways.WAYS) and each["work"] > 0 for each in found.values())
     assert ways.table(found)[-2].startswith("| small | ")  # it has more work, and so comes last
-    monkeypatch.setattr(ways, "seconds_each", lambda run, seconds: (1.0, 1.0))
-    monkeypatch.setattr(ways, "nnlite", lambda problem, _, replay, **limits: lambda *_: [float(replay == "graph")])
+    trainer_of = ways.trainer_of
+
+    def wrong(problem, precision, replay, **limits):
+        trainer, device = trainer_of(problem, precision, replay, **limits)
+        if replay == "graph":
+            trainer.optimizer = nl.SGD(lr=0.5)
+        return trainer, device
+
+    monkeypatch.setattr(ways, "trainer_of", wrong)
     with pytest.raises(AssertionError, match="one block"):
         ways.ways("small", 1e-4)
 
