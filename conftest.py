@@ -58,8 +58,7 @@ def rig():
 
 @pytest.fixture
 def only_cublas(rig, monkeypatch):
-    """cuBLAS makes all products of matrices, also those for which our own kernels are faster."""
-    monkeypatch.setattr("nnlite.devices.cuda.machine.FLAT", 0)
+    """cuBLAS makes all products of matrices, also those for which our own kernel is faster."""
     monkeypatch.setattr("nnlite.devices.cuda.machine.NARROW", 0)
 
 

@@ -50,9 +50,9 @@ class GraphReplay(Replay):
         )
 
     def run(self, first: int, last: int, per_epoch: int, history: np.ndarray) -> int:
-        if len(self.history) < len(history):
-            order, x = (len(self.arena.segments.get(name, ())) for name in ("order", "x"))
-            most = max(len(history), order // max(x, 1))  # epochs: there is room for the order of so many
+        order, x = (len(self.arena.segments.get(name, ())) for name in ("order", "x"))
+        most = max(len(history), order // max(x, 1))  # epochs: the next fit, of more of them, needs no other room
+        if len(self.history) < most:
             self.history = self.cupy.zeros((most, history.shape[1]), np.float64)
             self.places = None
         self.prepare()

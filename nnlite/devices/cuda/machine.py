@@ -34,12 +34,13 @@ TYPES = {"f4": "float", "f8": "double", "i8": "Word"}
 PARTS = {name: "K" if k.product == "xᵀ dy" else k.columns for name, k in KERNELS.items() if k.columns}
 # Kernel that cuBLAS can compute -> the two factors of its product, such as "dy" and "Wᵀ".
 BY_CUBLAS = {name: k.product.split() for name, k in KERNELS.items() if k.product}
-# Products for which our own kernels are faster (products.cu): those of at most FLAT inner numbers, or of at most NARROW
-# columns and NEAR numbers in the first factor. cuBLAS takes 15 to 25 µs for them on an H200.
-FLAT, NARROW, NEAR = 16, 32, 1 << 21
+# x W with at most NARROW columns and at most NEAR numbers in x is made by a kernel of our own (products.cu). On an H200
+# (512, 2048) (2048, 10) takes 11 µs with its bias, where cuBLAS takes 20 without. Products of other layouts were not
+# faster by our own kernels.
+NARROW, NEAR = 32, 1 << 21
 # In TF32, a Hopper multiplies xᵀ dy 1.6 times as fast if x is transposed first, where no size is below this one: its
 # tensor cores take numbers that follow each other along the inner size.
-TURNED, HOPPER = 2048, 90
+TRANSPOSED, HOPPER = 2048, 90
 # Activation -> the kernel that also adds a bias, and backward -> the kernel that also sums the bias's gradient, or with
 # a rate moves the bias against it. The reference does not have these kernels.
 WITH_BIAS = {name: f"bias_{name}" for name, k in KERNELS.items() if k.elementwise and f"{name}_backward" in KERNELS}
@@ -94,7 +95,7 @@ class Own:
         self.room = cupy.empty((machine.most_parts, WARP), np.float64)
         self.cublas = cublas.opened(cupy, machine.precision == "tf32")
         # (2,) of each type: -lr and 1, with which cuBLAS moves weights
-        self.turned: dict[tuple[int, ...], Any] = {}  # shape -> room for a transposed matrix
+        self.transposed: dict[tuple[int, ...], Any] = {}  # shape -> room for a transposed matrix
         self.factors = {real: cupy.ones(2, dtype) for real, dtype in (("float", "f4"), ("double", "f8"))}
 
 
@@ -190,11 +191,10 @@ class Machine:
 
     def by_cublas(self, call: Call) -> bool:
         """Whether cuBLAS makes this product."""
-        if not self.cublas or not call.kernel.product or call.kernel.own or call.name not in BY_CUBLAS:
+        if not self.cublas or call.kernel.own or call.name not in BY_CUBLAS:
             return False
-        c, a, _, transposed, _ = product_of(call)
-        inner = a.shape[0 if transposed else 1]
-        return inner > FLAT and (c.shape[1] > NARROW or a.size > NEAR)
+        c, a, *_ = product_of(call)
+        return call.kernel.product != "x W" or c.shape[1] > NARROW or a.size > NEAR
 
     def take_rate(self, call: Call) -> None:
         """Take over the learning rate of a call that moves weights, for all such products of a step by cuBLAS."""
@@ -241,20 +241,20 @@ class Machine:
         assert self.cublas is not None
         factors = self.own.factors[real_of(call)] if "lr" in operands(call) else None
         c, a, b, a_transposed, b_transposed = product_of(call)
-        if self.turns and a_transposed and min(*c.shape, len(a)) >= TURNED:
-            a, a_transposed = self._turned(a), False
+        if self.turns and a_transposed and min(*c.shape, len(a)) >= TRANSPOSED:
+            a, a_transposed = self.transposed(a), False
         self.cublas.product(c, a, b, a_transposed, b_transposed, factors)
         if call.name == "linear":
             y, b = call.results[0], operands(call)["b"]
             self._launch("add_bias", real_of(call), self._enough(y.size), self._words(y, b))
 
-    def _turned(self, matrix: Any) -> Any:
+    def transposed(self, matrix: Any) -> Any:
         """A copy of a matrix, transposed, until the next one of this shape."""
-        if matrix.shape not in self.own.turned:
-            self.own.turned[matrix.shape] = self.cupy.empty(matrix.shape[::-1], matrix.dtype)
-        turned = self.own.turned[matrix.shape]
-        self._launch("transpose", "float", self._enough(matrix.size), self._words(turned, matrix))
-        return turned
+        rooms = self.own.transposed
+        if matrix.shape not in rooms:
+            rooms[matrix.shape] = self.cupy.empty(matrix.shape[::-1], matrix.dtype)
+        self._launch("transpose", "float", self._enough(matrix.size), self._words(rooms[matrix.shape], matrix))
+        return rooms[matrix.shape]
 
     def _blocks(self, call: Call) -> int:
         """The number of blocks with which each thread makes about one number, or each warp one row of the batch."""
@@ -262,8 +262,8 @@ class Machine:
         letters = {**signature.operands, **signature.results}
         arrays = [value for name, value in named.items() if is_array(value) and "A" not in (letters[name] or ())]
         results = [named[name] for name in signature.results]
-        if call.kernel.product and results[0].ndim == 2:
-            return self._for_product(call)
+        if call.kernel.product == "x W" and results[0].shape[1] <= NARROW:
+            return self._enough(math.ceil(len(results[0]) / AHEAD) * BLOCK)
         if call.name in PARTS and results[0].ndim == 2:
             return math.ceil(results[0].shape[0] / TILE) * math.ceil(results[0].shape[1] / TILE)
         if call.name in PARTS:
@@ -272,15 +272,6 @@ class Machine:
             return self._enough(math.ceil(results[0].size / AHEAD))
         rows = max(array.shape[0] if array.ndim == 2 else 1 for array in arrays)
         return max(self._enough(max(array.size for array in arrays[:2])), math.ceil(rows * WARP / BLOCK))
-
-    def _for_product(self, call: Call) -> int:
-        """The number of blocks of a product by our own kernels, which chooses among three ways (products.cu)."""
-        c, a, _, transposed, _ = product_of(call)
-        if a.shape[0 if transposed else 1] <= FLAT:
-            return max(1, min(math.ceil(c.size / (BLOCK * AHEAD * FLAT)), 4 * self.processors))
-        if c.shape[1] <= NARROW:
-            return max(1, math.ceil(len(c) / AHEAD))
-        return math.ceil(c.shape[0] / TILE) * math.ceil(c.shape[1] / TILE)
 
     def _for_sums(self, rows: int, columns: int) -> int:
         """The number of blocks that sum rows in the kernels' column_sums; they divide the rows if there are many."""

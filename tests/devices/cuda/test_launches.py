@@ -114,41 +114,48 @@ def test_the_grid_that_gathers_rows_is_of_the_size_of_the_batch(rig):
     assert blocks(20) == blocks(10**6) == [-(-20 * 784 // 4 // BLOCK), -(-20 * 784 // BLOCK)]
 
 
-OWN = ("linear", "relu", "linear", "softmax_cross_entropy", "linear_backward", "relu_backward_bias")
-CUBLAS = ("gemm", "bias_relu", "gemm", "add_bias", "softmax_cross_entropy", "gemm", "relu_backward_bias")
-MOVES = {  # the last nodes of a step, by optimizer, and by whether cuBLAS makes the products
-    ("SGD", False): [f"linear_backward_{of}_sgd" for of in ("weights", "bias", "weights")],
-    ("SGD", True): ["factors", "gemm", "linear_backward_bias_sgd", "gemm"],
-    ("Adam", True): ["gemm", "count_step", "adam_step"],
+NODES = {  # who makes the products of a step by gradient descent -> its nodes but for the first and the last
+    "cuBLAS": "gemm bias_relu gemm add_bias softmax_cross_entropy gemm relu_backward_bias factors gemm "
+    "linear_backward_bias_sgd gemm",
+    "the faster": "linear relu linear softmax_cross_entropy gemm relu_backward_bias factors gemm "
+    "linear_backward_bias_sgd gemm",
+    "nnlite": "linear relu linear softmax_cross_entropy linear_backward relu_backward_bias linear_backward_weights_sgd "
+    "linear_backward_bias_sgd linear_backward_weights_sgd",
 }
 
 
-@pytest.mark.parametrize(("optimizer", "by_cublas"), MOVES)
-def test_the_nodes_of_a_step(optimizer, by_cublas, rig, request):
-    """x and target are taken by one node, and the end of a step adds the losses and moves the position.
-
-    Gradient descent is within the products that make the gradients. Small products are made by our own kernels.
-    """
-    if by_cublas:
+@pytest.mark.parametrize("who", NODES)
+def test_the_nodes_of_a_step(who, rig, request):
+    """x and target are taken by one node, and the end of a step adds the losses and moves the position."""
+    rig.blas_fails = who == "nnlite"
+    if who == "cuBLAS":
         request.getfixturevalue("only_cublas")
     x = np.random.default_rng(0).standard_normal((16, 6)).astype(np.float32)
-    net = nl.mlp([6, 8, 3], output="softmax", device="cupy")
-    nl.Trainer(net, "cce", getattr(nl, optimizer)(), replay="graph").fit(x, np.arange(16) % 3, 1, 8, progress=False)
+    net = nl.mlp([6, 8, 3], output="softmax", device=CupyDevice())
+    nl.Trainer(net, "cce", replay="graph").fit(x, np.arange(16) % 3, batch_size=8, progress=False)
     launches = [name.removeprefix("launch_").removesuffix("_float") for name in rig.launches]
-    step = ["take_both", *(CUBLAS if by_cublas else OWN), *MOVES[optimizer, by_cublas], "end_step"]
-    if optimizer == "Adam":  # it needs the gradients
-        step[6:7] = ["gemm", "linear_backward_bias", "gemm"]
+    step = ["take_both", *NODES[who].split(), "end_step"]
+    assert launches[: len(step)] == step
+
+
+def test_the_nodes_of_a_step_that_needs_the_gradients(rig, only_cublas):
+    x = np.random.default_rng(0).standard_normal((16, 6)).astype(np.float32)
+    net = nl.mlp([6, 8, 3], output="softmax", device="cupy")
+    nl.Trainer(net, "cce", nl.Adam(), replay="graph").fit(x, np.arange(16) % 3, batch_size=8, progress=False)
+    launches = [name.removeprefix("launch_").removesuffix("_float") for name in rig.launches]
+    forward = ["take_both", "gemm", "bias_relu", "gemm", "add_bias", "softmax_cross_entropy"]
+    backward = ["gemm", "linear_backward_bias", "gemm", "relu_backward_bias", "gemm"]
+    step = [*forward, *backward, "count_step", "adam_step", "end_step"]
     assert launches[: len(step)] == step
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "tf32"])
 @pytest.mark.parametrize("by_cublas", [False, True])
 @pytest.mark.parametrize("rate", [0.2, nl.schedules.Exponential(0.3, 0.8, by="step")])
-def test_gradient_descent_within_products(rate, by_cublas, dtype, rig, monkeypatch, request):
+def test_gradient_descent_within_products(rate, by_cublas, dtype, rig, monkeypatch):
     """Also with another learning rate in every step, and where a factor is transposed first, for TF32."""
-    if by_cublas:
-        request.getfixturevalue("only_cublas")
-    monkeypatch.setattr("nnlite.devices.cuda.machine.TURNED", 9)
+    rig.blas_fails = not by_cublas
+    monkeypatch.setattr("nnlite.devices.cuda.machine.TRANSPOSED", 9)
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((50, 34)), rng.integers(0, 3, 50)
     found = []
@@ -164,11 +171,10 @@ def test_gradient_descent_within_products(rate, by_cublas, dtype, rig, monkeypat
         np.testing.assert_allclose(found[1][name], value, rtol=rtol, atol=rtol / 10)
 
 
-# Rows, inner numbers and columns of products that are flat, narrow or neither, of which some are read in fours
+# Rows, inner numbers and columns of products that are narrow, and of some that are not. Some rows are read in fours.
 PRODUCTS = [
-    *((1, 1, 1), (70, 16, 3), (5, 3, 300), (33, 13, 129), (300, 16, 128), (9, 4, 7)),
-    *((1, 17, 1), (6, 300, 1), (9, 1024, 10), (8, 70, 31), (130, 33, 32), (5, 1000, 2), (4, 64, 16)),
-    *((3, 17, 33), (66, 70, 65)),
+    *((1, 1, 1), (70, 16, 3), (9, 4, 7), (6, 300, 1), (9, 1024, 10), (8, 70, 31), (130, 33, 32), (5, 1000, 2)),
+    *((5, 3, 300), (3, 17, 33), (66, 70, 65)),
 ]
 
 
@@ -176,7 +182,7 @@ PRODUCTS = [
 @pytest.mark.parametrize("sizes", PRODUCTS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_products_by_many_blocks(dtype, sizes, order, rig, monkeypatch):
-    """Flat, narrow and other products, which no cuBLAS makes, with and without what is added to them."""
+    """Narrow products and others, which no cuBLAS makes, with and without what is added to them."""
     rig.order, rig.blas_fails = ORDERS[order], True
     rows, inner, columns = sizes
     rng = np.random.default_rng(0)

@@ -1,6 +1,6 @@
 // Matrix products, C <- S + alpha A B, in two ways. In the persistent replay, each block makes its own part, whose
-// operands are small and near. In a launch of its own, a product is made by many blocks. Those of few inner numbers or of
-// few columns are too small for cuBLAS to be fast; the others are made here only where there is no cuBLAS.
+// operands are small and near. In a launch of its own, a product is made by many blocks. One of few columns is too small
+// for cuBLAS to be fast; the others are made here only where there is no cuBLAS.
 
 // C, S (rows, columns) . A (rows, inner) . B (inner, columns). A `..._row` is the distance, in numbers, to the next
 // row, and a `..._step` is the distance to the next number in a row.
@@ -255,57 +255,23 @@ DEVICE void near_product(const Product<T>& p, const Team& team) {
 // ---- by many blocks -------------------------------------------------------------------------------------------------
 
 const int TILE = 64, DEPTH = 16, SIDE = 4;  // a block of 256 threads makes a tile, and each thread a square in it
-const int LAUNCHED = 256;          // threads of a block
-const int FLAT = 16, NARROW = 32;  // the most inner numbers of a flat product, the most columns of a narrow one
+const int LAUNCHED = 256;  // threads of a block
+const int NARROW = 32;     // the most columns of a narrow product
 
-// Of few inner numbers: a warp makes SIDE times as many columns as it has lanes, in some rows, and keeps the numbers of B
-// that it needs.
-template <class T>
-DEVICE void flat_product(const Product<T>& p, const Team& team) {
-  const Size strips = (p.columns + SIDE * WARP - 1) / (SIDE * WARP);
-  const Size warps = team.size() / WARP, chunks = warps > strips ? warps / strips : 1;
-  const Size height = (p.rows + chunks - 1) / chunks;
-  for (Size turn = team.rank() / WARP; turn < strips * chunks; turn += warps) {
-    const Size left = turn % strips * (SIDE * WARP) + team.lane(), top = turn / strips * height;
-    T of_b[FLAT][SIDE];
-#pragma unroll
-    for (int n = 0; n < FLAT; ++n)
-#pragma unroll
-      for (int l = 0; l < SIDE; ++l) {
-        const Size j = left + l * WARP;
-        of_b[n][l] = n < p.inner && j < p.columns ? p.b[n * p.b_row + j * p.b_step] : T(0);
-      }
-#pragma unroll 2
-    for (Size i = top; i < top + height && i < p.rows; ++i) {
-      T of_a[FLAT], sum[SIDE] = {};
-#pragma unroll
-      for (int n = 0; n < FLAT; ++n) of_a[n] = n < p.inner ? p.a[i * p.a_row + n * p.a_step] : T(0);
-#pragma unroll
-      for (int n = 0; n < FLAT; ++n)
-#pragma unroll
-        for (int l = 0; l < SIDE; ++l)
-          if (n < p.inner) sum[l] += of_a[n] * of_b[n][l];
-#pragma unroll
-      for (int l = 0; l < SIDE; ++l)
-        if (left + l * WARP < p.columns) p.write(i, left + l * WARP, sum[l]);
-    }
-  }
-}
-
-// Of few columns: a block makes SIDE rows. Lanes are columns; groups of them divide the inner numbers, and add their
-// parts. Numbers of A that follow each other, in a row or down a column, are read four at once.
+// Of few columns, where rows of A and of B follow each other: a block makes SIDE rows. Lanes are columns; groups of them
+// divide the inner numbers, and add their parts.
 template <class T>
 DEVICE void narrow_product(const Product<T>& p, const Team& team) {
   SHARED(T, others, SIDE* LAUNCHED);
   const int lanes = lanes_for(p.columns), halvings = halvings_of(lanes), lane = team.thread & (lanes - 1);
   const int group = team.thread >> halvings, groups = team.threads >> halvings;
-  const T* b = p.b + (lane < p.columns ? lane : p.columns - 1) * p.b_step;
-  const bool fours = in_fours(p.a, larger(p.a_row, p.a_step));  // A is a whole matrix, or one transposed
+  const T* b = p.b + (lane < p.columns ? lane : p.columns - 1);
+  const bool fours = in_fours(p.a, p.a_row);
   for (Size top = SIDE * team.block; top < p.rows; top += SIDE * team.blocks) {
     const T* a[SIDE];
     T sum[SIDE] = {};
     for (int k = 0; k < SIDE; ++k) a[k] = p.a + (top + k < p.rows ? top + k : p.rows - 1) * p.a_row;
-    if (fours && p.a_step == 1) {
+    if (fours) {
 #pragma unroll 2
       for (Size n = 4 * group; n < p.inner; n += 4 * groups) {
         Four<T> next[SIDE];
@@ -315,18 +281,11 @@ DEVICE void narrow_product(const Product<T>& p, const Team& team) {
         for (int m = 0; m < 4; ++m)
           for (int k = 0; k < SIDE; ++k) sum[k] += next[k].number[m] * of_b[m];
       }
-    } else if (fours) {
-#pragma unroll 4
-      for (Size n = group; n < p.inner; n += groups) {
-        const Four<T> next = *(const Four<T>*)(a[0] + n * p.a_step);
-        const T of_b = b[n * p.b_row];
-        for (int k = 0; k < SIDE; ++k) sum[k] += next.number[k] * of_b;
-      }
     } else {
 #pragma unroll 4
       for (Size n = group; n < p.inner; n += groups) {
         const T of_b = b[n * p.b_row];
-        for (int k = 0; k < SIDE; ++k) sum[k] += a[k][n * p.a_step] * of_b;
+        for (int k = 0; k < SIDE; ++k) sum[k] += a[k][n] * of_b;
       }
     }
     for (int k = 0; k < SIDE; ++k)
@@ -383,9 +342,8 @@ DEVICE void tiled_product(const Product<T>& p, const Team& team) {
 }
 
 template <class T>
-APART void made_by_many(const Product<T>& p, const Team& team) {
-  if (p.inner <= FLAT) flat_product(p, team);
-  else if (p.columns <= NARROW) narrow_product(p, team);
+APART void made_by_many(Product<T> p, Team team) {  // no references, so that all of it may be in registers
+  if (p.columns <= NARROW && p.a_step == 1 && p.b_step == 1) narrow_product(p, team);
   else tiled_product(p, team);
 }
 #endif
