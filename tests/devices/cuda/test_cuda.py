@@ -1,6 +1,5 @@
 """The CUDA sources without a GPU: compiled for every card, run on the CPU in three orders of threads."""
 
-import contextlib
 import ctypes
 import faulthandler
 import functools
