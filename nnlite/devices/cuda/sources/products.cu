@@ -1,6 +1,6 @@
 // Matrix products, C <- S + alpha A B, in two ways. In the persistent replay, each block makes its own part, whose
-// operands are small and near. In a launch of its own, a product is made by many blocks. One of few columns is too small
-// for cuBLAS to be fast; the others are made here only where there is no cuBLAS.
+// operands are small and near. In a launch of its own, a product is made by many blocks. One of few columns is too
+// small for cuBLAS to be fast; the others are made here only where there is no cuBLAS.
 
 // C, S (rows, columns) . A (rows, inner) . B (inner, columns). A `..._row` is the distance, in numbers, to the next
 // row, and a `..._step` is the distance to the next number in a row.
@@ -258,8 +258,19 @@ const int TILE = 64, DEPTH = 16, SIDE = 4;  // a block of 256 threads makes a ti
 const int LAUNCHED = 256;  // threads of a block
 const int NARROW = 32;     // the most columns of a narrow product
 
-// Of few columns, where rows of A and of B follow each other: a block makes SIDE rows. Lanes are columns; groups of them
-// divide the inner numbers, and add their parts.
+// add(n) for n = first, first + apart ... below stop. Within four of them the loop cannot end, so that the compiler can
+// read all before it uses the first.
+template <class Add>
+DEVICE void by_fours(Size first, Size stop, Size apart, Add add) {
+  Size n = first;
+  for (; n + 3 * apart < stop; n += 4 * apart)
+#pragma unroll
+    for (int m = 0; m < 4; ++m) add(n + m * apart);
+  for (; n < stop; n += apart) add(n);
+}
+
+// Of few columns, where the numbers of a row follow each other: a block makes SIDE rows. Lanes are columns; groups of
+// lanes divide the inner numbers, and add their parts.
 template <class T>
 DEVICE void narrow_product(const Product<T>& p, const Team& team) {
   SHARED(T, others, SIDE* LAUNCHED);
@@ -272,21 +283,18 @@ DEVICE void narrow_product(const Product<T>& p, const Team& team) {
     T sum[SIDE] = {};
     for (int k = 0; k < SIDE; ++k) a[k] = p.a + (top + k < p.rows ? top + k : p.rows - 1) * p.a_row;
     if (fours) {
-#pragma unroll 2
-      for (Size n = 4 * group; n < p.inner; n += 4 * groups) {
+      auto add = [&](Size n) {
         Four<T> next[SIDE];
-        T of_b[4];
         for (int k = 0; k < SIDE; ++k) next[k] = *(const Four<T>*)(a[k] + n);
-        for (int m = 0; m < 4; ++m) of_b[m] = b[(n + m) * p.b_row];
         for (int m = 0; m < 4; ++m)
-          for (int k = 0; k < SIDE; ++k) sum[k] += next[k].number[m] * of_b[m];
-      }
+          for (int k = 0; k < SIDE; ++k) sum[k] += next[k].number[m] * b[(n + m) * p.b_row];
+      };
+      by_fours(4 * group, p.inner, 4 * groups, add);
     } else {
-#pragma unroll 4
-      for (Size n = group; n < p.inner; n += groups) {
-        const T of_b = b[n * p.b_row];
-        for (int k = 0; k < SIDE; ++k) sum[k] += a[k][n] * of_b;
-      }
+      auto add = [&](Size n) {
+        for (int k = 0; k < SIDE; ++k) sum[k] += a[k][n] * b[n * p.b_row];
+      };
+      by_fours(group, p.inner, groups, add);
     }
     for (int k = 0; k < SIDE; ++k)
       for (int apart = lanes; apart < WARP; apart *= 2) sum[k] += __shfl_xor_sync(WHOLE_WARP, sum[k], apart);
@@ -446,6 +454,8 @@ template <class T, int rows = 0, int columns = 0> DEVICE void take_and_multiply(
   make<rows, columns>(p, team);
 }
 
+const int AT_ONCE = 16;  // parts that a thread reads
+
 // y <- the sum of the parts, and b if there is one. Threads divide the parts of each number if there are enough.
 template <class T> DEVICE void add_up(Matrix<T> y, Matrix<T> parts, const T* b, const Team& team) {
   const Size count = y.size(), parts_of_each = parts.columns / y.columns;
@@ -456,8 +466,15 @@ template <class T> DEVICE void add_up(Matrix<T> y, Matrix<T> parts, const T* b, 
   for (Size i = team.thread % together; i < count; i += together) {
     const T* part = parts.row(i / y.columns) + i % y.columns;
     T sum = 0;
-#pragma unroll 16
-    for (Size k = group; k < parts_of_each; k += groups) sum += part[k * y.columns];
+    for (Size k = group; k < parts_of_each; k += AT_ONCE * groups) {
+      T some[AT_ONCE];  // all are read before the first is added: a loop that may end after each would wait each time
+#pragma unroll
+      for (int m = 0; m < AT_ONCE; ++m)
+        some[m] = part[(k + m * groups < parts_of_each ? k + m * groups : k) * y.columns];
+#pragma unroll
+      for (int m = 0; m < AT_ONCE; ++m)
+        if (k + m * groups < parts_of_each) sum += some[m];
+    }
     if (groups > 1) sums[group * together + i] = sum;
     else y.data[i] = sum + (b ? b[i % y.columns] : T(0));
   }
