@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class CudaLimits:
     """Limits that decide which replay a step gets, by its work, and how large its blocks and graphs are.
 
-    Work is in units of `work`. Measured on an H200 (benchmarks/results/2026-11-26-gpu-h200.md): each limit lies between
-    a net for which one replay is faster and a larger one for which the next is.
+    Work is in units of `work`. Measured on an H200 (benchmarks/results/2026-11-28-gpu-h200.md, and 2026-11-26 for the
+    graph): each limit lies between a net for which one replay is faster and a larger one for which the next is.
     """
 
     one_block: int = 60_000  # most work of a step for one block
