@@ -51,13 +51,12 @@ class Steps:
         self.batch = min(batch_size, self.rows)
         self.per_epoch, self.rest = -(-self.rows // self.batch), self.rows % self.batch
         numbers = self.rows * (target.shape[1] if step.collects else 1)
-        most = MOST_INDICES // numbers
+        most = max(window, MOST_INDICES // numbers)
         self.window = room = max(window, min(epochs, most))  # number of epochs whose order is drawn at once
         self.order = np.zeros((self.window, self.rows), np.int64)
         order = self.order.reshape(-1)  # flat, as the kernels read it
-        if not self.device.in_main_memory:
-            room = max(window, most)  # for the next fit, of more epochs, too: a graph of CUDA has addresses in it
-            order = self.device.zeros(room * self.rows, np.int64)
+        if not self.device.in_main_memory:  # room for a later fit, of more epochs, too: CUDA's graphs have addresses
+            order, room = self.device.zeros(most * self.rows, np.int64), most
         self.data: dict[str, Any] = {"x": x, "target": target, "order": order}
         self.data |= self.given.extra(self.device, room * self.rows, step.collects)
         if step.optimizer.schedule is not None:
