@@ -30,9 +30,8 @@ class GraphReplay(Replay):
 
     def __init__(self, machine: Machine, tapes: Sequence[Tape], arena: Arena, why: str, steps: int) -> None:
         self.machine, self.arena, self.cupy, self.steps = machine, arena, machine.cupy, steps
-        self.ordered = [
-            self._with_ends(fuse(tape.calls)) for tape in tapes
-        ]  # the calls of each tape, and those of its end
+        # The calls of each tape, and those of its end
+        self.ordered = [self._with_ends(fuse(tape.calls)) for tape in tapes]
         in_time = ([*calls, *filter(None, ends)] for calls, ends in self.ordered)
         arena.place("results", *([(call, time) for time, call in enumerate(calls)] for calls in in_time))
         self.batch = next((int(call.operands[1]) for call in tapes[0].calls if call.name == "advance"), 0)  # rows

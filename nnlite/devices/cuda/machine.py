@@ -94,8 +94,8 @@ class Own:
         self.counters = cupy.zeros(machine.most_parts, np.uint32)
         self.room = cupy.empty((machine.most_parts, WARP), np.float64)
         self.cublas = cublas.opened(cupy, machine.precision == "tf32")
-        # (2,) of each type: -lr and 1, with which cuBLAS moves weights
         self.transposed: dict[tuple[int, ...], Any] = {}  # shape -> room for a transposed matrix
+        # (2,) of each type: -lr and 1, with which cuBLAS moves weights
         self.factors = {real: cupy.ones(2, dtype) for real, dtype in (("float", "f4"), ("double", "f8"))}
 
 
@@ -239,14 +239,15 @@ class Machine:
     def _product(self, call: Call) -> None:
         """Make a product by cuBLAS and add the bias, if it has one. With a learning rate, move the weights by it."""
         assert self.cublas is not None
-        factors = self.own.factors[real_of(call)] if "lr" in operands(call) else None
+        real = real_of(call)
+        factors = self.own.factors[real] if "lr" in operands(call) else None
         c, a, b, a_transposed, b_transposed = product_of(call)
-        if self.turns and a_transposed and min(*c.shape, len(a)) >= TRANSPOSED:
+        if self.turns and a_transposed and real == "float" and min(*c.shape, len(a)) >= TRANSPOSED:
             a, a_transposed = self.transposed(a), False
         self.cublas.product(c, a, b, a_transposed, b_transposed, factors)
         if call.name == "linear":
             y, b = call.results[0], operands(call)["b"]
-            self._launch("add_bias", real_of(call), self._enough(y.size), self._words(y, b))
+            self._launch("add_bias", real, self._enough(y.size), self._words(y, b))
 
     def transposed(self, matrix: Any) -> Any:
         """A copy of a matrix, transposed, until the next one of this shape."""
