@@ -138,6 +138,16 @@ def test_the_nodes_of_a_step(who, rig, request):
     assert launches[: len(step)] == step
 
 
+@pytest.mark.parametrize(("rows", "columns", "by"), [(8, 32, "linear"), (8, 33, "gemm"), (9, 32, "gemm")])
+def test_who_makes_a_narrow_product(rows, columns, by, rig, monkeypatch):
+    monkeypatch.setattr("nnlite.devices.cuda.machine.NEAR", 8 * 6)
+    machine, x, W = nl.get_device("cupy").machine, *on_gpu(np.ones((rows, 6)), np.ones((6, columns)))
+    y, b = on_gpu(np.zeros((rows, columns)), np.ones(columns))
+    machine.run(Call("linear", KERNELS["linear"], (x, W, b), (y,)))
+    assert rig.launches[0].removeprefix("launch_").removesuffix("_double") == by
+    assert (y.get() == 7).all()
+
+
 def test_the_nodes_of_a_step_that_needs_the_gradients(rig, only_cublas):
     x = np.random.default_rng(0).standard_normal((16, 6)).astype(np.float32)
     net = nl.mlp([6, 8, 3], output="softmax", device="cupy")
