@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,11 @@ PARAMETERS = {  # without these types, ctypes would cut addresses
     "cublasSgemm_v2": GEMM,
     "cublasDgemm_v2": GEMM,
 }
+
+# To make a handle or to end one waits for the GPU, which no capture of a graph survives: so a thread that captures holds
+# this lock, and a handle that nobody uses any more is ended when the next one is made.
+ALONE = threading.RLock()
+UNUSED: list[tuple[Any, ctypes.c_void_p]] = []  # the function that ends a handle, and the handle
 
 
 def candidates(cupy: Any) -> Iterator[str]:
@@ -64,8 +70,13 @@ class Cublas:
         for name, types in PARAMETERS.items():
             getattr(library, name).argtypes = types
         self.handle = ctypes.c_void_p()
-        self._check(library.cublasCreate_v2(ctypes.byref(self.handle)), "cublasCreate")
-        weakref.finalize(self, library.cublasDestroy_v2, self.handle).atexit = False  # the end of the process is enough
+        with ALONE:
+            while UNUSED:
+                end, handle = UNUSED.pop()
+                end(handle)
+            self._check(library.cublasCreate_v2(ctypes.byref(self.handle)), "cublasCreate")
+        unused = library.cublasDestroy_v2, self.handle
+        weakref.finalize(self, UNUSED.append, unused).atexit = False  # the end of the process is enough
         self._check(library.cublasSetMathMode(self.handle, TF32_MATH if tf32 else DEFAULT_MATH), "cublasSetMathMode")
         hopper = int(cupy.cuda.Device().compute_capability) >= HOPPER
         self.workspace = cupy.empty(WORKSPACE if hopper else OF_OLDER_CARDS, np.uint8)

@@ -6,7 +6,6 @@ with the products that make its gradients.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -19,6 +18,7 @@ from ..common.recording import Call, Tape
 from ..common.reference import KERNELS
 from ..device import Replay
 from ..numpy.replay import placed
+from .cublas import ALONE
 from .machine import BACK_WITH_BIAS, WITH_BIAS, Machine
 
 WEIGHTS_SGD, BIAS_SGD = (KERNELS[f"linear_backward_{of}"].with_sgd for of in ("weights", "bias"))
@@ -195,16 +195,10 @@ class GraphReplay(Replay):
 
 def captured(stream: Any, work: Callable[[], None]) -> Any:
     """The graph of all that `work` launches on a stream."""
-    collects = gc.isenabled()
-    gc.disable()  # or a network that nobody uses any more could end its cuBLAS now, which no capture survives
-    try:
-        with stream:
-            stream.begin_capture()
-            try:
-                work()
-            finally:
-                graph = stream.end_capture()
-    finally:
-        if collects:
-            gc.enable()
+    with ALONE, stream:
+        stream.begin_capture()
+        try:
+            work()
+        finally:
+            graph = stream.end_capture()
     return graph
