@@ -34,8 +34,8 @@ PARAMETERS = {  # without these types, ctypes would cut addresses
     "cublasDgemm_v2": GEMM,
 }
 
-# To make a handle or to end one waits for the GPU, which no capture of a graph survives: so a thread that captures holds
-# this lock, and a handle that nobody uses any more is ended when the next one is made.
+# To make a handle, or to end one, waits for the GPU, which no capture of a graph survives. So a thread that captures
+# holds this lock, and a handle that nobody uses any more is ended when the next one is made.
 ALONE = threading.RLock()
 UNUSED: list[tuple[Any, ctypes.c_void_p]] = []  # the function that ends a handle, and the handle
 
