@@ -57,8 +57,6 @@ def node_us(stream: Any, work: Callable[[], None], seconds: float) -> float:
 
 def name_of(launch: Callable[..., None], calls: Sequence[Any]) -> str:
     """What is launched, and by whom if it is a product."""
-    if launch.__name__ == "take_rate":
-        return "the learning rate"
     by = " by cuBLAS" if launch.__self__.by_cublas(calls[0]) else ""  # type: ignore[attr-defined]
     return " + ".join(call.name for call in calls) + by
 

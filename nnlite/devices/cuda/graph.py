@@ -21,7 +21,7 @@ from ..numpy.replay import placed
 from .cublas import ALONE
 from .machine import BACK_WITH_BIAS, WITH_BIAS, Machine
 
-WEIGHTS_SGD, BIAS_SGD = (KERNELS[f"linear_backward_{of}"].with_sgd for of in ("weights", "bias"))
+BIAS_SGD = KERNELS["linear_backward_bias"].with_sgd
 Places = dict[str, tuple[int, tuple[int, ...]]]
 
 
@@ -179,10 +179,7 @@ class GraphReplay(Replay):
     def _launches(self, which: int) -> Iterator[tuple[Callable[..., None], Sequence[Call]]]:
         """All calls of the full or the short tape, with what launches them: pairs go together in one kernel."""
         calls, forward, pairs = self.calls[which], self.forward[which], self.pairs[which]
-        moving = next((call for call in calls if call.name == WEIGHTS_SGD and self.machine.by_cublas(call)), None)
         for i, call in enumerate(calls):
-            if call is moving:
-                yield self.machine.take_rate, (call,)
             if i in forward:
                 yield self.machine.product_and_activation, (call, calls[forward[i]])
             elif i in pairs and call.name == "take_rows":

@@ -196,11 +196,6 @@ class Machine:
         c, a, *_ = product_of(call)
         return call.kernel.product != "x W" or c.shape[1] > NARROW or a.size > NEAR
 
-    def take_rate(self, call: Call) -> None:
-        """Take over the learning rate of a call that moves weights, for all such products of a step by cuBLAS."""
-        rate = operands(call)["lr"]
-        self._launch("factors", real_of(call), 1, self._words(self.own.factors[real_of(call)], rate))
-
     def take_both(self, x: Call, target: Call) -> None:
         """Run two calls of take_rows, which have the same order and position, in one launch."""
         (all_x, order, position, _), (all_target, *_) = x.operands, target.operands
@@ -239,8 +234,10 @@ class Machine:
     def _product(self, call: Call) -> None:
         """Make a product by cuBLAS and add the bias, if it has one. With a learning rate, move the weights by it."""
         assert self.cublas is not None
-        real = real_of(call)
-        factors = self.own.factors[real] if "lr" in operands(call) else None
+        real, factors = real_of(call), None
+        if "lr" in operands(call):
+            factors = self.own.factors[real]
+            self._launch("factors", real, 1, self._words(factors, operands(call)["lr"]))
         c, a, b, a_transposed, b_transposed = product_of(call)
         if self.turns and a_transposed and real == "float" and min(*c.shape, len(a)) >= TRANSPOSED:
             a, a_transposed = self.transposed(a), False

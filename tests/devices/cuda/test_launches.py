@@ -117,9 +117,9 @@ def test_the_grid_that_gathers_rows_is_of_the_size_of_the_batch(rig):
 
 NODES = {  # who makes the products of a step by gradient descent -> its nodes but for the first and the last
     "cuBLAS": "gemm bias_relu gemm add_bias softmax_cross_entropy gemm relu_backward_bias factors gemm "
-    "linear_backward_bias_sgd gemm",
+    "linear_backward_bias_sgd factors gemm",
     "the faster": "linear relu linear softmax_cross_entropy gemm relu_backward_bias factors gemm "
-    "linear_backward_bias_sgd gemm",
+    "linear_backward_bias_sgd factors gemm",
     "nnlite": "linear relu linear softmax_cross_entropy linear_backward relu_backward_bias linear_backward_weights_sgd "
     "linear_backward_bias_sgd linear_backward_weights_sgd",
 }
