@@ -236,7 +236,7 @@ def sanitized(longest: float) -> list[str]:
         "from nnlite.devices.cuda import machine\n"
         "from nnlite.devices.cuda.device import CupyDevice\n"
         "from nnlite.devices.cuda.limits import CudaLimits\n"
-        "machine.TRANSPOSED = 34\n"
+        "machine.WORTH_TRANSPOSING = 34\n"
         "several, tf32 = CupyDevice(limits=CudaLimits(one_block=0)), CupyDevice('tf32')\n"
         "ways = ('cupy', 'persistent'), ('cupy', 'graph'), (several, 'persistent'), (tf32, 'graph')\n"
         "for device, way in ways:\n"

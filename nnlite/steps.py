@@ -55,7 +55,7 @@ class Steps:
         self.window = room = max(window, min(epochs, most))  # number of epochs whose order is drawn at once
         self.order = np.zeros((self.window, self.rows), np.int64)
         order = self.order.reshape(-1)  # flat, as the kernels read it
-        if not self.device.in_main_memory:  # room for a later fit, of more epochs, too: CUDA's graphs have addresses
+        if not self.device.in_main_memory:  # room for longer fits, too: a graph of CUDA keeps its address
             order, room = self.device.zeros(most * self.rows, np.int64), most
         self.data: dict[str, Any] = {"x": x, "target": target, "order": order}
         self.data |= self.given.extra(self.device, room * self.rows, step.collects)

@@ -23,7 +23,7 @@ from .meeting import Meeting
 
 OPTIONS = ("-std=c++17", "-diag-suppress=177")  # 177: the sources contain functions that are not used
 BLOCK = 256  # threads of a block, for a kernel that is launched alone or in a graph
-WARP, TILE = 32, 64
+WARP, TILE, SIDE = 32, 64, 4
 AHEAD = 4  # numbers that a thread reads before it uses the first
 VOLTA = 70  # the first compute capability that has the instruction `ld.acquire`, with which blocks wait for each other
 LONGEST = 16  # the most words of a launch
@@ -37,10 +37,10 @@ BY_CUBLAS = {name: k.product.split() for name, k in KERNELS.items() if k.product
 # x W with at most NARROW columns and at most NEAR numbers in x is made by a kernel of our own (products.cu). On an H200
 # (512, 2048) (2048, 10) takes 11 µs with its bias, where cuBLAS takes 20 without. Products of other layouts were not
 # faster by our own kernels.
-NARROW, NEAR = 32, 1 << 21
+NARROW, NEAR = WARP, 1 << 21
 # In TF32, a Hopper multiplies xᵀ dy 1.6 times as fast if x is transposed first, where no size is below this one: its
 # tensor cores take numbers that follow each other along the inner size.
-TRANSPOSED, HOPPER = 2048, 90
+WORTH_TRANSPOSING = 2048
 # Activation -> the kernel that also adds a bias, and backward -> the kernel that also sums the bias's gradient, or with
 # a rate moves the bias against it. The reference does not have these kernels.
 WITH_BIAS = {name: f"bias_{name}" for name, k in KERNELS.items() if k.elementwise and f"{name}_backward" in KERNELS}
@@ -95,7 +95,7 @@ class Own:
         self.room = cupy.empty((machine.most_parts, WARP), np.float64)
         self.cublas = cublas.opened(cupy, machine.precision == "tf32")
         self.transposed: dict[tuple[int, ...], Any] = {}  # shape -> room for a transposed matrix
-        # (2,) of each type: -lr and 1, with which cuBLAS moves weights
+        # (2,) of each type: -lr, which each product that moves weights by cuBLAS writes, and 1
         self.factors = {real: cupy.ones(2, dtype) for real, dtype in (("float", "f4"), ("double", "f8"))}
 
 
@@ -111,7 +111,7 @@ class Machine:
         self.cooperates = bool(attributes["CooperativeLaunch"])
         self.most_parts = 4 * self.processors  # blocks that divide the rows of a sum; each has room for its sums
         capability = int(cupy.cuda.Device().compute_capability)
-        self.persists, self.turns = capability >= VOLTA, capability >= HOPPER and precision == "tf32"
+        self.persists, self.transposes = capability >= VOLTA, capability >= cublas.HOPPER and precision == "tf32"
         self._threads, self._compiling = threading.local(), threading.Lock()
         self._kernels: dict[tuple[str, str], Any] = {}
         self._modules: dict[str, Any] = {}
@@ -239,7 +239,7 @@ class Machine:
             factors = self.own.factors[real]
             self._launch("factors", real, 1, self._words(factors, operands(call)["lr"]))
         c, a, b, a_transposed, b_transposed = product_of(call)
-        if self.turns and a_transposed and real == "float" and min(*c.shape, len(a)) >= TRANSPOSED:
+        if self.transposes and a_transposed and real == "float" and min(*c.shape, len(a)) >= WORTH_TRANSPOSING:
             a, a_transposed = self.transposed(a), False
         self.cublas.product(c, a, b, a_transposed, b_transposed, factors)
         if call.name == "linear":
@@ -261,7 +261,7 @@ class Machine:
         arrays = [value for name, value in named.items() if is_array(value) and "A" not in (letters[name] or ())]
         results = [named[name] for name in signature.results]
         if call.kernel.product == "x W" and results[0].shape[1] <= NARROW:
-            return self._enough(math.ceil(len(results[0]) / AHEAD) * BLOCK)
+            return self._enough(math.ceil(len(results[0]) / SIDE) * BLOCK)
         if call.name in PARTS and results[0].ndim == 2:
             return math.ceil(results[0].shape[0] / TILE) * math.ceil(results[0].shape[1] / TILE)
         if call.name in PARTS:

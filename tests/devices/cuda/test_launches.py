@@ -168,7 +168,7 @@ def test_the_nodes_of_a_step_that_needs_the_gradients(rig, only_cublas):
 def test_gradient_descent_within_products(rate, by_cublas, dtype, precision, rig, monkeypatch):
     """Also with another learning rate in every step, and where a factor is transposed first, for TF32."""
     rig.blas_fails = not by_cublas
-    monkeypatch.setattr("nnlite.devices.cuda.machine.TRANSPOSED", 9)
+    monkeypatch.setattr("nnlite.devices.cuda.machine.WORTH_TRANSPOSING", 9)
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((50, 34)), rng.integers(0, 3, 50)
     found = []
@@ -193,7 +193,7 @@ PRODUCTS = [
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("sizes", PRODUCTS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_products_by_many_blocks(dtype, sizes, order, rig, monkeypatch):
+def test_products_by_many_blocks(dtype, sizes, order, rig):
     """Narrow products and others, which no cuBLAS makes, with and without what is added to them."""
     rig.order, rig.blas_fails = ORDERS[order], True
     rows, inner, columns = sizes

@@ -40,7 +40,9 @@ namespace kernels {
     };                                                                                        \
     auto keep = [=](Size i, Size j, T made) { dx.row(i)[j] = made; };                         \
     const bool moves = lr.columns > 0;                                                        \
-    auto write = [=](Size j, T sum) { db.data[j] = moves ? db.data[j] - lr.data[0] * sum : sum; }; \
+    auto write = [=](Size j, T sum) {                                                         \
+      db.data[j] = moves ? db.data[j] - lr.data[0] * sum : sum;                               \
+    };                                                                                        \
     column_sums<T>(dx.rows, 0, dx.columns, made, keep, write, team);                          \
   }
 

@@ -256,7 +256,6 @@ DEVICE void near_product(const Product<T>& p, const Team& team) {
 
 const int TILE = 64, DEPTH = 16, SIDE = 4;  // a block of 256 threads makes a tile, and each thread a square in it
 const int LAUNCHED = 256;  // threads of a block
-const int NARROW = 32;     // the most columns of a narrow product
 
 // add(n) for n = first, first + apart ... below stop. Within four of them the loop cannot end, so that the compiler can
 // read all before it uses the first.
@@ -351,7 +350,7 @@ DEVICE void tiled_product(const Product<T>& p, const Team& team) {
 
 template <class T>
 APART void made_by_many(Product<T> p, Team team) {  // no references, so that all of it may be in registers
-  if (p.columns <= NARROW && p.a_step == 1 && p.b_step == 1) narrow_product(p, team);
+  if (p.columns <= WARP && p.a_step == 1 && p.b_step == 1) narrow_product(p, team);
   else tiled_product(p, team);
 }
 #endif
@@ -454,7 +453,7 @@ template <class T, int rows = 0, int columns = 0> DEVICE void take_and_multiply(
   make<rows, columns>(p, team);
 }
 
-const int AT_ONCE = 16;  // parts that a thread reads
+const int AT_ONCE = 16;  // parts that a thread reads before it adds the first
 
 // y <- the sum of the parts, and b if there is one. Threads divide the parts of each number if there are enough.
 template <class T> DEVICE void add_up(Matrix<T> y, Matrix<T> parts, const T* b, const Team& team) {
@@ -465,16 +464,8 @@ template <class T> DEVICE void add_up(Matrix<T> y, Matrix<T> parts, const T* b, 
   T* sums = (T*)scratch();
   for (Size i = team.thread % together; i < count; i += together) {
     const T* part = parts.row(i / y.columns) + i % y.columns;
-    T sum = 0;
-    for (Size k = group; k < parts_of_each; k += AT_ONCE * groups) {
-      T some[AT_ONCE];  // all are read before the first is added: a loop that may end after each would wait each time
-#pragma unroll
-      for (int m = 0; m < AT_ONCE; ++m)
-        some[m] = part[(k + m * groups < parts_of_each ? k + m * groups : k) * y.columns];
-#pragma unroll
-      for (int m = 0; m < AT_ONCE; ++m)
-        if (k + m * groups < parts_of_each) sum += some[m];
-    }
+    auto value = [=](Size k, Size) { return part[k * y.columns]; };
+    const T sum = (T)sum_ahead<T, AT_ONCE>(group, parts_of_each, groups, 0, value, Nowhere());
     if (groups > 1) sums[group * together + i] = sum;
     else y.data[i] = sum + (b ? b[i % y.columns] : T(0));
   }

@@ -15,10 +15,10 @@ template <class T> DEVICE void sgd_step(Line line, const Team& team) {
   read_ahead(w.columns, moved, [=](Size i, T value) { w.data[i] = value; }, team);
 }
 
-// factors (2,) <- -lr and 1, for products that move weights: W <- -lr x' dy + 1 W.
+// factors[0] <- -lr, for products that move weights: W <- factors[0] x' dy + factors[1] W. The second is 1.
 template <class T> DEVICE void factors(Line line, const Team& team) {
   Matrix<T> factors = line.vector<T>(), lr = line.vector<T>();
-  if (team.rank() == 0) factors.data[0] = -lr.data[0], factors.data[1] = T(1);
+  if (team.rank() == 0) factors.data[0] = -lr.data[0];
 }
 
 template <class T> DEVICE void momentum_step(Line line, const Team& team) {

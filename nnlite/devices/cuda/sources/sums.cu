@@ -75,16 +75,17 @@ DEVICE bool comes_last(Bits* counter, Size blocks, const Team& team) {
 }
 
 // The sum of value(i, j) for i = start, start + apart ... below `rows`; each number goes to keep(i, j, number) as well.
-// The sum of AHEAD numbers is of type T, and goes on in float64.
-template <class T, class Value, class Keep>
+// So many are read before the first is added: a loop that may end after each would wait for each. Their sum is of type
+// T, and goes on in float64.
+template <class T, int ahead = AHEAD, class Value, class Keep>
 DEVICE double sum_ahead(Size start, Size rows, Size apart, Size j, Value value, Keep keep) {
   double sum = 0;
-  for (Size i = start; i < rows; i += AHEAD * apart) {
-    T some[AHEAD], total = 0;
+  for (Size i = start; i < rows; i += ahead * apart) {
+    T some[ahead], total = 0;
 #pragma unroll
-    for (int k = 0; k < AHEAD; ++k) some[k] = value(i + k * apart < rows ? i + k * apart : i, j);
+    for (int k = 0; k < ahead; ++k) some[k] = value(i + k * apart < rows ? i + k * apart : i, j);
 #pragma unroll
-    for (int k = 0; k < AHEAD; ++k)
+    for (int k = 0; k < ahead; ++k)
       if (i + k * apart < rows) keep(i + k * apart, j, some[k]), total += some[k];
     sum += total;
   }

@@ -15,7 +15,7 @@ typedef Word Size;
 
 #ifndef NNLITE_ON_CPU
 #define DEVICE __device__ __forceinline__  // so that a function knows the sizes that its caller knows
-#define APART __device__ __noinline__  // so that many kernels have one copy of it
+#define APART __device__ __noinline__      // so that many kernels have one copy of it
 #define SHARED(type, name, count) __shared__ type name[count]
 #define DYNAMIC_SHARED(type, name) extern __shared__ __align__(16) type name[]
 #define WAIT_A_MOMENT()
