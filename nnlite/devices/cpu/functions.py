@@ -8,8 +8,9 @@ the type of the argument chooses the version.
 from __future__ import annotations
 
 import numpy as np
+from llvmlite import ir
 from numba import types
-from numba.extending import overload
+from numba.extending import intrinsic, overload
 
 from ..common.activations import ERF_P, ERF_Q, ERF_R, ERF_S
 from .compiling import exactly
@@ -44,17 +45,46 @@ def sine_of(x, quarters):
     raise NotImplementedError
 
 
-def order_of(x):
-    """A whole number that is the larger, the larger x is: the bits of x, for x < 0 all but the sign turned over.
-
-    LLVM finds the largest whole number by vectors; of floats it does not, as one may be NaN.
-    """
-    raise NotImplementedError
+# ---- the bits of a number ------------------------------------------------------------------------------------------
+# As LLVM's instructions: NumPy's own way, x.view(np.int32), is a function that Numba would have to compile.
 
 
-def number_of(order):
-    """The number that has this place in the order."""
-    raise NotImplementedError
+def _bits(builder, x):
+    return builder.bitcast(x, ir.IntType(32 if x.type == ir.FloatType() else 64))
+
+
+def _number(builder, bits):
+    return builder.bitcast(bits, ir.FloatType() if bits.type.width == 32 else ir.DoubleType())
+
+
+def _turned(builder, bits):
+    """The bits of a number below 0, all but the sign turned over; those of others as they are."""
+    negative = builder.ashr(bits, bits.type(bits.type.width - 1))  # all bits are 1, or 0
+    return builder.xor(bits, builder.lshr(negative, bits.type(1)))
+
+
+def _bitwise(returns, write):
+    """A function of one number for compiled code; `returns` has its types: argument -> result."""
+
+    @intrinsic
+    def function(typing, x):
+        return returns[x](x), lambda context, builder, signature, arguments: write(builder, arguments[0])
+
+    return function
+
+
+_TO_BITS = {types.float32: types.int32, types.float64: types.int64}
+_TO_NUMBER = {bits: number for number, bits in _TO_BITS.items()}
+
+bits_of, of_bits = _bitwise(_TO_BITS, _bits), _bitwise(_TO_NUMBER, _number)
+
+# A whole number that is the larger, the larger x is, and the number that has this place in the order. LLVM finds the
+# largest whole number by vectors; of floats it does not, as one may be NaN.
+order_of = _bitwise(_TO_BITS, lambda builder, x: _turned(builder, _bits(builder, x)))
+number_of = _bitwise(_TO_NUMBER, lambda builder, order: _number(builder, _turned(builder, order)))
+
+
+# ---- for float32 and for float64 -----------------------------------------------------------------------------------
 
 
 @exactly
@@ -69,7 +99,7 @@ def _exp32(x):
     p = p * r + np.float32(1.6666665459e-1)
     p = p * r + np.float32(5.0000001201e-1)
     p = p * r * r + r + np.float32(1)
-    power = np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)  # 2ⁿ, made from its bits
+    power = of_bits(np.int32((np.int32(n) + np.int32(127)) << np.int32(23)))  # 2ⁿ, made from its bits
     return np.float32(0) if x < lowest else p * power
 
 
@@ -82,7 +112,7 @@ def _exp64(x):
     rr = r * r
     p = r * ((1.26177193074810590878e-4 * rr + 3.02994407707441961300e-2) * rr + 1.0)
     q = ((3.00198505138664455042e-6 * rr + 2.52448340349684104192e-3) * rr + 2.27265548208155028766e-1) * rr + 2.0
-    power = np.int64((np.int64(n) + np.int64(1023)) << np.int64(52)).view(np.float64)
+    power = of_bits((np.int64(n) + np.int64(1023)) << np.int64(52))
     return 0.0 if x < lowest else (1.0 + 2.0 * (p / (q - p))) * power
 
 
@@ -110,9 +140,9 @@ def _log64(e):
 def _log_of32(x):
     small = x < np.float32(1.17549435e-38)  # below the smallest normal number: its bits do not show n
     normal = x * np.float32(2**23) if small else x
-    bits = np.float32(normal).view(np.int32)
+    bits = bits_of(normal)
     n = np.int32(np.int32(bits - np.int32(0x3F3504F3)) >> np.int32(23))  # the bits of √½
-    e = np.int32(bits - np.int32(n << np.int32(23))).view(np.float32) - np.float32(1)
+    e = of_bits(np.int32(bits - np.int32(n << np.int32(23)))) - np.float32(1)
     power = np.float32(n) - (np.float32(23) if small else np.float32(0))
     y = power * np.float32(0.693359375) + (power * np.float32(-2.12194440e-4) + _log32(e))
     special = np.float32(-np.inf) if x == 0 else (x if x > 0 else np.float32(np.nan))
@@ -123,9 +153,9 @@ def _log_of32(x):
 def _log_of64(x):
     small = x < 2.2250738585072014e-308
     normal = x * 2.0**54 if small else x
-    bits = np.float64(normal).view(np.int64)
+    bits = bits_of(normal)
     n = (bits - np.int64(0x3FE6A09E667F3BCD)) >> np.int64(52)
-    e = np.int64(bits - (n << np.int64(52))).view(np.float64) - 1.0
+    e = of_bits(bits - (n << np.int64(52))) - 1.0
     power = np.float64(n) - (54.0 if small else 0.0)
     y = power * 6.93145751953125e-1 + (power * 1.42860682030941723212e-6 + _log64(e))
     special = -np.inf if x == 0 else (x if x > 0 else np.nan)
@@ -188,30 +218,6 @@ def _sine64(x, quarters):
     quadrant = np.int64(n) + np.int64(quarters)
     y = c if quadrant & np.int64(1) else s
     return -y if quadrant & np.int64(2) else y
-
-
-@exactly
-def _turned32(bits):
-    return np.int32(bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
-
-
-@exactly
-def _turned64(bits):
-    return np.int64(bits ^ ((bits >> np.int64(63)) & np.int64(0x7FFFFFFFFFFFFFFF)))
-
-
-@overload(order_of)
-def _(x):
-    if x == types.float32:
-        return lambda x: _turned32(np.float32(x).view(np.int32))
-    return lambda x: _turned64(np.float64(x).view(np.int64))
-
-
-@overload(number_of)
-def _(order):
-    if order == types.int32:
-        return lambda order: np.int32(_turned32(order)).view(np.float32)
-    return lambda order: np.int64(_turned64(order)).view(np.float64)
 
 
 @overload(exp_negative)

@@ -65,6 +65,25 @@ def on_stack(typing: Any, like: Any, size: Any) -> Any:
 
 
 @intrinsic
+def allocate(typing: Any, size: Any) -> Any:
+    """The address of so many bytes of new memory, until it is given to `free`; 0 if there are none left."""
+    return types.int64(types.int64), lambda context, builder, signature, arguments: builder.ptrtoint(
+        context.nrt.allocate_unchecked(builder, arguments[0]), _WORD
+    )
+
+
+@intrinsic
+def free(typing: Any, place: Any) -> Any:
+    """Give back the memory at an address from `allocate`."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        context.nrt.free(builder, builder.inttoptr(arguments[0], cgutils.voidptr_t))
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
+
+
+@intrinsic
 def copy_bytes(typing: Any, to: Any, source: Any, count: Any) -> Any:
     """Copy so many bytes from one address to another."""
 

@@ -31,7 +31,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .compiling import TARGET, ZERO, compiled, machine_code
-from .memory import address, copy_bytes, fetch_to_write
+from .memory import allocate, copy_bytes, fetch_to_write, free
 
 _I64, _I32 = ir.IntType(64), ir.IntType(32)
 _REAL = {4: ir.FloatType(), 8: ir.DoubleType()}
@@ -136,6 +136,14 @@ def size_of(typing, number):
     """The bytes of a number, as a constant."""
     size = number.bitwidth // 8
     return types.int64(number), lambda *_: _I64(size)
+
+
+@intrinsic
+def smaller(typing, a, b):
+    """The smaller of two whole numbers: Numba would have to compile its own `min`."""
+    return types.int64(types.int64, types.int64), lambda context, builder, signature, arguments: builder.select(
+        builder.icmp_signed("<", *arguments), *arguments
+    )
 
 
 def _block(rows: int, most: int = VECTORS, copying: bool = False) -> Any:
@@ -341,8 +349,8 @@ def _pack_transposed(panel, b, b_row, inner, columns, like):
     lanes = VECTOR // size
     for j in range(0, columns, lanes):
         for p in range(0, inner, lanes):
-            to, from_, rows = panel + p * APART + j * size, b + j * b_row + p * size, min(lanes, columns - j)
-            _transposed_block(to, APART, from_, b_row, rows, min(lanes, inner - p), like)
+            to, from_, rows = panel + p * APART + j * size, b + j * b_row + p * size, smaller(lanes, columns - j)
+            _transposed_block(to, APART, from_, b_row, rows, smaller(lanes, inner - p), like)
 
 
 @intrinsic
@@ -412,21 +420,24 @@ def _copied_product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows
     """
     size = size_of(alpha)
     lanes = VECTOR // size
-    most, wide = min(inner, DEPTH), rows >= REUSED and columns > WIDE * lanes
-    copied, height = wide and a_row == size, min(rows, HEIGHT) if wide else rows
+    most, wide = smaller(inner, DEPTH), rows >= REUSED and columns > WIDE * lanes
+    copied, height = wide and a_row == size, smaller(rows, HEIGHT) if wide else rows
     room = -(-most // lanes) * lanes * APART  # bytes for B; those for A follow
-    memory = np.empty(room + copied * (-(-height // ROWS) * ROWS * size * most), np.uint8)
+    memory = allocate(VECTOR + room + copied * (-(-height // ROWS) * ROWS * size * most))
+    if memory == 0:
+        raise MemoryError
+    panel = -(-memory // VECTOR) * VECTOR  # whole vectors, so that none lies in two cache lines
+    blocks = panel + room
     for p in range(0, inner, DEPTH):
-        deep = min(DEPTH, inner - p)
-        panel, blocks = address(memory), address(memory) + room  # here, or Numba would free the memory before
+        deep = smaller(DEPTH, inner - p)
         for i in range(0, rows, height):
-            tall, of_a = min(height, rows - i), a + i * a_row + p * a_step
+            tall, of_a = smaller(height, rows - i), a + i * a_row + p * a_step
             row, step, block = a_row, a_step, ROWS * a_row
             if copied:
                 row, step, block = size, ROWS * size, ROWS * size * deep
                 for r in range(0, tall, ROWS):
                     to, from_ = blocks + r // ROWS * block, of_a + r * a_row
-                    _pack_rows(to, from_, a_step, deep, min(ROWS, tall - r), alpha)
+                    _pack_rows(to, from_, a_step, deep, smaller(ROWS, tall - r), alpha)
                 of_a = blocks
             j = 0
             while j < columns:
@@ -440,6 +451,7 @@ def _copied_product(c, c_row, s, s_row, a, a_row, a_step, b, b_row, b_step, rows
                     of_s, row_of_s = of_c, c_row
                 strip(tall, of_c, c_row, of_s, row_of_s, of_a, row, step, block, of_b, row_of_b, to, deep, some, alpha)
                 j += some
+    free(memory)
 
 
 @functools.cache

@@ -15,7 +15,8 @@ from fuzz import guarded
 from numba import njit
 
 from nnlite.devices.cpu import products
-from nnlite.devices.cpu.products import address, product
+from nnlite.devices.cpu.memory import address
+from nnlite.devices.cpu.products import product
 
 
 @njit

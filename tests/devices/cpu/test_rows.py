@@ -13,6 +13,8 @@ from fuzz import guarded  # noqa: E402
 
 from nnlite.devices.common.reference import KERNELS  # noqa: E402
 from nnlite.devices.cpu.eager import LOOPS  # noqa: E402
+from nnlite.devices.cpu.loops.linear import BESIDE, TOGETHER  # noqa: E402
+from nnlite.devices.cpu.products import ready  # noqa: E402
 
 SHAPES = [(rows, columns) for rows in (1, 5, 17, 130) for columns in (1, 2, 3, 7, 10, 16, 31, 40)]
 LARGE = {np.float32: 60.0, np.float64: 500.0}
@@ -112,3 +114,19 @@ def test_long_rows_are_prefetched_into_the_second_cache():
     assert re.search(
         r"call void @llvm\.prefetch\.p0(i8)?\(.*, i32 0, i32 2, i32 1\)", "".join(loop.inspect_llvm().values())
     )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rows", [1, TOGETHER, TOGETHER + 1, 3 * TOGETHER + 7])
+def test_the_sum_of_many_rows_and_columns(rows, dtype, rng):
+    """Of whole numbers, so none is rounded; a part of the columns leaves the others as they are."""
+    ready(np.dtype(dtype))
+    columns = 2 * BESIDE + 37
+    dy = beside(rng.integers(-9, 9, (rows, columns)).astype(dtype), at_the_end=True)
+    for first, stop in ((0, columns), (5, BESIDE), (BESIDE - 1, columns - 3), (columns - 1, columns)):
+        db, b = (beside(np.full(columns, 7, dtype), at_the_end=True) for _ in range(2))
+        LOOPS["linear_backward_bias"](db, dy, first, stop)
+        LOOPS["linear_backward_bias_sgd"](b, dy, np.array([2], dtype), first, stop)
+        expected = np.full((2, columns), 7.0)
+        expected[:, first:stop] = dy[:, first:stop].sum(axis=0), 7 - 2 * dy[:, first:stop].sum(axis=0)
+        np.testing.assert_array_equal([db, b], expected)

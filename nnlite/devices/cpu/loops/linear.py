@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
-import numpy as np
-
 from ..compiling import ZERO, compiled, inside
-from ..memory import address, place
-from ..products import product
+from ..memory import address, on_stack, place
+from ..products import product, smaller
+
+TOGETHER = 64  # rows of a sum in float32
+BESIDE = 512  # columns whose sums are kept in float64 at once
 
 # Each call computes the columns first … stop − 1 of y, dx, dW or db. So a thread updates the same columns of W that it
 # reads in `linear`, and they stay in its core's cache. (Kernels with N rows can also be divided by the batch's rows.)
@@ -70,31 +71,31 @@ def linear_backward_weights_sgd(W, dy, x, lr, first, stop):
 def add_rows(b, start, dy, factor, alpha, first, stop):
     """b ← alpha factor Σₙ dyₙ + s, for the columns first … stop − 1. s begins at the address `start`.
 
-    `factor` is the address of a number. Up to 64 rows are added in float32, and such sums are added in float64.
+    `factor` is the address of a number. A few rows TOGETHER are added in float32, and such sums are added in float64.
     """
     size = b.itemsize
     rows, row = dy.shape[0], dy.shape[1] * size
     to, of_dy = address(b) + first * size, address(dy) + first * size
-    if rows <= 64:
+    if rows <= TOGETHER:
         product(to, 0, start, 0, factor, 0, 0, of_dy, row, size, 1, rows, stop - first, alpha)
     else:
         add_many_rows(b, start != 0, of_dy, row, rows, factor, alpha, first, stop)
 
 
-@partial(inside, allocates=True)
+@inside
 def add_many_rows(b, adding, of_dy, row, rows, factor, alpha, first, stop):
-    size, total = b.itemsize, np.empty(stop - first, np.float64)
-    to = address(b) + first * size
-    for j in range(first, stop):
-        total[j - first] = b[j] if adding else 0
-    while rows > 0:
-        some = min(rows, 64)
-        product(to, 0, 0, 0, factor, 0, 0, of_dy, row, size, 1, some, stop - first, alpha)
-        for j in range(first, stop):
-            total[j - first] += b[j]
-        rows, of_dy = rows - some, of_dy + some * row
-    for j in range(first, stop):
-        b[j] = total[j - first]
+    size, total = b.itemsize, on_stack(0.0, BESIDE)
+    for start in range(first, stop, BESIDE):
+        columns, to = smaller(BESIDE, stop - start), address(b) + start * size
+        for j in range(columns):
+            total[j] = b[start + j] if adding else 0
+        for i in range(0, rows, TOGETHER):
+            of_rows = of_dy + i * row + (start - first) * size
+            product(to, 0, 0, 0, factor, 0, 0, of_rows, row, size, 1, smaller(TOGETHER, rows - i), columns, alpha)
+            for j in range(columns):
+                total[j] += b[start + j]
+        for j in range(columns):
+            b[start + j] = total[j]
 
 
 def linear_backward_bias(db, dy, first, stop):
