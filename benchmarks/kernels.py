@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial, reduce
 from pathlib import Path
 from timeit import Timer
@@ -55,16 +55,17 @@ LEFT_OUT = {"take_rate"}  # each call takes the next of so many rates
 APART = 2e-4  # at most, of the largest result: sums of 2048 float32 in another order
 
 
-def times(seconds: float) -> dict[str, Any]:
-    """Size -> kernel -> seconds a call of the loop, of the formula and at the limit; what it works on."""
+def times(seconds: float, only: Sequence[str] = tuple(SIZES)) -> dict[str, Any]:
+    """Size, of these -> kernel -> seconds a call of the loop, of the formula and at the limit; what it works on."""
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "devices" / "common"))
     from test_kernels import KERNELS, make_operands
 
     from nnlite.devices.cpu.eager import LOOPS
 
     rate = multiply_adds(seconds)
-    found: dict[str, Any] = {size: {} for size in SIZES}
-    for size, letters in SIZES.items():
+    found: dict[str, Any] = {size: {} for size in only}
+    for size in only:
+        letters = SIZES[size]
         sizes = letters | {"A": 4 * letters["N"], "E": 2 * letters["N"]}
         used = sizes | {"A": sizes["N"], "E": sizes["N"]}  # of those only so many rows are read
         for name in LOOPS:

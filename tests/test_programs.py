@@ -459,7 +459,7 @@ import numpy as np
 import nnlite as nl
 
 def cycle(i):
-    x, y = rng.standard_normal((200 + i % 100, 20)).astype(np.float32), rng.integers(0, 3, 200 + i % 100)
+    x, y = rng.standard_normal((60 + i % 100, 20)).astype(np.float32), rng.integers(0, 3, 60 + i % 100)
     trainer.fit(x, y, batch_size=16 + i % 50, progress=False, validation_data=(x, y))
     trainer.network.predict(x), trainer.evaluate(x, y)
     if i % 10 == 0:

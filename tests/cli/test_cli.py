@@ -63,9 +63,16 @@ def prices(rows: int = 80) -> str:
     return write("prices.csv", "".join(f"{a},{b},{2000 * a + 3000 * b + 1e5}\n" for a, b in x))
 
 
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is drawn: with so little to learn, that would take most of the time."""
+    monkeypatch.setattr("nnlite.cli.train._draw", lambda *_: iter(()))
+
+
 # ---- train ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize(
     ("name", "least"),
     [
@@ -118,6 +125,7 @@ def test_quiet_prints_the_last_line_only(capsys: pytest.CaptureFixture[str]) -> 
     ]
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("loss", list(nl.losses.LOSSES))
 def test_every_loss_learns_classes(loss: str, capsys: pytest.CaptureFixture[str]) -> None:
     for data in ("moons", "blobs"):  # two classes and three
@@ -125,6 +133,7 @@ def test_every_loss_learns_classes(loss: str, capsys: pytest.CaptureFixture[str]
         assert score(run(capsys, "train", data, *options)) >= 80
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("loss", ["mse", "half_mse", "mae"])
 def test_every_loss_for_numbers(loss: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert score(run(capsys, "train", prices(), "--loss", loss, "--quiet", "--device", "numpy")) > 0.9

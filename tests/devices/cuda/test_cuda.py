@@ -4,6 +4,7 @@ import ctypes
 import faulthandler
 import functools
 import importlib.util
+import itertools
 import os
 import re
 import signal
@@ -122,8 +123,7 @@ def test_the_compiler_knows_how_much_each_block_has():
     assert [line for line in lines if re.search(f"{sizes}|{ends}", line)] == []
 
 
-@pytest.mark.parametrize("card", CARDS)
-@pytest.mark.parametrize("blocks", [1, 3])
+@pytest.mark.parametrize(("card", "blocks"), [*zip(CARDS, itertools.cycle([1, 3])), ("75", 3), ("90", 1)])
 def test_machine_code_of_a_replay_for_every_card(card, blocks):
     """It has 64 K registers for a block's threads, and of shared memory what the choice of a replay expects."""
     threads = CudaLimits().threads
@@ -405,9 +405,10 @@ IN_PARTS = {
 }
 
 
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize(
+    ("near", "order"), [*((text.NEAR, order) for order in ORDERS), *zip([600, 600, 0, 0], [*ORDERS][1:])]
+)
 @pytest.mark.parametrize("setting", IN_PARTS)
-@pytest.mark.parametrize("near", [text.NEAR, 600, 0])
 def test_a_first_product_in_parts(setting, near, order, rig, monkeypatch):
     """Each block has some columns of x, and their rows of W. It has room near by for its x, for less or for nothing."""
     rig.order = ORDERS[order]

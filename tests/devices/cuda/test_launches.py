@@ -265,14 +265,14 @@ def test_numbers_that_are_not_finite_are_found_on_the_gpu(value, name, place, ri
 @pytest.mark.parametrize("there", [True, False])
 def test_a_later_fit_uses_the_graphs_of_the_one_before(there, rig):
     """The data of a fit are given back at its end, so that those of the next one come to the same place."""
-    x, y = np.random.default_rng(0).standard_normal((3000, 6)).astype(np.float32), np.arange(3000) % 3
+    x, y = np.random.default_rng(0).standard_normal((300, 6)).astype(np.float32), np.arange(300) % 3
     histories = []
     for device, replay in (("numpy", "auto"), ("cupy", "graph")):
         trainer = nl.Trainer(nl.mlp([6, 8, 3], output="softmax", device=device), "cce", replay=replay)
         given = on_gpu(x)[0] if device == "cupy" and there else x
         for number in range(4):
             # the first fit is of fewer epochs than the others
-            trainer.fit(given, y[::-1] if number else y, epochs=2 + number, batch_size=1000, progress=False)
+            trainer.fit(given, y[::-1] if number else y, epochs=2 + number, batch_size=100, progress=False)
             if number == 1:  # the second comes to the places of the first if nobody else has taken them
                 launches = len(rig.launches)
         histories.append(trainer.history["loss"])
