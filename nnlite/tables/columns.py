@@ -120,7 +120,7 @@ class Number(Column):
         if not (self.unit and written.is_behind(self.unit)) or isinstance(cells, Numbers):
             return ""
         found = {written.behind(word) for word in cells.distinct()[0]} - {""}
-        return self.unit if self.unit in found else found.pop() if len(found) == 1 else ""
+        return self.unit if self.unit in (*found, written.POWERS) else found.pop() if len(found) == 1 else ""
 
     def _other_unit(self, cells: Cells) -> list[str]:
         """Whether the numbers have another unit than in training: 50 % may be 50 or 0.5."""
@@ -240,17 +240,27 @@ def unit_of(cells: Cells) -> str:
     return written.unit(cells.take(unread).distinct()[0]) if len(unread) else ""
 
 
-def _behind(cells: Cells) -> str:
-    """The one text behind nearly all numbers in these cells, such as km/h; "" if there are several, or none."""
+def behind(cells: Cells) -> str:
+    """The one text behind nearly all numbers in these cells, such as km/h; "" if there are several, or none.
+
+    Several powers of ten, such as K and M, are written.POWERS, also where other numbers stand alone.
+    """
     words, codes = cells.distinct()
     found = [written.behind(word) for word in words]
-    units = {*found} - {""}
-    if len(units) != 1:
+    units, several = {*found} - {""}, written.are_powers(found)
+    if len(units) != 1 and not several:
         return ""
     counts = np.bincount(codes, minlength=len(words))
-    bare = sum(int(n) for word, n in zip(words, counts) if np.isfinite(written.parsed(word)))
-    behind = sum(int(n) for text, n in zip(found, counts) if text)
-    return units.pop() if behind >= SURE * (bare + behind) else ""
+    alone = sum(int(n) for word, n in zip(words, counts) if np.isfinite(written.parsed(word)))
+    beside = sum(int(n) for text, n in zip(found, counts) if text)
+    if beside < ((1 - SURE) if several else SURE) * (alone + beside):
+        return ""
+    return written.POWERS if several else units.pop()
+
+
+def in_unit(unit: str) -> str:
+    """What is said of numbers with such a text behind them."""
+    return "K, M and B taken as thousands, millions, billions" if unit == written.POWERS else f"in {shown(unit)}"
 
 
 def _mixed_signs(cells: Cells, values: np.ndarray) -> str:
@@ -346,13 +356,13 @@ def _number(
     if not wanted and cells.padded():
         return None
     style: bool | None = None
-    behind = gap = ""
+    unit = gap = ""
     missing, words, strange = _gaps(cells, values)
     if words or table.commas:
-        behind = _behind(cells)
-        values, style, _ = notation.read(cells, None, table.in_training(), behind)
+        unit = behind(cells)
+        values, style, _ = notation.read(cells, None, table.in_training(), unit)
         missing, words, strange = _gaps(cells, values)
-        if behind and not wanted and len(np.unique(values[np.isfinite(values)])) < DIFFERENT:
+        if unit and not wanted and len(np.unique(values[np.isfinite(values)])) < DIFFERENT:
             return None
         gap = _gap(words, values)
         if not wanted and strange.sum() > (1 - (HALF if gap else SURE)) * (~missing).sum():
@@ -364,11 +374,11 @@ def _number(
     infinite = np.isinf(values)
     if too_large(values[~infinite]):
         return LeftOut(name, "has numbers too large to be squared", int(missing.sum()))
-    unit = behind or unit_of(cells)
-    told = ["" if style is None else "decimal commas" if style else "" if behind else "signs or groups of digits"]
-    if behind:
-        told.append(f"in {shown(behind)}")
+    told = ["" if style is None else "decimal commas" if style else "" if unit else "signs or groups of digits"]
+    if unit:
+        told.append(in_unit(unit))
     else:
+        unit = unit_of(cells)
         told.append("seconds" if unit == "seconds" else _mixed_signs(cells, values) if unit else "")
     if words:
         told.append(f"{int(strange.sum()):,} of its cells are no numbers, such as {shown(words[0])}: missing")

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import gate
 from . import columns, notation, written
-from .cells import NEVER_A_CLASS, Cells, number
+from .cells import NEVER_A_CLASS, Cells, Texts, number
 from .notation import UNTOLD, Notation
 from .reading import MOST_TOLD, Table, TableError, count, shown
 from .scaling import too_large
@@ -30,17 +30,18 @@ class Target:
     classes: list[str] | None = None
     comma: bool | None = None  # how its numbers are written, as in columns.Number
     missing: int = 0  # rows without a value, which are left out
+    unit: str = ""  # the text behind its numbers, as in columns.Number
 
     def values(self, cells: Cells, table: Notation = UNTOLD) -> np.ndarray:
         """Labels (N,) as whole numbers, −1 where there is none of the classes; or numbers (N,), NaN for none."""
         if self.classes is None:
-            return notation.read(cells, self.comma, table).values
+            return notation.read(cells, self.comma, table, self.unit).values
         words, codes = cells.distinct()
         return np.array(places_of(words, self.classes), np.int64)[codes]
 
     def doubts(self, cells: Cells, table: Notation = UNTOLD) -> list[str]:
         """What is in doubt about these numbers."""
-        return [] if self.classes else notation.read(cells, self.comma, table).told(self.name)
+        return [] if self.classes else notation.read(cells, self.comma, table, self.unit).told(self.name)
 
     def notes(self) -> dict[str, Any]:
         return asdict(self)
@@ -58,7 +59,7 @@ def decide(table: Table, name: str, task: str | None = None) -> Target:
     """
     if task is not None:
         gate.one_of(task, ("classification", "regression"), "task")
-    cells = table[name]
+    cells, unit = _without_unit(table[name], task)
     words, codes = cells.distinct()
     counts = np.bincount(codes, minlength=len(words))
     present = {word: int(n) for word, n in zip(words, counts) if word.lower() not in NEVER_A_CLASS}
@@ -127,7 +128,21 @@ def decide(table: Table, name: str, task: str | None = None) -> Target:
         why = f"whole numbers, {count(distinct, 'value')} that look like counts (--task classification for classes)"
     else:
         why = f"numbers, {count(distinct, 'value')}"
-    return Target(name, why + (", decimal commas" if comma else ""), None, comma, missing)
+    why += (", decimal commas" if comma else "") + (f", {columns.in_unit(unit)}" if unit else "")
+    return Target(name, why, None, comma, missing, unit)
+
+
+def _without_unit(cells: Cells, task: str | None) -> tuple[Cells, str]:
+    """The cells without the text behind all of their numbers, and this text; few different ones are classes."""
+    unit = "" if task == "classification" or not np.isnan(cells.numbers()).any() else columns.behind(cells)
+    if not unit:
+        return cells, ""
+    words, codes = cells.distinct()
+    bare = [written.without(word, unit) for word in words]
+    numbers = [np.array([written.parsed(word, comma) for word in bare]) for comma in (False, True)]
+    if task is None and max(len(np.unique(each[np.isfinite(each)])) for each in numbers) <= MOST_CLASSES:
+        return cells, ""
+    return Texts([bare[code] for code in codes]), unit
 
 
 def no_number(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Numbers, dates and times as people write them: $1,234.50, 12 %, 5 km, 31/12/1999, 19991231, 1 Jan 2000, 11:30 PM."""
+"""Numbers, dates and times as people write them: $1,234.50, 12 %, 5 km, 1.2M, 31/12/1999, 1 Jan 2000, 11:30 PM."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CODES = {"$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY"}
 BARE = re.compile(r"[+-]?[\d.,]+", re.ASCII)  # without a unit
 BLANKS = " '’\u00a0\u202f"  # between groups of three digits, besides commas or points
 GROUPED = {
-    comma: re.compile(rf"[+-]?[1-9]\d{{0,2}}(?:([{mark}{BLANKS}])\d{{3}})(?:\1\d{{3}})*(?:{point}\d*)?")
+    comma: re.compile(rf"[+-]?[1-9]\d{{0,2}}(?:([{mark}{BLANKS}])\d{{3}})(?:\1\d{{3}})*(?:{point}\d*)?(?:e\d+)?")
     for comma, mark, point in ((False, ",", r"\."), (True, ".", ","))
 }
 
@@ -45,8 +45,8 @@ def parsed(text: str, comma: bool = False) -> float:
     return -number(text) if negative else number(text)
 
 
-# A number and a text without digits behind it.
-BEHIND = re.compile(rf"[+\-−]?\.?\d[\d.,{BLANKS}]*?\s*([^\d\s.,][^\d]*)")
+# A number, perhaps with a sign before it, and a text without digits behind it.
+BEHIND = re.compile(rf"[+\-−]?(?:{UNIT}\s*)?\.?\d[\d.,{BLANKS}]*?\s*([^\d\s.,][^\d]*)")
 ORDINALS = frozenset(("st", "nd", "rd", "th"))
 
 
@@ -65,9 +65,34 @@ def is_behind(unit: str) -> bool:
     return math.isnan(parsed(f"1{unit}"))
 
 
+# Powers of ten behind numbers. One alone may be anything, such as metres, and numbers stay in their proportion; several
+# of them in a column are what they look like. Then POWERS is the unit.
+POWERS = "K, M, B"
+EXPONENTS = {"k": 3, "m": 6, "mn": 6, "b": 9, "bn": 9, "t": 12, "tn": 12, "kb": 3, "mb": 6, "gb": 9, "tb": 12}
+
+
+def are_powers(units: Iterable[str]) -> bool:
+    """Whether these texts behind numbers are several powers of ten; "" stands behind a number alone.
+
+    >>> are_powers(["K", "M", ""]), are_powers(["M", ""]), are_powers(["m", "km"])
+    (True, False, False)
+    """
+    exponents = {EXPONENTS.get(unit.lower(), 0) for unit in {*units} - {""}}
+    return len(exponents) > 1 and 0 not in exponents
+
+
 def without(text: str, unit: str) -> str:
-    """The text without this unit at its end."""
-    return text.strip().removesuffix(unit).rstrip()
+    """The text without this unit at its end; a power of ten stays, as Python writes it.
+
+    >>> without("12 km", "km"), without("€1.2M", POWERS), without("900", POWERS)
+    ('12', '€1.2e6', '900')
+    """
+    text = text.strip()
+    if unit != POWERS:
+        return text.removesuffix(unit).rstrip()
+    found = behind(text)
+    exponent = EXPONENTS.get(found.lower())
+    return f"{text.removesuffix(found).rstrip()}e{exponent}" if exponent else text
 
 
 def unit(texts: Iterable[str]) -> str:

@@ -140,7 +140,6 @@ def test_numbers_with_a_unit_behind_them(cells: list[str], unit: str, values: li
         ["9th", "10th", "11th", "12th"],
         ["5A", "6B", "7A"],
         ["10 yards", "12 feet", "14 feet"],
-        ["10 K", "2 M", "3 M"],
         ["36 months", "60 months"],
         ["A 1", "A 2", "A 3"],
         ["1-2", "2-3", "3-4"],
@@ -149,6 +148,35 @@ def test_numbers_with_a_unit_behind_them(cells: list[str], unit: str, values: li
 )
 def test_what_has_no_single_unit_is_a_category(cells: list[str]) -> None:
     assert column([*cells, *cells[:2]] * 9)[0].kind == "category"
+
+
+@pytest.mark.parametrize(
+    ("cells", "values"),
+    [
+        (["€110.5M", "€565K", "€0", "€1.25M"], [110.5e6, 565e3, 0, 1.25e6]),
+        (["900", "1.2K", "3M", "2b"], [900, 1200, 3e6, 2e9]),
+        (["1,5 Mn", "0,75 bn", "1.200,5 Mn", "2 tn"], [1.5e6, 0.75e9, 1200.5e6, 2e12]),
+        (["512MB", "1TB", "1,024MB", "16 GB"], [512e6, 1e12, 1024e6, 16e9]),
+        (["-$3K", "-2.5M", "$7K", "8"], [-3000, -2.5e6, 7000, 8]),
+    ],
+)
+def test_several_powers_of_ten_behind_numbers(cells: list[str], values: list[float]) -> None:
+    found, x, _ = column([*cells, "", "900"])
+    assert isinstance(found, tables.Number) and "thousands, millions, billions" in found.why
+    assert x[:4, 0].tolist() == pytest.approx(values, rel=1e-15)
+    assert found.encode(Texts(["1.5K", "700", "2M"]))[0][:, 0].tolist() == [1500, 700, 2e6], "in a later table"
+    assert found.encode(Texts(["6M"]))[1] == []
+
+
+@pytest.mark.parametrize("cells", [["1M", "2M", "3.5M"], ["1K", "2k", "3K"], ["5m", "3km", "2m"], ["10M", "12L", "9K"]])
+def test_one_power_of_ten_or_other_letters_too_are_none(cells: list[str]) -> None:
+    found = column([*cells, *cells] * 5)[0]
+    assert found.kind == "category" or getattr(found, "unit", "") == "M"
+
+
+def test_a_few_letters_among_the_numbers_of_houses_are_no_powers() -> None:
+    found, x, _ = column([*map(str, range(1, 60)), "12B", "7K"])
+    assert isinstance(found, tables.Number) and found.unit == "" and x[:, 0].max() == 59
 
 
 def test_a_unit_of_two_numbers_if_asked_for() -> None:
@@ -367,6 +395,14 @@ def test_codes_are_classes_and_counts_are_numbers() -> None:
     assert target(counts)[1] is None and target(counts, "classification")[1] == ["0", "1", "2", "3"]
     assert target(["0", "1"] * 5, "regression") == ([0, 1] * 5, None)
     assert target([str(i) for i in range(50)] * 2)[1] is None
+
+
+def test_numbers_with_a_unit_are_a_target_if_there_are_many() -> None:
+    assert target([f"{n} lbs" for n in range(150, 180)] * 2)[0][:2] == [150, 151]
+    assert target([f"€{n}K" for n in range(500, 520)] + ["€1.5M", "€0"])[0][-3:] == [519_000, 1.5e6, 0]
+    assert target(["5 lbs", "6 lbs", "7 lbs"] * 3)[1] == ["5 lbs", "6 lbs", "7 lbs"]
+    assert target(["5,5 lbs", "6,25 lbs", "7,5 lbs"] * 3, "regression")[0][:3] == [5.5, 6.25, 7.5]
+    assert target(["1K", "2M"] * 9, "classification")[1] == ["1K", "2M"]
 
 
 def test_labels_stay_as_they_are_written() -> None:
