@@ -7,6 +7,7 @@ is filled, with the median or the most frequent value, and a column of its own s
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
@@ -120,7 +121,7 @@ class Number(Column):
         if not (self.unit and written.is_behind(self.unit)) or isinstance(cells, Numbers):
             return ""
         found = {written.behind(word) for word in cells.distinct()[0]} - {""}
-        return self.unit if self.unit in (*found, written.POWERS) else found.pop() if len(found) == 1 else ""
+        return self.unit if self.unit in (*found, *written.EXPONENTS) else found.pop() if len(found) == 1 else ""
 
     def _other_unit(self, cells: Cells) -> list[str]:
         """Whether the numbers have another unit than in training: 50 % may be 50 or 0.5."""
@@ -243,24 +244,44 @@ def unit_of(cells: Cells) -> str:
 def behind(cells: Cells) -> str:
     """The one text behind nearly all numbers in these cells, such as km/h; "" if there are several, or none.
 
-    Several powers of ten, such as K and M, are written.POWERS, also where other numbers stand alone.
+    Powers of ten, such as K and M, are one of written.EXPONENTS.
     """
     words, codes = cells.distinct()
     found = [written.behind(word) for word in words]
-    units, several = {*found} - {""}, written.are_powers(found)
-    if len(units) != 1 and not several:
+    if not any(found):
         return ""
-    counts = np.bincount(codes, minlength=len(words))
-    alone = sum(int(n) for word, n in zip(words, counts) if np.isfinite(written.parsed(word)))
-    beside = sum(int(n) for text, n in zip(found, counts) if text)
-    if beside < ((1 - SURE) if several else SURE) * (alone + beside):
-        return ""
-    return written.POWERS if several else units.pop()
+    counts = np.bincount(codes, minlength=len(words)).tolist()
+    values = [written.parsed(word) for word in words]
+    alone = sum(n for value, n in zip(values, counts) if np.isfinite(value) and value != 0)  # 0 is 0 in any unit
+    texts: Counter[str] = Counter()
+    for text, n in zip(found, counts):
+        texts[text] += n * bool(text)
+    beside = texts.total()
+    for unit, exponents in written.EXPONENTS.items():
+        mine = {word: n for word, text, n in zip(words, found, counts) if text in exponents}
+        if mine and sum(mine.values()) >= SURE * beside and _are_powers(unit, mine, alone):
+            return unit
+    (unit, most), *_ = texts.most_common()
+    return unit if most == beside and beside >= SURE * (alone + beside) else ""
+
+
+def _are_powers(unit: str, cells: Mapping[str, int], alone: int) -> bool:
+    """Whether powers of ten of this unit stand in these texts, with how often each is there, and are no codes.
+
+    alone: how many other cells are numbers with nothing behind. Behind few of the numbers, powers are slips.
+    """
+    texts, total = {written.behind(word) for word in cells}, sum(cells.values())
+    several = len({written.EXPONENTS[unit][text] for text in texts}) > 1
+    if unit == written.BYTES:
+        return several and not alone
+    close = texts <= {"K", "k", "M"} and not any(word[-2].isspace() for word in cells)  # 300 K is a temperature
+    amounts = sum(n for word, n in cells.items() if written.like_an_amount(word))
+    return (several or close) and 3 * amounts >= total >= (1 - SURE) * (alone + total)
 
 
 def in_unit(unit: str) -> str:
     """What is said of numbers with such a text behind them."""
-    return "K, M and B taken as thousands, millions, billions" if unit == written.POWERS else f"in {shown(unit)}"
+    return f"powers of ten such as {unit}" if unit in written.EXPONENTS else f"in {shown(unit)}"
 
 
 def _mixed_signs(cells: Cells, values: np.ndarray) -> str:
@@ -376,7 +397,7 @@ def _number(
         return LeftOut(name, "has numbers too large to be squared", int(missing.sum()))
     told = ["" if style is None else "decimal commas" if style else "" if unit else "signs or groups of digits"]
     if unit:
-        told.append(in_unit(unit))
+        told += [in_unit(unit), _mixed_signs(cells, values)]
     else:
         unit = unit_of(cells)
         told.append("seconds" if unit == "seconds" else _mixed_signs(cells, values) if unit else "")

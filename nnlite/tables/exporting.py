@@ -15,7 +15,7 @@ from .cells import MISSING
 from .columns import Category, Column, Date, Number
 from .decisions import Decisions
 from .values import yes_or_no
-from .written import POWERS, WHEELS
+from .written import EXPONENTS, WHEELS
 
 # What a kind of column becomes in x; each returns where the next column begins. Only those that are used are written.
 NUMBER = """static {kind} *number(double value, double fill, int flag, {kind} *x)
@@ -147,8 +147,8 @@ def _unit(column: Column) -> str:
         return ", in percent: 50 for 50 %"
     if column.truths:
         return ", 0 or 1 (1 for yes)"
-    if column.unit == POWERS:
-        return ""
+    if column.unit in EXPONENTS:
+        return ", in figures: 1200 for 1.2K"
     return f", in {column.unit}" + (", without the sign" if column.unit != "seconds" else "") if column.unit else ""
 
 

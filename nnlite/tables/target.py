@@ -60,6 +60,12 @@ def decide(table: Table, name: str, task: str | None = None) -> Target:
     if task is not None:
         gate.one_of(task, ("classification", "regression"), "task")
     cells, unit = _without_unit(table[name], task)
+    found = _decide(table, name, task, cells, unit)
+    return found if found.classes is None or not unit else _decide(table, name, task, table[name], "")
+
+
+def _decide(table: Table, name: str, task: str | None, cells: Cells, unit: str) -> Target:
+    """The same for these cells of the target, which are without this unit behind them."""
     words, codes = cells.distinct()
     counts = np.bincount(codes, minlength=len(words))
     present = {word: int(n) for word, n in zip(words, counts) if word.lower() not in NEVER_A_CLASS}

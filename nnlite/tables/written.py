@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -17,7 +18,7 @@ CODES = {"$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY"}
 BARE = re.compile(r"[+-]?[\d.,]+", re.ASCII)  # without a unit
 BLANKS = " '’\u00a0\u202f"  # between groups of three digits, besides commas or points
 GROUPED = {
-    comma: re.compile(rf"[+-]?[1-9]\d{{0,2}}(?:([{mark}{BLANKS}])\d{{3}})(?:\1\d{{3}})*(?:{point}\d*)?(?:e\d+)?")
+    comma: re.compile(rf"[+-]?[1-9]\d{{0,2}}(?:([{mark}{BLANKS}])\d{{3}})(?:\1\d{{3}})*(?:{point}\d*)?")
     for comma, mark, point in ((False, ",", r"\."), (True, ".", ","))
 }
 
@@ -27,10 +28,13 @@ def parsed(text: str, comma: bool = False) -> float:
 
     comma: whether 1,5 is one and a half, and not 1.5.
 
-    >>> parsed("$1,234.50"), parsed("(1.234,50 €)", comma=True), parsed("12 %")
-    (1234.5, -1234.5, 12.0)
+    >>> parsed("$1,234.50"), parsed("(1.234,50 €)", comma=True), parsed("12 %"), parsed("1.2×10^6")
+    (1234.5, -1234.5, 12.0, 1200000.0)
     """
     text, negative = text.strip(), False
+    if "×10^" in text:
+        text, _, exponent = text.partition("×10^")
+        return number(f"{parsed(text, comma)!r}e{exponent}")
     if not BARE.fullmatch(text):  # most are
         text = text.replace("−", "-")
         negative = text.startswith("(") and text.endswith(")")
@@ -60,39 +64,42 @@ def behind(text: str) -> str:
     return found[1] if found and found[1] not in ORDINALS and is_behind(found[1]) else ""
 
 
+@functools.lru_cache(1000)
 def is_behind(unit: str) -> bool:
     """Whether a unit is none of the signs that `parsed` knows, so that it can only be a text behind numbers."""
     return math.isnan(parsed(f"1{unit}"))
 
 
-# Powers of ten behind numbers. One alone may be anything, such as metres, and numbers stay in their proportion; several
-# of them in a column are what they look like. Then POWERS is the unit.
-POWERS = "K, M, B"
-EXPONENTS = {"k": 3, "m": 6, "mn": 6, "b": 9, "bn": 9, "t": 12, "tn": 12, "kb": 3, "mb": 6, "gb": 9, "tb": 12}
+# Powers of ten behind numbers, by the unit that stands for all of them in a column. Small letters may be metres, miles,
+# minutes or tonnes.
+AMOUNTS, BYTES = "K, M, B", "KB, MB, GB"
+EXPONENTS = {
+    AMOUNTS: {"k": 3, "K": 3, "M": 6, "mn": 6, "Mn": 6, "B": 9, "bn": 9, "Bn": 9, "T": 12},
+    BYTES: {"B": 0} | {f"{way}{b}": 3 * i for i, k in enumerate("KMGT", 1) for way in (k, k.lower()) for b in "Bb"},
+}
 
 
-def are_powers(units: Iterable[str]) -> bool:
-    """Whether these texts behind numbers are several powers of ten; "" stands behind a number alone.
+def like_an_amount(text: str) -> bool:
+    """Whether a number with a power of ten is hardly a code: it has a sign before it or a fraction, or is 100 or more.
 
-    >>> are_powers(["K", "M", ""]), are_powers(["M", ""]), are_powers(["m", "km"])
-    (True, False, False)
+    >>> like_an_amount("€3M"), like_an_amount("1.2K"), like_an_amount("565K"), like_an_amount("12K")
+    (True, True, True, False)
     """
-    exponents = {EXPONENTS.get(unit.lower(), 0) for unit in {*units} - {""}}
-    return len(exponents) > 1 and 0 not in exponents
+    return not text[:1].isdigit() or re.match(r"\d+[.,]\d|\d{3}", text) is not None
 
 
 def without(text: str, unit: str) -> str:
-    """The text without this unit at its end; a power of ten stays, as Python writes it.
+    """The text without this unit at its end; powers of ten stay, in figures.
 
-    >>> without("12 km", "km"), without("€1.2M", POWERS), without("900", POWERS)
-    ('12', '€1.2e6', '900')
+    >>> without("12 km", "km"), without("€1.2M", AMOUNTS), without("900", AMOUNTS)
+    ('12', '€1.2×10^6', '900')
     """
     text = text.strip()
-    if unit != POWERS:
+    if unit not in EXPONENTS:
         return text.removesuffix(unit).rstrip()
     found = behind(text)
-    exponent = EXPONENTS.get(found.lower())
-    return f"{text.removesuffix(found).rstrip()}e{exponent}" if exponent else text
+    exponent = EXPONENTS[unit].get(found)
+    return text if exponent is None else f"{text.removesuffix(found).rstrip()}×10^{exponent}"
 
 
 def unit(texts: Iterable[str]) -> str:
