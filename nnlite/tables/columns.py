@@ -258,24 +258,25 @@ def behind(cells: Cells) -> str:
         texts[text] += n * bool(text)
     beside = texts.total()
     for unit, exponents in written.EXPONENTS.items():
-        mine = {word: n for word, text, n in zip(words, found, counts) if text in exponents}
-        if mine and sum(mine.values()) >= SURE * beside and _are_powers(unit, mine, alone):
+        mine = [(word, text, n) for word, text, n in zip(words, found, counts) if text in exponents]
+        if mine and sum(n for *_, n in mine) >= SURE * beside and _are_powers(unit, mine, alone):
             return unit
     (unit, most), *_ = texts.most_common()
     return unit if most == beside and beside >= SURE * (alone + beside) else ""
 
 
-def _are_powers(unit: str, cells: Mapping[str, int], alone: int) -> bool:
-    """Whether powers of ten of this unit stand in these texts, with how often each is there, and are no codes.
+def _are_powers(unit: str, cells: list[tuple[str, str, int]], alone: int) -> bool:
+    """Whether powers of ten of this unit stand in these cells, and are no codes.
 
-    alone: how many other cells are numbers with nothing behind. Behind few of the numbers, powers are slips.
+    cells: the different ones, the text behind the number of each, and how often it is there. alone: how many other
+    cells are numbers with nothing behind. Behind few of the numbers, powers are slips.
     """
-    texts, total = {written.behind(word) for word in cells}, sum(cells.values())
+    texts, total = {text for _, text, _ in cells}, sum(n for *_, n in cells)
     several = len({written.EXPONENTS[unit][text] for text in texts}) > 1
     if unit == written.BYTES:
         return several and not alone
-    close = texts <= {"K", "k", "M"} and not any(word[-2].isspace() for word in cells)  # 300 K is a temperature
-    amounts = sum(n for word, n in cells.items() if written.like_an_amount(word))
+    close = texts <= {"K", "k", "M"} and not any(word[-2].isspace() for word, *_ in cells)  # 300 K is a temperature
+    amounts = sum(n for word, _, n in cells if written.like_an_amount(word))
     return (several or close) and 3 * amounts >= total >= (1 - SURE) * (alone + total)
 
 
