@@ -210,14 +210,14 @@ def _write_block(
     with builder.if_else(builder.icmp_signed("==", s, _I64(0))) as (nothing, something):
         for case, adding in ((nothing, False), (something, True)):
             with case:
+                # S is read as a whole before C is written: C may be S, and vectors overlap, those of short rows with
+                # the next row's, too, where a processor would wait until what it is to read has been written.
+                made = {place: builder.fmul(factor, new[place]) for place in block} if not adding else {}
+                for r in range(rows if adding else 0):
+                    start = v.row(builder.add(s, builder.mul(s_row, _I64(r))))
+                    made |= {(r, k): builder.call(v.fma, [factor, new[r, k], start[k]]) for k in range(vectors)}
                 for r in range(rows):
-                    made = [new[r, k] for k in range(vectors)]
-                    if adding:  # the row of S is read as a whole before C is written: C may be S, and vectors overlap
-                        start = v.row(builder.add(s, builder.mul(s_row, _I64(r))))
-                        made = [builder.call(v.fma, [factor, m, first]) for m, first in zip(made, start, strict=True)]
-                    else:
-                        made = [builder.fmul(factor, m) for m in made]
-                    v.store_row(made, builder.add(c, builder.mul(c_row, _I64(r))))
+                    v.store_row([made[r, k] for k in range(vectors)], builder.add(c, builder.mul(c_row, _I64(r))))
 
 
 # ---- by name --------------------------------------------------------------------------------------------------------

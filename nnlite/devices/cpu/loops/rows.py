@@ -7,19 +7,21 @@ import numpy as np
 from ...common.arena import ALIGNMENT
 from ..memory import address, fetch_to_read, flat
 
-LONG = 1024  # bytes of a row from which on it is prefetched: a processor reads several shorter ones at once by itself
-AHEAD = 2  # rows between the one that is prefetched and the one that is copied
+LONG = 1024  # bytes of a row from which on it is prefetched in any case
+CACHED = 1_000_000  # bytes of data beyond which shorter rows are, too: they are not all in the core's own caches
+AHEAD, FAR_AHEAD = 2, 16  # rows between the one that is prefetched and the one that is copied, of long and short ones
 
 
 def take_rows(y, x, order, position, N):
     start = position[0]
     columns = x.shape[1]
     size = columns * x.itemsize
-    stop = N - AHEAD if size >= LONG else 0
+    ahead = AHEAD if size >= LONG else FAR_AHEAD
+    stop = N - ahead if size >= LONG or size * x.shape[0] > CACHED else 0
     for i in range(N):
         row = order[start + i]
         if i < stop:
-            later = address(x) + order[start + i + AHEAD] * size
+            later = address(x) + order[start + i + ahead] * size
             for offset in range(0, size, ALIGNMENT):
                 fetch_to_read(later + offset)
         for j in range(columns):
