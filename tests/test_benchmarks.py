@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -312,6 +313,31 @@ def test_scaling_writes_what_it_found(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]  # the data are gone
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"some.md", "some.csv"}
     assert "| 0.05 GB |" in done.stdout
+
+
+def test_nets_drawn_by_chance(bench, monkeypatch):
+    """They are the same for everybody, of all kinds, and proven before they are timed; who is faster where is told."""
+    drawn = bench.drawn
+    loads = [drawn.workload(number) for number in range(60)]
+    assert [load.title for load in loads] == [drawn.workload(number).title for number in range(60)]
+    kinds = {f"{hidden} {loss}" for hidden in ("relu", "sigmoid", "tanh") for loss in ("mse", "cce")}
+    assert {f"{load.hidden} {load.loss}" for load in loads} == kinds
+    assert {len(load.sizes) for load in loads} == {2, 3, 4, 5, 6}
+    assert all(load.multiply_adds(training=True) * load.batch_size < drawn.MOST for load in loads)
+    few = [2, 27]
+    assert drawn.prove(few, ["numpy", "eager"]) < 1e-12
+    slow = replace(
+        bench.peers.PEERS["numpy"], build=lambda problem: bench.peers.nnlite(replace(problem, lr=1.1e-3), "numpy")
+    )
+    with monkeypatch.context() as patch, pytest.raises(SystemExit, match="net 2: eager does not train as numpy"):
+        patch.setitem(bench.peers.PEERS, "eager", slow)
+        drawn.prove(few, ["numpy", "eager"])
+    peers = {name: bench.peers.PEERS[name] for name in ("numba", "torch", "jax")}
+    found = {"numba": [1.0, 2.0], "torch": [30.0, 20.0], "jax": [1.5, 1.0]}
+    lost, _, _ = drawn.text(peers, few, found, 3, {"machine": "here"}).partition("All nets:")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lost.splitlines() if line.startswith("|")]
+    assert ["PyTorch eager", "2 of 2", "20 (10 … 30)"] in rows and ["JAX scan", "1 of 2", "1 (0.5 … 1.5)"] in rows
+    assert rows[-1] == [f"27: {loads[27].title}", "2", "20", "1"] and f"2: {loads[2].title}" not in lost
 
 
 @pytest.mark.parametrize("name", ["kernels", "scaling"])
