@@ -249,11 +249,14 @@ def wait_for_rest(started):
     assert len(threads_of_a_call.waiting) == len(started)
 
 
-def test_threads_are_kept_and_asleep_between_calls(data, started):
-    for _ in range(3):
+def test_threads_are_kept_and_asleep_between_calls(data, started, monkeypatch):
+    """One that has come too late for a call may not be back for the next, which then starts another; that is rare."""
+    jobs, hand_over = [], threads_of_a_call.hand_over
+    monkeypatch.setattr(threads_of_a_call, "hand_over", lambda job: jobs.append(job) or hand_over(job))
+    for _ in range(10):
         train(data, 3)
         wait_for_rest(started)
-    assert len(started) == 2
+    assert 2 <= len(started) <= len(jobs) / 4
     clock, before = time.process_time(), time.perf_counter()
     time.sleep(0.1)
     assert time.process_time() - clock < (time.perf_counter() - before) / 2
