@@ -5,6 +5,7 @@ All work element by element, except for softmax and its logarithm, which work al
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -250,10 +251,14 @@ ACTIVATIONS: dict[str, type[Activation]] = {
 }
 
 
-def activation(name: str, argument: str = "activation") -> Activation:
-    """A new activation by its lower-case name, or by its name elsewhere; ValueError for a name that is unknown.
+def activation(name: str | Activation, argument: str = "activation") -> Activation:
+    """A new activation by its lower-case name, or by its name elsewhere, or a copy of one.
+
+    ValueError for a name that is unknown.
 
     >>> nl.activations.activation("relu"), nl.activations.activation("swish")
     (ReLU(), SiLU())
     """
+    if isinstance(name, Activation):
+        return copy.deepcopy(name)
     return choose(ACTIVATIONS, name, argument, elsewhere.ACTIVATIONS)()

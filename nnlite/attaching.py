@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from .devices import Device, Kernel, Ops, get_device, kernel_of
-from .elsewhere import LAYER, Answering, refuse_setting
+from .elsewhere import LAYER, Answering, not_called, refuse_setting
 from .gate import HOST, Checked, parameter
 from .twins import HOLDERS, Part, parts_in, twin_of, unshared
 
@@ -66,6 +66,7 @@ class Attached(Part, Answering):
     """
 
     _arguments = LAYER
+    __call__ = not_called("layer.forward(x)")
     ops: Ops = cast(Ops, Own("ops"))  # the kernels of the device it is on
     trainable = True  # whether training moves its parameters; a frozen layer is one where it does not
     taken = False  # whether the layer belongs to a network

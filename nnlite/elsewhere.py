@@ -79,13 +79,18 @@ INITIALIZERS = {
     "xaviernormal": "glorot_normal",
     "kaiminguniform": "he_uniform",
     "kaimingnormal": "he_normal",
-    "randomuniform": "uniform",
+    "randomuniform": "it is nl.initializers.uniform(-0.05, 0.05), with Keras's limits",
     "truncnormal": "truncated_normal",
     "normal": "the nearest is 'lecun_normal'",
     "randomnormal": "the nearest is 'lecun_normal'",
     "lecununiform": "the nearest is 'lecun_normal'",
     "ones": "it is nl.initializers.constant(1)",
     "constant": "it is nl.initializers.constant(value)",
+}
+
+OPTIMIZERS = {
+    "lbfgs": 'it is trainer.minimize(x, y, method="lbfgs"), on all rows at once',
+    "levenbergmarquardt": 'it is trainer.minimize(x, y, method="lm"), for least squares',
 }
 
 METRICS = {
@@ -101,6 +106,8 @@ METRICS = {
     "rocaucscore": "roc_auc",
     "averageprecisionscore": "average_precision",
     "crossentropy": "log_loss",
+    "binarycrossentropy": "log_loss",
+    "categoricalcrossentropy": "log_loss",
     "brierscore": "brier",
     "brierscoreloss": "brier",
     "meanabsoluteerror": "mae",
@@ -112,8 +119,10 @@ METRICS = {
 }
 
 FIT = {
-    "steps_per_epoch": "an epoch uses every row once; epochs= and batch_size= say how many steps that makes",
+    "steps_per_epoch": "an epoch uses every row once, and a generator must end; epochs= and batch_size= say how many "
+    "steps that makes",
     "n_epochs": "it is epochs=",
+    "num_epochs": "it is epochs=",
     "nEpochs": "it is epochs=",
     "max_iter": "it is epochs=",
     "batchSize": "it is batch_size=",
@@ -226,6 +235,7 @@ NAMES = {  # of the package, and what they are here
     "Precision": "nl.metrics.Precision()",
     "Recall": "nl.metrics.Recall()",
     "AUC": "nl.metrics.ROCAUC()",
+    "F1Score": "nl.metrics.F1()",
     "Cosine": "nl.schedules.Cosine(lr, length)",
     "CosineDecay": "nl.schedules.Cosine(lr, length)",
     "CosineAnnealingLR": "nl.schedules.Cosine(lr, length)",
@@ -246,6 +256,11 @@ NAMES = {  # of the package, and what they are here
     "LayerNormalization": "nl.LayerNorm(inputs)",
     "Input": "the first layer's number of inputs: nl.Dense(4, 8)",
     "InputLayer": "the first layer's number of inputs: nl.Dense(4, 8)",
+    "Parameter": 'self.shapes = {"g": (inputs,)} of an nl.Layer of your own, which then has self.g and self.dg',
+    "Lambda": "an nl.Layer of your own, with kernels made by nl.kernel",
+    "Concatenate": "not there: a network is a row of layers, and nl.Residual adds to x what a row gives",
+    "Normalization": "(x - x.mean(axis=0)) / x.std(axis=0), before fit",
+    "Reshape": "x.reshape(len(x), -1), before fit",
     "Flatten": "x.reshape(len(x), -1), before fit",
     "Embedding": "nl.Dense on the columns of a one-hot x",
     "Conv2d": "not there: nnlite has layers for rows of numbers",
@@ -293,7 +308,13 @@ NAMES = {  # of the package, and what they are here
     "load_data": "nl.datasets.mnist()",
 }
 
-MODE = "a training step trains and predict does not, so there is no mode to set"
+METRIC_NAMES = {  # of nl.metrics
+    "MeanSquaredError": 'nl.metrics.RootMeanSquaredError(), its root; with the loss "mse", the history\'s "loss"',
+    "BinaryCrossentropy": "nl.metrics.LogLoss()",
+    "CategoricalCrossentropy": "nl.metrics.LogLoss()",
+}
+
+MODE = "a training step trains and predict does not; in a loop of your own, net.forward(x, training=True) does"
 ATTRIBUTES: dict[str, dict[str, str]] = {  # class -> attribute -> what it is here
     "Sequential": {
         "compile": 'trainer = nl.Trainer(net, loss="cce", optimizer="adam", metrics=["accuracy"])',
@@ -468,6 +489,8 @@ MLP = {  # arguments of nl.mlp
     "layers": "it is sizes, the first argument: nl.mlp([inputs, 100, outputs])",
     "units": "it is sizes, the first argument: nl.mlp([inputs, 100, outputs])",
     "output_activation": "it is output=",
+    "final_activation": "it is output=",
+    "bias": "it is bias= of nl.Dense, in nl.Sequential; batch_norm=True leaves those before a BatchNorm out",
     "last_activation": "it is output=",
     "dropout_rate": "it is dropout=",
     "batchnorm": "it is batch_norm=",
@@ -496,6 +519,7 @@ CALLBACK = {  # methods that a callback overwrites
 }
 
 TRAINER = {  # arguments of a Trainer
+    "scheduler": "a schedule takes the place of a number: nl.SGD(lr=nl.schedules.Cosine(0.1, 20))",
     "callbacks": "it is an argument of fit",
     "epochs": "it is an argument of fit",
     "batch_size": "it is an argument of fit",
@@ -557,14 +581,20 @@ def _is_ours(kind: type) -> bool:
 _ELSEWHERE = frozenset(name for names in ATTRIBUTES.values() for name in names)
 
 
+def not_called(told: str) -> Callable[..., NoReturn]:
+    """The __call__ of a class whose objects are called elsewhere."""
+
+    def fail(self: Any, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} is not called; {in_nnlite(told)}")
+
+    return fail
+
+
 class Row:
     """A row of layers, which can be counted, looped over and indexed."""
 
     layers: Any
-
-    def __call__(self, *_: Any, **__: Any) -> NoReturn:
-        told = "net.predict(x), or net.forward(x) before net.backward(dy)"
-        raise TypeError(f"a {type(self).__name__} is not called; {in_nnlite(told)}")
+    __call__ = not_called("net.predict(x), or net.forward(x) before net.backward(dy)")
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -581,7 +611,8 @@ def missing(module: str) -> Callable[[str], NoReturn]:
 
     def fail(name: str) -> NoReturn:
         package = sys.modules[__package__]
-        known = NAMES.get(name) or (name in package.__all__ and f"nl.{name}")
+        special = METRIC_NAMES.get(name) if module == f"{__package__}.metrics" else None
+        known = special or NAMES.get(name) or (name in package.__all__ and f"nl.{name}")
         hint = f"; {in_nnlite(known)}" if known else ""
         raise AttributeError(f"module {module!r} has no attribute {name!r}{hint}", name=name)
 

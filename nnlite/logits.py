@@ -37,7 +37,7 @@ def from_logits(network: Sequential, loss: Loss) -> tuple[Loss, int]:
         what = f"has {link.__name__} inside: take it"
         if not isinstance(last, link):
             what = f"expects values before the {link.__name__}: take {last!r}"
-        raise ValueError(f"{kind}({loss.argument}=True) {what} from the network's end")
+        raise ValueError(f"{kind}({loss.argument}=True) {what} from the network's end, or take {loss.argument}=False")
     if isinstance(last, link) or logarithms:
         if type(loss).kernel is not Loss.kernel or (inside and not logarithms):
             return loss, depth  # a user's own formula may expect probabilities

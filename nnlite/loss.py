@@ -17,7 +17,7 @@ from .activation import Activation
 from .arguments import shown
 from .attaching import call, kernel_named
 from .devices import Kernel, Ops, get_device
-from .elsewhere import LOSS, Answering
+from .elsewhere import LOSS, Answering, not_called
 from .gate import finite, numeric, one_of, targets
 from .twins import twin_of
 
@@ -39,6 +39,7 @@ class Loss(Answering):
     argument = "from_logits"  # its name as an argument
     fused = False  # whether a Trainer has taken the network's last activation into it
     absent = absent_logit = (0.0, 0.0)  # a prediction and a target between which the loss is 0
+    __call__ = not_called("loss.forward(prediction, target), and then loss.backward()")
 
     def __init__(self, reduction: str = "mean", *, ignore_nan: bool = False, device: str = "numpy") -> None:
         self.reduction = one_of(reduction, ("mean", "sum", "none"), "reduction")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from . import elsewhere
@@ -243,10 +245,7 @@ class OwnLoss(Loss):
         signature = kernel_of(formula).signature
         table, shapes = ("N", "K"), [signature.results[name] for name in signature.fresh]
         if [*signature.operands.values()] != [table, table] or shapes != [("N",), table] or signature.in_place:
-            raise ValueError(
-                f'the kernel {formula.name} has the signature "{signature.text}", a loss is '
-                '"prediction (N,K), target (N,K) -> losses (N), dprediction (N,K)"'
-            )
+            raise ValueError(f'the kernel {formula.name} has the signature "{signature.text}", a loss is "{OWN}"')
         self.formula = formula
 
     def kernel(self, prediction: Any, target: Any, scale: float) -> tuple[Any, Any]:
@@ -254,7 +253,7 @@ class OwnLoss(Loss):
         return losses, self.ops.scaled(gradient, scale, 0.0)
 
 
-OWN = 'nl.kernel("prediction (N,K), target (N,K) -> losses (N), dprediction (N,K)")'
+OWN = "prediction (N,K), target (N,K) -> losses (N), dprediction (N,K)"
 
 LOSSES: dict[str, type[Loss]] = {
     "mse": MSE,
@@ -274,9 +273,26 @@ LOSSES: dict[str, type[Loss]] = {
 }
 
 
+def _own(function: Callable[..., Any]) -> str:
+    """The signature of a loss with the names that this function gives its two arguments, if it has two."""
+    with contextlib.suppress(TypeError, ValueError):
+        names = [*inspect.signature(function).parameters]
+        if len(names) == 2:
+            return (
+                OWN.replace("dprediction", f"d{names[0]}")
+                .replace("prediction", names[0], 1)
+                .replace("target", names[1], 1)
+            )
+    return OWN
+
+
 def loss(name: str | Kernel) -> Loss:
     """A new loss by its lower-case name, by its name elsewhere, or from a kernel; ValueError for an unknown name."""
-    if inspect.isroutine(name) or isinstance(name, type):
-        given = f"{name.__name__}()" if isinstance(name, type) else f"{OWN}({name.__name__})"
-        raise TypeError(f"loss must be a name, a Loss or a kernel, not {name!r}; write {given}")
+    if isinstance(name, type):
+        raise TypeError(f"loss must be a name, a Loss or a kernel, not {name!r}; write {name.__name__}()")
+    if inspect.isroutine(name):
+        raise TypeError(
+            f"loss must be a name, a Loss or a kernel, not {name!r}; a kernel returns the losses (N,) of the rows, and "
+            f'their gradient (N, K): nl.kernel("{_own(name)}")({name.__name__})'
+        )
     return OwnLoss(name) if isinstance(name, Kernel) else choose(LOSSES, name, "loss", elsewhere.LOSSES)()

@@ -17,7 +17,7 @@ from . import elsewhere, gate
 from .architecture import check_layers, families
 from .arguments import shown
 from .attaching import Attached, own, within
-from .blocks import Chain, widths
+from .blocks import Chain, through_all, widths
 from .devices import Device, Ops, get_device, view
 from .layers import Layer, back_through
 from .predicting import Predictor
@@ -80,8 +80,13 @@ class Sequential(Storable, elsewhere.Row, elsewhere.Answering):
 
     # ---- forward and backward ----------------------------------------------------------------------------------
 
-    def forward(self, x: Any) -> Any:
-        """x (N, inputs) -> y (N, outputs) on the network's device; the layers keep what `backward` needs."""
+    def forward(self, x: Any, training: bool = False) -> Any:
+        """x (N, inputs) -> y (N, outputs) on the network's device; the layers keep what `backward` needs.
+
+        With `training`, for a loop of your own, layers such as Dropout and BatchNorm do what they do in training.
+        """
+        for layer in (each for each in self.layers if each.training != training):
+            layer.training = training
         y = self.propagate(self.samples(x))
         self._shape = y.shape
         return y
@@ -103,10 +108,8 @@ class Sequential(Storable, elsewhere.Row, elsewhere.Answering):
         x = gate.in_order(x, self.columns, name)
         checked = gate.samples(x, self.backend, self.dtype, self.inputs, name)
         if self.inputs is None:  # only the layers know which shapes fit
-            width = checked.shape[1]
             try:
-                for layer in self.layers:
-                    width = layer.outputs_for(width)
+                through_all(self.layers, checked.shape[1])
             except ValueError as error:
                 raise ValueError(f"{name} has shape {checked.shape}, which does not fit: {error}") from error
         return checked
@@ -221,10 +224,8 @@ class Sequential(Storable, elsewhere.Row, elsewhere.Answering):
         return state | {"columns": self.columns, "flat": flat, "device": self.backend}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.seed, self.notes = state["seed"], state["notes"]
-        self._layers = tuple(state["layers"])
-        self.columns = state.get("columns")
-        self.recorded = None
+        self.seed, self.notes, self.recorded = state["seed"], state["notes"], None
+        self._layers, self.columns = tuple(state["layers"]), state.get("columns")
         self.threads = gate.thread_count(state["threads"])
         self._attach(state["flat"], state["device"], state["flat"].dtype)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from . import elsewhere, gate
+from .activation import Activation
 from .activations import Identity, activation
 from .initializers import Initializer
 from .layers import Dense, Layer
@@ -17,8 +18,8 @@ from .normalization import BatchNorm
 @elsewhere.answered(elsewhere.MLP, usage="nl.mlp([4, 8, 2]) has 4 inputs, 8 hidden units and 2 outputs")
 def mlp(
     sizes: Sequence[int],
-    hidden: str | Sequence[str] = "relu",
-    output: str = "identity",
+    hidden: str | Activation | Sequence[str | Activation] = "relu",
+    output: str | Activation = "identity",
     init: str | Initializer = "glorot_uniform",
     device: str = "cpu",
     dtype: Any = "float32",
@@ -29,10 +30,10 @@ def mlp(
 ) -> Sequential:
     """A multilayer perceptron in one call: sizes [inputs, hidden …, outputs], with a Dense between neighbours.
 
-    `hidden` is the name of the activation after all hidden layers, or a list with one name for each; `output` is the
-    name of the activation after the last layer. With `batch_norm`, there is a BatchNorm before the activation of every
-    hidden layer, whose Dense then needs no bias; with `dropout`, there is a Dropout of this rate after it. ValueError
-    for an unknown name or a list of the wrong length.
+    `hidden` is the activation after all hidden layers, or a list with one for each; `output` is the activation after
+    the last layer. Each is a name, or a layer such as nl.LeakyReLU(0.2), of which the network gets copies. With
+    `batch_norm`, there is a BatchNorm before the activation of every hidden layer, whose Dense then needs no bias; with
+    `dropout`, there is a Dropout of this rate after it. ValueError for an unknown name or a list of the wrong length.
 
     >>> nl.mlp([784, 128, 10], output="softmax", device="numpy").layers
     (Dense(784, 128), ReLU(), Dense(128, 10), Softmax())
@@ -41,7 +42,7 @@ def mlp(
         raise ValueError(
             f"sizes={sizes!r} must list at least the number of inputs and of outputs, such as [784, 128, 10]"
         )
-    if isinstance(hidden, str) or not isinstance(hidden, Iterable):
+    if isinstance(hidden, (str, Activation)) or not isinstance(hidden, Iterable):
         hidden = [hidden] * (len(sizes) - 2)
     names = list(hidden)
     if len(names) != len(sizes) - 2:

@@ -250,4 +250,4 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 
 def optimizer(name: str) -> Optimizer:
     """A new optimizer by its name, with its own default learning rate; ValueError for a name that is unknown."""
-    return gate.choose(OPTIMIZERS, name, "optimizer", elsewhere.NONE)()  # type: ignore[call-arg]
+    return gate.choose(OPTIMIZERS, name, "optimizer", elsewhere.OPTIMIZERS)()  # type: ignore[call-arg]

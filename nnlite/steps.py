@@ -66,8 +66,7 @@ class Steps:
         # An id names an array for as long as the array exists, and the arena of a kept program holds its arrays.
         self.made_of = step.settings(), {name: id(array) for name, array in step.arrays().items()}
         self.program = self._program(step, how)
-        self.history = np.empty((self.window, len(self.program.sums)))  # the finished epochs' sums
-        self.history.fill(np.nan)  # which marks epochs that have not been finished
+        self.history = np.full((self.window, len(self.program.sums)), np.nan)  # the sums of finished epochs, else NaN
         self.before = 0  # the number of epochs before this window
         self.pace = 1.0  # the most steps in the next run of the replay
 

@@ -106,8 +106,7 @@ class Trainer(Resumable, elsewhere.Answering):
     @loss.setter
     def loss(self, loss: str | Loss | Kernel) -> None:
         found, depth = from_logits(self.network, loss if isinstance(loss, Loss) else loss_named(loss))
-        metrics = chosen(self._asked, found, self.network)
-        self._loss, self.depth, self._metrics = found, depth, tuple(metrics)
+        self._loss, self.depth, self._metrics = found, depth, tuple(chosen(self._asked, found, self.network))
 
     @property
     def optimizer(self) -> Optimizer:

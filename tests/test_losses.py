@@ -342,6 +342,21 @@ def test_targets_of_nan_are_refused_unless_asked_for(device):
 # ---- a loss from one formula ---------------------------------------------------------------------------------------
 
 
+def test_a_function_in_the_place_of_a_loss_is_told_what_a_kernel_is():
+    def fourth(pred, truth):
+        return ((pred - truth) ** 4).mean()
+
+    net = nl.mlp([2, 3, 1], device="numpy")
+    with pytest.raises(TypeError) as caught:
+        nl.Trainer(net, fourth)
+    line = str(caught.value).rpartition("gradient (N, K): ")[2]
+    assert line == 'nl.kernel("pred (N,K), truth (N,K) -> losses (N), dpred (N,K)")(fourth)'
+    with pytest.raises(ValueError, match=r"fourth must return a tuple \(losses, dpred\)"):
+        nl.Trainer(net, eval(line, {"nl": nl, "fourth": fourth})).fit(np.ones((4, 2)), np.ones(4), progress=False)
+    with pytest.raises(TypeError, match=r'nl.kernel\("prediction \(N,K\), target'):
+        nl.Trainer(net, max)
+
+
 @nl.kernel("p (N,K), t (N,K) -> losses (N), dp (N,K)")
 def fourth_power(p, t):
     """ℓₙ = Σₖ (p − t)⁴."""

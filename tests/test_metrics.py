@@ -135,6 +135,8 @@ def test_a_target_that_never_changes_has_no_spread_at_all(name, weighted, rng):
 def test_one_output_counts_by_its_side_of_a_half():
     assert METRICS["accuracy"]()([0.9, 0.2, 0.6], [1, 0, 0]) == pytest.approx(2 / 3)
     np.testing.assert_array_equal(confusion_matrix([[0.9], [0.2], [0.6]], [1, 0, 0]), [[1, 1], [0, 1]])
+    np.testing.assert_array_equal(confusion_matrix([0, 1, 2, 2, 1], [0, 1, 1, 2, 1]), [[1, 0, 0], [0, 2, 1], [0, 0, 1]])
+    np.testing.assert_array_equal(confusion_matrix([0, 1, 1], [0, 1, 0]), [[1, 1], [0, 1]])
 
 
 def multi_label(rng, n=200, outputs=3):

@@ -38,6 +38,27 @@ def test_forward_and_backward_by_hand(device, rng):
     np.testing.assert_allclose(net.backend.to_numpy(net.layers[0].dW), x.T @ dz, rtol=1e-12)
 
 
+def test_a_loop_of_ones_own_makes_the_steps_of_a_trainer(device, rng):
+    """With what layers do in training: BatchNorm by the batch's own mean, and Dropout by the numbers that are drawn."""
+    x, y = rng.standard_normal((8, 3)) * 5 + 9, rng.standard_normal((8, 1))
+    layers = nl.Dense(3, 6), nl.BatchNorm(6), nl.Tanh(), nl.Dropout(0.5), nl.Dense(6, 1)
+    net = nl.Sequential(*layers, device=device, dtype="float64", seed=0)
+    trainer, optimizer = nl.Trainer(net.copy(), "mse", nl.Adam(0.01)), nl.Adam(0.01)
+    optimizer.bind(net)
+    for _ in range(5):
+        trainer.step(x, y)
+        prediction = net.forward(x, training=True)
+        net.backward(2 * (prediction - net.backend.asarray(y, np.float64)) / len(y))
+        optimizer.step()
+    theirs, ours = trainer.network.state_dict(), net.state_dict()
+    for name, array in theirs.items():
+        np.testing.assert_allclose(ours[name], array, rtol=1e-9, atol=1e-12)
+    assert abs(ours["1.mean"] - 0).max() > 0.1
+    answer = trainer.network.predict(x)
+    np.testing.assert_allclose(net.predict(x), answer, rtol=1e-9)
+    np.testing.assert_allclose(net.backend.to_numpy(net.forward(x)), answer, rtol=1e-9)  # not in training again
+
+
 def test_the_input_gradient_may_be_left_out(rng):
     net = make()
     x, dy = rng.standard_normal((5, 3)), np.ones((5, 2), np.float32)
@@ -157,6 +178,12 @@ def test_mlp_is_sequential_in_one_call():
     np.testing.assert_array_equal(net.parameters, make().parameters)
     assert [*map(repr, nl.mlp([3, 2], output="linear", device="numpy").layers)] == ["Dense(3, 2)"]
     mixed = nl.mlp([3, 4, 5, 2], hidden=["relu", "tanh"], device="numpy")
+    steep = nl.LeakyReLU(0.5)
+    given = nl.mlp([3, 4, 4, 2], hidden=steep, output=nl.HardTanh(0, 6), device="numpy")
+    steep.slope = 0.1  # the network has copies
+    kinds = "LeakyReLU(slope=0.5)", "LeakyReLU(slope=0.5)", "HardTanh(low=0.0, high=6.0)"
+    assert tuple(map(repr, given.layers[1::2])) == kinds
+    assert repr(nl.mlp([3, 4, 5, 2], hidden=["relu", nl.Sine(3)], device="numpy").layers[3]) == "Sine(frequency=3.0)"
     assert [type(layer).__name__ for layer in mixed.layers] == ["Dense", "ReLU", "Dense", "Tanh", "Dense"]
 
 

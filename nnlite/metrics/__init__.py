@@ -86,6 +86,8 @@ def metric(name: str | Metric | Callable[..., Any]) -> Metric:
         return name()
     if isinstance(name, Metric):
         return name
+    if isinstance(name, Loss):
+        raise TypeError(f"metric={name!r} is a loss, and a metric is one of {', '.join(map(repr, METRICS))}")
     return FunctionMetric(name) if callable(name) else gate.choose(METRICS, name, "metric", elsewhere.METRICS)()
 
 

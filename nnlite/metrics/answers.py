@@ -12,7 +12,7 @@ from ..blocks import Chain
 from ..devices import Ops
 from ..loss import Loss
 from ..network import Sequential
-from .metric import Metric, mean_of, rows_of, weights_of
+from .metric import HOST, Metric, mean_of, rows_of, weights_of
 from .targets import classes, of_classes, refuse_logits, refuse_unless, two_sided
 
 T = TypeVar("T", bound="AnswerMetric")
@@ -152,10 +152,20 @@ class TopKAccuracy(AnswerMetric):
         return mean_of(before.sum(axis=1) < self.k, weights_of(target[:, :1], weight)[:, 0])
 
 
+def _labels(prediction: Any, target: Any) -> int:
+    """How many classes there are if both are labels (N,), whole numbers, of more than two; else 0."""
+    both = [np.asarray(HOST.to_numpy(gate.numeric(each, HOST, "labels"))) for each in (prediction, target)]
+    if any(each.ndim != 1 or each.dtype.kind not in "iu" or each.size == 0 for each in both):
+        return 0
+    classes = int(max(each.max() for each in both)) + 1
+    return classes if classes > 2 and min(int(each.min()) for each in both) >= 0 else 0
+
+
 def confusion_matrix(prediction: Any, target: Any, from_logits: bool = False) -> np.ndarray:
     """Counts (K, K): how often each true class (row) was predicted as each class (column).
 
-    prediction: probabilities (N, K), (N, 1) or (N,); target: the same shape, or labels (N,). With one output, class 1
+    prediction: probabilities (N, K), (N, 1) or (N,); target: the same shape, or labels (N,). Both may be labels, whole
+    numbers (N,); scikit-learn's function takes the targets first. With one output, class 1
     is above ½. It is above 0 if the targets are −1 and +1, or if from_logits=True says that predictions are values
     before the sigmoid. ValueError for targets that are not classes.
 
@@ -163,6 +173,9 @@ def confusion_matrix(prediction: Any, target: Any, from_logits: bool = False) ->
     array([[1, 1],
            [0, 0]])
     """
+    several = _labels(prediction, target)
+    if several:
+        prediction, target = (gate.one_hot(each, several) for each in (prediction, target))
     p, t, _ = rows_of(prediction, target)
     each = p.shape[1] == 1
     if not each and not of_classes(t) and two_sided(t):

@@ -172,7 +172,8 @@ def kernel(signature: str, **facts: Any) -> Callable[[Callable[..., Any]], Kerne
         parameters = inspect.signature(function).parameters
         by_place = all(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters.values())
         if list(parameters) != list(parsed.operands) or not by_place:
-            raise ValueError(f"kernel {function.__name__}{tuple(parameters)} does not match {signature!r}")
+            names = f"{function.__name__}({', '.join(parameters)})"
+            raise ValueError(f"kernel {names} does not match {signature!r}: the names and their order must be the same")
         if not function.__name__.isidentifier():
             raise ValueError(f"a kernel is a function written with def, which gives it a name, not {function!r}")
         return Kernel(function, parsed, **facts)
@@ -202,7 +203,10 @@ class Kernels:
         signature, name = kernel_of(kernel).signature, kernel.name
         sizes = signature.sizes(operands, name)
         answer = kernel(*operands)
-        results = answer if len(signature.fresh) > 1 else (answer,) * len(signature.fresh)
+        several = len(signature.fresh) > 1
+        if several and not (isinstance(answer, tuple) and len(answer) == len(signature.fresh)):
+            raise ValueError(f"{name} must return a tuple ({', '.join(signature.fresh)}), as its signature says")
+        results = answer if several else (answer,) * len(signature.fresh)
         for result, value in zip(signature.fresh, results, strict=True):
             wanted = tuple(sizes[letter] for letter in signature.results[result])
             if getattr(value, "shape", None) != wanted:

@@ -300,7 +300,7 @@ def test_signature_reads_results_and_refuses_what_does_not_match():
     assert signature.sizes([dy, x, dW, 0.5]) == {"N": 4, "M": 2, "K": 3, "scale": 0.5}
     with pytest.raises(ValueError, match=r"x has shape \(5, 3\), expected \(4, K\)"):
         signature.sizes([dy, np.zeros((5, 3)), dW, 0.5])
-    with pytest.raises(ValueError, match="does not match"):
+    with pytest.raises(ValueError, match=r"does not match.*: the names and their order must be the same"):
         kernel("x (N) -> y (N)")(lambda wrong: wrong)
     with pytest.raises(ValueError, match="needs '->'"):
         Signature.parse("x (N)")
