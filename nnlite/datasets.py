@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from . import gate
+from . import elsewhere, gate
 
 Array = NDArray[Any]
 
@@ -48,6 +48,7 @@ def _generator(seed: Any) -> np.random.Generator:
 # --- a hold-out split ---------------------------------------------------------
 
 
+@elsewhere.answered(elsewhere.SPLIT)
 def split(x: Any, y: Any, test: float = 0.2, seed: int = 0, stratify: bool | None = None) -> Split:
     """Shuffle the rows of x (N, ...) and y (N, ...) together and hold back the fraction `test` of them.
 

@@ -518,6 +518,13 @@ CALLBACK = {  # methods that a callback overwrites
     "on_train_batch_end": "there are no looks between batches, which the device trains without Python",
 }
 
+SPLIT = {  # arguments of nl.datasets.split
+    "test_size": "it is test=, a fraction; in that order come x_train, y_train, x_test, y_test",
+    "train_size": "it is test=, the fraction of the others; in that order come x_train, y_train, x_test, y_test",
+    "random_state": "it is seed=",
+    "shuffle": "it always shuffles",
+}
+
 TRAINER = {  # arguments of a Trainer
     "scheduler": "a schedule takes the place of a number: nl.SGD(lr=nl.schedules.Cosine(0.1, 20))",
     "callbacks": "it is an argument of fit",

@@ -94,6 +94,7 @@ ANSWERED = {  # expression -> what the error says
     "Trainer(nl.mlp([4, 8, 1], output='exponential'), 'poisson')": "from the network's end, or take log_input=False",
     "net.layers[0](x)": "a Dense is not called; in nnlite: layer.forward(x)",
     "nl.MSE()(x, x)": "a MSE is not called; in nnlite: loss.forward(prediction, target)",
+    "nl.datasets.split(x, y, test_size=0.2)": "it is test=, a fraction; in that order come x_train, y_train, x_test",
     "nl.Parameter(x)": "of an nl.Layer of your own",
     "nl.metrics.MeanSquaredError()": "in nnlite: nl.metrics.RootMeanSquaredError(), its root",
     "nl.metrics.F1Score()": "in nnlite: nl.metrics.F1()",
