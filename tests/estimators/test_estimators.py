@@ -404,6 +404,7 @@ def test_weights_are_routed_through_a_search_and_a_pipeline(kind):
         asking = clone(estimator.set_fit_request(sample_weight=True).set_score_request(sample_weight=False))
         assert asking.get_metadata_routing().fit.requests["sample_weight"] is True
         pipeline = make_pipeline(StandardScaler().set_fit_request(sample_weight=False), asking)
+        pipeline.set_score_request(sample_weight=False)  # scikit-learn 1.7 asks the pipeline itself, too
         search = GridSearchCV(pipeline, {f"{name}__learning_rate_init": [0.01]}, cv=2)
         found = search.fit(X, Y, sample_weight=weight).best_estimator_
     expected = make_pipeline(StandardScaler(), estimator.set_params(learning_rate_init=0.01))
