@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from . import elsewhere
@@ -226,6 +225,11 @@ class CategoricalFocal(CategoricalCrossEntropy):
 # ---- a loss from a formula of one's own ----------------------------------------------------------------------------
 
 
+def signature_of(prediction: str = "prediction", target: str = "target") -> str:
+    """That of a kernel which is a loss."""
+    return f"{prediction} (N,K), {target} (N,K) -> losses (N), d{prediction} (N,K)"
+
+
 class OwnLoss(Loss):
     """A kernel of your own as a loss: prediction (N, K), target (N, K) -> ℓ (N,), dℓ/dprediction (N, K).
 
@@ -245,15 +249,15 @@ class OwnLoss(Loss):
         signature = kernel_of(formula).signature
         table, shapes = ("N", "K"), [signature.results[name] for name in signature.fresh]
         if [*signature.operands.values()] != [table, table] or shapes != [("N",), table] or signature.in_place:
-            raise ValueError(f'the kernel {formula.name} has the signature "{signature.text}", a loss is "{OWN}"')
+            raise ValueError(
+                f'the kernel {formula.name} has the signature "{signature.text}", a loss is "{signature_of()}"'
+            )
         self.formula = formula
 
     def kernel(self, prediction: Any, target: Any, scale: float) -> tuple[Any, Any]:
         losses, gradient = self.ops.call(kernel_of(self.formula), prediction, target)
         return losses, self.ops.scaled(gradient, scale, 0.0)
 
-
-OWN = "prediction (N,K), target (N,K) -> losses (N), dprediction (N,K)"
 
 LOSSES: dict[str, type[Loss]] = {
     "mse": MSE,
@@ -273,26 +277,17 @@ LOSSES: dict[str, type[Loss]] = {
 }
 
 
-def _own(function: Callable[..., Any]) -> str:
-    """The signature of a loss with the names that this function gives its two arguments, if it has two."""
-    with contextlib.suppress(TypeError, ValueError):
-        names = [*inspect.signature(function).parameters]
-        if len(names) == 2:
-            return (
-                OWN.replace("dprediction", f"d{names[0]}")
-                .replace("prediction", names[0], 1)
-                .replace("target", names[1], 1)
-            )
-    return OWN
-
-
 def loss(name: str | Kernel) -> Loss:
     """A new loss by its lower-case name, by its name elsewhere, or from a kernel; ValueError for an unknown name."""
     if isinstance(name, type):
         raise TypeError(f"loss must be a name, a Loss or a kernel, not {name!r}; write {name.__name__}()")
     if inspect.isroutine(name):
+        names: list[str] = []
+        with contextlib.suppress(ValueError):  # what is not written in Python may not tell its arguments
+            names = [*inspect.signature(name).parameters]
+        signature = signature_of(*names) if len(names) == 2 else signature_of()
         raise TypeError(
             f"loss must be a name, a Loss or a kernel, not {name!r}; a kernel returns the losses (N,) of the rows, and "
-            f'their gradient (N, K): nl.kernel("{_own(name)}")({name.__name__})'
+            f'their gradient (N, K): nl.kernel("{signature}")({name.__name__})'
         )
     return OwnLoss(name) if isinstance(name, Kernel) else choose(LOSSES, name, "loss", elsewhere.LOSSES)()

@@ -165,9 +165,9 @@ def confusion_matrix(prediction: Any, target: Any, from_logits: bool = False) ->
     """Counts (K, K): how often each true class (row) was predicted as each class (column).
 
     prediction: probabilities (N, K), (N, 1) or (N,); target: the same shape, or labels (N,). Both may be labels, whole
-    numbers (N,); scikit-learn's function takes the targets first. With one output, class 1
-    is above ½. It is above 0 if the targets are −1 and +1, or if from_logits=True says that predictions are values
-    before the sigmoid. ValueError for targets that are not classes.
+    numbers (N,); scikit-learn's function takes the targets first. With one output, class 1 is above ½. It is above 0
+    if the targets are −1 and +1, or if from_logits=True says that predictions are values before the sigmoid. ValueError
+    for targets that are not classes.
 
     >>> nl.metrics.confusion_matrix([[0.9, 0.1], [0.2, 0.8]], [0, 0])
     array([[1, 1],

@@ -204,7 +204,7 @@ class Kernels:
         sizes = signature.sizes(operands, name)
         answer = kernel(*operands)
         several = len(signature.fresh) > 1
-        if several and not (isinstance(answer, tuple) and len(answer) == len(signature.fresh)):
+        if several and not (isinstance(answer, (tuple, list)) and len(answer) == len(signature.fresh)):
             raise ValueError(f"{name} must return a tuple ({', '.join(signature.fresh)}), as its signature says")
         results = answer if several else (answer,) * len(signature.fresh)
         for result, value in zip(signature.fresh, results, strict=True):
