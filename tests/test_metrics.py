@@ -324,3 +324,19 @@ def test_a_function_gets_the_weights_of_the_rows_that_were_measured():
         y, answers, weight = seen.pop()
         assert (y, answers, weight.tolist()) == ([[1, 0], [0, 1]], [[1, 2], [5, 6]], [1, 3])
     assert not nl.metrics.metric(lambda y, prediction: 0.0).takes_weights
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 9])
+def test_an_output_of_which_nothing_was_measured_does_not_count(batch_size, device, rng):
+    x, y = rng.standard_normal((9, 3)), rng.standard_normal((9, 2))
+    y[:, 1] = np.nan
+    net = nl.mlp([3, 2], device=device, dtype="float64", seed=1)
+    trainer = nl.Trainer(net, nl.MSE(ignore_nan=True), nl.SGD(1e-9), metrics=["r2", "explained_variance"])
+    found = trainer.evaluate(x, y, batch_size=batch_size)
+    p = net.predict(x)
+    error = y[:, 0] - p[:, 0]
+    assert found["r2"] == pytest.approx(1 - (error**2).mean() / y[:, 0].var())
+    assert found["explained_variance"] == pytest.approx(1 - error.var() / y[:, 0].var())
+    assert nl.metrics.R2(ignore_nan=True)(p, y) == pytest.approx(found["r2"])
+    history = trainer.fit(x, y, batch_size=batch_size, validation_data=(x, y), progress=False)
+    assert history["r2"] == pytest.approx([found["r2"]], rel=1e-6) == history["val_r2"]

@@ -41,8 +41,8 @@ class R2(Metric):
     """R² = 1 − Σ (t − p)² / Σ (t − t̄)², averaged over the outputs: 1 is perfect, 0 as good as the mean.
 
     An output whose target never changes counts as 1 if the prediction is exact, else as 0 (as in scikit-learn's
-    r2_score). The spread may be small beside the mean, down to the precision of float64, or in training of the
-    network's dtype.
+    r2_score); one of which no target was measured does not count. The spread may be small beside the mean, down to the
+    precision of float64, or in training of the network's dtype.
     """
 
     name, better = "r2", "max"
@@ -58,17 +58,18 @@ class R2(Metric):
         if not sums[4].any() or not rows.any():
             return sums + more
         apart, total = first - sums[1] + (mean - sums[2]), sums[4] + rows  # apart: second mean − first mean
-        grown = sums[3] + spread + apart * apart * (sums[4] * rows / total)
-        return np.stack([sums[0] + errors, sums[1], sums[2] + apart * (rows / total), grown, total])
+        share = rows / np.where(total > 0, total, 1)
+        grown = sums[3] + spread + apart * apart * (sums[4] * share)
+        return np.stack([sums[0] + errors, sums[1], sums[2] + apart * share, grown, total])
 
     def value(self, sums: np.ndarray) -> float:
-        errors, _, _, spread, _ = sums
-        return explained(errors, spread)
+        errors, _, _, spread, rows = sums
+        return explained(errors, spread, rows > 0)
 
     def measure(self, prediction: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None) -> float:
         w = weights_of(target, weight)
         errors = (w * np.square(np.where(w > 0, prediction - target, 0))).sum(axis=0)
-        return explained(errors, spreads(target, w))
+        return explained(errors, spreads(target, w), w.any(axis=0))
 
 
 class ExplainedVariance(Metric):
@@ -78,7 +79,7 @@ class ExplainedVariance(Metric):
 
     def measure(self, prediction: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None) -> float:
         w = weights_of(target, weight)
-        return explained(spreads(target - prediction, w), spreads(target, w))
+        return explained(spreads(target - prediction, w), spreads(target, w), w.any(axis=0))
 
 
 class MeanAbsolutePercentageError(Metric):
@@ -108,8 +109,11 @@ def spreads(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return (weights * np.square(values - mean)).sum(axis=0)
 
 
-def explained(errors: np.ndarray, spread: np.ndarray) -> float:
-    """1 − errors / spread, averaged over the outputs (K,); without a spread 1 if there is no error, else 0."""
+def explained(errors: np.ndarray, spread: np.ndarray, known: np.ndarray) -> float:
+    """1 − errors / spread, averaged over the known outputs of all (K,); without a spread 1 if there is no error, or 0.
+
+    An output is known if one of its targets was measured.
+    """
     constant = spread == 0
     ratio = errors / np.where(constant, 1, spread)
-    return float(np.where(constant, (errors == 0) * 1.0, 1 - ratio).mean())
+    return float(np.where(constant, (errors == 0) * 1.0, 1 - ratio)[known].mean())
