@@ -69,7 +69,7 @@ class R2(Metric):
     def measure(self, prediction: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None) -> float:
         w = weights_of(target, weight)
         errors = (w * np.square(np.where(w > 0, prediction - target, 0))).sum(axis=0)
-        return explained(errors, spreads(target, w), w.any(axis=0))
+        return explained(errors, spreads(target, w), w.sum(axis=0) > 0)
 
 
 class ExplainedVariance(Metric):
@@ -79,7 +79,7 @@ class ExplainedVariance(Metric):
 
     def measure(self, prediction: np.ndarray, target: np.ndarray, weight: np.ndarray | None = None) -> float:
         w = weights_of(target, weight)
-        return explained(spreads(target - prediction, w), spreads(target, w), w.any(axis=0))
+        return explained(spreads(target - prediction, w), spreads(target, w), w.sum(axis=0) > 0)
 
 
 class MeanAbsolutePercentageError(Metric):
