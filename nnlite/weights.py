@@ -169,7 +169,8 @@ class Data:
         if not _are_classes(target):
             raise ValueError("class_weight is for classes, which y does not have: weigh its rows by sample_weight=")
         if target.shape[1] > 1:
-            return target.argmax(axis=1), {k: k for k in range(target.shape[1])}
+            seen = np.where(np.isnan(target), -1, target)  # argmax would take the first NaN for the largest
+            return seen.argmax(axis=1), {k: k for k in range(target.shape[1])}
         if (target < 0).any():
             return (target[:, 0] > 0).astype(np.intp), {-1: 0, 1: 1}
         ones = target[:, 0] > 0.5

@@ -479,3 +479,15 @@ def test_a_share_for_validation_that_makes_no_sense(rng):
     ):
         with pytest.raises(ValueError, match=message):
             trainer.fit(x, y, progress=False, **given)
+
+
+def test_a_partly_measured_row_has_the_class_that_was_measured():
+    x, y = np.eye(3), np.array([[1, 0], [0, 1], [np.nan, 1.0]])
+
+    def loss(**weights):
+        net = nl.Sequential(nl.Dense(3, 2), nl.Sigmoid(), device="numpy", dtype="float64", seed=0)
+        trainer = nl.Trainer(net, nl.BinaryCrossEntropy(ignore_nan=True))
+        return trainer.fit(x, y, batch_size=3, progress=False, **weights)["loss"]
+
+    assert loss(class_weight={1: 5.0}) == pytest.approx(loss(sample_weight=[1, 5, 5]))
+    assert loss(class_weight={0: 5.0}) == pytest.approx(loss(sample_weight=[5, 1, 1]))
