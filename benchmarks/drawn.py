@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import report
+from measure import TOLERANCES, most_apart
 from options import parser
 from peers import PEERS, Peer, available
 from processes import answer, child, seconds_more, wait_for_quiet
@@ -53,18 +54,23 @@ def noise(number: int, rows: int, sizes: tuple[int, ...], loss: str) -> tuple[np
 
 
 def prove(numbers: list[int], peers: list[str]) -> float:
-    """How far apart the losses of two epochs are at most, relative; in float64, over two batches and a half."""
-    worst = 0.0
+    """How far apart the losses of two epochs of two batches and a half are at most in float64, relative.
+
+    Ends the process where two peers differ, in float64 or in float32.
+    """
+    worst = dict.fromkeys(TOLERANCES, 0.0)
     for number in numbers:
         problem = workload(number).problem()
-        small = problem.head(max(1, problem.batch_size * 5 // 2)).astype("float64")
-        first, *others = [PEERS[peer].build(small)(2, False) for peer in peers]
-        for peer, losses in zip(peers[1:], others):
-            apart = max(abs(a - b) / abs(a) for a, b in zip(first, losses, strict=True))
-            if not apart <= 1e-9:  # so that NaN fails too
-                raise SystemExit(f"net {number}: {peer} does not train as {peers[0]}: {losses} instead of {first}")
-            worst = max(worst, apart)
-    return worst
+        small = problem.head(problem.batch_size * 5 // 2)
+        for dtype, tolerance in TOLERANCES.items():
+            first, *others = [PEERS[peer].build(small.astype(dtype))(2, False) for peer in peers]
+            for peer, losses in zip(peers[1:], others):
+                apart = most_apart(first, losses)
+                if not apart <= tolerance:  # so that NaN fails too
+                    told = f"net {number}, {dtype}: {peer} does not train as {peers[0]}"
+                    raise SystemExit(f"{told}: {losses} instead of {first}")
+                worst[dtype] = max(worst[dtype], apart)
+    return worst["float64"]
 
 
 def times(peer: str, numbers: list[int], seconds: float) -> list[float]:

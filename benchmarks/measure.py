@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from peers import PEERS
 from processes import answer, seconds_each
 from workloads import WORKLOADS
@@ -46,7 +47,7 @@ def prove_one(workload: str, peers: list[str]) -> dict[str, Any]:
             reference = losses.setdefault(len(given.x), found if name == first else [])
             if not reference:
                 reference += PEERS[first].build(given)(epochs, False)
-            apart = max(abs(a - b) / abs(a) for a, b in zip(reference, found, strict=True))
+            apart = most_apart(reference, found)
             allowed = tolerance if PEERS[name].exact else max(tolerance, LOOSE)
             if not apart <= allowed:  # so that NaN fails too
                 raise SystemExit(
@@ -66,6 +67,11 @@ def prove_one(workload: str, peers: list[str]) -> dict[str, Any]:
         "last_loss": reference[epochs - 1],
         "reasons": {name: reason for name in peers if (reason := PEERS[name].cannot(whole))},  # not to time it
     }
+
+
+def most_apart(reference: list[float], found: list[float]) -> float:
+    """How far apart losses are at most, relative to the reference; NaN if one of them is NaN, whichever it is."""
+    return float(np.max([abs(a - b) / abs(a) for a, b in zip(reference, found, strict=True)]))
 
 
 def timing(workload: str, peer: str, seconds: float) -> dict[str, float]:

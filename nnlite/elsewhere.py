@@ -190,7 +190,10 @@ CHECKPOINT = {
     "verbose": "written has the names of the last files",
 }
 
-NAMES = {  # of the package, and what they are here
+NAMES = {  # of the package, or of one of its modules, and what they are here
+    "metrics.MeanSquaredError": 'nl.metrics.RootMeanSquaredError(), its root; with the loss "mse", history["loss"]',
+    "metrics.BinaryCrossentropy": "nl.metrics.LogLoss()",
+    "metrics.CategoricalCrossentropy": "nl.metrics.LogLoss()",
     "Swish": "nl.SiLU()",
     "Hardtanh": "nl.HardTanh(low, high)",
     "Hardsigmoid": "nl.HardSigmoid()",
@@ -306,12 +309,6 @@ NAMES = {  # of the package, and what they are here
     "make_circles": "nl.datasets.circles(n)",
     "make_blobs": "nl.datasets.blobs(n)",
     "load_data": "nl.datasets.mnist()",
-}
-
-METRIC_NAMES = {  # of nl.metrics
-    "MeanSquaredError": 'nl.metrics.RootMeanSquaredError(), its root; with the loss "mse", the history\'s "loss"',
-    "BinaryCrossentropy": "nl.metrics.LogLoss()",
-    "CategoricalCrossentropy": "nl.metrics.LogLoss()",
 }
 
 MODE = "a training step trains and predict does not; in a loop of your own, net.forward(x, training=True) does"
@@ -618,8 +615,8 @@ def missing(module: str) -> Callable[[str], NoReturn]:
 
     def fail(name: str) -> NoReturn:
         package = sys.modules[__package__]
-        special = METRIC_NAMES.get(name) if module == f"{__package__}.metrics" else None
-        known = special or NAMES.get(name) or (name in package.__all__ and f"nl.{name}")
+        inside = f"{module.rpartition('.')[2]}.{name}"
+        known = NAMES.get(inside) or NAMES.get(name) or (name in package.__all__ and f"nl.{name}")
         hint = f"; {in_nnlite(known)}" if known else ""
         raise AttributeError(f"module {module!r} has no attribute {name!r}{hint}", name=name)
 

@@ -315,6 +315,12 @@ def test_scaling_writes_what_it_found(tmp_path):
     assert "| 0.05 GB |" in done.stdout
 
 
+def test_losses_of_nan_are_never_as_near_as_allowed(bench):
+    for found in ([np.nan, 1.0], [1.0, np.nan]):
+        assert np.isnan(bench.measure.most_apart([1.0, 1.0], found))
+    assert bench.measure.most_apart([2.0, 1.0], [2.0, 1.5]) == 0.5
+
+
 def test_nets_drawn_by_chance(bench, monkeypatch):
     """They are the same for everybody, of all kinds, and proven before they are timed; who is faster where is told."""
     drawn = bench.drawn
@@ -329,7 +335,8 @@ def test_nets_drawn_by_chance(bench, monkeypatch):
     slow = replace(
         bench.peers.PEERS["numpy"], build=lambda problem: bench.peers.nnlite(replace(problem, lr=1.1e-3), "numpy")
     )
-    with monkeypatch.context() as patch, pytest.raises(SystemExit, match="net 2: eager does not train as numpy"):
+    told = r"net 2, float\d\d: eager does not train as numpy"
+    with monkeypatch.context() as patch, pytest.raises(SystemExit, match=told):
         patch.setitem(bench.peers.PEERS, "eager", slow)
         drawn.prove(few, ["numpy", "eager"])
     peers = {name: bench.peers.PEERS[name] for name in ("numba", "torch", "jax")}

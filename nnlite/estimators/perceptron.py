@@ -217,7 +217,7 @@ class Perceptron(Estimator):
         return names
 
     def _activations(self, layers: int) -> list[Layer]:
-        return [copy.deepcopy(n) if isinstance(n, Activation) else activation_named(n) for n in self._names(layers)]
+        return [activation_named(name) for name in self._names(layers)]
 
     def _new_trainer(self) -> PenalizedTrainer:
         return PenalizedTrainer(self.network_, self._output()[1], self._optimizer())

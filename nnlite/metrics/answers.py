@@ -152,13 +152,12 @@ class TopKAccuracy(AnswerMetric):
         return mean_of(before.sum(axis=1) < self.k, weights_of(target[:, :1], weight)[:, 0])
 
 
-def _labels(prediction: Any, target: Any) -> int:
-    """How many classes there are if both are labels (N,), whole numbers, of more than two; else 0."""
+def _count_of_classes(prediction: Any, target: Any) -> int:
+    """How many classes there are if both are labels (N,), whole numbers from 0 on; else 0."""
     both = [np.asarray(HOST.to_numpy(gate.numeric(each, HOST, "labels"))) for each in (prediction, target)]
-    if any(each.ndim != 1 or each.dtype.kind not in "iu" or each.size == 0 for each in both):
+    if any(each.ndim != 1 or each.dtype.kind not in "iu" or each.size == 0 or each.min() < 0 for each in both):
         return 0
-    classes = int(max(each.max() for each in both)) + 1
-    return classes if classes > 2 and min(int(each.min()) for each in both) >= 0 else 0
+    return int(max(each.max() for each in both)) + 1
 
 
 def confusion_matrix(prediction: Any, target: Any, from_logits: bool = False) -> np.ndarray:
@@ -173,9 +172,8 @@ def confusion_matrix(prediction: Any, target: Any, from_logits: bool = False) ->
     array([[1, 1],
            [0, 0]])
     """
-    several = _labels(prediction, target)
-    if several:
-        prediction, target = (gate.one_hot(each, several) for each in (prediction, target))
+    if (count := _count_of_classes(prediction, target)) > 2:
+        prediction = gate.one_hot(prediction, count, "prediction")
     p, t, _ = rows_of(prediction, target)
     each = p.shape[1] == 1
     if not each and not of_classes(t) and two_sided(t):

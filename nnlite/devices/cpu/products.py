@@ -212,10 +212,13 @@ def _write_block(
             with case:
                 # S is read as a whole before C is written: C may be S, and vectors overlap, those of short rows with
                 # the next row's, too, where a processor would wait until what it is to read has been written.
-                made = {place: builder.fmul(factor, new[place]) for place in block} if not adding else {}
-                for r in range(rows if adding else 0):
-                    start = v.row(builder.add(s, builder.mul(s_row, _I64(r))))
-                    made |= {(r, k): builder.call(v.fma, [factor, new[r, k], start[k]]) for k in range(vectors)}
+                if adding:
+                    made = {}
+                    for r in range(rows):
+                        first = v.row(builder.add(s, builder.mul(s_row, _I64(r))))
+                        made |= {(r, k): builder.call(v.fma, [factor, new[r, k], first[k]]) for k in range(vectors)}
+                else:
+                    made = {place: builder.fmul(factor, new[place]) for place in block}
                 for r in range(rows):
                     v.store_row([made[r, k] for k in range(vectors)], builder.add(c, builder.mul(c_row, _I64(r))))
 
