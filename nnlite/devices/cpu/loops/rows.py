@@ -24,6 +24,7 @@ def take_rows(y, x, order, position, N):
             later = address(x) + order[start + i + ahead] * size
             for offset in range(0, size, ALIGNMENT):
                 fetch_to_read(later + offset)
+            fetch_to_read(later + size - 1)  # a row may begin within a line, and so end in one more
         for j in range(columns):
             y[i, j] = x[row, j]
 
