@@ -1,4 +1,4 @@
-"""What all activations share: a layer y = f(x) of two kernels. Every activation after the first is like it.
+"""What all activations share: a layer y = f(x) of two kernels. Every other is as short as Tanh below.
 
 Most keep their output y, since their derivative is a formula in y; the others keep x. The shapes are x, y, dy, dx
 (N, K).
@@ -14,9 +14,9 @@ from .layers import Layer
 
 
 class Activation(Layer):
-    """A layer that calls one kernel in `forward` and another in `backward`, both without a line of its own.
+    """A layer that calls one kernel in `forward` and another in `backward`.
 
-    A subclass names the first: with formula = "tanh", the second is "tanh_backward". A kernel of your own stands for
+    A subclass only names the first: with formula = "tanh", the second is "tanh_backward". A kernel of your own stands for
     itself: formula, formula_backward = swish, swish_backward. What they are called with is told by their signatures:
     dy, x and the forward's results, which are kept for the backward, and further operands, which are the layer's
     attributes of these names. Plain numbers among them that `__init__` sets are its arguments, and saved with it.

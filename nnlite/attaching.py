@@ -26,9 +26,15 @@ def kernel_named(name: str | Kernel) -> Kernel:
     return kernel_of(getattr(HOST.ops, name) if isinstance(name, str) else name)
 
 
-def call(part: Any, kernel: Kernel, *operands: Any) -> Any:
-    """Call a kernel by a layer's or a loss's `ops`. Operands that are not given are its attributes of their names."""
-    others = [getattr(part, name) for name in list(kernel.signature.operands)[len(operands) :]]
+def call(part: Any, kernel: Kernel, *operands: Any, **named: Any) -> Any:
+    """Call a kernel by a layer's or a loss's `ops`. Operands that are not given are its attributes of their names.
+
+    ValueError for a kernel without one of the `named` operands.
+    """
+    names = list(kernel.signature.operands)
+    for name in named.keys() - set(names):
+        raise ValueError(f"{type(part).__name__} needs a kernel with the operand {name}; {kernel.name} has {names}")
+    others = [named[name] if name in named else getattr(part, name) for name in names[len(operands) :]]
     function = partial(part.ops.call, kernel) if kernel.own else getattr(part.ops, kernel.name)
     return function(*operands, *others)
 

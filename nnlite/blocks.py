@@ -101,10 +101,10 @@ def as_layers(layers: Any) -> tuple[Layer, ...]:
 
 def widths(layers: Any) -> tuple[int | None, int | None]:
     """The number of columns of x and of y; None for a number that the layers do not know before they see data."""
-    start = next((i for i, layer in enumerate(layers) if getattr(layer, "inputs", None)), None)
+    start = next((i for i, layer in enumerate(layers) if layer.inputs), None)
     if start is None:
         return None, None
-    inputs = getattr(layers[start], "inputs")  # noqa: B009
+    inputs = layers[start].inputs
     return inputs if all(map(keeps_width, layers[:start])) else None, through_all(layers[start:], inputs)
 
 
@@ -112,7 +112,7 @@ def keeps_width(layer: Layer) -> bool:
     """Whether y has as many columns as x, whatever their number."""
     if isinstance(layer, Chain):
         return all(map(keeps_width, layer.layers))
-    return type(layer).outputs_for is Layer.outputs_for and getattr(layer, "outputs", None) is None
+    return type(layer).outputs_for is Layer.outputs_for and layer.outputs is None
 
 
 def through_all(layers: Any, inputs: int | None) -> int | None:
@@ -121,6 +121,6 @@ def through_all(layers: Any, inputs: int | None) -> int | None:
     With None, the first layer that knows its number of columns tells it.
     """
     for layer in layers:
-        inputs = inputs or getattr(layer, "inputs", None)
+        inputs = inputs or layer.inputs
         inputs = layer.outputs_for(inputs) if inputs else None
     return inputs

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from itertools import zip_longest
 from typing import Any
 
-from .devices import CALL_KERNELS, Arena, Recorder, Symbol
-from .programs import NOT_RECORDED
+from .attaching import family
+from .devices import CALL_KERNELS, Arena, NotRecordableError, Recorder, Symbol, Tape
+from .programs import NOT_RECORDED, Make
 from .step import Step
+from .twins import of_users
+
+STATE = "a number that changes must be in an array: in `state` of a layer, in `slots` or `numbers` of an optimizer"
 
 
 def reason(error: Exception) -> str:
     """Why it cannot be recorded, in words for somebody who has never heard of symbols."""
+    if "not part of what is being recorded" in str(error):
+        return f"{error}; arrays of a layer are those that its `shapes` and its `state` name"
     if "Symbol" not in str(error):
         return str(error)
     return f"{error}, where a Symbol stands for an array that is only being recorded; {CALL_KERNELS}"
@@ -40,3 +48,32 @@ def culprit(step: Step, arena: Arena) -> str:
     except NOT_RECORDED:
         return type(part).__name__
     return "the step"
+
+
+def watched(step: Step) -> Make:
+    """`step.training_on`; NotRecordableError from a user's own parts that record other calls in the next step."""
+    layers = [each for layer in step.network.layers for _, each in family(layer)]
+    if not any(of_users(type(part)) for part in (*layers, step.loss, step.optimizer, *step.metrics)):
+        return step.training_on
+
+    def make(ops: Any, arrays: Mapping[str, Any]) -> Callable[[int], None]:
+        process = step.training_on(ops, arrays)
+
+        def twice(n: int) -> None:
+            process(n)
+            tape, ops.tape = ops.tape, Tape()
+            process(n)
+            later, ops.tape = ops.tape, tape
+            for call, other in zip_longest(tape.calls, later.calls):
+                if call is None or other is None or plain(call) != plain(other):
+                    first, second = (" ".join(str(each).split()) for each in (call, other))
+                    raise NotRecordableError(f"one step calls {first}, and the next one {second}; {STATE}")
+
+        return twice if isinstance(ops, Recorder) else process
+
+    return make
+
+
+def plain(call: Any) -> tuple[str, ...]:
+    """A call's name and its plain numbers, as texts."""
+    return call.name, *(repr(value) for value in call.operands if not isinstance(value, Symbol))

@@ -1,26 +1,26 @@
-"""One fit: epochs of batches over all data or over chunks, and the history that they write."""
+"""One fit: epochs of batches over all data, and the history that they write. Over chunks: chunkwise.py."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from .callback import Callbacks
-from .chunks import Chunks
 from .devices import Device, functions_compiled
 from .divergence import Safe, all_finite, diverged
 from .history import History
 from .interrupts import Held
 from .programs import KeptPrograms, Program
 from .progress import Bar
-from .resuming import START, Place, Settings, Unfinished, set_state, state_of
+from .resuming import Place, Settings, Unfinished, set_state, state_of
 from .step import Step
 from .steps import Steps
 from .sums import Rows
-from .weights import NAMES, Data, joined
+from .weights import Data
 
 
 @dataclass(kw_only=True)
@@ -58,7 +58,7 @@ class Fit:
         """The number of epochs that are in the history, or count as made."""
         return self.before + self.history.epochs
 
-    def whole(self, data: Data) -> Iterator[None]:
+    def over(self, data: Any) -> Iterator[None]:
         """Epochs over all data: one at a time if there is validation, or else up to a look or the end of a window."""
         if not self.going_on and self._look(self.before):  # a callback has ended training as it began
             return
@@ -69,7 +69,8 @@ class Fit:
             while done < self.epochs:
                 if done == end:
                     first, end = done, min(self.epochs, done + steps.window)
-                    if self._start(steps, end - first, Place(first)):
+                    resumed = self._start(steps, end - first, Place(first))
+                    if resumed:
                         done = self.done  # an epoch that was finished before the stop is looked at now
                         yield
                         if self._look(done):
@@ -87,44 +88,6 @@ class Fit:
             if not self.validation:  # an epoch that has not been validated is not complete
                 self._remember(steps)  # after an interrupt, the epochs that were finished
             steps.close()
-
-    def parts(self, chunks: Chunks) -> Iterator[None]:
-        """Epochs over all chunks."""
-        safe, stopped = Safe(self.new_step().network), self.going_on.place if self.going_on else self.place
-        if stopped.chunk < 0:  # between two epochs, where the last one may not have been looked at
-            self.place, self.going_on = stopped, None
-        if self._look(self.done):
-            return
-        for done in range(stopped.done, self.epochs):
-            sums, rows, before = [*stopped.sums], stopped.rows, self.bar.rows - stopped.rows - stopped.position
-            collected, count = [*stopped.collected], stopped.weight
-            set_state(self.shuffles, stopped.order)
-            self.place = Place(done, order=state_of(self.shuffles))
-            for i, chunk in enumerate(self.held.between(chunks.epoch(self.shuffles))):
-                if i < stopped.chunk:
-                    continue
-                data = self.checked(*chunk, names=tuple(f"{name} of chunk {i}" for name in NAMES))
-                if data.weight is not None and not data.weight.any():
-                    continue  # none of its rows counts
-                if self.step and self.step.weighted != (data.weight is not None):
-                    raise ValueError(f"chunk {i} must have sample_weight or not, as the chunks before it")
-                steps = self._steps(data, 1)
-                here = self.place._replace(chunk=i, sums=tuple(sums), rows=rows, steps=None)
-                try:
-                    self._start(steps, 1, here._replace(weight=count, collected=joined(collected)))
-                    yield from self._run(steps, 1, before + rows, safe)
-                    sums.append(steps.finished()[0].copy())
-                    collected += steps.collected(0, 1)
-                finally:
-                    steps.close()
-                rows, count = rows + len(data), count + steps.count
-            if self.step is None or not sums:
-                raise ValueError("sample_weight is 0 for every row, so that no row counts")
-            stopped, total = START, self.step.merged(sums, self.step.network.outputs or 0)
-            self._write(self.step, total[None], count, joined(collected))
-            yield
-            if self._look(done + 1):
-                break
 
     def _steps(self, data: Data, epochs: int) -> Steps:
         with self.held.open(), self._compiling():

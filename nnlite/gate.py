@@ -512,11 +512,9 @@ class Checked:
         signature = kernel.signature
 
         def call(*operands: Any) -> Any:
-            arrays = {
-                name: numeric(value, self.device, name)
-                for (name, letters), value in zip(signature.operands.items(), operands, strict=True)
-                if letters is not None
-            }
+            named = signature.named(operands, kernel.name)
+            of_arrays = {name for name, letters in signature.operands.items() if letters is not None}
+            arrays = {name: numeric(value, self.device, name) for name, value in named.items() if name in of_arrays}
             counters = {
                 name for name, a in arrays.items() if signature.operands[name] == ("1",) and a.dtype.kind == "i"
             }
@@ -531,7 +529,7 @@ class Checked:
                     arrays[name] = array = array.reshape(-1, array.shape[-1] if array.ndim else 1)
                 if name not in signature.results and name not in counters:
                     arrays[name] = _brought(array, self.device, dtype)
-            checked = [arrays.get(name, value) for name, value in zip(signature.operands, operands, strict=True)]
+            checked = [*(named | arrays).values()]
             signature.sizes(checked, kernel.name)
             results = function(*checked)
             several = isinstance(results, tuple)

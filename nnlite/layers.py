@@ -35,6 +35,9 @@ class Layer(Attached):
     noticed.
     """
 
+    inputs: int | None = None  # the number of columns of x, if it has to be this one
+    outputs: int | None = None  # the number of columns of y, if it is not that of x
+
     def forward(self, x: Any) -> Any:
         """x (N, K) -> y (N, M); keeps what `backward` needs."""
         raise NotImplementedError(f"{type(self).__name__} has no forward")
@@ -53,10 +56,9 @@ class Layer(Attached):
 
     def outputs_for(self, inputs: int) -> int:
         """The number of columns of y, for an x with `inputs` columns; ValueError if x does not fit."""
-        known = getattr(self, "inputs", None)
-        if known not in (None, inputs):
-            raise ValueError(f"{self!r} reads {known} columns, but the layer before it gives {inputs}")
-        return getattr(self, "outputs", None) or inputs
+        if self.inputs not in (None, inputs):
+            raise ValueError(f"{self!r} reads {self.inputs} columns, but the layer before it gives {inputs}")
+        return self.outputs or inputs
 
     def config(self) -> dict[str, Any]:
         """The arguments that make this layer again."""
@@ -98,7 +100,7 @@ class Dense(Layer):
         super().__init__(device=device)
         self.inputs, self.outputs = integer(inputs, "inputs"), integer(outputs, "outputs")
         self.init, self.bias, self.bias_init = checked(init, "init"), bool(bias), checked(bias_init, "bias_init")
-        self.shapes = {"W": (inputs, outputs)} | ({"b": (outputs,)} if bias else {})
+        self.shapes = {"W": (self.inputs, self.outputs)} | ({"b": (self.outputs,)} if bias else {})
 
     def forward(self, x: Any) -> Any:
         self.x = x  # (N, inputs)

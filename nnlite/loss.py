@@ -36,7 +36,7 @@ class Loss(Answering):
     over_outputs = True  # whether ℓₙ is a mean over the outputs
     link: type[Activation] | None = None  # the output activation that `from_logits` computes inside
     from_logits = False
-    argument = "from_logits"  # its name as an argument
+    argument = "from_logits"  # what the class's own `__init__` calls `from_logits`
     fused = False  # whether a Trainer has taken the network's last activation into it
     absent = absent_logit = (0.0, 0.0)  # a prediction and a target between which the loss is 0
     __call__ = not_called("loss.forward(prediction, target), and then loss.backward()")
@@ -57,7 +57,7 @@ class Loss(Answering):
                 f"{type(self).__name__} has no kernel: write kernel(self, prediction, target, scale), which returns "
                 "ℓ (N,) and scale · dℓ/dprediction (N, K), or name one as its `formula`"
             )
-        return call(self, kernel_named(formula), prediction, target, scale)
+        return call(self, kernel_named(formula), prediction, target, scale=scale)
 
     def forward(self, prediction: Any, target: Any) -> Any:
         """prediction (N, K), target (N, K) or labels (N,) -> the loss: a float, or ℓ (N,) for reduction "none".
@@ -73,7 +73,8 @@ class Loss(Answering):
             raise ValueError(f"target has shape {t.shape}, prediction {shape}: they must be the same")
         dtype = np.float32 if p.dtype == np.float32 and t.dtype.kind != "c" else np.float64
         p = finite(p.reshape(len(p), -1), self.backend, dtype, "prediction")
-        if self.link and not self.from_logits and ((p < 0) | (self.link.probabilities & (p > 1 + 1e-6))).any():
+        most = 1 + 1e-6 if self.link and self.link.probabilities else np.inf
+        if self.link and not self.from_logits and ((p < 0) | (p > most)).any():
             raise ValueError(
                 f"prediction has values {'outside 0 … 1' if self.link.probabilities else 'below 0'}, which "
                 f"{type(self).__name__} does not expect; for values before the {self.link.__name__} use "
@@ -85,7 +86,7 @@ class Loss(Answering):
         return losses if self.reduction == "none" else self.reduce(losses, p.shape[1])
 
     def backward(self) -> Any:
-        """The gradient of the loss by the prediction, in the shape that the last forward's prediction had."""
+        """The gradient with respect to the prediction, in the shape that the last forward's prediction had."""
         if self.gradient is None:
             raise RuntimeError(f"{type(self).__name__}.backward() needs a forward before it")
         return self.gradient
@@ -98,15 +99,14 @@ class Loss(Answering):
         """
         rows, columns = prediction.shape
         mean = self.reduction == "mean" and row_weights is None  # row weights are shares of the batch already
-        scale = self.per_sample(columns) * (1 / rows if mean else 1)
-        target = self.smoothed(target)
+        scale, target = self.per_sample(columns), self.smoothed(target)
         if self.ignore_nan:
             absent = self.absent_logit if self.from_logits else self.absent
             p, t, self.known = self.ops.leave_out(prediction, target, *absent)
-            losses, gradient = self.kernel(p, t, 1.0 if mean else scale)
+            losses, gradient = self.kernel(p, t, scale)
             gradient = self.ops.leave_out_backward(gradient, target, self.ops.count_known(self.known, mean))
         else:
-            losses, gradient = self.kernel(prediction, target, scale)
+            losses, gradient = self.kernel(prediction, target, scale / rows if mean else scale)
         if row_weights is not None:
             losses, gradient = self.ops.weigh(losses, gradient, row_weights)
         self.gradient = gradient

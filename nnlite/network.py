@@ -252,8 +252,8 @@ class Sequential(Storable, elsewhere.Row, elsewhere.Answering):
     def on(self, ops: Ops, arrays: Mapping[str, Any], training: bool = False) -> Sequential:
         """A twin of the network, with these kernels on these arrays. The network itself is not changed."""
         twin = object.__new__(type(self))
-        own = {name: arrays[name] for name in self._arrays if name in arrays}
-        vars(twin).update(vars(self), ops=ops, _arrays=own, _predictor=Predictor())
+        its = {name: arrays[name] for name in self._arrays if name in arrays}
+        vars(twin).update(vars(self), ops=ops, _arrays=its, _predictor=Predictor())
         views = self._views(arrays)
         twin._layers = tuple(layer.on(ops, within(views, str(i)), training) for i, layer in enumerate(self.layers))
         return twin

@@ -61,7 +61,7 @@ class Normalization(Layer):
         self.scaled_backward(dy, frozen=False)
 
     def initial(self, rng: np.random.Generator) -> Mapping[str, np.ndarray]:
-        return {"gamma": np.ones(self.inputs), "beta": np.zeros(self.inputs)}
+        return {"gamma": np.ones(self.shapes["gamma"]), "beta": np.zeros(self.shapes["beta"])}
 
 
 class BatchNorm(Normalization):

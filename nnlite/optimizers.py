@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 class Optimizer(Moving):
     """The base class of all optimizers. The keyword arguments of all are those of `nl.optimizers.Moving`."""
 
+    in_arrays: tuple[str, ...] = ()  # settings that a step reads from an array: a change needs no new recording
     counts = False  # whether the rule reads `steps`, with the present step counted
 
     def rule(self, ops: Ops, w: Any, dw: Any) -> None:
@@ -56,7 +57,7 @@ class SGD(Optimizer):
     1983). weight_decay λ adds λ w to dw, also for biases, as in PyTorch; decay_biases=False leaves biases out.
     """
 
-    in_arrays = ("_lr",)  # settings that a step reads from an array (`rate`): a change needs no new recording
+    in_arrays = ("_lr",)  # in `rate`; each class says so for itself, as a subclass may read lr as a number
     velocity: Any  # (P,)
 
     def __init__(

@@ -59,13 +59,14 @@ class EagerReplay(StepwiseReplay):
     """Makes every step in Python, kernel by kernel."""
 
     plan = "every step made in Python"
+    process: Callable[[int], None] | None = None  # made once, so that what a step sets is there in the next
 
     def __init__(self, make: Make, arena: Arena, rows: int, rest: int) -> None:
         self.make, self.arena, self.rows, self.last_rows = make, arena, rows, rest or rows
 
     def stepping(self) -> Callable[[bool], None]:
-        process, rows, last_rows = self.make(self.arena.device.ops, self.arena.segments), self.rows, self.last_rows
-        return lambda ends_epoch: process(last_rows if ends_epoch else rows)
+        self.process = process = self.process or self.make(self.arena.device.ops, self.arena.segments)
+        return lambda ends_epoch: process(self.last_rows if ends_epoch else self.rows)
 
 
 class KeptPrograms:

@@ -53,7 +53,7 @@ class Step(Sums):
         ops.advance(data["position"], n)
 
     def row_weights(self, data: Mapping[str, Any], n: int) -> Any:
-        """What the next n rows weigh (n, 2), and their shares of the batch; None if all rows weigh the same."""
+        """(n, 2): the weight of each of the next n rows and its share of the batch; None if all weigh the same."""
         return self.network.ops.read_rows(data["row_weights"], data["position"], n) if self.weighted else None
 
     def learn(self, x: Any, target: Any, row_weights: Any = None) -> tuple[Any, Any]:
@@ -70,7 +70,7 @@ class Step(Sums):
         return outputs, losses, dx
 
     def count(self, outputs: Any, losses: Any, target: Any, data: Mapping[str, Any]) -> None:
-        """Add a batch to the sums (S,): first the loss, then each metric; others need all predictions, in `answer`."""
+        """Add a batch to the sums (S,): first the loss, then each metric. A metric without sums gets `answer` later."""
         loss, *others = self.parts(data["sums"], target.shape[1])
         self.count_losses(losses, loss)
         if self.metrics:

@@ -17,7 +17,7 @@ def summary_of(network: Any) -> str:
     widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
     lines = [f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]:>{widths[2]}}" for row in rows]
     lines = ["  ".join((line, *row[3:])).rstrip() for line, row in zip(lines, rows)]
-    rule = "─" * max(map(len, lines))
+    rule = "-" * max(map(len, lines))
     notes = [f"{name:<{widths[0]}}  {text}" for name, text in _notes(network)]
     return "\n".join([lines[0], rule, *lines[1:-1], rule, *notes, lines[-1]])
 
@@ -35,7 +35,7 @@ def _rows(network: Any) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("layer        ", "output shape", "parameters", "state")]
     width = network.inputs
     for i, layer in enumerate(network.layers):
-        width = width or getattr(layer, "inputs", None)
+        width = width or layer.inputs
         width = layer.outputs_for(width) if width else None
         rows.append(_row(str(i), layer, f"(N, {width or '…'})"))
         rows += [_row(path, each, "") for path, each in family(layer, str(i)) if each is not layer]

@@ -13,6 +13,7 @@ from .arguments import shown
 from .attaching import learns
 from .callback import Callback, Callbacks
 from .chunks import Chunks
+from .chunkwise import ChunkwiseFit
 from .devices import Device, Kernel, Tape
 from .distributed import share
 from .divergence import DivergedError as DivergedError
@@ -272,7 +273,8 @@ class Trainer(Resumable, elsewhere.Answering):
         rows = chunks.rows if chunks else len(data or ())
         with _quiet(), backend.explained(), Bar(epochs, rows, progress, before) as bar:
             device = self._device_for_fit(rows, batch_size, epochs - before, validation)
-            fit = Fit(
+            kind = ChunkwiseFit if chunks else Fit
+            fit = kind(
                 new_step=self.new_step,
                 checked=lambda *chunk, names: self.rows(*chunk, names=names).by_class(class_weight).that_count(missing),
                 evaluate=self._evaluate,
@@ -300,7 +302,7 @@ class Trainer(Resumable, elsewhere.Answering):
                 with self._under_way(fit), watch, fit.held:
                     if going_on and going_on.ended:
                         self.stop()
-                    for _ in fit.parts(chunks) if chunks else fit.whole(data):
+                    for _ in fit.over(chunks or data):
                         bar.show(history)
                     if self.stopped:
                         bar.stopped(history)

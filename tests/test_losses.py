@@ -423,3 +423,20 @@ def test_large_and_small_logits_in_one_row(dtype, device):
     z, t = dtype([[1e8, 0.5, -1e8, 0.25, 1e8]]), dtype([[1, 0, 0, 1, 1]])
     expected = math.log(1 + math.exp(0.5)) + math.log(1 + math.exp(-0.25))
     assert loss.forward(z, t) == pytest.approx(expected, rel=1e-6)
+
+
+@nl.kernel("p (N,K), t (N,K), width -> losses (N), dp (N,K)")
+def unscaled(p, t, width):
+    return np.abs(p - t).sum(axis=1), np.sign(p - t) * width
+
+
+def test_a_loss_whose_kernel_has_no_scale_is_refused():
+    """Its third operand would get the scale in its place, without a word."""
+
+    class Unscaled(nl.Loss):
+        formula, width = unscaled, 2.0
+
+    with pytest.raises(
+        ValueError, match=r"Unscaled needs a kernel with the operand scale; unscaled has \['p', 't', 'w"
+    ):
+        Unscaled().forward(np.zeros((2, 1)), np.ones((2, 1)))

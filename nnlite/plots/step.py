@@ -33,7 +33,7 @@ class Column(Protocol):
 
 
 def step(columns: Sequence[Column], loss: str, ax: Axes | None = None) -> Axes:
-    """The first row of an explained step: in each unit its output, below it in orange the gradient of the loss by it.
+    """The first row of an explained step: in each unit its output, below it in orange the gradient of the loss for it.
 
     On each line is the weight, and what the step makes of it; red above zero, blue below. `trainer.explain_step(x, y)`
     returns an explanation, whose `plot` calls this with its layers and its loss.

@@ -1,12 +1,13 @@
-"""Kernels: small pure functions on arrays, each with one line that names the shapes of its operands and results.
+"""Kernels: small functions on arrays, each with one line that names the shapes of its operands and results.
 
     @kernel("x (N,K), W (K,M), b (M) -> y (N,M)", product="x W", columns="M")
     def linear(x, W, b): ...
 
 Equal letters are equal sizes. N stands for rows that are computed independently of each other, so that threads may
-divide them; rows that are not independent have another letter. A name without parentheses is a plain number; if it is
-a letter, it is that size. A result with the name of an operand is that operand, written in place. This one line serves
-to check shapes, reserve results and test kernels. Further facts that a device must know follow it as keywords.
+divide them; rows that are not independent have another letter. In nnlite's own kernels, P stands for parameters that
+are moved independently of each other. A name without parentheses is a plain number; if it is a letter, it is that size.
+A result with the name of an operand is that operand, written in place. This one line serves to check shapes, reserve
+results and test kernels. Further facts that a device must know follow it as keywords.
 """
 
 from __future__ import annotations
@@ -72,11 +73,18 @@ class Signature:
         shapes = (*self.operands.values(), *self.results.values())
         return {letter: int(letter) for letters in shapes for letter in letters or () if letter.isdigit()}
 
+    def named(self, operands: Sequence[Any], kernel: str = "kernel") -> dict[str, Any]:
+        """Name -> operand; ValueError for more or fewer than there are."""
+        if len(operands) != len(self.operands):
+            raise ValueError(f"{kernel} has the operands {', '.join(self.operands)}, but was given {len(operands)}")
+        return dict(zip(self.operands, operands))
+
     def sizes(self, operands: Sequence[Any], kernel: str = "kernel") -> dict[str, int]:
-        """Letter -> size for these operands; ValueError where their shapes do not fit together."""
+        """Letter -> size for these operands; ValueError where they do not fit together."""
         sizes: dict[str, int] = dict(self.numbers)
         arrays = []
-        for (name, letters), operand in zip(self.operands.items(), operands, strict=True):
+        for name, operand in self.named(operands, kernel).items():
+            letters = self.operands[name]
             if letters is None:
                 sizes[name] = operand
             else:
@@ -176,6 +184,9 @@ def kernel(signature: str, **facts: Any) -> Callable[[Callable[..., Any]], Kerne
             raise ValueError(f"kernel {names} does not match {signature!r}: the names and their order must be the same")
         if not function.__name__.isidentifier():
             raise ValueError(f"a kernel is a function written with def, which gives it a name, not {function!r}")
+        shapes = {letters for letters in (*parsed.operands.values(), *parsed.results.values()) if letters is not None}
+        if facts.get("elementwise") and (len(shapes) > 1 or parsed.in_place):
+            raise ValueError(f"an elementwise kernel has arrays of one shape, and writes none in place: {signature!r}")
         return Kernel(function, parsed, **facts)
 
     return declare
@@ -212,7 +223,7 @@ class Kernels:
             if getattr(value, "shape", None) != wanted:
                 found = getattr(value, "shape", type(value).__name__)
                 raise ValueError(f"{name} gives {result} of shape {found}, its signature says {wanted}")
-        return answer
+        return tuple(answer) if several else answer
 
     def __getattr__(self, name: str) -> Any:  # only reached when there is no such kernel; typed for mypy
         raise AttributeError(f"there is no kernel {name!r}; known are {', '.join(sorted(self.names()))}")

@@ -175,7 +175,8 @@ def _split(call: Call, columns: Mapping[str, str]) -> str:
         # With weights larger than the batch's arrays, one more barrier costs less than each thread reading them all.
         wide = call.name in columns and sizes["N"] < min(sizes["K"], sizes["M"])
         return columns[call.name] if wide else "N"
-    if not letters and all(signature.operands[name] == ("P",) for name in written):
+    # A user's own rule may take the norm of all parameters, say.
+    if not letters and not call.kernel.own and all(signature.operands[name] == ("P",) for name in written):
         return "P"
     return columns.get(call.name, "")
 

@@ -139,9 +139,10 @@ class Recorder:
 
     def _record(self, name: str, kernel: Kernel, operands: tuple[Any, ...]) -> Any:
         signature = kernel.signature
-        for (operand, letters), value in zip(signature.operands.items(), operands, strict=True):
-            if (letters is not None) != isinstance(value, Symbol):
-                raise NotRecordableError(f"{name}: {operand} is {value!r}, which is not part of what is being recorded")
+        for operand, value in signature.named(operands, name).items():
+            if (signature.operands[operand] is not None) != isinstance(value, Symbol):
+                found = f"an array {value.shape}" if getattr(value, "shape", ()) else repr(value)
+                raise NotRecordableError(f"{name}: {operand} is {found}, which is not part of what is being recorded")
         sizes = signature.sizes(operands, name)
         results = []
         for result in signature.fresh:

@@ -1,11 +1,11 @@
-"""Every kernel once, as a plain NumPy formula: the reference that every device is tested against.
+"""The kernels of a step, each a plain NumPy formula: the reference that every device is tested against.
 
 Each backward follows its forward. It uses the saved output where possible, and computes the product of dy with the
 Jacobian without building the Jacobian. CuPy arrays accept the same NumPy calls (NEP 13 and 18), so these formulas also
 work on a GPU. Nothing is checked here: shapes are checked before a kernel is called.
 
-N rows (samples) · K inputs, classes or outputs · M outputs · P all parameters · d… gradient of the loss by …
-A rows of all data · E entries of the order of rows. A signature names operands -> results and their sizes; a name
+N rows (samples) · K inputs, classes or outputs · M outputs · P all parameters · A rows of all data · E entries of the
+order of rows · d… gradient of the loss with respect to … A signature names operands -> results and their sizes; a name
 without sizes is a plain number, and a result that is also an operand is written in place. The facts after a signature
 (`product`, `elementwise`, …) are for the devices: kernel.py explains them.
 """
@@ -332,7 +332,7 @@ def add_spreads(prediction, target, sums):
     errors, first, mean, spread, rows = sums
     known = target == target
     t = np.where(known, target, 0).astype(np.float64)
-    first[...] = np.where(rows > 0, first, np.take_along_axis(t, known.argmax(axis=0)[None], axis=0)[0])
+    first[...] = np.where(rows > 0, first, t[known.argmax(axis=0), np.arange(t.shape[1])])
     rows += np.count_nonzero(known, axis=0)
     d = np.where(known, t - first - mean, 0)
     total, count = d.sum(axis=0), np.maximum(rows, 1)

@@ -210,7 +210,7 @@ def test_symbols_refuse_to_be_numbers():
     with pytest.raises(NotRecordableError, match="x \\(2, 3\\) is only being recorded and has no numbers"):
         np.asarray(symbol)
     recorder = Recorder(get_device("numpy").ops, np.float32)
-    with pytest.raises(NotRecordableError, match="tanh: x is array"):
+    with pytest.raises(NotRecordableError, match=r"tanh: x is an array \(2, 3\), which is not part"):
         recorder.tanh(np.zeros((2, 3)))
 
 
@@ -248,6 +248,67 @@ def test_what_is_not_made_of_kernels_trains_eagerly_and_is_named(layer, optimize
         assert trainer.tape is None
         runs.append(net.backend.to_numpy(net.parameters))
     np.testing.assert_array_equal(*runs)
+
+
+@nl.kernel("w (P), dw (P), lr (1), t -> w")
+def slower(w, dw, lr, t):
+    w -= lr * dw / t
+
+
+class Counting(nl.Optimizer):
+    def __init__(self, lr):
+        super().__init__(lr)
+        self.t = 0
+
+    def rule(self, ops, w, dw):
+        self.t += 1
+        ops.call(slower, w, dw, self.rate, self.t)
+
+
+class Alternating(nl.Layer):
+    """It computes otherwise in every second step."""
+
+    steps = 0
+
+    def forward(self, x):
+        self.steps += self.training
+        return self.ops.tanh(x) if self.steps % 2 else self.ops.add(x, x)
+
+    def backward(self, dy):
+        return self.ops.add(dy, dy)
+
+
+@pytest.mark.parametrize(
+    ("layer", "optimizer", "why"),
+    [
+        (nl.Tanh, Counting, "one step calls slower .* t=1, and the next one slower .* t=2; a number that changes"),
+        (lambda: nl.Residual(nl.Dense(4, 4), Alternating()), nl.SGD, "one step calls tanh .*, and the next one add"),
+    ],
+)
+def test_a_number_of_python_that_changes_from_step_to_step_is_not_frozen(layer, optimizer, why, device, data):
+    runs = []
+    for replay in ("auto", "eager"):
+        net = nl.Sequential(nl.Dense(3, 4), layer(), nl.Dense(4, 2), device=device, dtype="float64")
+        trainer = nl.Trainer(net, "mse", optimizer(lr=0.1), replay=replay)
+        warned = pytest.warns(nl.EagerWarning, match=why) if replay == "auto" else contextlib.nullcontext()
+        with warned:
+            trainer.fit(*data, epochs=2, batch_size=5, progress=False)
+        runs.append(net.backend.to_numpy(net.parameters))
+    np.testing.assert_array_equal(*runs)
+
+
+def test_an_array_that_no_shapes_name_is_told(device, data):
+    class Forgotten(nl.Layer):
+        def forward(self, x):
+            return self.ops.matmul(x, self.matrix)
+
+        def backward(self, dy):
+            return self.ops.matmul(dy, self.matrix)
+
+    net = nl.Sequential(nl.Dense(3, 4), Forgotten(), nl.Dense(4, 2), device=device, dtype="float64")
+    net.layers[1].matrix = net.backend.asarray(np.eye(4))
+    with pytest.warns(nl.EagerWarning, match=r"W is an array \(4, 4\), .* its `shapes` and its `state` name$"):
+        nl.Trainer(net, "mse").fit(*data, progress=False)
 
 
 def test_an_interrupted_training_keeps_whole_steps_and_finished_epochs(data, monkeypatch, device):

@@ -138,6 +138,46 @@ def test_a_kernel_that_cannot_be_is_refused_where_it_is_declared(signature, func
         kernel(signature)(function)
 
 
+@pytest.mark.parametrize("signature", ["x (N,K), b (K) -> y (N,K)", "x (N,K), b (N,K) -> x"])
+def test_elementwise_is_refused_where_compiled_code_would_leave_an_array(signature):
+    with pytest.raises(ValueError, match="an elementwise kernel has arrays of one shape, and writes none in place"):
+
+        @kernel(signature, elementwise=True)
+        def added(x, b):
+            return x + b
+
+
+def test_several_results_may_come_as_a_list(device):
+    @kernel("x (N,K), scale -> y (N,K), z (N,K)")
+    def two(x, scale):
+        return [x * scale, x]
+
+    class Two(Scale):
+        def forward(self, x):
+            return self.ops.call(two, x, self.scale)[0]
+
+    class Named(nl.Activation):
+        formula, formula_backward = two, scaled_backward
+
+        def __init__(self, scale):
+            super().__init__()
+            self.scale = scale
+
+    expected, _ = trained(Scale(0.5), device)
+    assert trained(Two(0.5), device)[0] == trained(Named(0.5), device)[0] == expected
+    np.testing.assert_array_equal(Named(0.5).forward([[2.0]]), [[1.0]])
+
+
+def test_more_or_fewer_operands_are_refused_by_name(device):
+    class Few(Scale):
+        def forward(self, x):
+            return self.ops.call(scaled, x)
+
+    for run in (lambda: trained(Few(1.0), device), lambda: Few(1.0).forward([[1.0]])):
+        with pytest.raises(ValueError, match="scaled has the operands x, scale, but was given 1"):
+            run()
+
+
 def test_operands_may_have_any_name():
     @kernel("to_y (N,K), loop -> y (N,K)")
     def copied(to_y, loop):
@@ -187,6 +227,62 @@ def test_rows_of_a_batch_that_do_not_come_first_stay_on_one_thread():
         found, trainer = trained(There(0.5), on_threads(), threads)
         assert f"on {threads} thread" in trainer.plan()
         np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+@kernel("w (P), dw (P), lr (1) -> w")
+def normalized(w, dw, lr):
+    w -= lr * dw / np.sqrt((dw * dw).sum())
+
+
+class Normalized(nl.Optimizer):
+    def __init__(self):
+        super().__init__(0.1)
+
+    def rule(self, ops, w, dw):
+        ops.call(normalized, w, dw, self.rate)
+
+
+@kernel("x (N,P), gain (P) -> y (N,P)")
+def amplified(x, gain):
+    return x * gain
+
+
+@kernel("dy (N,P), x (N,P), dgain (P) -> dgain")
+def amplified_backward(dy, x, dgain):
+    dgain[...] = (dy * x).sum(axis=0)
+
+
+class Amplified(nl.Layer):
+    def __init__(self):
+        super().__init__()
+        self.shapes = {"gain": (300,)}
+
+    def initial(self, rng):
+        return {"gain": rng.standard_normal(300)}
+
+    def forward(self, x):
+        self.x = x
+        return self.ops.call(amplified, x, self.gain)
+
+    def backward(self, dy):
+        self.ops.call(amplified_backward, dy, self.x, self.dgain)
+        return self.ops.call(amplified, dy, self.gain)
+
+
+def test_an_optimizer_and_a_gradient_of_ones_own_may_need_all_parameters_at_once():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((200, 300)), rng.standard_normal((200, 4))
+    runs = []
+    for device, threads in (("numpy", 1), (on_threads(), 1), (on_threads(), 2), (on_threads(), 3)):
+        layers = nl.Dense(300, 300), Amplified(), nl.Tanh(), nl.Dense(300, 4)
+        net = nl.Sequential(*layers, device=device, dtype="float64", threads=threads)
+        trainer = nl.Trainer(net, "mse", Normalized())
+        trainer.fit(x, y, 2, 50, progress=False)
+        assert trainer.tape and (threads == 1 or "on 1 thread" not in trainer.plan())
+        runs.append(net.parameters)
+    expected, *others = runs
+    for found in others:
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
 
 
 # ---- errors in compiled code -----------------------------------------------------------------------------------------
