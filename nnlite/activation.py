@@ -16,10 +16,10 @@ from .layers import Layer
 class Activation(Layer):
     """A layer that calls one kernel in `forward` and another in `backward`.
 
-    A subclass only names the first: with formula = "tanh", the second is "tanh_backward". A kernel of your own stands for
-    itself: formula, formula_backward = swish, swish_backward. What they are called with is told by their signatures:
-    dy, x and the forward's results, which are kept for the backward, and further operands, which are the layer's
-    attributes of these names. Plain numbers among them that `__init__` sets are its arguments, and saved with it.
+    A subclass only names the first: with formula = "tanh", the second is "tanh_backward". A kernel of your own stands
+    for itself: formula, formula_backward = swish, swish_backward. What they are called with is told by their
+    signatures: dy, x and the forward's results, which are kept for the backward, and further operands, which are the
+    layer's attributes of these names. Plain numbers among them that `__init__` sets are its arguments, and saved.
     """
 
     formula: str | Kernel = ""

@@ -65,7 +65,7 @@ LOSSES = {
     "kldivloss": 'it is "kl" for a network that ends in nl.LogSoftmax()',
     "logloss": 'it is "bce" for yes-or-no outputs and "cce" for classes',
     "focal": 'it is "binary_focal" for yes-or-no outputs and "categorical_focal" for classes',
-    "categoricalfocalcrossentropy": 'it is four times "categorical_focal", which has no alpha',
+    "categoricalfocalcrossentropy": 'it is alpha (0.25) times "categorical_focal", which has none',
     "rmse": 'it is a metric; the loss with the same minimum is "mse"',
     "r2": 'it is a metric; the loss with the same optimum is "mse"',
     "accuracy": 'it is a metric; a loss for classes is "cce"',
@@ -455,7 +455,7 @@ LOSS = {  # arguments of every loss
     "size_average": "it is reduction=",
     "reduce": "it is reduction=",
     "beta": "it is delta= of nl.Huber, which is beta times that loss",
-    "log_input": "it is from_logits= of nl.Poisson",
+    "log_input": "it is an argument of nl.Poisson",
 }
 
 SCHEDULE = {  # arguments of every schedule

@@ -83,7 +83,8 @@ class Quantile(Loss):
 class Hinge(Loss):
     """For targets −1 and +1, of which p has the sign: ℓₙ = 1/K Σₖ max(0, 1 − t p); dℓ/dp = −t / K where t p < 1.
 
-    The loss of support vector machines (Cortes and Vapnik 1995). Labels (N,) for several outputs are one against all.
+    The loss of support vector machines (Cortes and Vapnik 1995). A Trainer takes labels (N,) for several outputs, too:
+    one against all.
     """
 
     formula = "hinge"
@@ -102,8 +103,9 @@ class SquaredHinge(Hinge):
 class Poisson(Loss):
     """For counts t, from z, the logarithm of their rate: ℓₙ = 1/K Σₖ e^z − t z; dℓ/dz = (e^z − t) / K.
 
-    With log_input=False from the rate p itself: ℓₙ = 1/K Σₖ p − t ln p; dℓ/dp = (1 − t / p) / K. The first is the
-    default of PyTorch's PoissonNLLLoss, the second is Keras's Poisson. Both leave out ln t!, so their least is not 0.
+    With log_input=False from the rate p itself: ℓₙ = 1/K Σₖ p − t ln p; dℓ/dp = (1 − t / p) / K, where 1e-8 is added
+    to the p by which t is divided and of which ln is taken. The first is the default of PyTorch's PoissonNLLLoss, the
+    second is Keras's Poisson. Both leave out ln t!, so their least is not 0.
     """
 
     formula, formula_from_logits = "poisson", "exponential_poisson"

@@ -61,7 +61,8 @@ class Normalization(Layer):
         self.scaled_backward(dy, frozen=False)
 
     def initial(self, rng: np.random.Generator) -> Mapping[str, np.ndarray]:
-        return {"gamma": np.ones(self.shapes["gamma"]), "beta": np.zeros(self.shapes["beta"])}
+        first = {"gamma": 1.0, "beta": 0.0}
+        return {name: np.full(shape, first[name]) for name, shape in self.shapes.items()}
 
 
 class BatchNorm(Normalization):

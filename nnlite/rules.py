@@ -1,4 +1,7 @@
-"""More optimizers, each a rule on flat arrays, and the table of all by name. Their defaults are PyTorch's."""
+"""More optimizers, each a rule on flat arrays, and the table of all by name.
+
+Their defaults are PyTorch's; Lion's are those of its paper.
+"""
 
 from __future__ import annotations
 

@@ -137,6 +137,9 @@ class Kernel:
     def __call__(self, *operands: Any) -> Any:
         return self.formula(*operands)
 
+    def __repr__(self) -> str:
+        return f"<kernel {self.name}: {self.signature.text}>"
+
     def __reduce__(self) -> str:
         return self.formula.__qualname__  # a copy, also in another process, is the kernel of this name in its module
 
@@ -226,7 +229,8 @@ class Kernels:
         return tuple(answer) if several else answer
 
     def __getattr__(self, name: str) -> Any:  # only reached when there is no such kernel; typed for mypy
-        raise AttributeError(f"there is no kernel {name!r}; known are {', '.join(sorted(self.names()))}")
+        known = ", ".join(sorted(self.names()))
+        raise AttributeError(f"there is no kernel {name!r}; one of your own is called by ops.call; known are {known}")
 
     def names(self) -> set[str]:
         """The names of all kernels."""

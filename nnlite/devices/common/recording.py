@@ -66,6 +66,11 @@ class Symbol:
             f"np.{ufunc.__name__} computes with {self!r}, which is only being recorded; {CALL_KERNELS}"
         )
 
+    def __setitem__(self, *_: Any) -> NoReturn:
+        raise NotRecordableError(
+            f"{self!r} is set outside of a kernel; a kernel sets it if it is an operand and a result: dW (K,M) -> dW"
+        )
+
     def __repr__(self) -> str:
         return f"{self.name} ({', '.join(map(str, self.shape))})"
 

@@ -111,7 +111,8 @@ def refusal(error: Exception) -> str:
     unknown = [f"it has no {text[4:]}" for text in told if text.startswith(">>> ")]
     sentences = [text for text in told if text and not text.startswith("Failed in nopython")]
     sources = [f", in `{source}`" for source, mark in pairwise(told) if source and set(mark) == {"^"}]
-    return next(iter(unknown + sentences), repr(error)).rstrip(".") + next(iter(sources), "")
+    gives_up = f"its compiler gives up ({type(error).__name__})"
+    return next(iter(unknown + sentences), gives_up).rstrip(".") + next(iter(sources), "")
 
 
 # ---- the facts of a formula: its code and its constants --------------------------------------------------------------
