@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-import resource
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -87,7 +87,16 @@ def timing(workload: str, peer: str, seconds: float) -> dict[str, float]:
         wall, processor = seconds_each(lambda epochs: train(epochs, not problem.full_batch), seconds)
         result["us_per_step"] = wall / problem.steps * 1e6
         result["processor_us_per_step"] = processor / problem.steps * 1e6
-    return result | {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return result | {"peak_mb": peak_mb()}
+
+
+def peak_mb() -> float:
+    """The most memory that this process has had; NaN on Windows, where Python does not tell it."""
+    if sys.platform == "win32":
+        return math.nan
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def machine() -> dict[str, str]:

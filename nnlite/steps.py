@@ -50,8 +50,8 @@ class Steps:
         self.count = self.given.count  # the number of rows, or their weights together
         self.batch = min(batch_size, self.rows)
         self.per_epoch, self.rest = -(-self.rows // self.batch), self.rows % self.batch
-        numbers = self.rows * (target.shape[1] if step.collects else 1)
-        most = max(window, MOST_INDICES // numbers)
+        numbers_per_epoch = self.rows * (target.shape[1] if step.collects else 1)
+        most = max(window, MOST_INDICES // numbers_per_epoch)  # epochs of a window
         self.window = room = max(window, min(epochs, most))  # number of epochs whose order is drawn at once
         self.order = np.zeros((self.window, self.rows), np.int64)
         order = self.order.reshape(-1)  # flat, as the kernels read it
@@ -103,7 +103,8 @@ class Steps:
         self.epochs, self.done, self.before = epochs, 0, before
         order = self.order[:epochs]
         order[...] = np.arange(self.rows)
-        self.drawn_by = None if shuffles is None or epochs == 1 else (shuffles, shuffles.bit_generator.state)
+        # For `cut`; a window of one epoch ends with it in any case.
+        self.drawn_by = (shuffles, shuffles.bit_generator.state) if shuffles and epochs > 1 else None
         if shuffles is not None:
             shuffles.permuted(order, axis=1, out=order)
         if not self.device.in_main_memory:
@@ -137,7 +138,7 @@ class Steps:
         if self.drawn_by is not None:
             generator, state = self.drawn_by
             generator.bit_generator.state = state
-            generator.permuted(self.order[: self.done // self.per_epoch], axis=1)
+            generator.permuted(self.order[: self.done // self.per_epoch], axis=1)  # only to move the generator
 
     def finished(self) -> np.ndarray:
         """The sums (epochs, S) of the window's epochs that have been finished."""

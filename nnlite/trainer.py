@@ -87,7 +87,7 @@ class Trainer(Resumable, elsewhere.Answering):
             network.backend.refuse(self.replay)
         self.history = History()  # of all fits
         self.measured: tuple[str, ...] = ()  # the columns of the last fit
-        self.callbacks: tuple[Callback, ...] = ()  # of the fit that goes on
+        self.callbacks: tuple[Callback, ...] = ()  # of the running fit
         self.stopped = False  # whether a callback has ended the last fit
         self.interrupted = False  # whether an error or an interrupt has
         self.ranks = Ranks.of(communicator)
@@ -312,7 +312,7 @@ class Trainer(Resumable, elsewhere.Answering):
         return history
 
     def stop(self) -> None:
-        """End the fit that goes on, after the epoch at which a callback looks; to be called by a callback."""
+        """End the running fit, after the epoch at which a callback looks; to be called by a callback."""
         self.stopped = True
 
     def _device_for_fit(self, rows: int | None, batch: int, epochs: int, validation: Any) -> Device:

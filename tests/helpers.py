@@ -9,7 +9,11 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 import nnlite as nl
+
+POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals, pipes, limits and devices")
 
 
 class Square(nl.Layer):

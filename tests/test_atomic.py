@@ -2,7 +2,6 @@
 
 import errno
 import os
-import resource
 import signal
 import stat
 import subprocess
@@ -11,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from helpers import side_by_side
+from helpers import POSIX, side_by_side
 
 import nnlite as nl
 from nnlite import atomic
@@ -65,7 +64,10 @@ def test_an_error_in_the_block_leaves_the_old_file(path):
     assert path.read_bytes() == b"old" and os.listdir(path.parent) == [path.name]
 
 
+@POSIX
 def test_a_full_disk_leaves_the_old_file_and_names_it(path):
+    import resource
+
     net = nl.mlp([100, 100], device="numpy")
     net.save(path)
     before = path.read_bytes()
@@ -171,6 +173,7 @@ def test_a_link_stays_and_what_it_leads_to_is_replaced(path):
     assert path.is_symlink() and (folder / "target").read_bytes() == b"again", "a link to what is not there yet"
 
 
+@POSIX
 def test_what_is_no_file_is_refused_and_stays(path):
     os.mkfifo(path)
     with pytest.raises(OSError, match="a device, a pipe or a socket") as found:

@@ -15,6 +15,8 @@ from typing import Any
 from ..atomic import replacing
 from .locking import locked
 
+# The errors of a stream whose reader has left: Windows has another one.
+LEFT = {errno.EPIPE, errno.EIO} | ({errno.EINVAL} if os.name == "nt" else set())
 silent = False  # whether another process, one of those that mpirun has started, does the talking
 lost: OSError | None = None  # why stdout cannot be written to, such as a full disk; the command goes on
 
@@ -31,7 +33,7 @@ def say(text: str, end: str = "\n", error: bool = False) -> None:
     try:
         print(text, end=end, file=stream, flush=True)
     except OSError as problem:
-        if not error and problem.errno not in (errno.EPIPE, errno.EIO):
+        if not error and problem.errno not in LEFT:
             lost = problem
         # Later output must go there too: at exit, Python tries again to write what is still in its buffer.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import write
+from helpers import POSIX, write
 
 import nnlite as nl
 from nnlite import cli, startup, tables
@@ -265,11 +265,10 @@ def test_predict_refuses_what_does_not_fit(capsys: pytest.CaptureFixture[str]) -
     answer = mistake(capsys, "predict", model, write("x.csv", "1,2,3,4,5\n"))
     assert answer == "x.csv:1:6: 5 columns, but the model was trained on 4: year, width, seven, kind"
     assert mistake(capsys, "predict", model, "no.csv").startswith("no.csv:1:1: there is no such file")
-    assert mistake(capsys, "predict", "no.safetensors", "x.csv") == "no.safetensors: No such file or directory"
+    missing = f": {os.strerror(errno.ENOENT)}" if os.name == "posix" else ": "  # each system has its own words
+    assert mistake(capsys, "predict", "no.safetensors", "x.csv").startswith(f"no.safetensors{missing}")
     assert mistake(capsys, "predict", "x.csv", "x.csv").startswith("x.csv: not a model file")
-    assert (
-        mistake(capsys, "predict", model, "flowers.csv", "--out", "no/p.csv") == "no/p.csv: No such file or directory"
-    )
+    assert mistake(capsys, "predict", model, "flowers.csv", "--out", "no/p.csv").startswith(f"no/p.csv{missing}")
 
 
 @pytest.mark.parametrize("notes", [{"classes": "ab"}, {"classes": ["a"]}, {"classes": [1, 2]}, {"decisions": {}}])
@@ -465,6 +464,7 @@ def test_a_reader_that_leaves_does_not_stop_the_training() -> None:
 TRAINING = [sys.executable, "-m", "nnlite", "train", "moons", "--device", "numpy"]
 
 
+@POSIX
 def test_sigterm_leaves_the_model_of_the_finished_epochs() -> None:
     argv = [*TRAINING, "--epochs", "1000000"]
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
@@ -491,6 +491,7 @@ def test_sigterm_before_the_first_epoch_writes_nothing(
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@POSIX
 @pytest.mark.parametrize("data", ["xor", "flowers.csv"])
 def test_a_training_that_was_stopped_goes_on(data: str, capsys: pytest.CaptureFixture[str]) -> None:
     flowers()
@@ -513,6 +514,7 @@ def test_a_training_that_was_stopped_goes_on(data: str, capsys: pytest.CaptureFi
         assert Path("out", name).read_bytes() == Path("whole", name).read_bytes()
 
 
+@POSIX
 @pytest.mark.parametrize("data", [["moons", "--epochs", "20"], ["flowers.csv"]], ids=["moons", "flowers.csv"])
 def test_a_killed_training_goes_on_from_its_last_checkpoint(data: list[str]) -> None:
     flowers()
@@ -540,7 +542,10 @@ def test_what_resume_refuses(capsys: pytest.CaptureFixture[str], monkeypatch: py
     monkeypatch.setattr("os.unlink", lambda path: None)
     run(capsys, *argv)
     for option, message in (
-        (["--lr", "0.5"], "out/checkpoint.safetensors was written with --lr 0.01, and not 0.5: give the same"),
+        (
+            ["--lr", "0.5"],
+            f"{Path('out/checkpoint.safetensors')} was written with --lr 0.01, and not 0.5: give the same",
+        ),
         (["--layers", "3"], "with --layers [16, 16], and not [3]"),
         (["--seed", "1"], "with --seed 0, and not 1"),
         (["--epochs", "2"], "3 epochs done, now epochs=2 in all"),
@@ -584,6 +589,7 @@ def test_a_checkpoint_that_another_training_replaces_is_told(
     assert not Path("out/checkpoint.safetensors").exists() and told not in run(capsys, *xor)
 
 
+@POSIX
 def test_a_full_stdout_loses_no_model_but_is_told() -> None:
     for command in (TRAINING[2:] + ["--epochs", "2"], ["nnlite", "info"], ["nnlite", "--version"]):
         with open("/dev/full", "w") as full:
@@ -612,9 +618,11 @@ def test_a_file_that_cannot_be_written_is_named(name: str, capsys: pytest.Captur
     if name == "p.csv":
         nl.mlp([1, 1], device="numpy").save("m.safetensors")
         argv = ["predict", "m.safetensors", write("x.csv", "1\n"), "--out", str(path)]
-    assert mistake_last(capsys, *argv) == f"nnlite: {path}: Is a directory"
+    why = "Is a directory" if os.name == "posix" else ""  # each system has its own words
+    assert mistake_last(capsys, *argv).startswith(f"nnlite: {path}: {why}")
 
 
+@POSIX
 def test_a_full_disk_is_told_with_the_name_of_the_file() -> None:
     def limited(*argv: str) -> str:
         """stderr of a command that may write files of up to 8 KiB."""
@@ -654,6 +662,7 @@ import nnlite.cli
 ONE_LINE = (130, "nnlite: stopped by Ctrl-C\n")
 
 
+@POSIX
 @pytest.mark.parametrize("name", ["numpy", "nnlite.trainer", "argparse"])
 @pytest.mark.parametrize(
     ("argv", "expected"),
@@ -690,7 +699,7 @@ def test_two_commands_do_not_write_into_one_folder(capsys: pytest.CaptureFixture
         "import sys; from nnlite.cli import output\nwith output.folder('out'): print(1, flush=True), sys.stdin.read()"
     )
     other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert other.stdin and other.stdout and other.stdout.readline() == b"1\n"
+    assert other.stdin and other.stdout and other.stdout.readline().strip() == b"1"
     command = ["train", "xor", "--epochs", "1", "--device", "numpy", "--quiet"]
     for argv in (command, ["bench", "--devices", "numpy", "--seconds", "0.001"]):
         told = mistake(capsys, *argv)
@@ -718,7 +727,7 @@ def test_the_score_is_said_though_a_picture_cannot_be_written(
         assert cli.main(command) == 2
         out, err = capsys.readouterr()
         assert out.splitlines()[-4:] == expected[-4:]
-        assert re.fullmatch(f"nnlite: out/{lost}.*: No space left .*", err.splitlines()[-1])
+        assert re.fullmatch(rf"nnlite: out[/\\]{lost}.*: No space left .*", err.splitlines()[-1])
 
 
 def test_predict_counts_the_cells_that_it_cannot_read(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import write
+from helpers import POSIX, write
 
 from nnlite import tables
 from nnlite.tables import reading
@@ -394,6 +394,7 @@ def test_all_rows_of_another_length_are_told_at_once(reader: str) -> None:
     assert found.value.problems[-1].endswith("(and so in 4 more rows)")
 
 
+@POSIX
 def test_pipes_and_devices() -> None:
     os.mkfifo("pipe")
     with pytest.raises(ValueError, match=r"^pipe:1:1: nobody writes into this pipe"):

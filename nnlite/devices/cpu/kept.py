@@ -81,7 +81,8 @@ class Kept(NullCache):
         options += [f"{name}={getattr(config, name, None)!r}" for name in _SETTINGS]
         code = list(code_of(function.__code__))
         name = repr((STAMP, function.__module__, function.__qualname__, code, str(signature), self.key, options))
-        return where / f"{function.__name__[:40]}-{hashlib.sha256(name.encode()).hexdigest()[:24]}.nbc"
+        shown = function.__name__[:40].strip("<>")  # <lambda> cannot be the name of a file on Windows
+        return where / f"{shown}-{hashlib.sha256(name.encode()).hexdigest()[:24]}.nbc"
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
         path = self._path(signature)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import operator
 import os
+import re
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -107,7 +108,8 @@ def _copy(to, values):
 
 def refusal(error: Exception) -> str:
     """Why Numba does not compile a formula: the call that it does not know, or its first sentence, and the line."""
-    told = [text.strip() for text in str(error).splitlines()]
+    plain = re.sub(r"\x1b\[\d*m", "", str(error))  # Numba writes in colours where the package colorama is installed
+    told = [text.strip() for text in plain.splitlines()]
     unknown = [f"it has no {text[4:]}" for text in told if text.startswith(">>> ")]
     sentences = [text for text in told if text and not text.startswith("Failed in nopython")]
     sources = [f", in `{source}`" for source, mark in pairwise(told) if source and set(mark) == {"^"}]

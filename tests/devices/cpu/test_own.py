@@ -19,7 +19,7 @@ from nnlite.devices.common.kernel import kernel
 from nnlite.devices.common.lines import line
 from nnlite.devices.common.recording import Call, NotRecordableError, Recorder, Symbol
 from nnlite.devices.cpu import table
-from nnlite.devices.cpu.own import own_loop
+from nnlite.devices.cpu.own import own_loop, refusal
 
 pytest.importorskip("numba")
 
@@ -283,6 +283,16 @@ def test_an_optimizer_and_a_gradient_of_ones_own_may_need_all_parameters_at_once
     expected, *others = runs
     for found in others:
         np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_what_numba_says_in_colours_is_read_all_the_same():
+    """As it writes where the package colorama is installed, which tqdm brings on Windows."""
+    told = (
+        "\x1b[1mFailed in nopython mode pipeline (step: nopython frontend)\n"
+        "\x1b[1m\x1b[1mNo implementation of function <f> found for signature:\n \n >>> array_mean(float64)\n"
+        '\x1b[1m\nFile "own.py", line 7:\x1b[0m\n    return d.mean()\n\x1b[1m    ^\x1b[0m \x1b[0m\n'
+    )
+    assert refusal(ValueError(told)) == "it has no array_mean(float64), in `return d.mean()`"
 
 
 # ---- errors in compiled code -----------------------------------------------------------------------------------------
