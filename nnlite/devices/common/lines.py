@@ -70,7 +70,7 @@ def line(
             kinds.append("number" if isinstance(value, float) else "size")
             words.append(int(np.float64(value).view(np.int64)) if isinstance(value, float) else value)
     if call.name in letters:
-        words += part or (0, sizes(call)[letters[call.name]])
+        words += part or (0, call.sizes[letters[call.name]])
         kinds += ["size", "size"]
     return Line(words, tuple(kinds), places)
 
@@ -80,11 +80,6 @@ def operands(call: Call) -> dict[str, Any]:
     signature = call.kernel.signature
     named = dict(zip(signature.operands, call.operands)) | dict(zip(signature.fresh, call.results))
     return {name: named[name] for name in (*signature.fresh, *signature.in_place, *signature.inputs)}
-
-
-def sizes(call: Call) -> Mapping[str, int]:
-    """Letter -> size, from a call's operands."""
-    return call.kernel.signature.sizes(call.operands)
 
 
 def is_array(operand: Any) -> bool:
@@ -127,7 +122,7 @@ def even(size: int, worker: int, workers: int) -> tuple[int, int]:
 def slice_of(planned: Planned, worker: int, workers: int, share: Share = bounds) -> Slice | None:
     """This worker's slice of a planned call, or None if the slice is empty. `share` gives each its start and end."""
     call = planned.call
-    first, stop = share(sizes(call).get(planned.split, 1), worker, workers)
+    first, stop = share(call.sizes.get(planned.split, 1), worker, workers)
     if first == stop:
         return None
     if planned.split not in ("N", "P"):

@@ -7,8 +7,9 @@ the results and writes one `Call` on the tape: kernel, operands, results. A prin
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NoReturn
 
 import numpy as np
@@ -90,6 +91,11 @@ class Call:
     kernel: Kernel
     operands: tuple[Any, ...]
     results: tuple[Symbol, ...]
+
+    @cached_property
+    def sizes(self) -> Mapping[str, int]:
+        """Letter -> size, from its operands."""
+        return self.kernel.signature.sizes(self.operands, self.name)
 
     def parts(self) -> tuple[str, str, str]:
         """Its name, what it writes, and what it reads, as texts."""

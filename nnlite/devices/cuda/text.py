@@ -12,7 +12,7 @@ from itertools import compress
 from typing import Any, NamedTuple
 
 from ..common.arena import DATA, Arena
-from ..common.lines import Line, Slice, even, is_array, line, operands, sizes, slice_of
+from ..common.lines import Line, Slice, even, is_array, line, operands, slice_of
 from ..common.planning import Planned, fuse, meets, plan
 from ..common.recording import Call, Symbol, Tape
 from ..common.reference import KERNELS
@@ -169,7 +169,7 @@ class Text:
         if not (call.kernel.product or call.name == parts.take_and_multiply.name):
             return real
         made = _letters(call, next(iter(operands(call)))) if call.kernel.product else ("B", "M")
-        rows, columns = ({**sizes(call), planned.split: count}[letter] for letter in made)
+        rows, columns = ({**call.sizes, planned.split: count}[letter] for letter in made)
         return f"PRODUCT({real}, {rows}, {columns})"
 
     def _words(
