@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from typing import IO
 
@@ -19,6 +20,9 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
+
+
+PATIENCE = 2.0  # seconds that a save waits, on Windows, for a virus scanner or another save
 
 
 @contextlib.contextmanager
@@ -49,7 +53,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
             if fcntl is None:
                 file.close()  # Windows cannot move an open file
-            os.replace(part, target)
+            _move(part, target)
     except BaseException as error:
         if part is not None:
             with contextlib.suppress(OSError):
@@ -88,6 +92,19 @@ def _new(folder: str, prefix: str, mode: int) -> tuple[IO[bytes], str]:
         if os.fstat(file.fileno()).st_nlink or fcntl is None:
             return file, part
         file.close()  # another save took it for a left-over before it was locked
+
+
+def _move(part: str, target: str) -> None:
+    """Move the new file to its place. On Windows, somebody else may have the old one open for a moment."""
+    last = time.monotonic() + (PATIENCE if fcntl is None else 0)
+    while True:
+        try:
+            os.replace(part, target)
+            return
+        except PermissionError:
+            if time.monotonic() >= last:
+                raise
+            time.sleep(0.01)
 
 
 def _remove_left_overs(folder: str, prefix: str) -> None:

@@ -1,5 +1,6 @@
 """A file is replaced whole or not at all: killed, full, linked, locked, by many at once."""
 
+import contextlib
 import errno
 import os
 import signal
@@ -56,6 +57,29 @@ def test_a_failed_write_leaves_the_old_file_and_names_it(path, monkeypatch):
     assert path.read_bytes() == b"old" and os.listdir(path.parent) == [path.name]
 
 
+def test_a_file_that_somebody_has_open_for_a_moment_is_waited_for(path, monkeypatch):
+    """As on Windows, where a virus scanner may have it. Elsewhere the error is final."""
+    tries, replace = [], os.replace
+
+    def held(part, target):
+        tries.append(part)
+        if len(tries) < 4:
+            raise PermissionError(errno.EACCES, "somebody else has it", part)
+        replace(part, target)
+
+    monkeypatch.setattr(os, "replace", held)
+    with pytest.raises(PermissionError) if atomic.fcntl else contextlib.nullcontext():
+        write(path)
+    monkeypatch.setattr(atomic, "fcntl", None)
+    write(path)
+    assert path.read_bytes() == b"new" and len(tries) in (4, 5) and not left_overs(path)
+    tries.clear()
+    monkeypatch.setattr(atomic, "PATIENCE", 0.0)
+    with pytest.raises(PermissionError) as found:
+        write(path, b"newer")
+    assert found.value.filename == str(path) and path.read_bytes() == b"new" and not left_overs(path)
+
+
 def test_an_error_in_the_block_leaves_the_old_file(path):
     write(path, b"old")
     with pytest.raises(KeyboardInterrupt), replacing(path) as file:
@@ -95,6 +119,7 @@ while True:
 """
 
 
+@POSIX
 def test_a_save_that_is_killed_leaves_a_whole_file_and_the_next_one_tidies_up(path, rng):
     for wait in rng.uniform(0, 0.02, 8):
         with subprocess.Popen([sys.executable, "-c", SAVING, path], stdout=subprocess.PIPE) as process:
@@ -134,6 +159,7 @@ def test_the_temporary_file_of_a_save_under_way_is_left_alone(path):
     assert path.read_bytes() == b"first" and os.listdir(path.parent) == [path.name]
 
 
+@POSIX
 def test_a_temporary_file_that_is_removed_before_it_is_locked_is_made_again(path, monkeypatch):
     lock, taken = atomic.fcntl.flock, []
 
@@ -161,6 +187,7 @@ def test_many_threads_save_to_one_path_and_to_its_neighbour(path):
 # ---- what is there already ----------------------------------------------------------------------------------------
 
 
+@POSIX
 def test_a_link_stays_and_what_it_leads_to_is_replaced(path):
     folder = path.parent / "other"
     folder.mkdir()
@@ -191,6 +218,7 @@ def test_what_is_no_file_is_refused_and_stays(path):
     assert os.listdir(path.parent) == [path.name]
 
 
+@POSIX
 def test_the_mode_of_the_old_file_is_kept(path):
     write(path)
     mask = os.umask(0)
@@ -210,6 +238,7 @@ def test_a_read_only_file_is_refused(path):
     assert found.value.filename == str(path) and path.read_bytes() == b"old"
 
 
+@POSIX
 @pytest.mark.parametrize("base", ["x" * 255, "ä" * 127, "x" * 241])
 def test_the_longest_names_can_be_saved(tmp_path, base):
     net = nl.mlp([1, 1], device="numpy")
