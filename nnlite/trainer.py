@@ -106,6 +106,8 @@ class Trainer(Resumable, elsewhere.Answering):
 
     @loss.setter
     def loss(self, loss: str | Loss | Kernel) -> None:
+        if isinstance(loss, Optimizer):
+            raise TypeError(f'the loss comes before the optimizer: nl.Trainer(net, "mse", {loss!r})')
         found, depth = from_logits(self.network, loss if isinstance(loss, Loss) else loss_named(loss))
         self._loss, self.depth, self._metrics = found, depth, tuple(chosen(self._asked, found, self.network))
 

@@ -42,6 +42,7 @@ nl.Adagrad(), nl.AdamW(), nl.RMSprop(), nl.BatchNorm(8), nl.LayerNorm(8), nl.PRe
 """.strip().splitlines()
 
 ANSWERED = {  # expression -> what the error says
+    "Trainer(net, nl.SGD(lr=0.1), 'cce')": 'the loss comes before the optimizer: nl.Trainer(net, "mse", SGD(lr=0.1))',
     "Trainer(net, 'cce', callbacks=[])": "Trainer has no argument callbacks: it is an argument of fit",
     "Trainer(net, 'cce', metrics='accuracy')": 'must be a list such as ["accuracy"]',
     "Trainer(nl.mlp([4, 8, 1], output='sigmoid'), 'cce')": "use BinaryCrossEntropy",
