@@ -145,7 +145,8 @@ def is_product(call: Call) -> bool:
 def work(call: Call) -> float:
     """The approximate cost of a call: the elements that it writes, or a twelfth of a product's multiplications."""
     if is_product(call):
-        return call.sizes["N"] * call.sizes["K"] * call.sizes["M"] / 12
+        sizes = call.sizes
+        return sizes["N"] * sizes["K"] * sizes["M"] / 12
     if call.name == "write_rows":
         return call.operands[0].size  # of all rows' answers, a batch writes its own
     return max((symbol.size for symbol in _writes(call)), default=0)
@@ -171,7 +172,8 @@ def _split(call: Call, columns: Mapping[str, str]) -> str:
     across = any("N" in (shape or ())[1:] for shape in shapes)  # a slice of such an array would not be contiguous
     if not written and not across and all(shape[0] == "N" for shape in letters):
         # With weights larger than the batch's arrays, one more barrier costs less than each thread reading them all.
-        wide = call.name in columns and call.sizes["N"] < min(call.sizes["K"], call.sizes["M"])
+        sizes = call.sizes
+        wide = call.name in columns and sizes["N"] < min(sizes["K"], sizes["M"])
         return columns[call.name] if wide else "N"
     # A user's own rule may take the norm of all parameters, say.
     if not letters and not call.kernel.own and all(signature.operands[name] == ("P",) for name in written):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, NoReturn
 
 import numpy as np
@@ -92,9 +91,9 @@ class Call:
     operands: tuple[Any, ...]
     results: tuple[Symbol, ...]
 
-    @cached_property
+    @property
     def sizes(self) -> Mapping[str, int]:
-        """Letter -> size, from its operands."""
+        """Letter -> size, from its operands, whose rows may become those of a tile."""
         return self.kernel.signature.sizes(self.operands, self.name)
 
     def parts(self) -> tuple[str, str, str]:
