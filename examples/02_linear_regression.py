@@ -8,7 +8,8 @@ gradient descent: every step looks at the whole training set):
 Here are the questions that a first course leaves open, each answered by a run:
   1. Does it find the least-squares line? Yes, to the last digits.
   2. Why do some books write ½ in front? To cancel the 2. The slope is halved: α now does what α/2 did before.
-  3. Why must θ₀ and θ₁ be updated together? Otherwise θ₁ moves by the slope at a point where we never were.
+  3. Why are θ₀ and θ₁ updated together? One after the other is another method, coordinate descent: it finds this line,
+     too, but its steps do not follow the slope, and they are not what a net's layers do, which all move at once.
   4. What does one outlier do? Its error is squared, so a single point drags the whole line.
   5. What is the 1/m for? Without it the steps grow with m, and an α that works for 10 points diverges for 100.
 
@@ -57,7 +58,7 @@ def with_and_without_the_mean(m, start):
 
 
 def one_after_the_other(gradient, start, lr, steps):
-    """The mistake: θ₁ is updated with a slope that already uses the new θ₀. Returns the points (steps + 1, 2)."""
+    """Coordinate descent: θ₁ moves by a slope that already uses the new θ₀. Returns the points (steps + 1, 2)."""
     theta = np.array(start, dtype=float)
     points = [theta.copy()]
     for _ in range(steps):
@@ -96,7 +97,7 @@ def main():
     # 3. together, and one after the other
     sequential = one_after_the_other(gradient, start, lr, steps=600)
     print(f"\nfirst step together          θ = {fit.points[1]}   = −α · gradient(0, 0)")
-    print(f"first step one after another θ = {sequential[1]}   no gradient of any point")
+    print(f"first step one after another θ = {sequential[1]}   its θ₁ by the slope at the new θ₀")
 
     # 4. one outlier
     x_bad, y_bad = np.append(x, 1.9), np.append(y, -12.0)

@@ -10,8 +10,10 @@ Each of these bends the line in its own way:
     softmax  yₖ = e^xₖ / Σⱼ e^xⱼ    yₖ (δₖⱼ − yⱼ)         turns a row of numbers into probabilities
 
 That of softmax is the slope of yₖ by xⱼ, where δₖⱼ is 1 for k = j and 0 otherwise. All slopes are written with the
-output y. This is shorter, and it is safe: for x far below 0, e⁻ˣ overflows, while y (1 − y) is simply 0. Softmax
-differs from the others: its outputs sum to 1, so what one of them gains the others lose.
+output y. This is shorter, and no slope becomes infinite or NaN: for x far below 0, e⁻ˣ overflows, while y (1 − y) goes
+to 0. It has a price: far above 0, y rounds to 1, and the slope to 0 before its time (in the table, at 100). At 0
+itself, ReLU has no slope; nnlite takes 0. Softmax differs from the others: its outputs sum to 1, so what one of them
+gains the others lose.
 
     python examples/03_activations.py --out out
 """

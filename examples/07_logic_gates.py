@@ -8,9 +8,10 @@ The net is 2-3-1 with sigmoids, as in the last lesson, the loss is the mean squa
 `nl.mlp` makes the net, with first weights drawn at random from a seed, and `Trainer.fit` makes the steps. An epoch is
 one pass over all rows; here, each step sees all four of them, so an epoch is a step.
 
-XOR's curve first shows a plateau: until the hidden neurons differ, the best answer to every input is ½, and its loss is
-¼. No seed was picked here: with these first weights XOR is learned from each of the seeds 0 … 59 that we tried; some
-stay on the plateau twice as long (pass --seed 32 and see).
+XOR's curve first shows a plateau: small weights keep the hidden neurons on the straight part of the sigmoid, where the
+net is nearly one line, and the best that a line can do is to answer ½ to everything, at a loss of ¼. Until they leave
+it, little moves. No seed was picked here: with these first weights XOR is learned from each of the seeds 0 … 59 that we
+tried; some stay on the plateau twice as long (pass --seed 32 and see).
 
     python examples/07_logic_gates.py --out out
 """

@@ -6,7 +6,9 @@ everywhere, so all must arrive at the same loss, up to the rounding of 32-bit nu
 
 Each step has a fixed cost before anything is computed, and it is higher on a graphics card than on a processor. A small
 net spends most of its time on this cost. A wide net spends it on matrix products, which are four times the work for
-twice the width. Where two lines cross, another device becomes the fastest: look there before buying hardware.
+twice the width. Where two lines cross, as those of a card and a processor do, another device becomes the fastest: look
+there before buying hardware. NumPy's products run on threads of their own library, which on a busy machine wait for
+each other: with OPENBLAS_NUM_THREADS=1 in the environment, NumPy may be many times as fast as it is here.
 
 Starting a device and compiling its kernels happens once. It is done before the clock runs, by one epoch on another net.
 

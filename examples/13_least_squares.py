@@ -1,4 +1,4 @@
-"""Least squares to ten digits: Levenberg and Marquardt's method beside Adam, on the same net and the same points.
+"""Least squares to an error of 1e-10: Levenberg and Marquardt's method beside Adam, on the same net and points.
 
 Gradient descent knows the slope of the loss, one number for each parameter. Levenberg and Marquardt's method knows how
 each parameter moves each prediction: the Jacobian J, one row for every point. With the errors r, the best step for
@@ -8,8 +8,10 @@ scale of each parameter:
 
     (JᵀJ + λ D²) δ = −Jᵀ r
 
-A step costs more than one of Adam's, and P³ in the number P of parameters, but here some hundred of them do what
-Adam's thousands cannot. It is for few parameters, all points at once, and targets without much noise: physics, fits.
+A step costs more than one of Adam's, and P³ in the number P of parameters, but here some hundred of them go on to a
+mean squared error of 1e-10, at which the curve is met to four or five digits. Adam is stopped at 1e-5, a hundred
+thousand times as much, after longer; left alone for 100,000 epochs, it came to 2.5e-7. It is for few parameters,
+all points at once, and targets without much noise: physics, fits.
 
     python examples/13_least_squares.py --out out
 """
@@ -27,7 +29,7 @@ GOAL, EASIER = 1e-10, 1e-5  # mean squared errors
 
 
 def make_trainer(optimizer=None):
-    """A net with 20 hidden neurons and 61 parameters, in float64, since float32 has no ten digits."""
+    """A net with 20 hidden neurons and 61 parameters, in float64, since float32 has seven digits."""
     net = nl.mlp([1, 20, 1], hidden="tanh", dtype="float64", device="cpu", seed=0)
     return nl.Trainer(net, "mse", optimizer)
 
@@ -68,7 +70,7 @@ def main():
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), dpi=150, layout="constrained")
     orange, blue = nl.plots.COLOURS[1], nl.plots.COLOURS[0]
-    left.semilogy(np.linspace(0, adam_seconds, len(adam)), adam, color=orange, label="Adam")
+    left.semilogy(np.linspace(0, adam_seconds, len(adam)), adam, color=orange, label="Adam, stopped at 1e-5")
     left.semilogy(np.linspace(0, exact_seconds, len(exact)), exact, color=blue, label="Levenberg and Marquardt")
     left.set(title="The way down", xlabel="seconds", ylabel="mean squared error")
     left.legend(frameon=False)

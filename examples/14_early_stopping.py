@@ -1,18 +1,22 @@
 """Early stopping: how long to train is decided by rows that the net does not train on.
 
 This is the usual tutorial of Keras, on the digits. A net that trains for long enough reads all of its own images, and
-its loss goes to 0. On other images the loss falls, turns and rises: the net is wrong as seldom as before, but more and
-more sure of itself where it is wrong. So a fifth of the rows is held back (validation_split), and callbacks look at the
-loss on these after each epoch:
+its loss goes to 0. On other images the loss falls, and then mostly turns and rises: the net is wrong as seldom as
+before, but more and more sure of itself where it is wrong. That is seen the better, the fewer the images: these are 539
+of the 1,797, and a fifth of the rows is held back (validation_split), and callbacks look at the loss on these after
+each epoch:
 
 - ReduceLROnPlateau halves the learning rate when the loss has not fallen for some epochs,
 - EarlyStopping ends the training when even that does not help, and brings the parameters of the best epoch back,
 - Checkpoint keeps the best state in a file, which another program can load,
 - and a function of one's own looks too: this one writes the learning rates down.
 
-Two layers also make the curve turn later. BatchNorm gives what goes into each hidden neuron mean 0 and variance 1 over
-a batch (Ioffe and Szegedy 2015). Dropout silences three in ten of the hidden neurons in each step, others each time, so
-that none can rely on another (Srivastava et al. 2014). In predictions, none is silenced.
+The guarded net also has two layers that make its curve turn later. BatchNorm gives what goes into each hidden neuron
+mean 0 and variance 1 over a batch (Ioffe and Szegedy 2015). Dropout silences three in ten of the hidden neurons in each
+step, others each time, so that none can rely on another (Srivastava et al. 2014). In predictions, none is silenced:
+this is why its loss on its own rows, which is measured in training, starts above that on the rows held back. Most of
+the gain here is BatchNorm's; with dropout alone the test loss is no lower than without. Try one at a time
+(batch_norm=True, dropout=0.3 below).
 
 The rows held back have had a say in the training, and so the last word has a third set that had none, the test images.
 
@@ -57,7 +61,7 @@ def main():
         guarded = train(data, arguments.device, 300, callbacks, batch_norm=True, dropout=0.3)
         loaded = nl.load(checkpoint.best_path, device=arguments.device)
 
-    print(f"{'':12} {'epochs':>6} {'loss':>8} {'validation':>11} {'test':>8} {'test: right':>12}")
+    print(f"{'':12} {'epoch':>6} {'loss':>8} {'validation':>11} {'test':>8} {'test: right':>12}")
     results = []
     best = 1 + int(np.argmin(guarded.history["val_loss"]))
     for name, trainer, epoch in (("plain", plain, plain.history.epochs), ("guarded", guarded, best)):

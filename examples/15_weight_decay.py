@@ -9,9 +9,10 @@ A net of 4,929 parameters learns the noise of 300 rows by heart. Two remedies ar
 schedule lets the learning rate fall along half a cosine (Loshchilov and Hutter 2017): large steps lead to the valley,
 small ones settle in it. By itself this helps little, since there is noise in what the net settles on.
 Weight decay makes all weights a little smaller in each step (AdamW, Loshchilov and Hutter 2019), so that only those
-stay large which the slopes ask for again and again. These are the weights of x₁, x₂ and x₃, whose curves take many
-neurons, and of x₄, a steep straight line. The one of x₅ is half as steep, and its weights are as small as those of the
-inputs that do not matter.
+stay large which the slopes ask for again and again. These are above all the weights of x₁, x₂ and x₃, whose curves
+take many neurons. The straight lines of x₄ and x₅ need few, and their weights are hardly larger than those of the
+inputs that do not matter. The decay of 0.3 is thirty times the usual 0.01, which changes little on so few rows; choose
+yours by rows held back.
 
 In PyTorch, an epoch is a loop over a DataLoader, with zero_grad, the loss, backward and step in it, and scheduler.step
 behind it. Here the schedule takes the place of the learning rate, and `fit` is the loop. AdamW takes the same steps as

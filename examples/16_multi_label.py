@@ -26,7 +26,7 @@ import nnlite as nl
 
 CENTRES = np.array([[-0.45, 0.3], [0.45, 0.3], [0.0, -0.55]])  # (3, 2)
 RADII = np.array([0.75, 0.75, 0.5])  # (3,)
-PAINT = ("#56B4E9", "#F0E442", "#CC79A7")  # blue, yellow and red, of which the first two make green
+PAINT = ("#56B4E9", "#F0E442", "#CC79A7")  # blue, yellow and pink, of which the first two make green
 
 
 def inside(x):

@@ -6,6 +6,7 @@ is what an error says.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
 import sys
@@ -617,7 +618,8 @@ def missing(module: str) -> Callable[[str], NoReturn]:
         package = sys.modules[__package__]
         inside = f"{module.rpartition('.')[2]}.{name}"
         known = NAMES.get(inside) or NAMES.get(name) or (name in package.__all__ and f"nl.{name}")
-        hint = f"; {in_nnlite(known)}" if known else ""
+        near = difflib.get_close_matches(name, dir(sys.modules[module]), 1, 0.75)
+        hint = f"; {in_nnlite(known)}" if known else f"; there is {near[0]!r}" if near else ""
         raise AttributeError(f"module {module!r} has no attribute {name!r}{hint}", name=name)
 
     return fail

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -13,9 +13,15 @@ from .sweeps import Sweep
 from .weights import Data
 
 
-def evaluated(
-    step: Step, data: Data, most: int | None, device: Device, how: str, programs: KeptPrograms
-) -> dict[str, float]:
+class Scores(dict[str, float]):
+    """What an evaluation measured: name -> value."""
+
+    def __missing__(self, name: str) -> NoReturn:
+        there = ", ".join(map(repr, self))
+        raise KeyError(f"evaluate measured {there}, but no {name!r}: metrics are named to nl.Trainer(…, metrics=[…])")
+
+
+def evaluated(step: Step, data: Data, most: int | None, device: Device, how: str, programs: KeptPrograms) -> Scores:
     """The loss and the metrics of a step, by name, over rows that have passed the gate, at most `most` at once."""
     columns, home = data.target.shape[1], step.network.backend
     given, sums = data.arrays(home, step.collects), list[np.ndarray]()  # sums of each group of rows
@@ -26,7 +32,7 @@ def evaluated(
         step.evaluation_on(step.network.ops, arrays)(len(data))
         sums = [home.to_numpy(arrays["sums"])]
     collected = data.collected(device.to_numpy(given["answer"])) if step.collects else []
-    return step.values(step.merged(sums, columns), data.count, columns, collected)
+    return Scores(step.values(step.merged(sums, columns), data.count, columns, collected))
 
 
 def _sweep(step: Step, columns: int, device: Device, how: str, programs: KeptPrograms) -> Sweep:

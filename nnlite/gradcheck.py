@@ -54,15 +54,18 @@ class GradientReport:
         for c in self.checks:
             mark = "ok" if c.ok else "WRONG"
             lines.append(f"{mark:5} {c.name:<12} {c.layer:<20} {c.analytic:13.6g} {c.numeric:13.6g} {c.error:15.1e}")
+        lines.append("each number is a slope of the loss along one random direction, not an entry of the gradient")
         return "\n".join(lines)
 
 
 def check_gradients(net: Sequential, loss: str | Loss | Kernel, x: Any, y: Any, seed: int = 0) -> GradientReport:
     """Compare the network's and the loss's backward with differences of their forward, for x (N, inputs) and y.
 
-    It works on a float64 copy on the network's device, in training mode; the network is not changed. Layers that draw
-    random numbers draw the same ones each time, and frozen layers are checked like others. If a kink (ReLU at 0, MAE at
-    p = t) lies between the two points, the difference is not the derivative, and the check fails: use other values.
+    For the input and for each parameter, one number is compared: the slope of the loss along one random direction, by
+    the gradient and by a difference. It works on a float64 copy on the network's device, in training mode; the network
+    is not changed. Layers that draw random numbers draw the same ones each time, and frozen layers are checked like
+    others. If a kink (ReLU at 0, MAE at p = t) lies between the two points, the difference is not the derivative, and
+    the check fails: use other values.
     """
     copy = net.copy().to(dtype="float64")
     family = dict(families(copy.layers))

@@ -81,7 +81,7 @@ class Steps:
         program = self.new_program(step, arena, how)
         if program.error is not None:
             why = f"every step is made in Python: {reason(program.error)}"
-            text = f"{culprit(step, arena)} cannot be recorded, so {why}"
+            text = f"{culprit(step, arena)} cannot be recorded, so {why}; the results are the same (docs/kernels.md)"
             warnings.warn(text, EagerWarning, stacklevel=gate.level_of_caller())
         step.network.recorded = (self.batch, arena.bytes) if program.tape else None
         return program

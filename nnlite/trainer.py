@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import elsewhere, gate
+from .activations import Softmax
 from .arguments import shown
 from .attaching import learns
 from .callback import Callback, Callbacks
@@ -389,6 +390,8 @@ class Trainer(Resumable, elsewhere.Answering):
         names_of_columns = net.columns or gate.columns_of(x)
         x = net.samples(x, names[0])
         kind, missing = self.loss.target, self.loss.ignore_nan
+        if kind == "probability" and isinstance(net.layers[-1], Softmax):
+            kind = "class"  # since the outputs sum to 1, so must the targets
         target = gate.targets(y, (len(x), net.outputs or 0), net.backend, net.dtype, kind, names[1], missing)
         for metric in self.metrics:
             metric.check(target, names[1])

@@ -42,6 +42,9 @@ nl.Adagrad(), nl.AdamW(), nl.RMSprop(), nl.BatchNorm(8), nl.LayerNorm(8), nl.PRe
 """.strip().splitlines()
 
 ANSWERED = {  # expression -> what the error says
+    "trainer.evaluate(x, y)['accurracy']": "but no 'accurracy': metrics are named to nl.Trainer",
+    "nl.datasets.moon()": "has no attribute 'moon'; there is 'moons'",
+    "Trainer(net, 'bce').fit(x, np.ones((len(x), 2)))": "does not sum to 1 as a one-hot row does; for several labels",
     "Trainer(net, nl.SGD(lr=0.1), 'cce')": 'the loss comes before the optimizer: nl.Trainer(net, "mse", SGD(lr=0.1))',
     "Trainer(net, 'cce', callbacks=[])": "Trainer has no argument callbacks: it is an argument of fit",
     "Trainer(net, 'cce', metrics='accuracy')": 'must be a list such as ["accuracy"]',
@@ -225,7 +228,7 @@ def test_what_works_as_elsewhere(code, names):
 
 @pytest.mark.parametrize("code", ANSWERED)
 def test_what_is_answered(code, names):
-    with pytest.raises((AttributeError, TypeError, ValueError), match=re.escape(ANSWERED[code])) as caught:
+    with pytest.raises((AttributeError, KeyError, TypeError, ValueError), match=re.escape(ANSWERED[code])) as caught:
         eval(code, names)
     assert "\n" not in str(caught.value)
 

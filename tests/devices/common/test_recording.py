@@ -307,7 +307,7 @@ def test_an_array_that_no_shapes_name_is_told(device, data):
 
     net = nl.Sequential(nl.Dense(3, 4), Forgotten(), nl.Dense(4, 2), device=device, dtype="float64")
     net.layers[1].matrix = net.backend.asarray(np.eye(4))
-    with pytest.warns(nl.EagerWarning, match=r"W is an array \(4, 4\), .* its `shapes` and its `state` name$"):
+    with pytest.warns(nl.EagerWarning, match=r"W is an array \(4, 4\), .* its `shapes` and its `state` name;"):
         nl.Trainer(net, "mse").fit(*data, progress=False)
 
 
