@@ -8,6 +8,8 @@ With the learning rate α = 0.1 each step keeps 0.8 of θ: 5, 4, 3.2, 2.56 … T
 rest: near 1 it creeps (α = 0.01), at −1 it swings for ever (α = 1), beyond −1 it runs away (α = 2 multiplies
 by −3). With two coordinates nothing changes, as long as both are updated from the same point.
 
+To try: start elsewhere; find by trying the α at which θ swings for ever on J(θ) = 3θ², and say why.
+
     python examples/01_gradient_descent.py --out out
 """
 

@@ -13,6 +13,9 @@ Here are the questions that a first course leaves open, each answered by a run:
   4. What does one outlier do? Its error is squared, so a single point drags the whole line.
   5. What is the 1/m for? Without it the steps grow with m, and an α that works for 10 points diverges for 100.
 
+To try: take α = 0.5, together and one after the other; give the points a curve, y = x², and look at what the line makes
+of it.
+
     python examples/02_linear_regression.py --out out
 """
 

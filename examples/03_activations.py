@@ -15,6 +15,8 @@ to 0. It has a price: far above 0, y rounds to 1, and the slope to 0 before its 
 itself, ReLU has no slope; nnlite takes 0. Softmax differs from the others: its outputs sum to 1, so what one of them
 gains the others lose.
 
+To try: add a row of ReLU to the table, and draw others: nl.plots.activations(["elu", "gelu", "silu"]).
+
     python examples/03_activations.py --out out
 """
 

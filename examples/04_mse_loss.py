@@ -15,6 +15,9 @@ them to a graphics card. First we show that NumPy by hand and all devices that a
 them takes. On a few samples nnlite spends most of its time on checking its arguments. From thousands of samples on, the
 time depends on how often memory is read.
 
+To try: add one outlier to the targets, and compare nl.MSE(), nl.MAE() and nl.Huber(): whose gradient does it change
+most?
+
     python examples/04_mse_loss.py --out out
 """
 

@@ -16,6 +16,8 @@ error signal of the neuron (its "delta" in many books), and a weight's slope is 
 A product is small as soon as one factor is. A neuron that is sure of the wrong answer has a large loss, but its sigmoid
 is flat there, and so it hardly learns. The second descent starts at such a place.
 
+To try: descend from the same two starts with the cross-entropy, L = −t ln p − (1 − t) ln (1 − p), whose dL/dz is p − t.
+
     python examples/05_one_neuron.py --out out
 """
 

@@ -23,6 +23,10 @@ then their products add up. Three questions, and this is the answer to all of th
 All slopes together cost about as much as two forwards. A finite difference for each weight would cost two forwards for
 every weight: 26 for this net, and 9,620 for the one that reads digits in lesson 10.
 
+To try: write the hidden layer with ReLU, by hand and with nl.ReLU(). Leave a factor out of a backward and see by how
+much it is off. Then let print(nl.check_gradients(net, "mse", x, t)) look for such mistakes, and
+print(trainer.explain_step(x, t)) of an nl.Trainer(net, "mse") write every number of a step out.
+
     python examples/06_backpropagation.py --out out
 """
 

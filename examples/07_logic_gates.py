@@ -13,6 +13,9 @@ net is nearly one line, and the best that a line can do is to answer ½ to every
 it, little moves. No seed was picked here: with these first weights XOR is learned from each of the seeds 0 … 59 that we
 tried; some stay on the plateau twice as long (pass --seed 32 and see).
 
+To try: give the net two hidden neurons, or four; let all first weights be 0 (init="zeros"), and say why nothing moves
+the loss below ¼.
+
     python examples/07_logic_gates.py --out out
 """
 

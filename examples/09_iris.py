@@ -11,6 +11,8 @@ show both: after some 70 epochs their loss rises again, as the net goes on to me
 says when to stop), and a net without hidden neurons would do as well. The confusion matrix shows which species the net
 confuses: setosa is easy, the other two overlap.
 
+To try: leave the columns as they are (standardise=False), and take the hidden layer away.
+
     python examples/09_iris.py --out out
 """
 

@@ -9,6 +9,8 @@ told the net to look for them.
 
 The data is read from $NNLITE_DATA/mnist/ if that variable is set. Otherwise it is downloaded once.
 
+To try: take the hidden layer away: some 92 % are still read right, and the pictures of the weights show why.
+
     python examples/11_mnist.py --out out
 """
 

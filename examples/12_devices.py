@@ -12,6 +12,8 @@ each other: with OPENBLAS_NUM_THREADS=1 in the environment, NumPy may be many ti
 
 Starting a device and compiling its kernels happens once. It is done before the clock runs, by one epoch on another net.
 
+To try: nnlite bench asks the same of your machine, for nets of any size.
+
     python examples/12_devices.py --out out
 """
 

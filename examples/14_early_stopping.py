@@ -20,6 +20,8 @@ the gain here is BatchNorm's; with dropout alone the test loss is no lower than 
 
 The rows held back have had a say in the training, and so the last word has a third set that had none, the test images.
 
+To try: give the guarded net only one of the two layers; give early stopping less patience; change the seed.
+
     python examples/14_early_stopping.py --out out
 """
 

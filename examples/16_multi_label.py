@@ -12,6 +12,9 @@ one's own can count that. The rarer a label is, the less its accuracy says: who 
 In the picture, each label has a colour of its own, and where the net says yes to several of them, their colours mix.
 The circles themselves are dashed. Within the solid lines, the probability is more than ½.
 
+To try: count how many rows are right as a whole with output="softmax" in place of the sigmoids, and read what nnlite
+says.
+
     python examples/16_multi_label.py --out out
 """
 

@@ -15,6 +15,8 @@ Weights teach the net nothing new. It puts the rows into nearly the same order a
 lower threshold than ½ does nearly the same as weights. The third line of the table shows that: the net without weights,
 and "yes" from one in twelve on. What weights cost: the outputs are no longer the frequencies of class 1.
 
+To try: make the class rarer, one row in fifty; take class_weight={0: 1, 1: 5}; choose the threshold by rows held back.
+
     python examples/17_class_weights.py --out out
 """
 

@@ -19,6 +19,8 @@ So it is with Adam on these images. The suggestion is on the safe side: in other
 always better, and plain gradient descent learned these images best with ten times as much. Try both, and let rows held
 back decide. The test finds the power of ten, not the last digit, and a schedule (lesson 15) goes through many rates.
 
+To try: take nl.SGD() in place of Adam, and another batch_size: where does the edge move?
+
     python examples/18_learning_rate.py --out out
 """
 
