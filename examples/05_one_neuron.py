@@ -160,8 +160,8 @@ def draw_chain(ax):
     texts = [*(f"{value:.1f}" for value in (*START, z)), f"{p:.4f}", f"{loss:.4f}"]
     last = [f"{slope:.0f}".replace("-", "−") for slope in z_by_theta]
     arrows = (
-        ("w₁", "z", f"· x₁ = {last[0]}", f"dz/dw₁ = {last[0]}"),
-        ("w₂", "z", f"· x₂ = {last[1]}", f"dz/dw₂ = {last[1]}"),
+        ("w₁", "z", f"· (x₁ = {last[0]})", f"dz/dw₁ = {last[0]}"),
+        ("w₂", "z", f"· (x₂ = {last[1]})", f"dz/dw₂ = {last[1]}"),
         ("b", "z", "+", f"dz/db = {last[2]}"),
         ("z", "p", "sigmoid", f"dp/dz\n= p (1 − p)\n= {p_by_z:.4f}"),
         ("p", "L", "(p − t)²", f"dL/dp\n= 2 (p − t)\n= {loss_by_p:.4f}"),
