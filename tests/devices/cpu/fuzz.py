@@ -176,7 +176,7 @@ class Net:
     def data(self):
         rng, outputs = np.random.default_rng(self.seed + 1), self.sizes[-1]
         x = rng.standard_normal((self.rows, self.sizes[0]))
-        if self.loss == "cce":
+        if self.loss == "cce" or (self.loss, self.output) == ("bce", "softmax"):
             y = np.eye(outputs)[rng.integers(0, outputs, self.rows)]
         elif self.loss == "bce":
             y = rng.integers(0, 2, (self.rows, outputs)).astype(float)
