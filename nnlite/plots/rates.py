@@ -45,5 +45,5 @@ def range_test(found: Tested, ax: Axes | None = None) -> Axes:
     low, start = found.losses.min(), found.smooth[: found.smooth.argmin() + 1].max()
     ax.set_ylim(low - 0.15 * (start - low or 1.0), start + 0.5 * (start - low or 1.0))
     label(ax, "Learning-rate range test", "learning rate", "loss")
-    ax.legend(frameon=False)
+    ax.legend(framealpha=0.9, edgecolor="none")  # the dashed line may run behind it
     return ax
