@@ -1,4 +1,4 @@
-"""Which part of a step cannot be recorded, for the warning."""
+"""Which part of a step cannot be recorded, and why: for the warning."""
 
 from __future__ import annotations
 

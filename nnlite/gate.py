@@ -513,8 +513,11 @@ class Checked:
 
         def call(*operands: Any) -> Any:
             named = signature.named(operands, kernel.name)
-            of_arrays = {name for name, letters in signature.operands.items() if letters is not None}
-            arrays = {name: numeric(value, self.device, name) for name, value in named.items() if name in of_arrays}
+            arrays = {
+                name: numeric(value, self.device, name)
+                for name, value in named.items()
+                if signature.operands[name] is not None
+            }
             counters = {
                 name for name, a in arrays.items() if signature.operands[name] == ("1",) and a.dtype.kind == "i"
             }

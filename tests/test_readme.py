@@ -137,7 +137,7 @@ def test_every_lesson_is_there():
     lessons = [path.name for path in sorted((ROOT / "examples").glob("[0-9][0-9]_*.py"))]
     part = README[README.index("There are eighteen lessons") : README.index("## What there is")]
     assert re.findall(r"\]\(examples/(.*?)\)", part) == lessons
-    assert "eighteen lessons" in part and len(lessons) == 18
+    assert "There are eighteen lessons; each" in part and len(lessons) == 18
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert "eighteen lessons" in changelog
 
