@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from itertools import zip_longest
 from typing import Any
 
-from .attaching import family
+from .architecture import families
 from .devices import CALL_KERNELS, Arena, NotRecordableError, Recorder, Symbol, Tape
 from .programs import NOT_RECORDED, Make
 from .step import Step
@@ -50,14 +50,14 @@ def culprit(step: Step, arena: Arena) -> str:
     return "the step"
 
 
-def watched(step: Step) -> Make:
-    """`step.training_on`; NotRecordableError from a user's own parts that record other calls in the next step."""
-    layers = [each for layer in step.network.layers for _, each in family(layer)]
+def watched(step: Step, make: Make) -> Make:
+    """The same `make`; NotRecordableError from a user's own parts of the step that record other calls in the next."""
+    layers = (layer for _, layer in families(step.network.layers))
     if not any(of_users(type(part)) for part in (*layers, step.loss, step.optimizer, *step.metrics)):
-        return step.training_on
+        return make
 
-    def make(ops: Any, arrays: Mapping[str, Any]) -> Callable[[int], None]:
-        process = step.training_on(ops, arrays)
+    def making(ops: Any, arrays: Mapping[str, Any]) -> Callable[[int], None]:
+        process = make(ops, arrays)
 
         def twice(n: int) -> None:
             process(n)
@@ -71,7 +71,7 @@ def watched(step: Step) -> Make:
 
         return twice if isinstance(ops, Recorder) else process
 
-    return make
+    return making
 
 
 def plain(call: Any) -> tuple[str, ...]:

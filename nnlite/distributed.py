@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from .attaching import family
+from .culprits import watched
 from .devices import Arena, Ops, Replay, Tape
 from .noise import Noise
 from .normalization import BatchNorm
@@ -115,8 +116,8 @@ class SharedProgram(Program):
         batches = [(*ranks.rows_of(size), size) for size in (batch, rest or batch)]
         mine, my_rest = (stop - start for start, stop, _ in batches)
         own = batch, rest if my_rest else 0
-        slope = Program(partial(slope_on, step, ranks), arena, *own, threads, how) if mine else None
-        move = Program(partial(move_on, step), moved, batch, rest, threads, how)
+        slope = Program(watched(step, partial(slope_on, step, ranks)), arena, *own, threads, how) if mine else None
+        move = Program(watched(step, partial(move_on, step)), moved, batch, rest, threads, how)
         self.arena, self.rows, self.rest = arena, batch, rest
         self.position, self.sums = arena.segments["position"], arena.segments["sums"]
         programs = [each for each in (slope, move) if each]

@@ -88,7 +88,7 @@ class Steps:
 
     def new_program(self, step: Step, arena: Arena, how: str) -> Program:
         """The program that makes such steps on this arena."""
-        return Program(watched(step), arena, self.batch, self.rest, step.network.threads, how)
+        return Program(watched(step, step.training_on), arena, self.batch, self.rest, step.network.threads, how)
 
     def close(self) -> None:
         """Keep the program for later steps of this kind, without the data."""
