@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("[0-9][0-9]_*.py"))
-FROM_SCIKIT_LEARN = {"09_iris", "10_digits", "12_devices", "14_early_stopping", "18_learning_rate"}
+FROM_SCIKIT_LEARN = {"09", "10", "12", "14", "18", "19", "20", "21", "22", "23"}
 PNG = b"\x89PNG\r\n\x1a\n"
 
 # Runs an example, and looks at its picture: no curve may run through a legend that has no background.
@@ -41,14 +41,14 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 def test_there_are_examples():
     assert [path.stem[:2] for path in EXAMPLES] == [f"{number:02d}" for number in range(1, len(EXAMPLES) + 1)]
-    assert len(EXAMPLES) >= 18
+    assert len(EXAMPLES) >= 23
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_example(path, tmp_path):
     if path.stem == "11_mnist" and not os.environ.get("NNLITE_DATA"):
         pytest.skip("NNLITE_DATA is not set, and tests do not download MNIST")
-    if path.stem in FROM_SCIKIT_LEARN and importlib.util.find_spec("sklearn") is None:
+    if path.stem[:2] in FROM_SCIKIT_LEARN and importlib.util.find_spec("sklearn") is None:
         pytest.skip("its data are files of scikit-learn, which is not installed")
     out = tmp_path / "pictures"  # not there yet: the example makes it
     done = subprocess.run(
