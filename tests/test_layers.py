@@ -179,6 +179,15 @@ def test_functions_of_large_and_small_numbers(dtype, device):
         assert not np.isnan(y).any(), name
 
 
+@pytest.mark.parametrize(("dtype", "near"), [(np.float32, 5e-7), (np.float64, 1e-15)])
+def test_powers_of_e_as_far_as_there_are_numbers(dtype, near, device):
+    highest = np.log(np.finfo(dtype).max)  # 88.7 or 709.8
+    x = np.concatenate([np.linspace(-highest + 2, highest - 1e-3, 4001), [63.9, 64, 64.1, -2000, 2000]]).astype(dtype)
+    with np.errstate(over="ignore"):
+        y = to_numpy(nl.Exponential(device=device).forward(x[:, None]))[:, 0]
+        np.testing.assert_allclose(y, np.exp(x.astype(np.longdouble)).astype(dtype), rtol=near)
+
+
 @pytest.mark.parametrize(("dtype", "most"), [(np.float32, 3e-6), (np.float64, 1e-12)])
 def test_sines_of_many_turns(dtype, most):
     """Small numbers by vectors, and large ones in the slow way, where those would lose all digits."""

@@ -269,9 +269,11 @@ def cross_entropy_of(z, t):
 
 @exactly
 def exp_of(x):
-    """eˣ for any x."""
-    e = exp_negative(-abs(x))
-    return e if x < 0 else type(x)(1) / e
+    """eˣ for any x: for large ones e² / e^(2 − x), since e^−x would be less than the smallest normal number."""
+    one, two = type(x)(1), type(x)(2)
+    large = x > 64
+    e = exp_negative((two if large else one - one) - abs(x))
+    return e if x < 0 else (type(x)(7.38905609893065) if large else one) / e
 
 
 @exactly
