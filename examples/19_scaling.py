@@ -15,7 +15,8 @@ a net has one more reason. What goes into a hidden neuron should be about as lar
 hundreds is 1 or −1 whatever comes in, and its slope is 0.
 
 So it is with 13 measurements of wines, of which the largest, proline, is about 750, and the smallest about 0.4. The
-means and deviations are those of the rows for training: to take them of all rows would be to look at the test.
+means and deviations are those of the rows for training: to take them of all rows would be to look at the test. For
+the measurements as they are, nnlite gives a warning before the first epoch (ScaleWarning).
 `nl.datasets.wine()` has done this, `nl.TableClassifier` and the command line do it for your own table, and in a
 pipeline scikit-learn's StandardScaler does. Targets of a regression want it, too (lesson 15).
 

@@ -31,6 +31,7 @@ digits inputs of different sizes: x * np.logspace(-2, 1, 64).
 """
 
 import argparse
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -40,7 +41,7 @@ import numpy as np
 import nnlite as nl
 
 STEPS, EPOCHS = 300, 10
-RULES = {
+RULES: dict[str, Callable[..., nl.Optimizer]] = {
     "plain descent": nl.SGD,
     "momentum 0.9": partial(nl.SGD, momentum=0.9),
     "RMSprop": nl.RMSprop,
@@ -70,7 +71,7 @@ def loss_at(w, x, t):
     return np.mean((x @ w[:, None] - t) ** 2)
 
 
-def best_walk(x, t, rule):
+def best_walk(rule, x, t):
     """(steps until the loss stays below a thousandth of the first, rate, path), for the rate with the fewest steps."""
     walks = []
     for rate in 10.0 ** np.arange(-3, 0.1, 0.25):
@@ -95,7 +96,7 @@ def main():
     print(f"{'':14} {'valley along the axis':>22} {'turned by 45 degrees':>22}")
     straight, turned = {}, {}
     for name in IN_THE_VALLEY:
-        straight[name], turned[name] = (best_walk(*valley(angle), RULES[name]) for angle in (0, 45))
+        straight[name], turned[name] = (best_walk(RULES[name], *valley(angle)) for angle in (0, 45))
         found = [f"{steps} ({rate:.2g})" for steps, rate, _ in (straight[name], turned[name])]
         print(f"{name:14} {found[0]:>22} {found[1]:>22}")
 
@@ -140,7 +141,8 @@ def draw(straight, turned, rates, losses):
         x, t = valley(angle)
         for name, (steps, _, path) in walks.items():
             ax.plot(*path[: steps + 1].T, "o-", markersize=3, linewidth=1, color=colours[name], label=name, zorder=3)
-        across, up = (np.linspace(*ax.get_xlim(), 80), np.linspace(*ax.get_ylim(), 80))  # (80,), (80,)
+        (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
+        across, up = np.linspace(left, right, 80), np.linspace(low, high, 80)  # (80,), (80,)
         height = np.array([[loss_at(np.array([a, b]), x, t) for a in across] for b in up])  # (80, 80)
         ax.contourf(across, up, np.sqrt(height), levels=12, cmap="Blues", alpha=0.6)
         title = "Along the axis" if angle == 0 else f"Turned by {angle} degrees"

@@ -91,7 +91,8 @@ def main():
 
 def draw(right, together):
     figure, (above, ensembles) = plt.subplots(1, 2, figsize=(11, 4.4), dpi=140, layout="constrained")
-    bins = np.linspace(*np.quantile(np.concatenate([*right.values()]), (0, 1)), 13)
+    results = np.concatenate([*right.values()])  # (2 · NETS,)
+    bins = np.linspace(results.min(), results.max(), 13)
     for colour, name in zip((nl.plots.COLOURS[3], nl.plots.COLOURS[0]), right):
         above.hist(right[name], bins, color=colour, alpha=0.55)
         above.axvline(right[name].mean(), color=colour, linewidth=2)

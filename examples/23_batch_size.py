@@ -54,20 +54,21 @@ def noise(data, size, draws=100):
 
 def training(data, size, device):
     """(epochs to the goal, rate, ms for an epoch, losses), for the rate with the fewest epochs."""
-    best = None
+    fewest, chosen = MOST + 1, None
     for rate in 10.0 ** np.arange(-2, 0.6, 0.25):
         trainer, losses = nl.Trainer(make_net(device), "cce", nl.SGD(lr=rate)), [np.inf]
         try:
-            while min(losses) > GOAL and len(losses) <= (best[0] if best else MOST):
+            while min(losses) > GOAL and len(losses) < fewest:
                 losses += trainer.fit(data.x_train, data.y_train, 1, batch_size=size, progress=False)["loss"]
         except nl.DivergedError:
             continue
-        if min(losses) <= GOAL and (best is None or len(losses) - 1 < best[0]):
-            best = len(losses) - 1, rate, trainer, losses[1:]
-    epochs, rate, trainer, losses = best
+        if min(losses) <= GOAL:
+            fewest, chosen = len(losses) - 1, (rate, trainer, losses[1:])
+    assert chosen, f"no rate has come to a loss of {GOAL} in {MOST} epochs"
+    rate, trainer, losses = chosen
     start = time.perf_counter()
     trainer.fit(data.x_train, data.y_train, 20, batch_size=size, progress=False)
-    return epochs, rate, 1e3 * (time.perf_counter() - start) / 20, losses
+    return fewest, rate, 1e3 * (time.perf_counter() - start) / 20, losses
 
 
 def main():

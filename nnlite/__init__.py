@@ -90,6 +90,7 @@ from .perceptron import mlp
 from .range_test import RangeTest, lr_range_test
 from .registry import register
 from .rules import Adadelta, Adagrad, Adamax, AdamW, Lion, NAdam, RAdam, RMSprop, Rprop
+from .scale import ScaleWarning
 from .schedules import Schedule
 from .steps import EagerWarning
 from .together import fit_many
@@ -136,7 +137,8 @@ __all__ = [  # noqa: RUF022  (in the order in which a user meets them)
     "fit_many", "lr_range_test", "RangeTest",
     "MLPClassifier", "MLPRegressor", "TableClassifier", "TableRegressor",
     "check_gradients", "GradientReport", "devices", "get_device", "kernel", "register",
-    "DeviceError", "DivergedError", "CorruptFileError", "OutOfGPUMemoryError", "EagerWarning", "PrecisionWarning",
+    "DeviceError", "DivergedError", "CorruptFileError", "OutOfGPUMemoryError",
+    "EagerWarning", "PrecisionWarning", "ScaleWarning",
     "activations", "callbacks", "datasets", "gate", "initializers", "losses", "metrics", "optimizers", "plots",
     "registry", "rules", "schedules", "tables",
 ]

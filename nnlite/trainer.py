@@ -35,6 +35,7 @@ from .progress import Bar
 from .ranks import Communicator, Ranks, for_all
 from .resuming import Place, Resumable, Settings
 from .rules import optimizer as optimizer_named
+from .scale import tell_of_scale
 from .step import Step
 from .sums import names_of
 from .weights import NAMES, ClassWeight, Data, Names, refuse_together, refuse_weights
@@ -61,6 +62,8 @@ class Trainer(Resumable, elsewhere.Answering):
     >>> trainer.network.predict(x).round().ravel()
     array([0., 0., 0., 1.], dtype=float32)
     """
+
+    tells_of_scale = True  # whether a ScaleWarning is given before the first epoch
 
     @elsewhere.answered(elsewhere.TRAINER)
     def __init__(
@@ -238,7 +241,8 @@ class Trainer(Resumable, elsewhere.Answering):
         """
         epochs, batch_size = gate.integer(epochs, "epochs", least=0), gate.integer(batch_size, "batch_size")
         before = gate.integer(initial_epoch, "initial_epoch", least=0)
-        progress = progress and (self.ranks is None or self.ranks.first)
+        first = self.ranks is None or self.ranks.first
+        progress = progress and first
         going_on, backend = self._going_on(), self.network.backend
         done = going_on.history.epochs if going_on else 0
         watch = Callbacks(self, callbacks, 0 if before else self.history.epochs - done)
@@ -257,6 +261,8 @@ class Trainer(Resumable, elsewhere.Answering):
                     data, validation = data.divided(validation_split, self.network.seed or 0)
                 data = data.by_class(class_weight).that_count(False)
                 _ = data.count, validation and validation.count  # refused if no row counts
+                if self.tells_of_scale and first and not self.history.epochs:
+                    tell_of_scale(self.network, self.loss, data.x, data.target)
         self._bring_up_to_date(data is not None and data.weight is not None)
         names = names_of(self.metrics, self.network)
         names += [f"val_{name}" for name in names] if validation else []

@@ -147,6 +147,7 @@ SECONDS = 1.7e9 + np.arange(60.0)
         (2.0**24 + np.arange(60) % 2, "float32 makes 1 of its 2 different values"),
     ],
 )
+@pytest.mark.filterwarnings("ignore::nnlite.ScaleWarning")
 def test_numbers_that_become_equal_are_told(column, message, device, rng):
     x = np.column_stack([rng.standard_normal(60), column])
     trainer = nl.Trainer(nl.mlp([2, 1], device=device), "mse", nl.SGD(lr=1e-30))

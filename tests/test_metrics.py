@@ -88,6 +88,7 @@ def test_r2_of_chunks_is_r2_of_the_whole(mean, deviation, rng):
 
 
 @pytest.mark.parametrize("source", ["arrays", "chunks"])
+@pytest.mark.filterwarnings("ignore::nnlite.ScaleWarning")
 def test_r2_of_a_small_spread_in_training(source, device, rng):
     """The last epoch's, of a network in float64 that moves too little to be another one by the end of it."""
     r2_score = pytest.importorskip("sklearn.metrics").r2_score

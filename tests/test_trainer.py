@@ -157,6 +157,7 @@ def test_reductions_scale_the_gradient(reduction, share, data):
     np.testing.assert_allclose(weights(mean), weights(other), rtol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore::nnlite.ScaleWarning")
 def test_divergence_says_where_and_keeps_finite_parameters(device, data):
     x, y = data
     for dtype in ("float32", "float64"):

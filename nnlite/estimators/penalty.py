@@ -61,6 +61,7 @@ class PenalizedTrainer(Trainer):
     """A trainer of penalized steps. `mean_weight` is that of the rows."""
 
     alpha, mean_weight = 0.0, 1.0
+    tells_of_scale = False  # nor does scikit-learn
 
     def new_step(self, *args: Any) -> Step:
         step = super().new_step(*args)
