@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from .devices import Device
-from .layers import Dense, Layer, back_through
+from .layers import Dense, Layer
+from .passes import back_through, forward_through
 
 
 class Chain(Layer):
@@ -27,9 +28,7 @@ class Chain(Layer):
     def forward(self, x: Any) -> Any:
         if not self.attached:
             self.attach_alone()  # before a layer inside does so by itself, on a device of its own
-        for layer in self.layers:
-            x = layer.forward(x)
-        return x
+        return forward_through(self.layers, x)
 
     def backward(self, dy: Any) -> Any:
         return back_through(self.layers, dy)

@@ -6,13 +6,13 @@ are views of the network's arrays. A layer outside of any network makes its own 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from .arguments import shown
-from .attaching import AfterForward, Attached, learns
+from .attaching import AfterForward, Attached
 from .devices import Device
 from .gate import integer
 from .initializers import Initializer, checked, initializer
@@ -130,19 +130,3 @@ class Dense(Layer):
     def config(self) -> dict[str, Any]:
         known = {"init": self.init, "bias": self.bias, "bias_init": self.bias_init}
         return {"inputs": self.inputs, "outputs": self.outputs, **{n: v for n, v in known.items() if not callable(v)}}
-
-
-def back_through(layers: Sequence[Any], dy: Any, input_gradient: bool = True) -> Any:
-    """`backward` of layers in a row, the last one first -> dx of the first layer; None without `input_gradient`.
-
-    For frozen layers, gradients of their parameters are not computed. Without `input_gradient`, nothing is computed
-    below the first layer that learns.
-    """
-    first = 0 if input_gradient else next((i for i, layer in enumerate(layers) if learns(layer)), len(layers))
-    for i in reversed(range(first, len(layers))):
-        layer = layers[i]
-        if i == first and not input_gradient:
-            layer.backward_parameters(dy)
-            return None
-        dy = layer.backward(dy) if learns(layer) else layer.backward_input(dy)
-    return dy if input_gradient else None

@@ -152,18 +152,22 @@ def lbfgs(objective: Objective, iterations: int, tolerance: float, goal: float) 
     except ImportError as error:
         raise ImportError('method="lbfgs" needs SciPy: pip install "nnlite[scipy]"') from error
     losses: list[float] = []
+    w = objective.start  # (P,), after the last iteration
 
     def see(intermediate_result: Any) -> None:
+        nonlocal w
+        w = intermediate_result.x.copy()
         losses.append(float(intermediate_result.fun))
         if losses[-1] <= goal:
             raise StopIteration
 
     settings = {"maxiter": iterations, "maxfun": 20 * iterations, "ftol": tolerance, "gtol": 0.0, "maxcor": 20}
-    found = minimize(
-        objective.value_and_gradient, objective.start, jac=True, method="L-BFGS-B", options=settings, callback=see
-    )
-    objective.parameters = found.x
-    yield from losses
+    options = {"jac": True, "method": "L-BFGS-B", "options": settings, "callback": see}
+    try:
+        w = minimize(objective.value_and_gradient, objective.start, **options).x
+    finally:  # after an interrupt, too
+        objective.parameters = w  # not those that were tried last
+        yield from losses
 
 
 def levenberg_marquardt(objective: Objective, iterations: int, tolerance: float, goal: float) -> Iterator[float]:
@@ -183,26 +187,27 @@ def levenberg_marquardt(objective: Objective, iterations: int, tolerance: float,
     share = loss.per_sample(outputs) / objective.target.size / (2 if isinstance(loss, HalfMSE) else 1)
     w, r = objective.start, objective.residuals(objective.start)  # (P,), (N · K,)
     cost, damping, largest = float(r @ r), FIRST_DAMPING, np.zeros(len(w))
-    for _ in range(iterations):
-        J = objective.jacobian(w)  # (N · K, P)
-        squares = J.T @ J  # (P, P)
-        lengths = np.sqrt(squares.diagonal())  # (P,)
-        largest = np.maximum(largest, np.abs(squares) @ (1 / np.where(lengths > 0, lengths, 1)))  # (P,)
-        scale = np.square(np.where(largest > 0, largest, 1))  # (P,), the squares of D
-        found, growth = move(objective, w, r, J, squares, damping * scale), 2.0
-        while not (found and found.cost < cost):
-            damping, growth = damping * growth, growth * 2
-            if damping > MOST_DAMPING:  # no step makes it smaller
-                objective.parameters = w
+    try:
+        for _ in range(iterations):
+            J = objective.jacobian(w)  # (N · K, P)
+            squares = J.T @ J  # (P, P)
+            lengths = np.sqrt(squares.diagonal())  # (P,)
+            largest = np.maximum(largest, np.abs(squares) @ (1 / np.where(lengths > 0, lengths, 1)))  # (P,)
+            scale = np.square(np.where(largest > 0, largest, 1))  # (P,), the squares of D
+            found, growth = move(objective, w, r, J, squares, damping * scale), 2.0
+            while not (found and found.cost < cost):
+                damping, growth = damping * growth, growth * 2
+                if damping > MOST_DAMPING:  # no step makes it smaller
+                    return
+                found = move(objective, w, r, J, squares, damping * scale)
+            gain = (cost - found.cost) / max(found.expected, np.finfo(float).tiny)
+            damping = max(damping * max(1 / 3, 1 - (2 * gain - 1) ** 3), LEAST_DAMPING)
+            w, r, before, cost = found.w, found.residuals, cost, found.cost
+            yield cost * share
+            if cost * share <= goal or before - cost <= tolerance * cost:
                 return
-            found = move(objective, w, r, J, squares, damping * scale)
-        gain = (cost - found.cost) / max(found.expected, np.finfo(float).tiny)
-        damping = max(damping * max(1 / 3, 1 - (2 * gain - 1) ** 3), LEAST_DAMPING)
-        w, r, before, cost = found.w, found.residuals, cost, found.cost
+    finally:
         objective.parameters = w  # not those that were tried last
-        yield cost * share
-        if cost * share <= goal or before - cost <= tolerance * cost:
-            return
 
 
 class Move(NamedTuple):

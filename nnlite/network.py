@@ -19,7 +19,8 @@ from .arguments import shown
 from .attaching import Attached, own, within
 from .blocks import Chain, through_all, widths
 from .devices import Device, Ops, get_device, view
-from .layers import Layer, back_through
+from .layers import Layer
+from .passes import back_through, forward_through
 from .predicting import Predictor
 from .storing import Storable
 from .summary import html_of, summary_of
@@ -116,9 +117,7 @@ class Sequential(Storable, elsewhere.Row, elsewhere.Answering):
 
     def propagate(self, x: Any, depth: int | None = None) -> Any:
         """`forward` through the first `depth` layers, for an x (N, inputs) that has passed the gate."""
-        for layer in self.layers[:depth]:
-            x = layer.forward(x)
-        return x
+        return forward_through(self.layers[:depth], x)
 
     def backpropagate(self, dy: Any, depth: int | None = None, input_gradient: bool = False) -> Any:
         """`backward` through the first `depth` layers; dx (N, inputs) only if `input_gradient`, or else None.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 
 from . import gate
 from .estimate import seconds
-from .schedules import Exponential
+from .schedules import Function
 from .steps import Steps
 from .trainer import Trainer
 
@@ -64,7 +65,8 @@ def lr_range_test(
     """Train a copy for so many steps at rates that rise from `lowest` to `highest`, each a constant times the last.
 
     It ends earlier when the loss grows. The trainer, its network and its shuffles stay as they are. x and y are as for
-    `trainer.fit`. ValueError if training diverges at `lowest` already.
+    `trainer.fit`. ValueError if training diverges at `lowest` already; UserWarning if the loss is least near `lowest`,
+    as it is for a network that has been trained.
 
     >>> x, y = nl.datasets.moons(n=400, noise=0.15, seed=0)
     >>> trainer = nl.Trainer(nl.mlp([2, 16, 2], output="softmax", device="numpy", seed=0), "cce", nl.Adam())
@@ -77,13 +79,22 @@ def lr_range_test(
         raise TypeError(f"trainer must be a Trainer, not {trainer!r}")
     copied = copy.deepcopy(trainer)
     copied.metrics = ()
-    copied.optimizer.lr = schedule = Exponential(lowest, (highest / lowest) ** (1 / (steps - 1)), by="step")
+    factor = (highest / lowest) ** (1 / (steps - 1))
+    # A schedule is asked for whole epochs, in which there may be far more steps.
+    copied.optimizer.lr = schedule = Function(lambda step: lowest * factor ** min(step, steps - 1), by="step")
     copied.optimizer.clock[...] = 0  # the trainer's own schedule may have counted already
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"), copied.network.backend.explained():
         losses = _until_worse(_losses(copied, *copied.checked(x, y), steps, batch_size))
     if len(losses) < 2:
         raise ValueError(f"training diverges at lowest={lowest:g} already: take a smaller one, or scale the inputs")
-    return RangeTest(schedule(np.arange(len(losses))), np.array(losses))
+    found = RangeTest(schedule(np.arange(len(losses))), np.array(losses))
+    if found.suggestion < lowest:
+        warnings.warn(
+            f"the loss is least at {10 * found.suggestion:.2g}, one of the first rates, so this test suggests nothing: "
+            f"the network may be trained already, or lowest={lowest:g} is too large",
+            stacklevel=gate.level_of_caller(),
+        )
+    return found
 
 
 def _losses(trainer: Trainer, x: Any, target: Any, steps: int, batch_size: int) -> Iterator[float]:

@@ -657,3 +657,48 @@ def test_hard_sigmoid_is_cut_off_exactly_where_it_says(device):
         layer = nl.HardSigmoid(device=device)
         assert layer.forward(np.array([[-3, 3, 0]], dtype)).tolist() == [[0, 1, 0.5]]
         assert layer.backward(np.ones((1, 3), dtype)).tolist() == [[0, 0, pytest.approx(1 / 6)]]
+
+
+# ---- what a layer of one's own gives back -------------------------------------------------------------------------
+
+
+class Forgetful(nl.Layer):
+    """ReLU, but for what it returns."""
+
+    def __init__(self, forward=True, backward=True):
+        super().__init__()
+        self.returns = {"forward": forward, "backward": backward}
+
+    def forward(self, x):
+        self.y = self.ops.relu(x)
+        return self.y if self.returns["forward"] else None
+
+    def backward(self, dy):
+        dx = self.ops.relu_backward(dy, self.y)
+        return dx if self.returns["backward"] is True else self.returns["backward"]
+
+
+@pytest.mark.parametrize(
+    ("returns", "told"),
+    [
+        (
+            {"forward": None},
+            r"Forgetful.forward\(x\) returned None, .*for 6 rows .* y \(6, columns\): is its last line a return",
+        ),
+        ({"backward": None}, r"Forgetful.backward\(dy\) returned None, .* it must return dx \(6, columns\)"),
+        ({"backward": np.ones(4)}, r"backward\(dy\) returned an array of shape \(4,\), but for 6 rows"),
+        ({"backward": 3}, r"backward\(dy\) returned 3, but for 6 rows"),
+    ],
+)
+def test_a_forgotten_return_is_told(returns, told, device, rng):
+    x, y = rng.standard_normal((6, 3)), rng.standard_normal((6, 2))
+    net = nl.Sequential(nl.Dense(3, 4), Forgetful(**returns), nl.Dense(4, 2), device=device)
+    for compute in (lambda: nl.Trainer(net).fit(x, y, progress=False), lambda: nl.check_gradients(net, "mse", x, y)):
+        with pytest.raises(ValueError, match=told):
+            compute()
+
+
+def test_the_first_layer_need_not_return_a_gradient(device, rng):
+    net = nl.Sequential(Forgetful(backward=None), nl.Dense(3, 2), device=device)
+    assert net.forward(rng.standard_normal((6, 3))).shape == (6, 2)
+    assert net.backward(np.ones((6, 2))) is None

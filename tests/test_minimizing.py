@@ -1,6 +1,7 @@
 """Minimising over all rows at once: exact derivatives, NIST's certified fits, and a sine to ten digits."""
 
 import copy
+import itertools
 import sys
 
 import numpy as np
@@ -300,3 +301,23 @@ def test_what_cannot_be_minimised(monkeypatch):
     with pytest.raises(nl.DivergedError):
         nl.Trainer(net, "mse").minimize(1e200 * x, y, "lm")
     assert net.parameters.tolist() == [1e200, 0]
+
+
+@pytest.mark.parametrize("method", ["lbfgs", "lm"])
+def test_an_interrupt_leaves_what_was_reached(method, monkeypatch):
+    """The history has all iterations, and the loss of the parameters is that of the last one."""
+    x = np.linspace(-1, 1, 50)[:, None]
+    trainer = nl.Trainer(nl.mlp([1, 8, 1], hidden="tanh", dtype="float64", device="numpy", seed=0), "mse")
+    compute, calls = Objective.residuals if method == "lm" else Objective.value_and_gradient, itertools.count()
+
+    def interrupted(objective, w):
+        if next(calls) == 40:
+            raise KeyboardInterrupt
+        return compute(objective, w)
+
+    monkeypatch.setattr(Objective, compute.__name__, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.minimize(x, np.sin(3 * x), method=method)
+    losses = trainer.history["loss"]
+    assert len(losses) > 5 and losses == sorted(losses, reverse=True)
+    assert trainer.evaluate(x, np.sin(3 * x))["loss"] == pytest.approx(losses[-1], rel=1e-9)

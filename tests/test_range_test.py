@@ -70,6 +70,7 @@ def test_it_ends_when_the_loss_grows_and_suggests_a_rate_below(host, data):
     assert history["loss"][-1] < history["loss"][0] / 2
 
 
+@pytest.mark.filterwarnings("ignore:the loss is least at:UserWarning")  # since these rates move nothing
 def test_missing_targets_do_not_count(data):
     x, y = data
     y = y.copy()
@@ -77,6 +78,20 @@ def test_missing_targets_do_not_count(data):
     trainer = make(loss=nl.MSE(ignore_nan=True))
     found = nl.lr_range_test(trainer, x, y, lowest=1e-12, highest=1e-11, steps=5, batch_size=23)
     np.testing.assert_allclose(found.losses, trainer.evaluate(x, y)["loss"], rtol=1e-9)
+
+
+def test_an_epoch_may_have_far_more_steps_than_the_test(rng):
+    x = rng.standard_normal((20_000, 3))
+    found = nl.lr_range_test(nl.Trainer(nl.mlp([3, 1], device="numpy")), x, x[:, 0], batch_size=1)
+    assert len(found.rates) <= 100 and found.rates[-1] <= 10
+
+
+def test_a_network_that_is_trained_already_is_told():
+    data = nl.datasets.blobs(400)
+    trainer = nl.Trainer(nl.mlp([2, 16, 3], output="softmax", device="numpy", seed=0), "cce", nl.Adam())
+    trainer.fit(*data, epochs=200, progress=False)
+    with pytest.warns(UserWarning, match="the loss is least at .*, so this test suggests nothing: the network may be"):
+        nl.lr_range_test(trainer, *data)
 
 
 def test_what_is_refused(data):
