@@ -32,6 +32,9 @@ class Split(NamedTuple):
     x_test: Array
     y_test: Array
 
+    def __repr__(self) -> str:
+        return f"Split({', '.join(f'{name} {np.shape(array)}' for name, array in self._asdict().items())})"
+
 
 MOST_CLASSES = 20  # a target with more different values is taken for quantities, and a split does not stratify it
 

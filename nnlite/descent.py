@@ -35,6 +35,10 @@ class Descent:
     points: Floats
     updates: Floats
 
+    def __repr__(self) -> str:
+        first, last = (np.array2string(point, precision=4) for point in (self.points[0], self.points[-1]))
+        return f"<Descent of {len(self.updates)} steps from θ = {first} to {last}>"
+
     def values(self, f: Callable[[Any], Any]) -> Floats:
         """J along the path, (steps + 1,): f is called with one point at a time."""
         with np.errstate(over="ignore", invalid="ignore"):

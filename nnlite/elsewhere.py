@@ -123,6 +123,9 @@ FIT = {
     "steps_per_epoch": "an epoch uses every row once, and a generator must end; epochs= and batch_size= say how many "
     "steps that makes",
     "n_epochs": "it is epochs=",
+    "epoch": "it is epochs=",
+    "max_epochs": "it is epochs=",
+    "batch": "it is batch_size=",
     "num_epochs": "it is epochs=",
     "nEpochs": "it is epochs=",
     "max_iter": "it is epochs=",
@@ -289,6 +292,9 @@ NAMES = {  # of the package, or of one of its modules, and what they are here
     "no_grad": "net.predict(x), which keeps nothing for a gradient",
     "device": 'device="cuda" of nl.mlp or nl.Sequential, or net.to("cuda")',
     "manual_seed": "seed=0 of nl.mlp or nl.Sequential",
+    "seed": "seed=0 of nl.mlp or nl.Sequential",
+    "set_random_seed": "seed=0 of nl.mlp or nl.Sequential",
+    "plot_history": "history.plot()",
     "set_seed": "seed=0 of nl.mlp or nl.Sequential",
     "clip_grad_norm_": "clip_norm=1.0 of every optimizer",
     "clip_grad_value_": "clip_value=1.0 of every optimizer",
@@ -340,6 +346,8 @@ ATTRIBUTES: dict[str, dict[str, str]] = {  # class -> attribute -> what it is he
         "get_layer": "net.layers[0], by the layer's place",
         "apply": "a loop over net.layers; first weights are drawn as init= of nl.Dense and nl.mlp says",
         "weights": "net.parameters, one flat array, or net.state_dict() by name",
+        "params": "net.parameters, one flat array, or net.state_dict() by name",
+        "plot": "nl.plots.network(net)",
         "trainable_weights": "net.parameters, one flat array, or net.state_dict() by name",
         "get_weights": 'net.state_dict(), or net.state_dict(layout="keras")',
         "set_weights": 'net.load_state_dict(weights, layout="keras")',
@@ -369,6 +377,8 @@ ATTRIBUTES: dict[str, dict[str, str]] = {  # class -> attribute -> what it is he
     },
     "Trainer": {
         "predict": "trainer.network.predict(x)",
+        "plot": "trainer.history.plot()",
+        "summary": "trainer.network.summary()",
         "model": "trainer.network",
         "net": "trainer.network",
         "compile": "not needed: loss, optimizer and metrics are arguments of nl.Trainer",
@@ -385,6 +395,12 @@ ATTRIBUTES: dict[str, dict[str, str]] = {  # class -> attribute -> what it is he
         "test": "trainer.evaluate(x, y)",
     },
     "History": {
+        "predict": "trainer.network.predict(x): fit returns the history",
+        "fit": "trainer.fit(x, y), which goes on where the last fit ended: it returns the history",
+        "evaluate": "trainer.evaluate(x, y): fit returns the history",
+        "loss": 'history["loss"], a value for each epoch',
+        "val_loss": 'history["val_loss"], a value for each epoch',
+        "accuracy": 'history["accuracy"], a value for each epoch',
         "history": 'the history itself, such as history["loss"]',
         "epoch": "range(history.epochs)",
         "params": "the arguments that fit was given",
@@ -516,6 +532,16 @@ CALLBACK = {  # methods that a callback overwrites
     "on_train_batch_end": "there are no looks between batches, which the device trains without Python",
 }
 
+ESTIMATOR = {  # arguments of estimators
+    "epochs": "it is max_iter=",
+    "lr": "it is learning_rate_init=",
+    "seed": "it is random_state=",
+    "optimizer": "it is solver=, a name or an optimizer",
+    "hidden": "it is activation=",
+    "layers": "it is hidden_layer_sizes=",
+    "sizes": "it is hidden_layer_sizes=",
+}
+
 SPLIT = {  # arguments of nl.datasets.split
     "test_size": "it is test=, a fraction; in that order come x_train, y_train, x_test, y_test",
     "train_size": "it is test=, the fraction of the others; in that order come x_train, y_train, x_test, y_test",
@@ -618,7 +644,9 @@ def missing(module: str) -> Callable[[str], NoReturn]:
         package = sys.modules[__package__]
         inside = f"{module.rpartition('.')[2]}.{name}"
         known = NAMES.get(inside) or NAMES.get(name) or (name in package.__all__ and f"nl.{name}")
-        near = difflib.get_close_matches(name, dir(sys.modules[module]), 1, 0.75)
+        there = dir(sys.modules[module])
+        near = [each for each in there if each.lower() == name.lower()]
+        near = near or difflib.get_close_matches(name, there, 1, 0.75)
         hint = f"; {in_nnlite(known)}" if known else f"; there is {near[0]!r}" if near else ""
         raise AttributeError(f"module {module!r} has no attribute {name!r}{hint}", name=name)
 
@@ -643,6 +671,7 @@ def answered(
 
         @functools.wraps(function)
         def call(*given: P.args, **named: P.kwargs) -> R:
+            __tracebackhide__ = True  # IPython and pytest leave this frame out
             known: Any = named
             for name in aliases.keys() & known.keys():
                 if aliases[name] in known:

@@ -201,6 +201,7 @@ def targets(
     if array.ndim not in (1, 2) or len(array) != rows:
         flat = f", or ({rows},)" if columns == 1 else f", or labels ({rows},)" if kind in ("class", "side") else ""
         told = f"{name} has shape {array.shape}, but there are {rows} rows to predict"
+        told += " (nl.datasets.split gives x_train, y_train, x_test, y_test)" * (array.ndim == 2 and columns > 1)
         raise ValueError(f"{told}: expected {shape}{flat}")
     unknown = bool((array != array).any()) if missing else False  # only NaN is not equal to itself
     if unknown and bool((array != array).all()):
@@ -282,7 +283,9 @@ def one_hot(labels: Any, classes: int, name: str = "y", missing: bool = False, d
         bad = ~known & (labels == labels) if missing else ~known  # only NaN is not equal to itself
         if bad.any():
             row, last = int(np.argmax(bad)), classes - 1
-            raise ValueError(f"{name} has the label {labels[row]} in row {row}; labels are whole numbers 0 … {last}")
+            told = f"{name} has the label {labels[row]} in row {row}; labels are whole numbers 0 … {last}"
+            from_1 = "; these begin at 1: subtract 1" if labels.min() == 1 and labels.max() == classes else ""
+            raise ValueError(told + from_1)
         rows[~known] = np.nan
     rows[places, labels[places].astype(np.intp)] = 1
     return rows
@@ -426,7 +429,8 @@ def _host_array(values: Any, name: str) -> np.ndarray:
     try:
         return np.asarray(values.get() if hasattr(values, "__cuda_array_interface__") else values)
     except (TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise TypeError(f"{name} cannot be read as an array of numbers: {error}") from error
+        pair = f"{name} is a pair, so x, y = … takes it apart: " * (isinstance(values, tuple) and len(values) == 2)
+        raise TypeError(f"{pair}{name} cannot be read as an array of numbers: {error}") from error
 
 
 def _from_pandas(values: Any, dtype: Any = np.float64) -> np.ndarray:

@@ -39,9 +39,9 @@ class GradientCheck:
         return self.error <= TOLERANCE
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GradientReport:
-    """The results for the input and each parameter; `ok` if all are right. Print it to see which are wrong."""
+    """The results for the input and each parameter; `ok` if all are right. It shows which are wrong."""
 
     checks: tuple[GradientCheck, ...]
 
@@ -56,6 +56,8 @@ class GradientReport:
             lines.append(f"{mark:5} {c.name:<12} {c.layer:<20} {c.analytic:13.6g} {c.numeric:13.6g} {c.error:15.1e}")
         lines.append("each number is a slope of the loss along one random direction, not an entry of the gradient")
         return "\n".join(lines)
+
+    __repr__ = __str__
 
 
 def check_gradients(net: Sequential, loss: str | Loss | Kernel, x: Any, y: Any, seed: int = 0) -> GradientReport:

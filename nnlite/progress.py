@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import sys
 import threading
@@ -92,7 +93,8 @@ class Bar:
             self._show(self.before + epoch + 1, _text(history, epoch))
 
     def stopped(self, history: Mapping[str, Sequence[float]]) -> None:
-        """Show the last epoch, if training was ended before its time."""
+        """Show the last epoch, if training was ended before its time: the bar is then whole."""
+        self._draw(lambda bar: setattr(bar, "total", bar.n))
         epoch = self.before + self.shown
         if self.shown and epoch < self.epochs and epoch != self.told:
             self._show(epoch, _text(history, self.shown - 1), last=True)
@@ -147,8 +149,12 @@ def _leave_out(bar: Any, seconds: float) -> None:
 
 
 def _can_draw(stream: Any) -> bool:
-    """Whether a line in this stream can be overwritten: in a terminal it can, and in a notebook a widget does it."""
-    return bool(hasattr(stream, "isatty") and stream.isatty()) or "ipykernel" in sys.modules
+    """Whether a line in this stream can be overwritten, as in a terminal or a notebook."""
+    return bool(hasattr(stream, "isatty") and stream.isatty()) or _in_notebook()
+
+
+def _in_notebook() -> bool:
+    return "ipykernel" in sys.modules
 
 
 def quiet_tqdm() -> Any:
@@ -157,14 +163,24 @@ def quiet_tqdm() -> Any:
     A tqdm bar draws under two locks, one for threads and one for processes. If a child is forked while another thread
     draws, the child would wait for the thread lock for ever, because the thread that holds it does not exist in the
     child. So the process lock is not used here. The thread that forks takes the thread lock before the fork and
-    releases it in both processes.
+    releases it in both processes. A notebook without ipywidgets has no bar of its own, and shows stderr as if it were
+    an error: there, the bar is text on stdout.
     """
-    from tqdm.auto import tqdm
-    from tqdm.std import TqdmDefaultWriteLock
+    from tqdm import std
 
-    class Quiet(tqdm):
+    plain = _in_notebook() and importlib.util.find_spec("ipywidgets") is None
+    kind: Any = std.tqdm
+    if not plain:
+        from tqdm.auto import tqdm
+
+        kind = tqdm
+
+    class Quiet(kind):
         monitor_interval = 0  # no thread that monitors bars
-        _lock = TqdmDefaultWriteLock.th_lock  # which any other tqdm bar takes too
+        _lock = std.TqdmDefaultWriteLock.th_lock  # which any other tqdm bar takes too
+
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**({"file": sys.stdout} if plain else {}), **options)
 
     return Quiet
 

@@ -193,6 +193,7 @@ def for_all(fit: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(fit)
     def fitted(*operands: P.args, **options: P.kwargs) -> R:
+        __tracebackhide__ = True  # IPython and pytest leave this frame out
         trainer: Any = operands[0]
         if trainer.ranks is None:
             return fit(*operands, **options)

@@ -1,6 +1,7 @@
 """Dask and Ray: networks, and scikit-learn's searches over nnlite's estimators, are trained in their workers."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -75,3 +76,58 @@ def test_ray(ray):
     register_ray()
     with joblib.parallel_backend("ray"):
         np.testing.assert_array_equal(search(n_jobs=2), search())
+
+
+SCRIPT = """
+import copy, os, pickle
+
+import joblib
+import numpy as np
+
+import nnlite as nl
+
+TWICE = 2.0
+
+
+@nl.kernel("p (N,K), t (N,K) -> losses (N), dp (N,K)")
+def squares(p, t):
+    return ((p - t) ** 2).sum(axis=1), TWICE * (p - t)
+
+
+class Bent(nl.Layer):
+    def forward(self, x):
+        self.x = x
+        return self.ops.call(bent, x)
+
+    def backward(self, dy):
+        return self.ops.call(bent_backward, dy, self.x)
+
+
+@nl.kernel("x (N,K) -> y (N,K)", elementwise=True)
+def bent(x):
+    return x / (1 + np.abs(x))
+
+
+@nl.kernel("dy (N,K), x (N,K) -> dx (N,K)", elementwise=True)
+def bent_backward(dy, x):
+    return dy / (1 + np.abs(x)) ** 2
+
+
+def losses(net):
+    x = np.linspace(-1, 1, 60).reshape(20, 3)
+    return os.getpid(), nl.Trainer(net, squares).fit(x, x[:, :1], epochs=2, progress=False)["loss"]
+
+
+if __name__ == "__main__":
+    nets = [nl.Sequential(nl.Dense(3, 4), Bent(), nl.Dense(4, 1), device="numpy", seed=seed) for seed in (1, 2)]
+    found = joblib.Parallel(n_jobs=2)(joblib.delayed(losses)(net) for net in nets)
+    assert os.getpid() not in {process for process, _ in found}
+    assert [answer for _, answer in found] == [losses(net)[1] for net in nets]
+    assert copy.deepcopy(bent) is bent and pickle.loads(pickle.dumps(bent)) is bent
+"""
+
+
+def test_kernels_of_a_script_reach_the_workers_of_joblib(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT, encoding="utf-8")
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr

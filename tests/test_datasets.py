@@ -612,3 +612,8 @@ def test_columns_as_they_were_measured(name: str) -> None:
     mean, deviation = raw.x_train.mean(axis=0), raw.x_train.std(axis=0)
     np.testing.assert_allclose((raw.x_test - mean) / deviation, scaled.x_test, rtol=1e-12)
     np.testing.assert_array_equal(raw.y_train, scaled.y_train)
+
+
+def test_a_split_shows_its_shapes():
+    parts = datasets.split(np.zeros((10, 3)), np.zeros(10), test=0.2)
+    assert repr(parts) == "Split(x_train (8, 3), y_train (8,), x_test (2, 3), y_test (2,))"

@@ -214,3 +214,8 @@ def test_plot_draws_into_the_axes_it_is_given():
 def test_plot_of_three_coordinates_is_refused():
     with pytest.raises(ValueError, match="one or two coordinates"):
         gradient_descent(slope, [1, 2, 3], lr=0.1, steps=2).plot(bowl)
+
+
+def test_a_descent_says_where_it_came_from_and_went():
+    descent = gradient_descent(lambda theta: 2 * theta, [5, 1], lr=0.1, steps=10)
+    assert repr(descent) == "<Descent of 10 steps from θ = [5. 1.] to [0.5369 0.1074]>"

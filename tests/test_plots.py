@@ -361,6 +361,22 @@ def test_network_of_zeros_and_of_nan():
         plots.network(net).figure.canvas.draw()
 
 
+def test_the_network_of_a_trainer_or_an_estimator_is_drawn():
+    net = nl.mlp([2, 3, 1], seed=0)
+    drawn = [len(nl.plots.network(each).collections) for each in (net, nl.Trainer(net))]
+    assert drawn[0] == drawn[1] > 0
+    plt.close("all")
+
+
+def test_on_a_dark_background_text_is_bright():
+    with plt.style.context("dark_background"):
+        ax = nl.plots.network(nl.mlp([2, 3, 1], seed=0))
+        explained = nl.Trainer(nl.mlp([2, 3, 1], seed=0)).explain_step([[1.0, 2.0]], [[1.0]]).plot()
+        headings = [text for text in explained.texts if text.get_fontweight() == "bold"]
+        assert {text.get_color() for text in (*ax.texts, *headings)} == {"white"}
+    plt.close("all")
+
+
 def test_network_without_dense_layers():
     net = FakeNet(2, 1)
     net.layers, net.state = [ReLU()], {}

@@ -152,10 +152,17 @@ def test_a_users_own_bars_keep_their_monitor_and_their_place(monkeypatch):
 
 
 def test_a_notebook_has_a_bar(monkeypatch):
-    """There stderr is no terminal, and tqdm.auto gives a widget, or, as here without one, its own bar."""
+    """There stderr is no terminal, and tqdm.auto gives a widget, or, without ipywidgets, the bar is on stdout."""
     monkeypatch.setitem(sys.modules, "ipykernel", SimpleNamespace())
     monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
     fit()
+    assert "100%" in sys.stdout.getvalue() and not sys.stderr.getvalue()
+
+
+def test_the_bar_of_a_training_that_was_ended_is_whole(monkeypatch):
+    terminal(monkeypatch)
+    fit(epochs=50, callbacks=[lambda trainer, epoch: trainer.stop() if epoch == 3 else None])
     assert "100%" in sys.stderr.getvalue()
 
 

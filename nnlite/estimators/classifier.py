@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from .. import elsewhere
 from ..loss import Loss
 from ..losses import CategoricalCrossEntropy
 from ..losses import loss as loss_named
@@ -51,6 +52,7 @@ class MLPClassifier(Perceptron):
 
     class_weight: str | Mapping[Any, float] | None
 
+    @elsewhere.answered(elsewhere.ESTIMATOR)
     def __init__(
         self,
         hidden_layer_sizes: int | Sequence[int] = (100,),

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from .. import elsewhere
 from ..loss import Loss
 from ..losses import loss as loss_named
 from ..optimizers import Optimizer
@@ -34,6 +35,7 @@ class MLPRegressor(Perceptron):
 
     _estimator_type = "regressor"
 
+    @elsewhere.answered(elsewhere.ESTIMATOR)
     def __init__(
         self,
         loss: str | Loss = "squared_error",

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .. import gate, metrics
+from .. import elsewhere, gate, metrics
 from ..history import History
 from ..network import Sequential
 from ..optimizers import Adam
@@ -254,6 +254,7 @@ class TableClassifier(TableEstimator):
     classes_: np.ndarray
     class_weight: str | Mapping[Any, float] | None
 
+    @elsewhere.answered(elsewhere.ESTIMATOR)
     def __init__(
         self,
         hidden_layer_sizes: Any = learning.LAYERS,
@@ -345,6 +346,7 @@ class TableRegressor(TableEstimator):
 
     _estimator_type = "regressor"
 
+    @elsewhere.answered(elsewhere.ESTIMATOR)
     def __init__(
         self,
         hidden_layer_sizes: Any = learning.LAYERS,

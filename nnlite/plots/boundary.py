@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import gate
-from .common import INK, colours_for, label, new_axes
+from .common import colours_for, ink, label, network_of, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +22,7 @@ def decision_boundary(
     x: (N, 2); y: labels (N,) or (N, 1), or one-hot (N, K). With one output, the class is 1 above 0.5; with K
     outputs, it is that of the largest one. `resolution` is the number of points predicted along each axis.
     """
+    net = network_of(net)
     points = gate.real_array(gate.in_order(x, getattr(net, "columns", None)), "x", axes=2)  # (N, 2)
     if points.shape[1] != 2 or not len(points):
         raise ValueError(f"x must have two columns, the axes of the picture, and a row or more; got {points.shape}")
@@ -63,7 +64,7 @@ def decision_boundary(
         lead = scores[:, k] - np.delete(scores, k, axis=1).max(axis=1)
         if lead.min() < 0 < lead.max():
             lead = lead.reshape(resolution, resolution)
-            ax.contour(horizontal, vertical, lead, levels=[0.0], colors=INK, linewidths=1.2)
+            ax.contour(horizontal, vertical, lead, levels=[0.0], colors=ink(), linewidths=1.2)
     for k in np.unique(labels):
         chosen = points[labels == k]
         ax.scatter(

@@ -20,6 +20,14 @@ INK = "#333333"
 SIGNED = "RdBu_r"  # red above zero, white at zero, blue below
 
 
+def ink() -> str:
+    """The colour of text and lines on the background: INK, or the style's, such as white in dark_background."""
+    import matplotlib
+
+    colour = str(matplotlib.rcParams["text.color"])
+    return INK if colour == "black" else colour
+
+
 def new_axes(ax: Axes | None, size: tuple[float, float] = (5.2, 3.9)) -> Axes:
     """The caller's Axes, or new ones: a small picture with many dots per inch, legible at half size."""
     if ax is not None:
@@ -62,6 +70,11 @@ def colours_for(count: int) -> list[str]:
     from matplotlib.colors import to_hex
 
     return [to_hex(matplotlib.colormaps["turbo"](k / count)) for k in range(count)]
+
+
+def network_of(net: Any) -> Any:
+    """A network, or the one of a Trainer or of an estimator."""
+    return getattr(net, "network", None) or getattr(net, "network_", net)
 
 
 def matrices_of(net: Any) -> dict[int, npt.NDArray[np.float64]]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .common import INK, SIGNED, colour_bar, largest_of, matrices_of, new_axes
+from .common import SIGNED, colour_bar, ink, largest_of, matrices_of, network_of, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +22,7 @@ def network(net: Any, ax: Axes | None = None) -> Axes:
     A circle is a unit, in the colour of its bias. Below a column are its number of units and its layers. A layer of
     more than 64 units is drawn with a gap; "… 784" under it says how many it has.
     """
+    net = network_of(net)
     matrices = matrices_of(net)  # layer index -> W (inputs, outputs)
     if not matrices:
         raise ValueError("net has no Dense layer to draw; give a net such as nl.mlp([2, 3, 1])")
@@ -77,15 +78,15 @@ def network(net: Any, ax: Axes | None = None) -> Axes:
             heights,
             s=170 * min(1, 2 * distance) ** 2,
             color=colours,
-            edgecolors=INK,
+            edgecolors=ink(),
             linewidths=1.2 if distance > 0.5 else 0.7,
             zorder=2,
         )
         if len(shown) < size:
-            ax.text(column, 0, "⋮", ha="center", va="center", fontsize=16, color=INK)
+            ax.text(column, 0, "⋮", ha="center", va="center", fontsize=16, color=ink())
         text = f"… {size}" if len(shown) < size else str(size)
-        ax.text(column, bottom - 0.7, text, ha="center", va="top", fontweight="bold", color=INK)
-        ax.text(column, bottom - 1.3, "\n".join(names[column]), ha="center", va="top", color=INK, linespacing=1.3)
+        ax.text(column, bottom - 0.7, text, ha="center", va="top", fontweight="bold", color=ink())
+        ax.text(column, bottom - 1.3, "\n".join(names[column]), ha="center", va="top", color=ink(), linespacing=1.3)
     ax.set(xlim=(-0.45, len(sizes) - 0.55), ylim=(lowest, -bottom + 0.6))
     ax.set_axis_off()
     ax.set_title("Network: " + "-".join(str(size) for size in sizes))

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import gate
-from .common import INK, colours_for, label, new_axes
+from .common import colours_for, ink, label, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,7 +50,7 @@ def activations(
         ax.plot(z, derivative, color=colour, linewidth=1.4, linestyle=(0, (4, 2)), label="_derivative of " + name)
     label(ax, "Activations and their derivatives", "z", "f(z),  f′(z)")
     handles, _ = ax.get_legend_handles_labels()
-    handles.append(Line2D([], [], color=INK, linewidth=1.4, linestyle=(0, (4, 2)), label="derivative"))
+    handles.append(Line2D([], [], color=ink(), linewidth=1.4, linestyle=(0, (4, 2)), label="derivative"))
     ax.legend(handles=handles, loc="best", frameon=False)
     return ax
 

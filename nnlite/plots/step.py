@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from .common import COLOURS, INK, SIGNED, largest_of, new_axes
+from .common import COLOURS, INK, SIGNED, ink, largest_of, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,8 +78,8 @@ def step(columns: Sequence[Column], loss: str, ax: Axes | None = None) -> Axes:
             )
             if column.errors:
                 ax.text(place, level - 0.25, column.errors[i], ha="center", va="top", fontsize=7, color=ERROR, zorder=3)
-        ax.text(place, tallest / 2 + 0.05, column.name, ha="center", va="bottom", fontweight="bold", color=INK)
-    ax.text(places[-1] + 0.45, 0, f"loss\n{loss}", ha="left", va="center", color=INK)
+        ax.text(place, tallest / 2 + 0.05, column.name, ha="center", va="bottom", fontweight="bold", color=ink())
+    ax.text(places[-1] + 0.45, 0, f"loss\n{loss}", ha="left", va="center", color=ink())
     ax.set(xlim=(-0.5, places[-1] + 1.1), ylim=(-tallest / 2 - 0.1, tallest / 2 + 0.3))
     ax.set_axis_off()
     ax.set_title("One step: outputs, their errors (orange), and weights → after the step", fontsize=9)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import gate
-from .common import SIGNED, colour_bar, label, largest_of, matrices_of, new_axes, whole_ticks
+from .common import SIGNED, colour_bar, label, largest_of, matrices_of, network_of, new_axes, whole_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +24,7 @@ def weights(net: Any, layer: int = 0, ax: Axes | None = None, shape: tuple[int, 
     `layer` counts as in net.layers. The pictures have `shape` (height, width); without it they are square if
     the inputs make a square of at least 3 x 3 (784 = 28 x 28), else the matrix W (inputs, outputs) is drawn.
     """
+    net = network_of(net)
     matrices = matrices_of(net)
     if gate.integer(layer, "layer", least=0) not in matrices:
         raise ValueError(f"layer must be the index of a Dense layer, one of {list(matrices)}, got {layer!r}")

@@ -16,9 +16,9 @@ from .reading import Table, TableError, count, listed, shown
 from .target import Target, target_of
 
 
-@dataclass
+@dataclass(repr=False)
 class Decisions:
-    """What the columns of a table are taken as, and what its target is; print it to see them as a table."""
+    """What the columns of a table are taken as, and what its target is; it shows itself as a table."""
 
     names: list[str]  # of all columns of the table, the target's among them
     columns: list[Column]  # of all columns but the target
@@ -114,6 +114,8 @@ class Decisions:
         wide = [max(len(row[i]) for row in cut) for i in range(3)]
         lines = [f"{a:<{wide[0]}}  {b:<{wide[1]}}  {c:>{wide[2]}}  {d}".rstrip() for a, b, c, d in cut]
         return "\n".join([*lines, *self.told])
+
+    __repr__ = __str__
 
     def notes(self) -> dict[str, Any]:
         """What a model file keeps of them: `Decisions.of(notes)` makes the same decisions."""

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from .carrying import carried
+
 _TERM = re.compile(r"\s*(\w+)\s*(?:\(([^)]*)\))?\s*(?:,|$)")
 
 
@@ -140,8 +142,8 @@ class Kernel:
     def __repr__(self) -> str:
         return f"<kernel {self.name}: {self.signature.text}>"
 
-    def __reduce__(self) -> str:
-        return self.formula.__qualname__  # a copy, also in another process, is the kernel of this name in its module
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return carried(self)  # a copy is this kernel, and in another process the one of this name in its module
 
     @property
     def name(self) -> str:

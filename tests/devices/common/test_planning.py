@@ -98,6 +98,7 @@ def test_tiles_equal_the_whole_batch(batch_size, threads, optimizer, data):
 
 
 @pytest.mark.parametrize("output", ["softplus", "relu", "tanh", "sigmoid", "tanh_offset"])
+@pytest.mark.filterwarnings("ignore:y has numbers outside:nnlite.ScaleWarning")
 def test_a_tile_writes_nothing_beside_its_part_of_the_outputs(output, rng, rows=1194):
     """A metric needs the outputs of the whole batch, of which each tile makes a part that ends within a vector."""
     x, y = rng.standard_normal((rows, 19)), rng.standard_normal((rows, 1))
