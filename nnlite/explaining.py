@@ -7,6 +7,7 @@ numbers. So every number follows from those printed before it, digit for digit, 
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -160,12 +161,13 @@ def _explained(tape: Tape, i: int, stage: str, author: str, arena: Arena, names:
     flat = {n: v for n, v in {**named, **written}.items() if isinstance(v, Symbol)}
     writer = Writer(found, {name: names.flat(symbol) for name, symbol in flat.items()}, digits)
     equations: list[Equation] = []
-    others = []  # results that cannot be written out
-    for name in signature.results:
-        try:
-            equations += writer.equations(name)
-        except NotUnderstoodError:
-            others.append(name)
+    others = list(signature.results)  # that are not written out
+    for from_new in (False, True):  # in a rule such as v ← μ v + dw; w ← w − lr v, w follows from the new v
+        for name in list(others):
+            with contextlib.suppress(NotUnderstoodError):
+                equations += writer.equations(name, from_new)
+                arena.view(written[name])[...] = after[name]
+                others.remove(name)
     return replace(found, equations=equations, matrices=writer.matrices(others) if others else ())
 
 
@@ -285,18 +287,18 @@ class Writer:
         for name, array in arrays.items():
             self.sizes |= dict(zip(self.letters[name] or (), array.shape))
 
-    def equations(self, result: str) -> list[Equation]:
-        """One for each number of a result; NotUnderstoodError if the kernel's docstring does not tell how."""
+    def equations(self, result: str, from_new: bool = False) -> list[Equation]:
+        """One for each number of a result; NotUnderstoodError if the kernel's docstring does not tell how.
+
+        With `from_new`, the result follows from the others as they are printed. The kernel had them before they were
+        rounded; so the result is changed by what their rounding makes of it.
+        """
         if self.call.kernel.product:
             return self._products(result)
-        formula = formula_of(self.call.kernel.__doc__ or "", result)
-        try:
-            return self._formula(result, formula, self.call.before)
-        except NotUnderstoodError:  # a rule such as v ← μ v + dw; w ← w − lr v means the new v
-            if len(self.signature.in_place) < 2:
-                raise
-            others = {name: array for name, array in self.call.after.items() if name != result}
-            return self._formula(result, formula, {**self.call.before, **others})
+        formula, values = formula_of(self.call.kernel.__doc__ or "", result), self.call.before
+        if from_new:
+            values = {**values, **{name: array for name, array in self.call.after.items() if name != result}}
+        return self._formula(result, formula, values, from_new)
 
     def _products(self, result: str) -> list[Equation]:
         """Sums of products, and what else is added."""
@@ -326,7 +328,7 @@ class Writer:
             found.append(Equation(self._label(result, index), "=", parts, told(value, self.digits)))
         return found
 
-    def _formula(self, result: str, formula: str, values: Mapping[str, Any]) -> list[Equation]:
+    def _formula(self, result: str, formula: str, values: Mapping[str, Any], from_new: bool) -> list[Equation]:
         """The formula of the docstring with numbers in the place of names."""
         letters, found = self.letters[result] or (), []
         scaled = "scale" in values and "gradient" in (self.call.kernel.__doc__ or "") and result.startswith("d")
@@ -341,6 +343,10 @@ class Writer:
             if scaled and values["scale"] != 1:
                 scale = values["scale"]
                 number, text = scale * number, f"{told(scale, PLAIN_DIGITS)} · {part.within(1)}"
+            if from_new and result in self.call.before:
+                size = abs(value) + 2 * abs(value - float(self.call.before[result][index]))
+                if abs(number - value) <= size * 10.0 ** (1 - self.digits):
+                    value = self.call.after[result][index] = rounded(float(number), self.digits)
             self._check(number, value)
             sign = "←" if result in self.call.before else "="
             found.append(Equation(self._label(result, index), sign, [bare(text)], told(value, self.digits), part.note))
@@ -352,7 +358,8 @@ class Writer:
         plain = {n: v for n, v in self.call.before.items() if not isinstance(v, np.ndarray)}
         arrays = {n: v for n, v in self.call.before.items() if n not in plain}
         matrices = [Matrix(name, [[told(value, PLAIN_DIGITS)]]) for name, value in plain.items()]
-        columns = {name: array for name, array in arrays.items() if rows and len(array) == len(rows)}
+        written = {*self.signature.in_place} - {*results}  # whose new numbers stand in equations
+        columns = {n: array for n, array in arrays.items() if rows and len(array) == len(rows) and n not in written}
         matrices += [Matrix(name, _texts(array, self.digits)) for name, array in arrays.items() if name not in columns]
         if not columns:
             return matrices + [Matrix(name, _texts(self.call.after[name], self.digits)) for name in results]

@@ -15,10 +15,11 @@ from operator import ge, gt, le, lt
 
 Numbers = Mapping[str, float]
 TOKEN = re.compile(r"beta[12]|\d+(?:\.\d+)?|½|Σ[ₖₙⱼ]?|√|[^\W\d_ₖₙⱼ]+(?:_[a-z]+)*[ₖₙⱼ]?|[()|,+−·/^<>≤≥]")
-MEANING = r"(?:,| with) ([a-z]) = ([^,.;=]+)"  # such as ", e = p − t"
+MEANING = r"(?:,| with) ([a-zMV])\s*=\s*([^,.;=]+)"  # such as ", e = p − t"
 # fmt: off
 PLAIN = {
     "⁻ˣ": "^−x", "ˣ": "^x", "²": "^2", "³": "^3", "⁻⁸": "^−8", "\n": " ", "β₁": "beta1 ", "β₂": "beta2 ", "ρ": "rho ",
+    "ᵗ": "^steps ", "m̂": "M ", "v̂": "V ",
 }
 LETTERS = {"ₖ": "K", "ⱼ": "K", "ₙ": "N"}  # what a sum runs over
 SHORT = {  # names in formulas, and the operands that they stand for
