@@ -38,6 +38,11 @@ def described(layers: Sequence[Layer]) -> list[dict[str, Any]]:
 def _described(layer: Layer) -> dict[str, Any]:
     kind = type(layer)
     name = kind.__name__ if LAYERS.get(kind.__name__) is kind else registry.name_of(kind)
+    if name is None and kind.__name__ in registry.REGISTERED:
+        raise TypeError(
+            f"another class named {kind.__name__} is registered than that of this network, such as the one from "
+            "before a cell of a notebook was run again: make the network anew"
+        )
     if name is None:
         raise TypeError(
             f"{kind.__name__} is a layer of your own, which a file can name only if it is registered: write "

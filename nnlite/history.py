@@ -57,7 +57,7 @@ class History(dict[str, list[float]], Answering):
             [f"{epoch + 1:,}", *(f"{values[epoch]:.6g}" if epoch < len(values) else "" for values in self.values())]
             for epoch in range(max(0, self.epochs - LAST), self.epochs)
         ]
-        caption = f"The last {LAST} of {self.epochs:,} epochs" if self.epochs > LAST else f"{self.epochs} epochs"
+        caption = f"The last {LAST} of {self.epochs:,} epochs" if self.epochs > LAST else self._count()
         return markup.curves(losses) + markup.table(["epoch", *self], rows, caption, range(1 + len(self)))
 
     def __missing__(self, name: str) -> NoReturn:
@@ -66,4 +66,7 @@ class History(dict[str, list[float]], Answering):
 
     def __repr__(self) -> str:
         last = ", ".join(f"{name}={value:.4g}" for name, value in self.last().items())
-        return f"<History of {self.epochs} epochs{': ' if last else ''}{last}>"
+        return f"<History of {self._count()}{': ' if last else ''}{last}>"
+
+    def _count(self) -> str:
+        return f"{self.epochs} epoch{'s' * (self.epochs != 1)}"

@@ -76,7 +76,7 @@ def curves(columns: Mapping[str, Sequence[float]]) -> str:
         return f"{x:.1f},{HEIGHT - EDGE - (HEIGHT - 2 * EDGE) * part:.1f}"
 
     plain = list(dict.fromkeys(name.removeprefix("val_") for name in columns))
-    drawn, told = [], []
+    drawn, told, legend = [], [], []
     for name, values in columns.items():
         colour = LINES[plain.index(name.removeprefix("val_")) % len(LINES)]
         dashed = ' stroke-dasharray="5 3"' if name.startswith("val_") else ""
@@ -84,11 +84,13 @@ def curves(columns: Mapping[str, Sequence[float]]) -> str:
         points = " ".join(point(i, values[i]) for i in chosen if math.isfinite(values[i]))
         drawn.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.8"{dashed}/>')
         told.append(f"{name} {values[0]:.4g} → {values[-1]:.4g}")
-    text = f"{epochs} epochs: {', '.join(told)}" + (", on a logarithmic scale" if logarithmic else "")
+        legend.append(f'<span style="color:{colour}">{"╌╌" if dashed else "━━"}</span> {escaped(told[-1])}')
+    scaled = ", on a logarithmic scale" if logarithmic else ""
+    text = f"{epochs} epochs: {', '.join(told)}{scaled}"
     frame = f'<rect width="{WIDTH}" height="{HEIGHT}" fill="none" stroke="currentColor" stroke-opacity=".3"/>'
     size = f'width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}"'
     named = f'role="img" aria-label="{escaped(text)}"'
     return (
         f'<figure style="margin:.5em 0"><svg xmlns="http://www.w3.org/2000/svg" {size} {named}>{frame}{"".join(drawn)}'
-        f"</svg><figcaption>{escaped(text)}</figcaption></figure>"
+        f"</svg><figcaption>{epochs} epochs: {', '.join(legend)}{scaled}</figcaption></figure>"
     )

@@ -378,3 +378,19 @@ def test_own_layers_that_are_not_registered_say_how(path):
     with pytest.raises(TypeError, match=r"Own is a layer of your own.*@nl\.register.*net\.state_dict\(\)"):
         nl.Sequential(nl.Dense(1, 1), Own(), device="numpy").save(path)
     assert not path.exists()
+
+
+def test_a_class_that_was_made_anew_is_told(path, monkeypatch):
+    monkeypatch.setattr(nl.registry, "REGISTERED", dict(nl.registry.REGISTERED))
+
+    def cell():
+        @nl.register
+        class Own(nl.ReLU):
+            pass
+
+        return nl.Sequential(nl.Dense(1, 1), Own(), device="numpy")
+
+    old, new = cell(), cell()
+    new.save(path)
+    with pytest.raises(TypeError, match=r"another class named Own is registered than .*: make the network anew"):
+        old.save(path)

@@ -110,6 +110,7 @@ def test_curves():
     assert len(points[1]) == 2 and points[1][0] == points[0][0]  # without the epoch that is not a number
     assert ("stroke-dasharray", "5 3") in page.attributes and "on a logarithmic scale" in page.texts[-1]
     assert "3 epochs: loss 100 → 0.01" in dict(page.attributes)["aria-label"]
+    assert [text for text in page.texts if text.strip() in ("━━", "╌╌")] == ["━━", "╌╌"]  # what is what
     many = dict(Page(markup.curves({"loss": list(range(100_001))})).attributes)["points"].split()
     assert len(many) <= markup.MOST_POINTS + 1 and many[-1].startswith(f"{markup.WIDTH - markup.EDGE:.1f}")
     assert markup.curves({"loss": [float("nan")] * 3}) == markup.curves({}) == ""

@@ -158,7 +158,8 @@ class CompiledReplay(Replay):
             raise MemoryError("memory ran out in a step; a smaller batch_size= or smaller layers take less")
         raise RuntimeError(
             f"a kernel of your own raised an error in compiled code ({' or '.join(self.own)}), where it cannot be "
-            'shown, or memory ran out; Trainer(…, replay="eager") runs every step in Python and shows it'
+            "shown, or gave a result of another shape than its signature says, or memory ran out; "
+            'Trainer(…, replay="eager") runs every step in Python and shows it'
         )
 
     # ---- from calls to lines ----------------------------------------------------------------------------------------
