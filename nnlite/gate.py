@@ -201,8 +201,9 @@ def targets(
     if array.ndim not in (1, 2) or len(array) != rows:
         flat = f", or ({rows},)" if columns == 1 else f", or labels ({rows},)" if kind in ("class", "side") else ""
         told = f"{name} has shape {array.shape}, but there are {rows} rows to predict"
-        told += " (nl.datasets.split gives x_train, y_train, x_test, y_test)" * (array.ndim == 2 and columns > 1)
-        raise ValueError(f"{told}: expected {shape}{flat}")
+        table = array.ndim == 2 and array.shape[1] not in (1, columns)  # such as x_test
+        order = "; nl.datasets.split gives x_train, y_train, x_test, y_test" if table else ""
+        raise ValueError(f"{told}: expected {shape}{flat}{order}")
     unknown = bool((array != array).any()) if missing else False  # only NaN is not equal to itself
     if unknown and bool((array != array).all()):
         raise ValueError(f"{name} has no number that was measured")

@@ -526,8 +526,8 @@ def test_arguments_of_evaluate_from_elsewhere_are_answered(name, data):
 
 
 def test_other_arguments_are_refused_as_usual(data):
-    with pytest.raises(TypeError, match="unexpected keyword argument 'epoch'"):
-        make().fit(*data, epoch=1)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'zap'"):
+        make().fit(*data, zap=1)
 
 
 # ---- what is one's own and does not fit ------------------------------------------------------------------------------

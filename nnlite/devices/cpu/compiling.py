@@ -182,7 +182,10 @@ class MachineCode(CFunc):
 
     @property
     def address(self) -> int:
-        with Held():
+        with (
+            Held(),
+            global_compiler_lock,
+        ):  # which a fork waits for: LLVM has a lock of its own, that a child would keep
             found = int(self._library.get_pointer_to_function(self.entry))
         if not found:  # this version of Numba names its functions in another way
             raise RuntimeError(f"there is no machine code of {self.entry} in {self._library}")

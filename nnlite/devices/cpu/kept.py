@@ -6,10 +6,10 @@ removes nothing. Here, each function has a file of its own for each kind of argu
 the code was made of: this folder, the versions of Python, NumPy and Numba, the processor, and the compiler's options.
 So versions and machines may share a folder. Every file starts with a checksum. All files together take MOST_BYTES at
 most, or the oldest are removed. A function is compiled again if its file is damaged, missing, without what its reader
-calls, or cannot be written.
+calls, or cannot be written. A folder that cannot be written is read, such as that of a container's image.
 
-The files are pickles, and whoever can write one can run any code here. So only a folder is used to which nobody else
-can write.
+The files are pickles, and whoever can write one can run any code here. So a file is read only if nobody else can have
+written it: others may put files into the folder, but not in this user's name.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ import functools
 import hashlib
 import os
 import pickle
+import pkgutil
 import platform
 import stat
+import tempfile
 import time
 import types
 import uuid
@@ -32,22 +34,46 @@ import llvmlite
 import numba
 import numpy as np
 from numba.core import config
-from numba.core.caching import CompileResultCacheImpl, NullCache
-from numba.core.compiler import Flags
+from numba.core.caching import NullCache
+from numba.core.compiler import CompileResult, Flags
 from numba.core.registry import cpu_target
 from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
+from numba.misc.appdirs import AppDirs
 
 MOST_BYTES = 64_000_000  # a net's functions take 1 to 2 MB, a kernel of a user's own up to 0.25
 DAY = 86_400  # seconds: so exact is the time of a file's last use
 
-_SOURCES = sorted(path for folder in ("common", "cpu") for path in (Path(__file__).parents[1] / folder).rglob("*.py"))
+HERE = Path(__file__).parent
 TARGET: tuple[str, str, str] = cpu_target.target_context.codegen().magic_tuple()  # system, processor, and its features
 _PYTHON = platform.python_implementation(), platform.python_version()
 _VERSIONS = (*_PYTHON, np.__version__, numba.__version__, llvmlite.__version__)
-STAMP = hashlib.sha256(
-    b"".join(path.read_bytes() for path in _SOURCES) + repr((TARGET, _VERSIONS)).encode()
-).hexdigest()
+
+
+def code_of(code: types.CodeType) -> Iterator[Any]:
+    """The instructions, names and constants of some code, without its file and lines."""
+    yield code.co_code.hex(), code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, code.co_flags
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield list(code_of(constant))
+        else:
+            yield sorted(map(repr, constant)) if isinstance(constant, frozenset) else repr(constant)
+
+
+def _sources() -> Iterator[bytes]:
+    """The sources of the devices; where there are none, as in a program that is frozen or zipped, the modules' code."""
+    folders = HERE.parent / "common", HERE
+    if paths := sorted(path for folder in folders for path in folder.rglob("*.py")):
+        yield from (path.read_bytes() for path in paths)
+        return
+    for folder in folders:
+        package = f"{__package__.rpartition('.')[0]}.{folder.name}."
+        for finder, name, _ in pkgutil.walk_packages([str(folder)], package):
+            found: Any = finder.find_spec(name)
+            yield repr(list(code_of(found.loader.get_code(name)))).encode()
+
+
+STAMP = hashlib.sha256(b"".join(_sources()) + repr((TARGET, _VERSIONS)).encode()).hexdigest()
 # Numba's settings, from the environment, that change machine code and are not among a function's options.
 _SETTINGS = (
     *("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK"),
@@ -71,9 +97,9 @@ class Kept(NullCache):
         self.compiler.targetdescr.options.parse_as_flags(flags, self.compiler.targetoptions)
         return self.compiler._customize_flags(flags)
 
-    def _path(self, signature: Any) -> Path | None:
-        where = folder()
-        if where is None or self.key is None:
+    def _name(self, signature: Any) -> str | None:
+        """The name of the file for this kind of arguments; None if there is to be none."""
+        if self.key is None:
             return None
         function, flags = self.compiler.py_func, self._flags()
         options = [f"{name}={flag}" for name, flag in flags.values().items() if name != "fastmath"]
@@ -82,11 +108,11 @@ class Kept(NullCache):
         code = list(code_of(function.__code__))
         name = repr((STAMP, function.__module__, function.__qualname__, code, str(signature), self.key, options))
         shown = function.__name__[:40].strip("<>")  # <lambda> cannot be the name of a file on Windows
-        return where / f"{shown}-{hashlib.sha256(name.encode()).hexdigest()[:24]}.nbc"
+        return f"{shown}-{hashlib.sha256(name.encode()).hexdigest()[:24]}.nbc"
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
-        path = self._path(signature)
-        found = path and _read(path)
+        name = self._name(signature)
+        found = next(filter(None, (_read(folder / name) for folder in folders())), None) if name else None
         if found and self._callable(found):
             if self.key in ("", "line"):
                 # Numba would first load all that it needs to compile, which takes longer than to read a net's files.
@@ -94,7 +120,7 @@ class Kept(NullCache):
             else:  # a user's own code may call what only that loads, such as linear algebra
                 self.prepare()
                 target_context.refresh()
-            return CompileResultCacheImpl.rebuild(_probe(), target_context, found)
+            return CompileResult._rebuild(target_context, *found)
         Kept.begun += 1
         self.prepare()
         return None
@@ -107,49 +133,66 @@ class Kept(NullCache):
         return name.encode() in machine_code
 
     def save_overload(self, signature: Any, made: Any) -> None:
-        path = self._path(signature)
+        name, where = self._name(signature), folder()
         # A dynamic global is such as a large array: its address is valid only in this process.
-        if path and not made.library.has_dynamic_globals:
+        if name and where and not made.library.has_dynamic_globals:
             with contextlib.suppress(OSError):  # such as a full disk, or a folder that has become read-only
-                _write(path, dumps(CompileResultCacheImpl.reduce(_probe(), made)))
-                bound(path.parent)
-
-
-def code_of(code: types.CodeType) -> Iterator[Any]:
-    """The instructions, names and constants of some code, without its file and lines."""
-    yield code.co_code.hex(), code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, code.co_flags
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield list(code_of(constant))
-        else:
-            yield sorted(map(repr, constant)) if isinstance(constant, frozenset) else repr(constant)
+                _write(where / name, dumps(made._reduce()))
+                bound(where)
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
 
 
 def _read(path: Path) -> Any:
-    """What a file holds, or None if it is missing or damaged."""
+    """What a file holds, or None if it is missing, damaged, or perhaps another's."""
     try:
-        content = path.read_bytes()
-        if hashlib.sha256(content[32:]).digest() != content[:32]:
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            if not _ours(found):
+                return None
+            content = file.read()
+        if _checksum(path, content[32:]) != content[:32]:
             return None
-        found = pickle.loads(content[32:])
-        if time.time() - path.stat().st_mtime > DAY:
-            os.utime(path)
+        if time.time() - found.st_mtime > DAY:
+            with contextlib.suppress(OSError):  # of a folder that is only read
+                os.utime(path)
+        return pickle.loads(content[32:])
     except Exception:  # a damaged file may raise anything; it is made again
         return None
-    return found
 
 
 def _write(path: Path, content: bytes) -> None:
     unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}")
     try:
-        unfinished.write_bytes(hashlib.sha256(content).digest() + content)
+        with open(unfinished, "xb", opener=lambda name, flags: os.open(name, flags, 0o644)) as file:
+            file.write(_checksum(path, content) + content)
         os.replace(unfinished, path)
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
+
+
+def _checksum(path: Path, content: bytes) -> bytes:
+    """Of a file's content and name: one that has been given another function's name is damaged."""
+    return hashlib.sha256(path.name.encode() + content).digest()
+
+
+ROOT = 0  # the user id of root
+
+
+def _ours(found: os.stat_result) -> bool:
+    """Whether nobody else can have written a file, going by its owner and mode.
+
+    It must belong to this user, to root, or to the owner of this source file, who can run any code here anyway. On
+    Windows, every file is taken to be the user's.
+    """
+    if not hasattr(os, "geteuid"):
+        return True
+    trusted = {os.geteuid(), ROOT}
+    with contextlib.suppress(OSError):  # there is no such file in a program that is frozen
+        trusted.add(os.stat(__file__).st_uid)
+    return found.st_uid in trusted and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 class _File(NamedTuple):
@@ -184,62 +227,31 @@ def bound(folder: Path) -> None:
 
 def summary() -> str:
     """Where the kept machine code is, and how much there is."""
-    where = folder()
-    if where is None:
-        return "not kept: there is no folder to which this user, and nobody else, can write"
-    sizes = [file.size for file in _files(where)]
-    return f"{where}: {len(sizes)} files, {sum(sizes) / 1e6:.1f} MB of at most {MOST_BYTES / 1e6:.0f}"
+    if where := folder():
+        sizes = [file.size for file in _files(where)]
+        return f"{where}: {len(sizes)} files, {sum(sizes) / 1e6:.1f} MB of at most {MOST_BYTES / 1e6:.0f}"
+    read = [f"{each} ({len(files)} files) is only read" for each in folders() if (files := _files(each))]
+    return f"not kept: set NUMBA_CACHE_DIR to a folder that this user can write{', '.join(['', *read])}"
 
 
-# ---- the folder ------------------------------------------------------------------------------------------------------
+# ---- the folders -----------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def folders() -> tuple[Path, ...]:
+    """Where kept machine code may be: in NUMBA_CACHE_DIR, or else beside this source, or with the user's own caches."""
+    if named := getattr(config, "CACHE_DIR", ""):
+        return (Path(named).absolute() / "nnlite",)
+    own = Path(AppDirs("nnlite", appauthor=False).user_cache_dir)
+    return HERE / "__pycache__", *([own] if own.is_absolute() else [])  # "~" stays where a user has no home
 
 
 @functools.cache
 def folder() -> Path | None:
-    """The folder for kept machine code: NUMBA_CACHE_DIR, beside this source, or the user's own; None if it has none."""
-    with contextlib.suppress(RuntimeError, OSError):
-        path = _probe().locator.get_cache_path()
-        if only_ours(path):
-            return Path(path)
+    """The first of them to which this process can write, or None."""
+    for path in folders():
+        with contextlib.suppress(OSError):
+            path.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=path).close()
+            return path
     return None
-
-
-@functools.cache
-def _probe() -> Any:
-    """Numba's search for a folder, for any function of this file."""
-    return CompileResultCacheImpl(bound)
-
-
-ROOT = 0  # the user id of root
-
-
-def only_ours(folder: str) -> bool:
-    """Whether nobody else can put files into a folder, or put another folder in its place.
-
-    The folder and all folders above it must belong to this user, to root, or to the owner of this source file, who can
-    run any code here anyway. Others may write to a folder above it only if it has the sticky bit, as /tmp has: then
-    nobody can remove the files of others. A group with this user as its only member counts as this user; many systems
-    make such a group for every user. On Windows, every folder is taken to be the user's.
-    """
-    if not hasattr(os, "geteuid"):
-        return True
-    path = Path(folder).resolve()
-    trusted = {os.geteuid(), ROOT, os.stat(__file__).st_uid}
-    for each in (path, *path.parents):
-        found = each.stat()
-        shared = found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and not _private(found.st_gid))
-        if found.st_uid not in trusted or (shared and not (found.st_mode & stat.S_ISVTX and each != path)):
-            return False
-    return True
-
-
-def _private(group: int) -> bool:
-    """Whether this user is the only one in the group: it has the user's name and lists no other member."""
-    import grp
-    import pwd
-
-    try:
-        user, found = pwd.getpwuid(os.geteuid()), grp.getgrgid(group)
-    except KeyError:
-        return False
-    return found.gr_gid == user.pw_gid and found.gr_name == user.pw_name and set(found.gr_mem) <= {user.pw_name}

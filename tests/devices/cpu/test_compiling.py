@@ -1,28 +1,31 @@
 """Compiled code on disk: kept, found again, made anew where it is damaged, and not needed where nothing can be kept."""
 
 import gc
-import hashlib
 import itertools
 import os
 import pickle
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
+import nnlite as nl
 
 pytest.importorskip("numba")
 from helpers import interrupted_after
 from numba import float64, njit
 from numba.core import config
 from numba.core.compiler import Flags
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.targetconfig import ConfigStack
 
 from nnlite.devices.cpu import kept
-from nnlite.devices.cpu.compiling import compiled, garbage_later, inside
-from nnlite.devices.cpu.kept import Kept, only_ours
+from nnlite.devices.cpu.compiling import MachineCode, compiled, garbage_later, inside
+from nnlite.devices.cpu.kept import Kept
 
 TRAIN = """
 import numpy as np, nnlite as nl
@@ -217,7 +220,7 @@ def test_functions_are_counted_while_they_are_compiled(tmp_path):
 
 
 TWICE = """
-import shutil
+from nnlite.devices.cpu import kept
 from numba import float64
 from nnlite.devices import functions_compiled
 from nnlite.devices.cpu.compiling import compiled, inside
@@ -241,8 +244,8 @@ def test_python_does_not_get_what_was_kept_for_compiled_code(tmp_path):
 
 def test_a_file_without_a_wrapper_for_python_is_made_anew(tmp_path):
     code = """
-without, path = (each._cache._path((float64,)) for each in (within, called))
-shutil.copy(without, path)
+without, path = (kept.folder() / each._cache._name((float64,)) for each in (within, called))
+kept._write(path, without.read_bytes()[32:])
 assert compiled(double)(5.0) == 10 and functions_compiled() == 4
 assert path.read_bytes() != without.read_bytes() and compiled(double)(6.0) == 12 and functions_compiled() == 4
 print(1)
@@ -255,16 +258,15 @@ def test_options_and_settings_have_files_of_their_own(tmp_path, monkeypatch):
         return 2 * x
 
     def path(**options):
-        return compiled(double, **options)._cache._path((float64,))
+        return compiled(double, **options)._cache._name((float64,))
 
-    monkeypatch.setattr(kept, "folder", lambda: tmp_path)
     options = {}, {"fastmath": {"contract"}}, {"inlined": True}, {"inside": True}, {"allocates": True}
     paths = [path(**each) for each in options]
     assert paths == [path(**each) for each in options]
     helper = njit(double)
-    paths += [Kept(helper._compiler)._path((float64,))]
+    paths += [Kept(helper._compiler)._name((float64,))]
     with ConfigStack().enter(Flags(compiled(double)._cache._flags())):  # as if this compiled function called it
-        paths += [Kept(helper._compiler)._path((float64,))]
+        paths += [Kept(helper._compiler)._name((float64,))]
     for setting, value in {"OPT": 0, "BOUNDSCHECK": 1, "LOOP_VECTORIZE": 0}.items():
         with monkeypatch.context() as changed:
             changed.setattr(config, setting, value)
@@ -282,54 +284,98 @@ def test_python_cannot_call_what_has_no_wrapper_for_it():
         double(1)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="folders have no owner and mode here")
-class TestFoldersOfOthers:
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="files have no owner and mode here")
+class TestFilesOfOthers:
     @pytest.fixture(autouse=True)
-    def _alone(self, tmp_path):
-        self.folder = tmp_path / "above" / "compiled"
-        self.folder.mkdir(parents=True)
-        assert only_ours(self.folder)
+    def _written(self, tmp_path):
+        self.path = tmp_path / "f.nbc"
+        kept._write(self.path, pickle.dumps("code"))
+        assert kept._read(self.path) == "code"
 
-    @pytest.mark.parametrize(("mode", "above", "kept"), [(0o755, 0o1777, True), (0o777, 0o755, False)])
-    def test_by_their_mode(self, mode, above, kept):
-        self.folder.chmod(mode)
-        self.folder.parent.chmod(above)
-        assert only_ours(self.folder) == kept
+    @pytest.mark.parametrize(("mode", "read"), [(0o600, True), (0o444, True), (0o664, False), (0o646, False)])
+    def test_by_their_mode(self, mode, read):
+        self.path.chmod(mode)
+        assert (kept._read(self.path) == "code") == read
 
-    @pytest.mark.parametrize(("mode", "above"), [(0o755, 0o777), (0o1777, 0o755)])
-    def test_anyone_could_exchange_it(self, mode, above):
-        self.folder.chmod(mode)
-        self.folder.parent.chmod(above)
-        assert not only_ours(self.folder)
+    def test_a_folder_may_be_everybodys(self):
+        self.path.parent.chmod(0o777)
+        assert kept._read(self.path) == "code"
 
-    @pytest.mark.parametrize(("name", "others", "ours"), [("me", [], True), ("me", ["you"], False), ("all", [], False)])
-    def test_a_group_is_this_users_alone(self, name, others, ours, monkeypatch):
-        self.folder.chmod(0o775)
-        gid = self.folder.stat().st_gid
-        monkeypatch.setattr("pwd.getpwuid", lambda uid: SimpleNamespace(pw_name="me", pw_gid=gid))
-        monkeypatch.setattr("grp.getgrgid", lambda gid: SimpleNamespace(gr_name=name, gr_mem=others, gr_gid=gid))
-        assert only_ours(self.folder) == ours
+    def test_what_is_written_is_this_users_alone(self):
+        before = os.umask(0)
+        try:
+            kept._write(self.path, pickle.dumps("other"))
+        finally:
+            os.umask(before)
+        assert kept._read(self.path) == "other" and self.path.stat().st_mode & 0o777 == 0o644
+
+    def test_another_functions_name(self):
+        """Whoever may write to the folder may rename what is in it."""
+        other = self.path.rename(self.path.with_name("g.nbc"))
+        assert kept._read(other) is None
 
     def test_by_their_owner(self, monkeypatch):
-        uid = self.folder.stat().st_uid
+        uid = self.path.stat().st_uid
         monkeypatch.setattr("os.geteuid", lambda: uid + 1000)
         owner = SimpleNamespace(st_uid=uid + 1000)  # of the source
         stat = os.stat
         monkeypatch.setattr("os.stat", lambda path, *a, **k: owner if path == kept.__file__ else stat(path, *a, **k))
         monkeypatch.setattr(kept, "ROOT", -1)
-        assert not only_ours(self.folder)
+        assert kept._read(self.path) is None
+        monkeypatch.setattr(kept, "ROOT", uid)
+        assert kept._read(self.path) == "code"
 
-    def test_nothing_of_theirs_is_read_or_written(self, filled):
+    def test_nothing_of_theirs_is_read(self, filled, tmp_path):
         """A file there could run anything; here each would end the process."""
-        for path in files(filled[0]):
-            target = self.folder / path.relative_to(filled[0])
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.parent.chmod(0o777)
+        cache = copy_of(filled, tmp_path / "cache")
+        for path in files(cache):
             content = b"cos\n_exit\n(I3\ntR."  # a pickle that calls os._exit(3)
-            target.write_bytes(hashlib.sha256(content).digest() + content)
-        before = {path: path.read_bytes() for path in files(self.folder)}
-        assert result(start(self.folder)) == filled[1]
-        assert {path: path.read_bytes() for path in files(self.folder)} == before
+            path.write_bytes(kept._checksum(path, content) + content)
+            path.chmod(0o666)
+        assert result(start(cache)) == filled[1]
+        assert all(kept._read(path) is not None for path in files(cache))  # they were written anew
+
+
+def test_a_folder_that_cannot_be_written_is_read(filled, tmp_path):
+    """As in a container that runs as another user than the one who made its image."""
+    cache = copy_of(filled, tmp_path)
+    before = files(cache)
+    code = f"from nnlite.devices.cpu import kept; kept.folder = lambda: None\n{CALL}\n"
+    code += "from nnlite.devices import functions_compiled; print(functions_compiled())\n"
+    output, errors = start(cache, code).communicate(timeout=300)
+    assert [float(line) for line in output.split()] == [filled[1], 0], errors
+    assert files(cache) == before
+
+
+def test_a_program_without_sources_keeps_code_too(tmp_path):
+    """The modules' code stands for the sources that are not there: here all is in a zip file."""
+    package = Path(nl.__file__).parent
+    with zipfile.ZipFile(tmp_path / "nnlite.zip", "w") as archive:
+        for path in sorted(package.rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                archive.write(path, path.relative_to(package.parent))
+    code = f"import sys; sys.path.insert(0, {str(tmp_path / 'nnlite.zip')!r})\n" + CALL
+    code += "\nfrom nnlite.devices import functions_compiled; print(nl.__file__, functions_compiled())"
+    lines = []
+    for _ in range(2):
+        output, errors = start(tmp_path / "cache", code).communicate(timeout=300)
+        assert "nnlite.zip" in output, errors
+        lines.append(output.split())
+    assert lines[0][0] == lines[1][0] and int(lines[0][2]) > 0 and lines[1][2] == "0"
+
+
+def test_a_fork_waits_for_machine_code_that_is_being_made(monkeypatch):
+    """LLVM makes it under a lock of its own, which would stay locked in the child."""
+
+    def double(x):
+        return 2 * x
+
+    code, locked = MachineCode(double, float64(float64), key=None), []
+    kind = type(code._library)
+    made = kind.get_pointer_to_function
+    note = lambda *given: locked.append(global_compiler_lock.is_locked()) or made(*given)  # noqa: E731
+    monkeypatch.setattr(kind, "get_pointer_to_function", note)
+    assert code.address and locked == [True]
 
 
 def test_no_folder_at_all(tmp_path):
