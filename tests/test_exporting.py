@@ -1,6 +1,7 @@
 """Exported networks, run by those for whom they are: ONNX Runtime, and a C compiler with all its warnings."""
 
 import ctypes
+import re
 import shutil
 import subprocess
 
@@ -63,7 +64,7 @@ def compiled(path, function="predict"):
     """The function of a file of C, compiled without a single warning."""
     if not shutil.which("cc"):
         pytest.skip("there is no C compiler")
-    flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O2"]
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-Wmissing-prototypes", "-O2"]
     library = path.with_suffix(".so")
     subprocess.run(["cc", *flags, "-shared", "-fPIC", str(path), "-o", str(library), "-lm"], check=True)
     return getattr(ctypes.CDLL(str(library)), function)
@@ -81,9 +82,9 @@ def test_c_computes_what_predict_does(name, dtype, x, tmp_path):
     net = made(name, dtype)
     net.export(tmp_path / "model.c")
     digits = 1e-12 if dtype == "float64" else 2e-6
-    np.testing.assert_allclose(
-        run_c(compiled(tmp_path / "model.c"), net, x), net.predict(x), rtol=digits, atol=digits * 40
-    )
+    predict = compiled(tmp_path / "model.c")
+    np.testing.assert_allclose(run_c(predict, net, x), net.predict(x), rtol=digits, atol=digits * 40)
+    assert np.isnan(run_c(predict, net, x[:1] * np.nan)).all()  # no plausible answer to what is no number
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -111,6 +112,24 @@ def test_a_layer_of_ones_own_is_written_from_its_formula(x, dtype, tmp_path):
     net.export(tmp_path / "model.c", "answer")
     found = run_c(compiled(tmp_path / "model.c", "answer"), net, x)
     np.testing.assert_allclose(found, net.predict(x), rtol=1e-5)
+
+
+def test_c_is_cpp_too(tmp_path):
+    """Its function has C's name there, so that either language can call it."""
+    if not shutil.which("c++"):
+        pytest.skip("there is no C++ compiler")
+    nl.mlp([3, 4, 2], output="softmax", device="numpy").export(tmp_path / "model.c")
+    flags = ["-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
+    subprocess.run(["c++", *flags, "model.c", "-o", "model.so"], check=True, cwd=tmp_path)
+    assert ctypes.CDLL(str(tmp_path / "model.so")).predict
+
+
+def test_c_says_what_it_takes_of_the_stack(tmp_path):
+    nl.mlp([3, 40, 2], hidden="gelu", device="numpy", dtype="float32").export(tmp_path / "model.c")
+    text = (tmp_path / "model.c").read_text()
+    declared = re.findall(r"^ +(float|double|int) t\d+(?:\[(\d+)\])?;", text, re.MULTILINE)
+    told = int(re.search(r"Its arrays take ([\d,]+) bytes", text)[1].replace(",", ""))
+    assert told == sum({"double": 8}.get(kind, 4) * int(size or 1) for kind, size in declared) > 1000
 
 
 def test_what_cannot_be_translated_is_named(tmp_path):

@@ -10,6 +10,7 @@ import numpy as np
 from .tracing import NotExportableError, Program, Value
 
 TYPES = {"float32": "float", "float64": "double", "bool": "int", "int64": "long"}
+BYTES = {"float": 4, "double": 8, "int": 4, "long": 8}
 FORMS = {  # of an operation's number i, with the numbers of its operands and C's name of its own type
     "add": "({0} + {1})",
     "subtract": "({0} - {1})",
@@ -26,15 +27,18 @@ FORMS = {  # of an operation's number i, with the numbers of its operands and C'
     "where": "({0} ? {1} : {2})",
     "square": "({0} * {0})",
     "negative": "(-{0})",
-    "sign": "(({kind}) (({0} > 0) - ({0} < 0)))",
+    "sign": "({0} != {0} ? {0} : ({kind}) (({0} > 0) - ({0} < 0)))",
     "cast": "(({kind}) {0})",
     "reshape": "{0}",
 }
-CALLS = {"power": "pow", "absolute": "fabs", "maximum": "fmax", "minimum": "fmin"}
+CALLS = {"power": "pow", "absolute": "fabs", "maximum": "larger", "minimum": "smaller"}
 CALLS |= {name: name for name in ("exp", "expm1", "log", "log1p", "sqrt", "tanh", "sin", "cos")}
 KEYWORDS = """auto break case char const continue default do double else enum extern float for goto if inline int long
 register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while"""
 OF_HEADERS = "main NAN INFINITY HUGE_VAL isfinite isinf isnan floor ceil fabs pow strcmp strlen memcpy"  # not C's words
+# Not fmax and fmin, which leave NaN out: a net whose input is NaN answers NaN, as on every device.
+OF_TWO = "static {kind} {name}{suffix}({kind} a, {kind} b) {{ return a {sign} b || a != a ? a : b; }}"
+LINKED = ("#ifdef __cplusplus", 'extern "C" {', "#endif"), ("#ifdef __cplusplus", "}", "#endif")  # its begin and end
 MOST_IN_LINE = 100  # characters of an expression; a longer one is cut into several
 
 
@@ -43,7 +47,7 @@ def source(program: Program, network: Any, function: str = "predict") -> str:
     if not re.fullmatch(r"[A-Za-z_]\w*", function, re.ASCII) or function in f"{KEYWORDS} {OF_HEADERS}".split():
         raise ValueError(f"the name of the function must be one that C allows, not {function!r}")
     text = _Source(program, network, function).text()
-    refuse_twice(text, function, 1)
+    refuse_twice(text, function, 2)  # it is declared, and defined
     return text
 
 
@@ -62,6 +66,7 @@ class _Source:
         self.constants: dict[int, tuple[str, np.ndarray]] = {}  # by address: the name in C, and the numbers
         self.forms: dict[int, str] = {0: "x[{i}]"}  # the place of a value -> the expression of its number i
         self.body: list[str] = []
+        self.stack = 0  # bytes of the arrays in the function
         self.kept: list[np.ndarray] = []  # while a constant exists, no other array has its address
 
     def text(self) -> str:
@@ -74,15 +79,30 @@ class _Source:
         head = [
             f"/* A network of nnlite with {inputs} inputs and {outputs} outputs; link with -lm.",
             "",
-            f"   {self.function}(x, y) reads x[{inputs}] and writes y[{outputs}]. Several threads may call it. */",
+            f"   {self.function}(x, y) reads x[{inputs}] and writes y[{outputs}]. Several threads may call it.",
+            f"   Its arrays take {self.stack:,} bytes of the stack. */",
             "",
             "#include <math.h>",
             "",
+            *LINKED[0],
+            f"void {self.function}(const {kind} *x, {kind} *y);",
+            *LINKED[1],
+            "",
+            *self._of_two(),
             *(line for name, array in self.constants.values() for line in _constant(name, array)),
             f"void {self.function}(const {kind} *x, {kind} *y)",
             "{",
         ]
         return "\n".join([*head, *self.body[1:], "}", ""])
+
+    def _of_two(self) -> list[str]:
+        """The functions `larger` and `smaller`, for the types for which they are called."""
+        text, found = "\n".join(self.body), []
+        for name, sign in (("larger", ">"), ("smaller", "<")):
+            for kind, suffix in (("float", "f"), ("double", "")):
+                if f"{name}{suffix}(" in text:
+                    found.append(OF_TWO.format(kind=kind, name=name, suffix=suffix, sign=sign))
+        return [*found, ""] if found else []
 
     # ---- one value ------------------------------------------------------------------------------------------------
 
@@ -131,7 +151,7 @@ class _Source:
         step = (
             f"{name} += {_bare(each.format(i='i'))}"
             if value.operation == "sum"
-            else f"{name} = f{value.operation}{suffix}({name}, {_bare(each.format(i='i'))})"
+            else f"{name} = {CALLS[f'{value.operation}imum']}{suffix}({name}, {_bare(each.format(i='i'))})"
         )
         self.body.append(f"    {kind} {name} = {first};")
         self.body.append(f"    for (int i = {int(value.operation != 'sum')}; i < {x.size}; i++) {step};")
@@ -143,6 +163,7 @@ class _Source:
         if value is self.program.answer:
             return "y"
         name = f"t{value.place}"
+        self.stack += value.size * BYTES[kind]
         self.body.append(f"    {kind} {name}[{value.size}];" if value.size > 1 else f"    {kind} {name};")
         self.forms[value.place] = f"{name}[{{i}}]" if value.size > 1 else name
         return name

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,9 +36,9 @@ OPSET = 18  # of ONNX's operators, of the year 2022: what reads the file need no
 FORMAT = 8  # the version of the file's form that came with it
 
 
-def model(program: Program, network: Any) -> Any:
-    """The graph, checked by the package onnx; ImportError where that is not installed."""
-    return _Graph(program, network).model()
+def model(program: Program, network: Any, about: Mapping[str, Sequence[str]]) -> Any:
+    """The graph with this metadata, checked by the package onnx; ImportError where that is not installed."""
+    return _Graph(program, network).model(about)
 
 
 class _Graph:
@@ -50,7 +52,7 @@ class _Graph:
         self.constants: dict[Any, Any] = {}  # by name
         self.kept: list[Any] = []
 
-    def model(self) -> Any:
+    def model(self, about: Mapping[str, Sequence[str]]) -> Any:
         helper, kind = self.onnx.helper, self._kind(self.network.dtype)
         for value in self.program.values[1:]:
             self._add(value)
@@ -59,6 +61,7 @@ class _Graph:
         graph = helper.make_graph(self.nodes, "nnlite", [x], [y], list(self.constants.values()))
         opset = [helper.make_opsetid("", OPSET)]
         made = helper.make_model(graph, opset_imports=opset, ir_version=FORMAT, producer_name="nnlite")
+        helper.set_model_props(made, {name: json.dumps(names) for name, names in about.items()})
         self.onnx.checker.check_model(made, full_check=True)
         return made
 

@@ -18,9 +18,14 @@ from .values import yes_or_no
 from .written import EXPONENTS, WHEELS
 
 # What a kind of column becomes in x; each returns where the next column begins. Only those that are used are written.
-NUMBER = """static {kind} *number(double value, double fill, int flag, {kind} *x)
+NUMBER = """#ifdef __FAST_MATH__
+#error "with -ffast-math, a missing number cannot be told from others"
+#endif
+
+static {kind} *number(double value, double fill, int flag, int *gaps, {kind} *x)
 {{
     int gap = !isfinite(value);
+    *gaps += gap;
     *x++ = ({kind}) (gap ? fill : value);
     if (flag) *x++ = ({kind}) gap;
     return x;
@@ -52,10 +57,11 @@ static int missing(const char *text)
 /* One number for each of the values from `first` on, 1 for that of the text; if a flag is asked for, then whether there
    is none. `others`: whether values that are not among these are all 0, and not taken as missing. */
 static {kind} *category(const char *text, const char *const *values, int count, int first, int fill, int others,
-                        int flag, {kind} *x)
+                        int flag, int *gaps, {kind} *x)
 {{
     int place = -1, gap;
     for (int i = 0; i < count && place < 0 && text; i++) if (!strcmp(text, values[i])) place = i;
+    *gaps += place < 0;
     gap = place < 0 && (!others || missing(text));
     if (gap) place = fill;
     for (int i = first; i < count; i++) *x++ = i == place;
@@ -74,7 +80,7 @@ def export(
 ) -> None:
     """Write the network and what it needs of a table; `classes` are none for numbers."""
     text = c.source(traced(network), network, function) + _of_table(network, decisions, classes, function)
-    c.refuse_twice(text, function, 2)  # it is defined, and called
+    c.refuse_twice(text, function, 3)  # it is declared, defined and called
     with replacing(path) as file:
         file.write(text.encode())
 
@@ -92,6 +98,9 @@ def _of_table(network: Sequential, decisions: Decisions, classes: Sequence[str],
     goal = decisions.target.name if decisions.target else "the answer"
     lines = [*_comment(function, numbers, texts), "", *_answer(goal, classes, network.outputs or 0, function), ""]
     lines += ["#include <string.h>", ""] if texts else []
+    head = f"int {function}_row({', '.join([*parameters, f'{kind} *y'])})"
+    lines += [*c.LINKED[0], *[f"extern const char *const {function}_classes[{len(classes)}];"] * bool(classes)]
+    lines += [f"{head};", *c.LINKED[1], ""]
     if classes:
         lines += [f"const char *const {function}_classes[{len(classes)}] = {{", *_listed(classes), "};", ""]
     for part in parts:
@@ -100,14 +109,15 @@ def _of_table(network: Sequential, decisions: Decisions, classes: Sequence[str],
     for i, each in enumerate(texts):
         lines += [f"static const char *const values_{i}[{len(each.values)}] = {{", *_listed(each.values), "};", ""]
     lines += [
-        f"void {function}_row({', '.join([*parameters, f'{kind} *y'])})",
+        head,
         "{",
         f"    {kind} x[{len(decisions.features)}], *next = x;",
+        "    int gaps = 0;",
     ]
     for column in used:
         lines.append(f"    /* {_plain(column.name)} */")
         lines += _statements(column, numbers, texts)
-    return "\n".join(["", *lines, f"    {function}(x, y);", "}", ""])
+    return "\n".join(["", *lines, f"    {function}(x, y);", "    return gaps;", "}", ""])
 
 
 def _statements(column: Column, numbers: Sequence[Column], texts: Sequence[Column]) -> list[str]:
@@ -116,11 +126,11 @@ def _statements(column: Column, numbers: Sequence[Column], texts: Sequence[Colum
         i = texts.index(column)
         fill = column.values.index(column.fill) if column.fill in column.values else -1
         first = len(column.values) - (len(column.features) - column.flag)
-        told = f"{len(column.values)}, {first}, {fill}, {int(column.others)}, {int(column.flag)}"
+        told = f"{len(column.values)}, {first}, {fill}, {int(column.others)}, {int(column.flag)}, &gaps"
         return [f"    next = category(texts[{i}], values_{i}, {told}, next);"]
     assert isinstance(column, Number)
     cell, middle = f"numbers[{numbers.index(column)}]", c.number(column.fill, "float64")
-    lines = [f"    next = number({cell}, {middle}, {int(column.flag)}, next);"]
+    lines = [f"    next = number({cell}, {middle}, {int(column.flag)}, &gaps, next);"]
     if isinstance(column, Date):
         lines += [f"    next = turn({cell}, {middle}, {WHEELS[wheel]}, next);" for wheel in column.wheels]
     return lines
@@ -158,7 +168,11 @@ def _answer(goal: str, classes: Sequence[str], outputs: int, function: str) -> l
     if classes:
         of = f"{function}_classes[1]" if outputs == 1 else f"each of {function}_classes"
         what = f"the probability of {of}"
-    return [f"   It writes y[{outputs}], {what}: {_plain(goal)}. */"]
+    spelt = [
+        "   Texts are as in training, letter by letter; `nnlite predict` also knows other spellings, as YES for yes.",
+        "   It returns how many columns are missing, or have a text that was never seen.",
+    ]
+    return [f"   It writes y[{outputs}], {what}: {_plain(goal)}.", *spelt, "*/"]
 
 
 def _listed(texts: Sequence[str]) -> list[str]:

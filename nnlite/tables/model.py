@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from .. import gate
+from ..exporting import export as export_network
 from ..files import CorruptFileError
 from ..loading import load
 from ..metrics import classes as classes_of
 from ..network import Sequential
 from .decisions import Decisions
-from .exporting import export
+from .exporting import export as export_c
 from .reading import Table, read
 from .scaling import fold_noted
 
@@ -72,12 +73,14 @@ class Model:
         """Write model.c, one file of C99 that answers the cells of a row, or model.onnx, which reads D features.
 
         In C, `predict(x, y)` reads the D features, and `predict_row` the columns as they are: numbers, dates as days
-        since 1970, and categories as text; the head of the function says in which order.
+        since 1970, and categories as text; the head of the function says in which order. An ONNX file has the names of
+        the features and the classes as metadata, in JSON.
         """
         if self.decisions and os.path.splitext(os.fspath(path))[1] == ".c":
-            export(self.network, self.decisions, self.classes or [], path, function)
+            export_c(self.network, self.decisions, self.classes or [], path, function)
         else:
-            self.network.export(path, function)
+            about = {"features": self.decisions.features if self.decisions else None, "classes": self.classes}
+            export_network(self.network, path, function, {name: names for name, names in about.items() if names})
 
     def read(self, data: Any, header: bool | None = None) -> Table:
         """A table of new rows, from a file or a DataFrame; see `nl.tables.read`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import math
 import shutil
 import subprocess
@@ -69,7 +70,10 @@ def run(library: ctypes.CDLL, model: nl.tables.Model, cells: dict[str, list[Any]
         arguments: list[Any] = [(ctypes.c_double * len(values))(*values)]
         if words:
             arguments.append((ctypes.c_char_p * len(words))(*(None if w is None else w.encode() for w in words)))
-        library.predict_row(*arguments, answer.ctypes.data_as(ctypes.c_void_p))
+        gaps = library.predict_row(*arguments, answer.ctypes.data_as(ctypes.c_void_p))
+        known = {column.name: column.values for column in used if isinstance(column, columns.Category)}
+        unknown = [name for name in texts if cells[name][row] not in known[name]]
+        assert gaps == len(unknown) + sum(not math.isfinite(value) for value in values)
     return answers
 
 
@@ -105,6 +109,16 @@ def test_c_answers_the_cells_of_a_table_as_predict_does(
     assert_same(library, one.model_, NEW)
     names = (ctypes.c_char_p * 2).in_dll(library, "predict_classes")
     assert [name.decode() for name in names if name] == one.classes_.tolist()
+
+
+def test_c_refuses_arithmetic_without_missing_numbers(tmp_path: Path) -> None:
+    cells = table()
+    one = nl.TableRegressor(max_iter=2, random_state=0, device="numpy").fit(cells, np.array(cells["weight"]))
+    one.export(tmp_path / "net.c")
+    compiled(tmp_path / "net.c")
+    command = ["cc", "-ffast-math", "-c", "net.c"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode and "a missing number cannot be told from others" in done.stderr
 
 
 def test_c_of_numbers_alone(tmp_path: Path) -> None:
@@ -170,3 +184,14 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     nl.mlp([2, 1], device="numpy").save("plain.safetensors")
     assert cli.main(["export", "plain.safetensors", "plain.c", "--function", "answer"]) == 0
     assert "void answer(const float *x, float *y)" in Path("plain.c").read_text()
+
+
+def test_an_onnx_file_names_its_numbers_and_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    onnx = pytest.importorskip("onnx")
+    cells = {"weight": table()["weight"], "side": table()["side"]}
+    one = nl.TableClassifier(max_iter=2, random_state=0, device="numpy").fit(cells, table()["side"])
+    one.model_.save(tmp_path / "net.safetensors")
+    assert cli.main(["export", str(tmp_path / "net.safetensors"), str(tmp_path / "net.onnx")]) == 0
+    assert "whose metadata names the numbers that it reads" in capsys.readouterr().out
+    noted = {each.key: json.loads(each.value) for each in onnx.load(tmp_path / "net.onnx").metadata_props}
+    assert noted == {"features": one.decisions_.features, "classes": ["left", "right"]}
