@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 import nnlite as nl
 
@@ -37,6 +38,19 @@ def predict(options: argparse.Namespace) -> None:
     # A header is written only if the file has one, so that line n answers line n.
     text = output.to_csv([header] * table.header + rows)
     if options.out is None:
+        _refuse_stdout(text)
         say(text, end="")
     else:
         output.write(options.out, text)
+
+
+def _refuse_stdout(text: str) -> None:
+    """ValueError if stdout is closed, or cannot show all of this text."""
+    if sys.stdout is None:
+        raise ValueError("stdout is closed: --out FILE writes the answers to a file")
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"stdout is {error.encoding}, which has no {text[error.start]!r}: set PYTHONIOENCODING=utf-8, or --out FILE"
+        ) from None

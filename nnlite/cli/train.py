@@ -181,8 +181,13 @@ def _train_into(
     try:
         for line in () if problem else _draw(folder, net, data, trainer.history, prediction):
             tell(line)
+    except ImportError as error:
+        tell(f"the pictures are left out: {error}: pip install matplotlib")
     except OSError as error:
-        problem = error
+        if error.errno is not None:  # Matplotlib's own have none, such as where no folder is left for its fonts
+            problem = error
+        else:
+            tell(f"the pictures are left out: {' '.join(str(error).split())}")
     if data.decisions:
         tell("\n".join(["", *report.lines(data.split, data.classes, prediction)]))
     say(_result(data, prediction))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import mmap
 import os
 import sys
 from collections.abc import Callable
@@ -126,10 +127,24 @@ def _availability(name: str) -> Availability:
 
 def _no_numba() -> str:
     if not importlib.util.find_spec("numba"):
-        return "Numba is not installed: pip install numba"
+        return "Numba is not installed: pip install numba, or take device 'numpy'"
     if os.environ.get("NUMBA_DISABLE_JIT", "").strip() not in ("", "0"):
         return "it needs Numba's compiler, which NUMBA_DISABLE_JIT switches off: unset that, or take device 'numpy'"
+    if not _may_make_code():
+        return "this system does not let the process make machine code (MemoryDenyWriteExecute): take device 'numpy'"
     return ""
+
+
+@functools.cache
+def _may_make_code() -> bool:
+    """Whether a process gets memory that it may write to and execute; where Linux forbids that, LLVM gets none."""
+    if sys.platform != "linux":
+        return True
+    try:
+        with mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC):
+            return True
+    except OSError:
+        return False
 
 
 def _no_cupy() -> str:

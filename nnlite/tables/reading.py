@@ -185,6 +185,8 @@ def fail(path: str, line: int, column: int, what: str) -> NoReturn:
 def _bytes(path: str) -> bytes:
     """The bytes of a file or a pipe. A pipe into which nobody writes is an error, because reading would never end."""
     if path == "-":
+        if sys.stdin is None:
+            raise TableError(["-: stdin is closed, so there is no table to read"])
         return sys.stdin.buffer.read()
     try:
         kind = os.stat(path).st_mode

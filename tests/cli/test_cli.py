@@ -612,6 +612,52 @@ def test_a_picture_that_cannot_be_drawn_does_not_cost_the_model() -> None:
     assert {path.name for path in Path("out").iterdir()} == {"model.safetensors", "history.csv"}
 
 
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        ("sys.modules['matplotlib.figure'] = None", "pip install matplotlib"),
+        ("import matplotlib.font_manager as f; f.FontManager.findfont = no", "no folder for fonts"),
+    ],
+)
+def test_without_pictures_there_is_a_score(broken: str, told: str) -> None:
+    code = f"""
+import sys
+def no(*a, **k): raise OSError("no folder for fonts")
+{broken}
+from nnlite import cli
+sys.exit(cli.main({[*TRAINING[3:], "--epochs", "2"]!r}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    assert f"the pictures are left out: {'' if told.startswith('no') else 'import of '}" in done.stdout
+    assert told in done.stdout and "test accuracy" in done.stdout.splitlines()[-1]
+    assert Path("out/model.safetensors").exists()
+
+
+def test_answers_that_stdout_cannot_show_are_not_lost(capsys: pytest.CaptureFixture[str]) -> None:
+    names = [["mäßig", "gut"][i % 2] for i in range(40)]
+    data = write("p.csv", "\n".join(["a,b,kind", *(f"{i % 2},{i % 7},{name}" for i, name in enumerate(names))]) + "\n")
+    run(capsys, "train", data, "--target", "kind", "--epochs", "2", "--quiet", "--device", "numpy")
+    argv = [sys.executable, "-m", "nnlite", "predict", "out/model.safetensors", data, "--device", "numpy"]
+    ascii = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(argv, env=ascii, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == ""
+    assert "stdout is ascii, which has no '\\xe4': set PYTHONIOENCODING=utf-8, or --out FILE" in done.stderr
+
+
+@POSIX
+@pytest.mark.parametrize(
+    ("redirected", "told"), [(">&-", "stdout is closed: --out FILE"), ("<&-", "stdin is closed, so there is no table")]
+)
+def test_closed_streams_are_told(redirected: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    data = flowers()
+    run(capsys, "train", data, "--target", "kind", "--epochs", "2", "--quiet", "--device", "numpy")
+    table = "-" if redirected == "<&-" else data
+    command = f"{sys.executable} -m nnlite predict out/model.safetensors {table} --device numpy {redirected}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 2 and told in done.stderr and "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "history.csv", "learning_curve.png", "p.csv"])
 def test_a_file_that_cannot_be_written_is_named(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("out").mkdir()

@@ -92,3 +92,27 @@ def test_cholesky_needs_a_definite_matrix():
     for A in ([[1.0, 2.0], [2.0, 1.0]], [[np.nan, 0.0], [0.0, 1.0]]):
         with pytest.raises(np.linalg.LinAlgError, match="not positive definite"):
             get_device("numba").solver(np.array(A))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has this limit")
+def test_without_memory_for_machine_code_the_device_says_so():
+    code = """
+import ctypes
+if ctypes.CDLL(None).prctl(65, 1, 0, 0, 0):  # PR_SET_MDWE, since Linux 6.3
+    print("skipped")
+    raise SystemExit
+import numpy as np, nnlite as nl
+told = "does not let the process make machine code"
+assert told in nl.devices()["numba"].detail
+try:
+    nl.mlp([2, 1], device="cpu")
+except nl.DeviceError as error:
+    assert told in str(error) and "take device 'numpy'" in str(error)
+assert nl.mlp([2, 1], device="auto").device == "numpy"
+print("told")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    if done.stdout == "skipped\n":
+        pytest.skip("this kernel has no such limit")
+    assert done.stdout == "told\n"
