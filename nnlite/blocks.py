@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .devices import Device
-from .layers import Dense, Layer
-from .passes import back_through, forward_through
+from .layers import Dense, Layer, back_through, forward_through
 
 
 class Chain(Layer):

@@ -6,16 +6,17 @@ are views of the network's arrays. A layer outside of any network makes its own 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .arguments import shown
-from .attaching import AfterForward, Attached
+from .attaching import AfterForward, Attached, learns
 from .devices import Device
 from .gate import integer
 from .initializers import Initializer, checked, initializer
+from .returned import same_rows
 
 
 class Layer(Attached):
@@ -130,3 +131,27 @@ class Dense(Layer):
     def config(self) -> dict[str, Any]:
         known = {"init": self.init, "bias": self.bias, "bias_init": self.bias_init}
         return {"inputs": self.inputs, "outputs": self.outputs, **{n: v for n, v in known.items() if not callable(v)}}
+
+
+def forward_through(layers: Sequence[Any], x: Any) -> Any:
+    """`forward` of layers in a row -> y of the last one. ValueError for a layer whose y has other rows than its x."""
+    for layer in layers:
+        x = same_rows(layer, "forward(x)", layer.forward(x), x)
+    return x
+
+
+def back_through(layers: Sequence[Any], dy: Any, input_gradient: bool = True) -> Any:
+    """`backward` of layers in a row, the last one first -> dx of the first layer; None without `input_gradient`.
+
+    For frozen layers, gradients of their parameters are not computed. Without `input_gradient`, nothing is computed
+    below the first layer that learns. ValueError for a layer whose dx has other rows than its dy.
+    """
+    first = 0 if input_gradient else next((i for i, layer in enumerate(layers) if learns(layer)), len(layers))
+    for i in reversed(range(first, len(layers))):
+        layer = layers[i]
+        if i == first and not input_gradient:
+            layer.backward_parameters(dy)
+            return None
+        dx = layer.backward(dy) if learns(layer) else layer.backward_input(dy)
+        dy = same_rows(layer, "backward(dy)", dx, dy) if i or dx is not None else None  # the first one's is not needed
+    return dy if input_gradient else None

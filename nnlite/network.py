@@ -19,8 +19,7 @@ from .arguments import shown
 from .attaching import Attached, own, within
 from .blocks import Chain, through_all, widths
 from .devices import Device, Ops, get_device, view
-from .layers import Layer
-from .passes import back_through, forward_through
+from .layers import Layer, back_through, forward_through
 from .predicting import Predictor
 from .storing import Storable
 from .summary import html_of, summary_of
