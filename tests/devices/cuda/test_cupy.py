@@ -121,6 +121,7 @@ def test_a_kernel_of_ones_own_is_called_from_python(rig):
     assert trainer.plan() == "every call of the tape made from Python: twice is no CUDA kernel"
 
 
+@pytest.mark.filterwarnings("ignore::nnlite.ScaleWarning")
 @pytest.mark.parametrize("replay", ["persistent", "graph"])
 def test_divergence_is_found_where_it_begins(rig, replay):
     x, _ = problem(40, 6, 1)
