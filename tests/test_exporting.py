@@ -99,6 +99,18 @@ def test_onnx_computes_what_predict_does(name, dtype, x, tmp_path):
     assert session.run(None, {"x": x[:1]})[0].shape == (1, net.outputs)  # any number of rows
 
 
+@pytest.mark.parametrize("name", ["elu", "mish", "softplus", "selu"])
+def test_onnx_keeps_the_digits_of_small_numbers(name, tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    same = nl.Dense(2, 2, init=lambda rng, shape: np.eye(2))
+    net = nl.Sequential(same, nl.activations.activation(name), device="numpy")
+    net.export(tmp_path / "model.onnx")
+    session = runtime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    x = np.array([[-9, 9], [-1e-6, 1e-6], [-1e-3, 2e-3], [-0.3, 0.7], [-40, 60], [-12.5, 3e4]], np.float32)
+    exact = net.copy().to(dtype="float64").predict(x.astype(np.float64))
+    np.testing.assert_allclose(session.run(None, {"x": x})[0], exact, rtol=3e-6, atol=1e-9)
+
+
 def test_a_layer_of_ones_own_is_written_from_its_formula(x, dtype, tmp_path):
     @nl.kernel("x (N,K) -> y (N,K)")
     def bump(x):

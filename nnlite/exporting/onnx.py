@@ -73,12 +73,16 @@ class _Graph:
             self._node(NODES[value.operation], [of[0], axes], name, keepdims=keep)
         elif value.operation == "square":
             self._node("Mul", [of[0], of[0]], name)
-        elif value.operation in ("expm1", "log1p"):
+        elif value.operation == "expm1":  # tanh(x/2) (eˣ + 1), which keeps the digits of a small x
+            half, one = (self._constant(np.array(number, value.dtype)) for number in (0.5, 1))
+            tanh = self._chain(name, of[0], ("Mul", half), ("Tanh",))
+            self._node("Mul", [tanh, self._chain(f"{name}e", of[0], ("Exp",), ("Add", one))], name)
+        elif value.operation == "log1p":  # x ln u / (u − 1) with u = 1 + x, as rounded; x where u is 1 (Kahan)
             one = self._constant(np.array(1, value.dtype))
-            between = f"{name}_"
-            first, second = ("Exp", "Sub") if value.operation == "expm1" else ("Add", "Log")
-            self._node(first, [of[0]] if first == "Exp" else [of[0], one], between)
-            self._node(second, [between, one] if second == "Sub" else [between], name)
+            u = self._chain(f"{name}u", of[0], ("Add", one))
+            part = self._chain(f"{name}d", u, ("Sub", one))
+            scaled = self._chain(f"{name}l", u, ("Log",), ("Div", part), ("Mul", of[0]))
+            self._node("Where", [self._chain(f"{name}s", u, ("Equal", one)), of[0], scaled], name)
         elif value.operation == "cast":
             self._node("Cast", of, name, to=self._kind(value.dtype))
         elif value.operation == "reshape":
@@ -90,6 +94,13 @@ class _Graph:
 
     def _node(self, kind: str, operands: list[str], result: str, **attributes: Any) -> None:
         self.nodes.append(self.onnx.helper.make_node(kind, operands, [result], **attributes))
+
+    def _chain(self, name: str, start: str, *steps: tuple[str, ...]) -> str:
+        """Nodes in a row, each with the result of the one before and what else it reads -> the last one's name."""
+        for place, (kind, *others) in enumerate(steps):
+            self._node(kind, [start, *others], f"{name}_{place}")
+            start = f"{name}_{place}"
+        return start
 
     def _name(self, value: Value) -> str:
         if value is self.program.answer:
