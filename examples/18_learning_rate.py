@@ -4,22 +4,24 @@ Too small a learning rate wastes the epochs, too large a one throws the paramete
 powers of ten, and which ones they are depends on the net, the data, the batches and the optimizer. The range test
 (Smith 2017) finds them: it trains a copy of the net, and each step has a rate that is a little larger than the last
 step's. At first the loss hardly moves. Then it falls, from rate to rate faster, and at last it rises, as the steps have
-become longer than the valley is wide. A tenth of the rate at which it is least is what `lr_range_test` suggests: there
-the steps are long, but not yet at the edge. The copy is thrown away, and the net and its shuffles are as they were.
+become longer than the valley is wide. A tenth of the rate at which the loss, smoothed, is least is what `lr_range_test`
+suggests: there the steps are long, but not yet at the edge. The copy is thrown away, and the net and its shuffles are
+as they were.
 
 Then the suggestion is tried, beside rates that are smaller and larger by powers of ten: the net, its first weights and
 the order of rows are the same each time, and only the rate differs. Rates that are too small come down slowly. Ten
-times the suggestion is at the edge: it is faster at first, but its steps are too long for what comes then. Its loss
+times the suggestion is at the edge: it may be faster at first, but its steps are too long for what comes then. Its loss
 jumps to and fro and stays higher, and how many of the images held back it gets right is a matter of luck: in one epoch
 as many as with the suggestion, in another far fewer. So the table has the worst and the best of the last five epochs.
-Beyond it, the net forgets what it knows, and where the loss is no longer a finite number, nnlite says so
-(DivergedError).
+Beyond it, the net learns little or nothing.
 
 So it is with Adam on these images. The suggestion is on the safe side: in other settings three times as much was nearly
-always better, and plain gradient descent learned these images best with ten times as much. Try both, and let rows held
-back decide. The test finds the power of ten, not the last digit, and a schedule (lesson 15) goes through many rates.
+always better at first, and plain gradient descent learned these images best with ten times as much. Try three and ten
+times as much, and let rows held back decide. The test finds the power of ten, not the last digit, and a schedule
+(lesson 15) goes through many rates.
 
-To try: take nl.SGD() in place of Adam, and another batch_size: where does the edge move?
+To try: take nl.SGD() in place of Adam, with which the largest rates end in a loss that is no number (DivergedError);
+BATCH = 8, and 128: where does the edge move?
 
     python examples/18_learning_rate.py --out out
 """
@@ -32,7 +34,7 @@ import numpy as np
 
 import nnlite as nl
 
-EPOCHS, LAST = 10, 5  # LAST: the epochs whose answers are compared
+EPOCHS, LAST, BATCH = 10, 5, 32  # LAST: the epochs whose answers are compared
 
 
 def make_trainer(device):
@@ -50,7 +52,7 @@ def main():
 
     data = nl.datasets.digits()  # x (1438, 64) and (359, 64), y (1438,) and (359,)
     trainer = make_trainer(arguments.device)
-    found = nl.lr_range_test(trainer, data.x_train, data.y_train)
+    found = nl.lr_range_test(trainer, data.x_train, data.y_train, batch_size=BATCH)
     print(f"{len(found.rates)} steps up to a rate of {found.rates[-1]:.2g}; suggested: {found.suggestion:.2g}\n")
 
     held_back = f"of the images held back, epochs {EPOCHS - LAST + 1} to {EPOCHS}"
@@ -61,7 +63,7 @@ def main():
         trainer.optimizer.lr = lr = found.suggestion * 10.0**power
         try:
             test = data.x_test, data.y_test
-            trainer.fit(data.x_train, data.y_train, EPOCHS, batch_size=32, validation_data=test, progress=False)
+            trainer.fit(data.x_train, data.y_train, EPOCHS, batch_size=BATCH, validation_data=test, progress=False)
         except nl.DivergedError:
             print(f"{lr:13.2g}   diverged after {trainer.history.epochs} epochs")
             continue
@@ -72,7 +74,6 @@ def main():
 
     draw(found, histories).savefig(arguments.out / "18_learning_rate.png")
     assert histories[0][-1] == min(losses[-1] for losses in histories.values())
-    assert histories[1][2] < histories[0][2]  # ten times the suggestion is faster at first
     assert right[0][0] >= 0.95 and right[0][0] > right[1][0]
 
 

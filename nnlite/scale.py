@@ -65,5 +65,5 @@ def _far(few: np.ndarray, name: str, instead: str) -> Iterator[str]:
         yield (
             f"column {largest} of {name} has numbers of about {size:,.0f}{others}: a net learns from numbers of about "
             "1. Subtract the mean and divide by the standard deviation of each column, as the rows for training have "
-            f"them (lesson 19), {instead}"
+            f"them (lesson 21), {instead}"
         )

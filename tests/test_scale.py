@@ -21,7 +21,7 @@ def numbers(rng, *sizes):
 
 def test_a_column_of_large_numbers_is_told(device, rng):
     net = nl.mlp([3, 4, 1], device=device, seed=0)
-    told = r"column 1 of x has numbers of about (\d|1,\d)\d\d: a net .* \(lesson 19\), or put nl\.BatchNorm\(3\) first"
+    told = r"column 1 of x has numbers of about (\d|1,\d)\d\d: a net .* \(lesson 21\), or put nl\.BatchNorm\(3\) first"
     with pytest.warns(nl.ScaleWarning, match=told) as found:
         trainer = fit(net, numbers(rng, 1, 900, 1), numbers(rng, 1))
     assert [each.filename for each in found] == [__file__]

@@ -1,23 +1,23 @@
-"""Batch size: how many rows for one step? Few give many noisy steps, many give few steps that are nearly exact.
+"""Batch size: how many rows for one step? Few give many rough steps, many give few steps that are nearly exact.
 
 The slope of the loss is a mean over all rows. A step takes the mean over some of them, drawn at random, as an estimate.
 As with any mean of n draws, its error falls with √n: four times as many rows, half the noise. So 64 rows cost 64 times
-as much to multiply as one and are only eight times as exact, and early on, when every row says much the same, exactness
-is not what is wanted. That speaks for small batches: more steps in an epoch.
+as much to multiply as one and are only eight times as exact, and many rough steps get further than few exact ones.
+That speaks for small batches: more steps in an epoch.
 
-Two things speak for large ones. With less noise the learning rate may be larger, at first by the same factor as the
-batch, until the valley's walls set the limit (lessons 1 and 18), and from there on more rows are of no use. And
+Two things speak for large ones. With less noise the learning rate may be larger, at first by nearly the same factor as
+the batch, until the valley's walls set the limit (lessons 1 and 18), and from there on more rows are of no use. And
 a processor does many rows in less time than one after the other: an epoch takes less. So there is a best batch for the
 clock, and it is neither one row nor all of them. Where each call costs far more than here, as in most frameworks and on
 a GPU, it is larger.
 
-The table trains the same net to the same loss, each time with the rate, among powers of ten and quarters of them, that
-needs the fewest epochs.
+The table trains the same net to the same loss, which an epoch measures while the weights move, each time with the rate
+that needs the fewest epochs, of four to each power of ten (0.1, 0.18, 0.32, 0.56, 1 …); of several, the smallest.
 
-To try: --device numpy, where a step costs some 70 µs of Python: which batch is the best then? Count steps in place of
-epochs; take nl.Adam, with a tenth of the rates.
+To try: --device numpy, where a step costs some 70 µs of Python, and all of this a minute or two: which batch is
+the best then? Count steps in place of epochs; take nl.Adam, with a tenth of the rates that are tried.
 
-    python examples/23_batch_size.py --out out
+    python examples/20_batch_size.py --out out
 """
 
 import argparse
@@ -26,6 +26,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import NullFormatter, PercentFormatter
 
 import nnlite as nl
 
@@ -91,7 +92,7 @@ def main():
         epochs, rate, ms, _ = runs[-1]
         print(f"{size:5} {noises[-1]:17.0%} {rate:10.2g} {ms:12.2f} {epochs:7} {epochs * ms:10.1f}")
 
-    draw(noises, runs).savefig(arguments.out / "23_batch_size.png")
+    draw(noises, runs).savefig(arguments.out / "20_batch_size.png")
     assert np.allclose(np.divide(noises[:4], noises[1:5]), 2, rtol=0.2)  # four times the rows, half the noise
     assert runs[-1][0] > 5 * runs[2][0]  # all rows at once need many more epochs than 16
 
@@ -100,11 +101,12 @@ def draw(noises, runs):
     figure, axes = plt.subplots(1, 3, figsize=(14, 4.4), dpi=140, layout="constrained")
     shades = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(SIZES)))  # (sizes, 4)
     root = noises[0] / np.sqrt(SIZES)  # (sizes,)
-    axes[0].loglog(SIZES[:-1], root[:-1], color=nl.plots.COLOURS[6], linestyle="--", label="1/√rows")
+    axes[0].loglog(SIZES[:-1], root[:-1], color=nl.plots.COLOURS[6], linestyle="--", label="as 1/√rows")
     axes[0].loglog(SIZES[:-1], noises[:-1], "o", color=nl.plots.COLOURS[0], label="measured")
-    axes[0].set(
-        title="A batch's slope beside that of all rows", xlabel="rows in a batch", ylabel="distance, as a share"
-    )
+    axes[0].set(title="A batch's slope beside that of all rows", xlabel="rows in a batch", ylabel="distance")
+    axes[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes[0].yaxis.set_minor_formatter(NullFormatter())
+    axes[0].set_yticks([0.3, 1, 3])
     axes[0].legend(frameon=False)
     for ax, unit in ((axes[1], "epochs"), (axes[2], "milliseconds")):
         for shade, size, (epochs, rate, ms, losses) in zip(shades, SIZES, runs):
