@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("[0-9][0-9]_*.py"))
-FROM_SCIKIT_LEARN = {"09", "10", "12", "14", "18", "19", "20", "21", "22", "23"}
+FROM_SCIKIT_LEARN = {"09", "10", "12", "14", "18", "19", "20", "21", "22", "23", "24"}
 PNG = b"\x89PNG\r\n\x1a\n"
 
 # Runs an example, and looks at its picture: no curve may run through a legend that has no background.
@@ -41,7 +41,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 def test_there_are_examples():
     assert [path.stem[:2] for path in EXAMPLES] == [f"{number:02d}" for number in range(1, len(EXAMPLES) + 1)]
-    assert len(EXAMPLES) >= 23
+    assert len(EXAMPLES) >= 24
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

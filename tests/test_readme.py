@@ -135,11 +135,11 @@ def test_every_initializer_is_there():
 def test_every_lesson_is_there():
     """In order, and as many as README says."""
     lessons = [path.name for path in sorted((ROOT / "examples").glob("[0-9][0-9]_*.py"))]
-    part = README[README.index("There are twenty-three lessons") : README.index("## What there is")]
+    part = README[README.index("There are twenty-four lessons") : README.index("## What there is")]
     assert re.findall(r"\]\(examples/(.*?)\)", part) == lessons
-    assert "There are twenty-three lessons; each" in part and len(lessons) == 23
+    assert "There are twenty-four lessons; each" in part and len(lessons) == 24
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    assert "twenty-three lessons" in changelog
+    assert "twenty-four lessons" in changelog
 
 
 def test_the_afternoons_reading_is_no_longer_than_an_afternoon():
