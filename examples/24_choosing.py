@@ -1,15 +1,15 @@
 """Choosing: the best of forty on rows held back is not as good as it looks there.
 
 How wide should the net be, which rate, how much dropout? One tries many recipes, and takes the one that is right most
-often on rows held back, the validation rows. Two things then go wrong. What is right on 108 images is known to about
+often on rows held back, the validation rows. But what is right on 108 images is known to about
 two percentage points (the deviation of 95 % in n draws is √(0.95 · 0.05 / n)), so that among many recipes there are
 some that are lucky there, and the best one is good and lucky. And so its own result is no estimate of how good it is:
 on images that had no say, it is worse.
 
 Two remedies. Cross-validation holds back each fifth of the rows in turn, and chooses by the mean of the five results:
 luck differs from fifth to fifth, and all rows have had their say. It promises less too much, if still too much, and the
-recipe is then trained on all rows. And what is reported comes from rows that had no say in anything, the test rows, which are asked once,
-at the end. To try recipes until the test rows like one is to make validation rows of them.
+recipe is then trained on all rows. And what is reported comes from rows that had no say in anything, the test rows,
+which are asked once, at the end. To try recipes until the test rows like one is to make validation rows of them.
 
 (Not all of the gap is the choice's: the mean of all recipes, among which nothing is chosen, differs as well, since the
 images held back are a little easier here than the test images. That is the luck of the division, as in lesson 19.)
