@@ -536,11 +536,12 @@ ESTIMATOR = {  # arguments of estimators
     "epochs": "it is max_iter=",
     "lr": "it is learning_rate_init=",
     "seed": "it is random_state=",
-    "optimizer": "it is solver=, a name or an optimizer",
     "hidden": "it is activation=",
     "layers": "it is hidden_layer_sizes=",
     "sizes": "it is hidden_layer_sizes=",
 }
+
+PERCEPTRON = ESTIMATOR | {"optimizer": "it is solver=, a name or an optimizer"}
 
 SPLIT = {  # arguments of nl.datasets.split
     "test_size": "it is test=, a fraction; in that order come x_train, y_train, x_test, y_test",

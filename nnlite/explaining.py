@@ -19,13 +19,12 @@ import numpy as np
 from .architecture import families
 from .devices import Arena, NotRecordableError, Recorder, Symbol, Tape, called, get_device
 from .explanation import Drawn, Equation, Explained, Explanation, Matrix
-from .formulas import NotUnderstoodError, Numbers, bare, computed, formula_of, told
+from .formulas import PLAIN_DIGITS, Exact, NotUnderstoodError, Numbers, bare, computed, formula_of, told
 from .programs import NOT_RECORDED
 from .step import Step
 
 MOST_NUMBERS = 4000  # results, and factors of products, that are written out at most
 MOST_DIGITS = 10
-PLAIN_DIGITS = 6  # of a kernel's plain numbers, such as 0.999
 LOSS, OPTIMIZER = "the loss", "the optimizer"
 ORIGINS = {"x": "the input", "target": "the target", "rate": "the learning rate"}
 SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
@@ -344,7 +343,9 @@ class Writer:
                 scale = values["scale"]
                 number, text = scale * number, f"{told(scale, PLAIN_DIGITS)} · {part.within(1)}"
             if from_new and result in self.call.before:
-                size = abs(value) + 2 * abs(value - float(self.call.before[result][index]))
+                first = float(self.call.before[result][index])
+                size = abs(value) + 2 * abs(value - first)
+                number = 0.0 if abs(number) < 1e-13 * abs(first) else number  # which only binary arithmetic leaves
                 if abs(number - value) <= size * 10.0 ** (1 - self.digits):
                     value = self.call.after[result][index] = rounded(float(number), self.digits)
             self._check(number, value)
@@ -387,7 +388,7 @@ class Writer:
         for name, value in values.items():
             letters = self.letters[name]
             if letters is None:
-                found[name] = value
+                found[name] = Exact(value) if isinstance(value, float) else value
             elif all(letter in at or letter == "1" for letter in letters):
                 number = value[tuple(at.get(letter, 0) for letter in letters)]
                 found[name] = float(number) if value.dtype.kind == "f" else int(number)

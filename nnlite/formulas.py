@@ -21,6 +21,8 @@ PLAIN = {
     "⁻ˣ": "^−x", "ˣ": "^x", "²": "^2", "³": "^3", "⁻⁸": "^−8", "\n": " ", "β₁": "beta1 ", "β₂": "beta2 ", "ρ": "rho ",
     "ᵗ": "^steps ", "m̂": "M ", "v̂": "V ",
 }
+PLAIN_DIGITS = 6  # of a kernel's plain numbers
+RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 LETTERS = {"ₖ": "K", "ⱼ": "K", "ₙ": "N"}  # what a sum runs over
 SHORT = {  # names in formulas, and the operands that they stand for
     "p": "prediction", "z": "logits", "t": "target", "ℓ": "losses", "v": "velocity", "μ": "momentum", "γ": "gamma",
@@ -36,6 +38,10 @@ COMPARISONS: dict[str, Callable[[float, float], bool]] = {">": gt, "<": lt, "≥
 
 class NotUnderstoodError(ValueError):
     """The formula is not in the language that is read here."""
+
+
+class Exact(float):
+    """A plain number of a kernel, such as 0.999: printed as it is."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,7 @@ def told(value: float, digits: int) -> str:
     """
     if isinstance(value, int) or not value:
         return f"{int(value)}".replace("-", "−")
+    digits = PLAIN_DIGITS if isinstance(value, Exact) else digits
     return ("−" if value < 0 else "") + f"{abs(value):.{digits}g}"
 
 
@@ -214,8 +221,10 @@ class Reader:
             return base
         self.take("^")
         exponent = self.exponent()
-        value, mark = base.value**exponent.value, {2.0: "²", 3.0: "³"}.get(exponent.value)
-        return Part(value, f"{base.within(2)}{mark}" if mark else told(value, self.digits), 2)
+        value, whole = base.value**exponent.value, exponent.value == int(exponent.value) > 0
+        mark = f"{exponent.value:.0f}".translate(RAISED) if exponent.value != 1 else ""
+        text = f"{base.within(2)}{mark}" if whole else told(value, self.digits)
+        return Part(value, text, 2)
 
     def exponent(self) -> Part:
         negative = self.next() == "−" and bool(self.take())

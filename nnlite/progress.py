@@ -111,7 +111,7 @@ class Bar:
             self._print(f"epoch {epoch}/{self.epochs}: {', '.join(f'{name}={value}' for name, value in text.items())}")
         if self.bar is not None and (last or now - self.drawn >= 0.1):
             self.drawn, self.told = now, epoch
-            self.text = f"epoch {min(epoch + 1, self.epochs)}/{self.epochs}"
+            self.text = f"epoch {epoch if last else epoch + 1}/{self.epochs}"
             self._draw(lambda bar: bar.set_description(self.text, refresh=False))
             self._draw(lambda bar: bar.set_postfix(text, refresh=last))
 
@@ -168,7 +168,8 @@ def quiet_tqdm() -> Any:
     """
     from tqdm import std
 
-    plain = _in_notebook() and importlib.util.find_spec("ipywidgets") is None
+    shown = type(sys.stdout).__module__.startswith("ipykernel")  # and not a file of a program that has imported it
+    plain = _in_notebook() and shown and importlib.util.find_spec("ipywidgets") is None
     kind: Any = std.tqdm
     if not plain:
         from tqdm.auto import tqdm

@@ -10,11 +10,12 @@ def same_rows(layer: Any, method: str, result: Any, given: Any) -> Any:
 
     What was given to a layer outside of any network may be a list, or have other axes.
     """
-    shape: Any = getattr(result, "shape", None)
     wanted: Any = getattr(given, "shape", ())
-    if shape is None or (len(wanted) == 2 and (len(shape) != 2 or shape[0] != wanted[0])):
-        what = repr(result) if shape is None else f"an array of shape {tuple(shape)}"
-        rows, name = len(given), "y" if method.startswith("forward") else "dx"
+    shape: Any = getattr(result, "shape", None)
+    table = len(wanted) == 2
+    if result is None or (table and (shape is None or len(shape) != 2 or shape[0] != wanted[0])):
+        what = f"{result!r:.40}" if shape is None else f"an array of shape {tuple(shape)}"
+        name, rows = "y" if method.startswith("forward") else "dx", wanted[0] if table else "N"
         forgotten = ": is its last line a return?" if result is None else ""
         raise ValueError(
             f"{type(layer).__name__}.{method} returned {what}, but for {rows} rows it must return {name} "

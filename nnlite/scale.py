@@ -15,7 +15,7 @@ from .loss import Loss
 from .network import Sequential
 
 FAR = 100  # a column is told if a quarter of its numbers are larger than this
-FEW = 64  # rows that are looked at
+FEW = 16  # rows that are looked at
 REACH: dict[type[Layer], tuple[float, float]] = {  # what comes out of a last layer
     Sigmoid: (0, 1),
     Softmax: (0, 1),
@@ -41,7 +41,8 @@ def tell_of_scale(network: Sequential, loss: Loss, x: Any, target: Any) -> None:
     if loss.target == "real":
         few, last = _few(network, target), network.layers[-1]
         low, high = REACH.get(type(last), (-np.inf, np.inf))
-        if few.min() < low or few.max() > high:
+        beyond = np.maximum(low - few, 0) + np.maximum(few - high, 0)
+        if beyond.mean() > 0.1 * few.std() + 1e-6:  # more than noise about the end
             reach = f"{low:g} … {high:g}" if np.isfinite(high) else f"{low:g} and above"
             said.append(f"y has numbers outside {reach}, which {last!r} cannot give: scale them, or leave it out")
         elif isinstance(last, Dense):
@@ -60,10 +61,10 @@ def _far(few: np.ndarray, name: str, instead: str) -> Iterator[str]:
     sizes = np.quantile(np.abs(few), 0.75, axis=0)  # (columns,)
     far, largest = int(np.count_nonzero(sizes > FAR)), int(np.argmax(sizes))
     if far:
-        size = float(f"{sizes[largest]:.2g}")
+        size = 10.0 ** round(np.log10(sizes[largest]))  # roughly, so that Python tells it once and not for each fold
         others = f", and {far - 1} more of the {len(sizes)} columns are like it" * (far > 1)
         yield (
-            f"column {largest} of {name} has numbers of about {size:,.0f}{others}: a net learns from numbers of about "
+            f"column {largest} of {name} has numbers of about {size:,g}{others}: a net learns from numbers of about "
             "1. Subtract the mean and divide by the standard deviation of each column, as the rows for training have "
             f"them (lesson 21), {instead}"
         )

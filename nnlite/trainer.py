@@ -261,7 +261,7 @@ class Trainer(Resumable, elsewhere.Answering):
                     data, validation = data.divided(validation_split, self.network.seed or 0)
                 data = data.by_class(class_weight).that_count(False)
                 _ = data.count, validation and validation.count  # refused if no row counts
-                if self.tells_of_scale and first and not self.history.epochs:
+                if self.tells_of_scale and first and not self.history.epochs and epochs > before:
                     tell_of_scale(self.network, self.loss, data.x, data.target)
         self._bring_up_to_date(data is not None and data.weight is not None)
         names = names_of(self.metrics, self.network)

@@ -55,7 +55,9 @@ def recomputed(text, digits=4):
     """What the printed arithmetic gives, rounded as at school."""
     text = re.sub(r"\|([^|]*)\|", r"abs(\1)", text.replace("½", "0.5")).replace("e^", "E**").replace("√", "sqrt")
     text = re.sub(r"(?<![\w.])\d[\d.]*(?:e[+-]\d+)?", lambda found: f'D("{found[0]}")', text)
-    for written, python in {"·": "*", "−": "-", "²": "**2", "³": "**3"}.items():
+    raised = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
+    text = re.sub("[⁰¹²³⁴-⁹]+", lambda found: f"**{found[0].translate(raised)}", text)
+    for written, python in {"·": "*", "−": "-"}.items():
         text = text.replace(written, python)
     with decimal.localcontext() as context:
         context.prec = 40
@@ -398,3 +400,18 @@ def test_steps_of_optimizers_are_written_out(name):
     update = [call for call in explanation.calls if call.stage == "update"]
     moved = [equation.name for equation in update[-1].equations if " of " not in equation.name]
     assert len(moved) == net.parameters.size and not any(call.matrices for call in update)
+
+
+@pytest.mark.parametrize("digits", [2, 4, 7])
+@pytest.mark.parametrize("name", ["adam", "adamw", "adamax", "rmsprop"])
+def test_later_steps_follow_from_what_is_printed(name, digits):
+    """There 0.999 to the power of the step is near 1, and must not be rounded."""
+    net = nl.mlp([2, 3, 1], hidden="elu", seed=0, device="numpy")
+    trainer = nl.Trainer(net, "mse", nl.rules.OPTIMIZERS[name](lr=0.5))
+    for _ in range(6):
+        explanation = trainer.explain_step([[0.5, 1.0]], [[3.0]], digits=digits)
+        for call in explanation.calls:
+            for equation in call.equations:
+                if equation.parts:
+                    assert recomputed(equation.parts[-1], digits) == value(equation.value), str(equation)
+        trainer.step([[0.5, 1.0]], [[3.0]])

@@ -373,7 +373,7 @@ def test_on_a_dark_background_text_is_bright():
         ax = nl.plots.network(nl.mlp([2, 3, 1], seed=0))
         explained = nl.Trainer(nl.mlp([2, 3, 1], seed=0)).explain_step([[1.0, 2.0]], [[1.0]]).plot()
         headings = [text for text in explained.texts if text.get_fontweight() == "bold"]
-        assert {text.get_color() for text in (*ax.texts, *headings)} == {"white"}
+        assert {text.get_color() for text in (*ax.texts, *headings)} == {"#ffffff"}
     plt.close("all")
 
 

@@ -155,7 +155,8 @@ def test_a_notebook_has_a_bar(monkeypatch):
     """There stderr is no terminal, and tqdm.auto gives a widget, or, without ipywidgets, the bar is on stdout."""
     monkeypatch.setitem(sys.modules, "ipykernel", SimpleNamespace())
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    stream = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})
+    monkeypatch.setattr(sys, "stdout", stream())
     fit()
     assert "100%" in sys.stdout.getvalue() and not sys.stderr.getvalue()
 
@@ -163,7 +164,7 @@ def test_a_notebook_has_a_bar(monkeypatch):
 def test_the_bar_of_a_training_that_was_ended_is_whole(monkeypatch):
     terminal(monkeypatch)
     fit(epochs=50, callbacks=[lambda trainer, epoch: trainer.stop() if epoch == 3 else None])
-    assert "100%" in sys.stderr.getvalue()
+    assert "100%" in sys.stderr.getvalue() and "epoch 3/50: 100%" in sys.stderr.getvalue()
 
 
 # ---- fork -------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 import nnlite as nl
@@ -48,6 +49,8 @@ def _refuse_stdout(text: str) -> None:
     """ValueError if stdout is closed, or cannot show all of this text."""
     if sys.stdout is None:
         raise ValueError("stdout is closed: --out FILE writes the answers to a file")
+    if os.environ.get("PYTHONIOENCODING", "").partition(":")[2]:
+        return  # the user has said what to do
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError as error:

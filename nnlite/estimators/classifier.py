@@ -52,7 +52,7 @@ class MLPClassifier(Perceptron):
 
     class_weight: str | Mapping[Any, float] | None
 
-    @elsewhere.answered(elsewhere.ESTIMATOR)
+    @elsewhere.answered(elsewhere.PERCEPTRON)
     def __init__(
         self,
         hidden_layer_sizes: int | Sequence[int] = (100,),

@@ -35,7 +35,7 @@ class MLPRegressor(Perceptron):
 
     _estimator_type = "regressor"
 
-    @elsewhere.answered(elsewhere.ESTIMATOR)
+    @elsewhere.answered(elsewhere.PERCEPTRON)
     def __init__(
         self,
         loss: str | Loss = "squared_error",

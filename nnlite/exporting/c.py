@@ -35,7 +35,15 @@ CALLS = {"power": "pow", "absolute": "fabs", "maximum": "larger", "minimum": "sm
 CALLS |= {name: name for name in ("exp", "expm1", "log", "log1p", "sqrt", "tanh", "sin", "cos")}
 KEYWORDS = """auto break case char const continue default do double else enum extern float for goto if inline int long
 register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while"""
-OF_HEADERS = "main NAN INFINITY HUGE_VAL isfinite isinf isnan floor ceil fabs pow strcmp strlen memcpy"  # not C's words
+KEYWORDS += """ alignas alignof and asm bitand bitor bool catch char8_t class compl concept const_cast constexpr
+decltype delete dynamic_cast explicit export false friend mutable namespace new noexcept not nullptr operator or
+private protected public reinterpret_cast requires static_assert static_cast template this thread_local throw
+true try typeid typename using virtual wchar_t xor"""  # of C++
+OF_HEADERS = """main NAN INFINITY HUGE_VAL isfinite isinf isnan signbit fpclassify abs acos acosh asin asinh atan atan2
+atanh cbrt ceil copysign cosh erf erfc exp2 fabs fdim floor fma fmax fmin fmod frexp gamma hypot ilogb j0 j1 jn
+ldexp lgamma log10 log2 logb lrint lround modf nan nearbyint nextafter remainder remquo rint round scalbn
+signgam sinh tan tgamma trunc y0 y1 yn memchr memcmp memcpy memmove memset strcat strchr strcmp strcpy strlen
+strncmp strncpy strstr strtok"""  # not C's words
 # Not fmax and fmin, which leave NaN out: a net whose input is NaN answers NaN, as on every device.
 OF_TWO = "static {kind} {name}{suffix}({kind} a, {kind} b) {{ return a {sign} b || a != a ? a : b; }}"
 LINKED = ("#ifdef __cplusplus", 'extern "C" {', "#endif"), ("#ifdef __cplusplus", "}", "#endif")  # its begin and end

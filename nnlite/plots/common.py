@@ -17,15 +17,17 @@ if TYPE_CHECKING:
 # Okabe, M., Ito, K.: Color Universal Design, 2008, https://jfly.uni-koeln.de/color/ (yellow is last, as it is pale)
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#7F7F7F", "#F0E442")
 INK = "#333333"
+HOLDERS = tuple(f"{__package__.partition('.')[0]}.{name}" for name in ("trainer", "estimators"))  # of a network
 SIGNED = "RdBu_r"  # red above zero, white at zero, blue below
 
 
 def ink() -> str:
     """The colour of text and lines on the background: INK, or the style's, such as white in dark_background."""
     import matplotlib
+    from matplotlib.colors import to_hex
 
-    colour = str(matplotlib.rcParams["text.color"])
-    return INK if colour == "black" else colour
+    colour = to_hex(matplotlib.rcParams["text.color"])
+    return INK if colour == "#000000" else colour
 
 
 def new_axes(ax: Axes | None, size: tuple[float, float] = (5.2, 3.9)) -> Axes:
@@ -73,8 +75,9 @@ def colours_for(count: int) -> list[str]:
 
 
 def network_of(net: Any) -> Any:
-    """A network, or the one of a Trainer or of an estimator."""
-    return getattr(net, "network", None) or getattr(net, "network_", net)
+    """A network, or the one of a Trainer or of an estimator; what else predicts is taken as it is."""
+    ours = any(kind.__module__.startswith(HOLDERS) for kind in type(net).__mro__)
+    return (getattr(net, "network", None) or getattr(net, "network_", net)) if ours else net
 
 
 def matrices_of(net: Any) -> dict[int, npt.NDArray[np.float64]]:

@@ -18,7 +18,7 @@ from .values import yes_or_no
 from .written import EXPONENTS, WHEELS
 
 # What a kind of column becomes in x; each returns where the next column begins. Only those that are used are written.
-NUMBER = """#ifdef __FAST_MATH__
+NUMBER = """#if defined __FAST_MATH__ || (defined __FINITE_MATH_ONLY__ && __FINITE_MATH_ONLY__)
 #error "with -ffast-math, a missing number cannot be told from others"
 #endif
 
@@ -170,7 +170,7 @@ def _answer(goal: str, classes: Sequence[str], outputs: int, function: str) -> l
         what = f"the probability of {of}"
     spelt = [
         "   Texts are as in training, letter by letter; `nnlite predict` also knows other spellings, as YES for yes.",
-        "   It returns how many columns are missing, or have a text that was never seen.",
+        "   It returns how many columns are missing, or have a text that is not among their values.",
     ]
     return [f"   It writes y[{outputs}], {what}: {_plain(goal)}.", *spelt, "*/"]
 

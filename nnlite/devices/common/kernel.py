@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
-
-from .carrying import carried
 
 _TERM = re.compile(r"\s*(\w+)\s*(?:\(([^)]*)\))?\s*(?:,|$)")
 
@@ -143,7 +142,16 @@ class Kernel:
         return f"<kernel {self.name}: {self.signature.text}>"
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        return carried(self)  # a copy is this kernel, and in another process the one of this name in its module
+        """A copy is this kernel, and in another process the one of this name in its module.
+
+        Only cloudpickle, with which joblib, Dask and Ray send functions, takes those of __main__ as code, and so the
+        kernels made of them.
+        """
+        writer = sys._getframe(1).f_globals.get("__name__", "")
+        if self.formula.__module__ == "__main__" and writer.endswith("cloudpickle.cloudpickle"):
+            facts = {field.name: getattr(self, field.name) for field in fields(self)}
+            return _again, (self.formula, self.signature.text, {**facts, "formula": None, "signature": None})
+        return self.formula.__qualname__
 
     @property
     def name(self) -> str:
@@ -158,6 +166,10 @@ class Kernel:
     def counts(self) -> bool:
         """Whether all its arrays hold a single number. Such a kernel is a counter, and may work on integers."""
         return all(letters in (None, ("1",)) for letters in self.signature.operands.values())
+
+
+def _again(formula: Callable[..., Any], signature: str, facts: dict[str, Any]) -> Kernel:
+    return Kernel(**{**facts, "formula": formula, "signature": Signature.parse(signature)})
 
 
 def kernel_of(function: Any) -> Kernel:

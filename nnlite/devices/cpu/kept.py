@@ -8,8 +8,8 @@ So versions and machines may share a folder. Every file starts with a checksum. 
 most, or the oldest are removed. A function is compiled again if its file is damaged, missing, without what its reader
 calls, or cannot be written. A folder that cannot be written is read, such as that of a container's image.
 
-The files are pickles, and whoever can write one can run any code here. So a file is read only if nobody else can have
-written it: others may put files into the folder, but not in this user's name.
+The files are pickles, and whoever can write one can run any code here. So only a folder is used to which nobody else
+can write, and only a file that is this user's own: a link may lead to what another has written.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class Kept(NullCache):
 def _read(path: Path) -> Any:
     """What a file holds, or None if it is missing, damaged, or perhaps another's."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_no_link) as file:
             found = os.fstat(file.fileno())
             if not _ours(found):
                 return None
@@ -173,6 +173,11 @@ def _write(path: Path, content: bytes) -> None:
         raise
 
 
+def _no_link(name: str, flags: int) -> int:
+    """Open a file, but no link; and do not wait for a pipe."""
+    return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+
+
 def _checksum(path: Path, content: bytes) -> bytes:
     """Of a file's content and name: one that has been given another function's name is damaged."""
     return hashlib.sha256(path.name.encode() + content).digest()
@@ -181,18 +186,20 @@ def _checksum(path: Path, content: bytes) -> bytes:
 ROOT = 0  # the user id of root
 
 
-def _ours(found: os.stat_result) -> bool:
-    """Whether nobody else can have written a file, going by its owner and mode.
-
-    It must belong to this user, to root, or to the owner of this source file, who can run any code here anyway. On
-    Windows, every file is taken to be the user's.
-    """
-    if not hasattr(os, "geteuid"):
-        return True
+def _trusted() -> set[int]:
+    """The users who can run any code here anyway: this one, root, and the owner of this source file."""
     trusted = {os.geteuid(), ROOT}
     with contextlib.suppress(OSError):  # there is no such file in a program that is frozen
         trusted.add(os.stat(__file__).st_uid)
-    return found.st_uid in trusted and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return trusted
+
+
+def _ours(found: os.stat_result) -> bool:
+    """Whether this is a file that nobody else can write to. On Windows, every file is taken to be the user's."""
+    if not stat.S_ISREG(found.st_mode):
+        return False
+    others = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return not hasattr(os, "geteuid") or (found.st_uid in _trusted() and not others)
 
 
 class _File(NamedTuple):
@@ -231,7 +238,9 @@ def summary() -> str:
         sizes = [file.size for file in _files(where)]
         return f"{where}: {len(sizes)} files, {sum(sizes) / 1e6:.1f} MB of at most {MOST_BYTES / 1e6:.0f}"
     read = [f"{each} ({len(files)} files) is only read" for each in folders() if (files := _files(each))]
-    return f"not kept: set NUMBA_CACHE_DIR to a folder that this user can write{', '.join(['', *read])}"
+    return ", ".join(
+        ["not kept: set NUMBA_CACHE_DIR to a folder to which this user, and nobody else, can write", *read]
+    )
 
 
 # ---- the folders -----------------------------------------------------------------------------------------------------
@@ -239,7 +248,13 @@ def summary() -> str:
 
 @functools.cache
 def folders() -> tuple[Path, ...]:
-    """Where kept machine code may be: in NUMBA_CACHE_DIR, or else beside this source, or with the user's own caches."""
+    """Where kept machine code is, if nobody else can write to it."""
+    folder()  # makes one
+    return tuple(path for path in _places() if path.is_dir() and only_ours(path))
+
+
+def _places() -> tuple[Path, ...]:
+    """Where it may be: in NUMBA_CACHE_DIR, or else beside this source, or with the user's own caches."""
     if named := getattr(config, "CACHE_DIR", ""):
         return (Path(named).absolute() / "nnlite",)
     own = Path(AppDirs("nnlite", appauthor=False).user_cache_dir)
@@ -248,10 +263,44 @@ def folders() -> tuple[Path, ...]:
 
 @functools.cache
 def folder() -> Path | None:
-    """The first of them to which this process can write, or None."""
-    for path in folders():
+    """The first of them to which this process can write, made if it is missing, or None."""
+    for path in _places():
         with contextlib.suppress(OSError):
             path.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=path).close()
-            return path
+            if only_ours(path):
+                return path
     return None
+
+
+def only_ours(folder: str | os.PathLike[str]) -> bool:
+    """Whether nobody else can put files into a folder, or put another folder in its place.
+
+    The folder, all folders above it, and all links on the way must be those of a trusted user. Others may write to a
+    folder above it only if it has the sticky bit, as /tmp has: then nobody can remove the files of others. A group with
+    this user as its only member counts as this user; many systems make such a group for every user. On Windows, every
+    folder is taken to be the user's.
+    """
+    if not hasattr(os, "geteuid"):
+        return True
+    named, path, trusted = Path(folder).absolute(), Path(folder).resolve(), _trusted()
+    if any(os.lstat(each).st_uid not in trusted for each in (named, *named.parents)):
+        return False
+    for each in (path, *path.parents):
+        found = each.stat()
+        shared = found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and not _private(found.st_gid))
+        if found.st_uid not in trusted or (shared and not (found.st_mode & stat.S_ISVTX and each != path)):
+            return False
+    return True
+
+
+def _private(group: int) -> bool:
+    """Whether this user is the only one in the group: it has the user's name and lists no other member."""
+    import grp
+    import pwd
+
+    try:
+        user, found = pwd.getpwuid(os.geteuid()), grp.getgrgid(group)
+    except KeyError:
+        return False
+    return found.gr_gid == user.pw_gid and found.gr_name == user.pw_name and set(found.gr_mem) <= {user.pw_name}

@@ -25,7 +25,7 @@ from numba.core.targetconfig import ConfigStack
 
 from nnlite.devices.cpu import kept
 from nnlite.devices.cpu.compiling import MachineCode, compiled, garbage_later, inside
-from nnlite.devices.cpu.kept import Kept
+from nnlite.devices.cpu.kept import Kept, only_ours
 
 TRAIN = """
 import numpy as np, nnlite as nl
@@ -284,6 +284,64 @@ def test_python_cannot_call_what_has_no_wrapper_for_it():
         double(1)
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="folders have no owner and mode here")
+class TestFoldersOfOthers:
+    @pytest.fixture(autouse=True)
+    def _alone(self, tmp_path):
+        self.folder = tmp_path / "above" / "compiled"
+        self.folder.mkdir(parents=True)
+        assert only_ours(self.folder)
+
+    @pytest.mark.parametrize(("mode", "above", "kept"), [(0o755, 0o1777, True), (0o777, 0o755, False)])
+    def test_by_their_mode(self, mode, above, kept):
+        self.folder.chmod(mode)
+        self.folder.parent.chmod(above)
+        assert only_ours(self.folder) == kept
+
+    @pytest.mark.parametrize(("mode", "above"), [(0o755, 0o777), (0o1777, 0o755)])
+    def test_anyone_could_exchange_it(self, mode, above):
+        self.folder.chmod(mode)
+        self.folder.parent.chmod(above)
+        assert not only_ours(self.folder)
+
+    @pytest.mark.parametrize(("name", "others", "ours"), [("me", [], True), ("me", ["you"], False), ("all", [], False)])
+    def test_a_group_is_this_users_alone(self, name, others, ours, monkeypatch):
+        self.folder.chmod(0o775)
+        gid = self.folder.stat().st_gid
+        monkeypatch.setattr("pwd.getpwuid", lambda uid: SimpleNamespace(pw_name="me", pw_gid=gid))
+        monkeypatch.setattr("grp.getgrgid", lambda gid: SimpleNamespace(gr_name=name, gr_mem=others, gr_gid=gid))
+        assert only_ours(self.folder) == ours
+
+    def test_by_their_owner(self, monkeypatch):
+        uid = self.folder.stat().st_uid
+        monkeypatch.setattr("os.geteuid", lambda: uid + 1000)
+        owner = SimpleNamespace(st_uid=uid + 1000)  # of the source
+        stat = os.stat
+        monkeypatch.setattr("os.stat", lambda path, *a, **k: owner if path == kept.__file__ else stat(path, *a, **k))
+        monkeypatch.setattr(kept, "ROOT", -1)
+        assert not only_ours(self.folder)
+
+    def test_a_link_that_another_has_made(self, monkeypatch):
+        """It may lead to a folder of this user's, in which lies what somebody else has written, such as a clone."""
+        link = self.folder.parent / "link"
+        link.symlink_to(self.folder)
+        assert only_ours(link)
+        os.lchown(link, 31999, -1) if os.geteuid() == 0 else monkeypatch.setattr(kept, "_trusted", lambda: {-1})
+        assert not only_ours(link)
+
+    def test_nothing_of_theirs_is_read_or_written(self, filled):
+        """A file there could run anything; here each would end the process."""
+        for path in files(filled[0]):
+            target = self.folder / path.relative_to(filled[0])
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.parent.chmod(0o777)
+            content = b"cos\n_exit\n(I3\ntR."  # a pickle that calls os._exit(3)
+            target.write_bytes(kept._checksum(target, content) + content)
+        before = {path: path.read_bytes() for path in files(self.folder)}
+        assert result(start(self.folder)) == filled[1]
+        assert {path: path.read_bytes() for path in files(self.folder)} == before
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="files have no owner and mode here")
 class TestFilesOfOthers:
     @pytest.fixture(autouse=True)
@@ -297,9 +355,21 @@ class TestFilesOfOthers:
         self.path.chmod(mode)
         assert (kept._read(self.path) == "code") == read
 
-    def test_a_folder_may_be_everybodys(self):
-        self.path.parent.chmod(0o777)
-        assert kept._read(self.path) == "code"
+    def test_a_link_is_not_followed(self):
+        """It could lead to anything, such as a download, or the command line of another's program that runs as root."""
+        link = self.path.with_name("g.nbc")
+        content = self.path.read_bytes()[32:]
+        self.path.write_bytes(kept._checksum(link, content) + content)
+        link.symlink_to(self.path)
+        assert kept._read(link) is None
+        link.unlink()
+        self.path.rename(link)
+        assert kept._read(link) == "code"
+
+    def test_a_pipe_is_not_waited_for(self):
+        self.path.unlink()
+        os.mkfifo(self.path)
+        assert kept._read(self.path) is None
 
     def test_what_is_written_is_this_users_alone(self):
         before = os.umask(0)
