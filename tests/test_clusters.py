@@ -79,14 +79,20 @@ def test_ray(ray):
 
 
 SCRIPT = """
-import copy, os, pickle
+import copy, os, pickle, threading
 
 import joblib
 import numpy as np
 
 import nnlite as nl
 
-TWICE = 2.0
+TWICE, LOCK = 2.0, threading.Lock()
+
+
+@nl.kernel("x (N,K) -> y (N,K)")
+def locked(x):
+    with LOCK:
+        return locked.formula(x[1:]) if len(x) > 1 else x
 
 
 @nl.kernel("p (N,K), t (N,K) -> losses (N), dp (N,K)")
@@ -123,7 +129,8 @@ if __name__ == "__main__":
     found = joblib.Parallel(n_jobs=2)(joblib.delayed(losses)(net) for net in nets)
     assert os.getpid() not in {process for process, _ in found}
     assert [answer for _, answer in found] == [losses(net)[1] for net in nets]
-    assert copy.deepcopy(bent) is bent and pickle.loads(pickle.dumps(bent)) is bent
+    for kernel in (bent, locked):
+        assert copy.deepcopy(kernel) is pickle.loads(pickle.dumps(kernel)) is kernel
 """
 
 

@@ -159,7 +159,7 @@ def test_wrong_names(tmp_path):
     net = nl.mlp([2, 1], device="numpy")
     with pytest.raises(ValueError, match=r"must end in \.onnx or \.c"):
         net.export(tmp_path / "model.pb")
-    for name in ("my predict", "2nd", "größe", "int", "while", "main"):
+    for name in ("my predict", "2nd", "größe", "int", "while", "main", "class", "new", "round", "memset"):
         with pytest.raises(ValueError, match=f"one that C allows, not '{name}'"):
             net.export(tmp_path / "model.c", name)
     for name in ("x", "y", "W_0", "tanh", "exp", "sqrtf"):

@@ -688,6 +688,7 @@ class Forgetful(nl.Layer):
         ({"backward": None}, r"Forgetful.backward\(dy\) returned None, .* it must return dx \(6, columns\)"),
         ({"backward": np.ones(4)}, r"backward\(dy\) returned an array of shape \(4,\), but for 6 rows"),
         ({"backward": 3}, r"backward\(dy\) returned 3, but for 6 rows"),
+        ({"backward": [[1.0] * 999] * 6}, r"backward\(dy\) returned \[\[1\.0[^b]{0,40}, but for 6 rows"),
     ],
 )
 def test_a_forgotten_return_is_told(returns, told, device, rng):

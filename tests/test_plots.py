@@ -368,6 +368,28 @@ def test_the_network_of_a_trainer_or_an_estimator_is_drawn():
     plt.close("all")
 
 
+def test_what_else_predicts_is_drawn_as_it_predicts():
+    """A user's own object may have a network inside, and scale what it reads."""
+
+    class Scaled:
+        network = nl.mlp([2, 1], seed=0)
+
+        def predict(self, x):
+            return np.where(x[:, :1] > 40, 1.0, 0.0)
+
+    x = np.array([[0.0, 0.0], [100.0, 1.0]])
+    regions = plots.decision_boundary(Scaled(), x, [0, 1]).images[0].get_array()
+    assert (regions[:, 0] == 0).all() and (regions[:, -1] == 1).all()
+    plt.close("all")
+
+
+@pytest.mark.parametrize("colour", [(0, 0, 0), (1.0, 1.0, 1.0, 1.0), "0.2", "C1"])
+def test_text_may_have_any_colour(colour):
+    with plt.rc_context({"text.color": colour}):
+        plots.network(nl.mlp([2, 1], seed=0))
+    plt.close("all")
+
+
 def test_on_a_dark_background_text_is_bright():
     with plt.style.context("dark_background"):
         ax = nl.plots.network(nl.mlp([2, 3, 1], seed=0))

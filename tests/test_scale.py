@@ -71,6 +71,29 @@ def test_what_a_net_bears_is_not_told(rng):
         fit(nl.mlp([2, 1]), numbers(rng, 1, 1), counts, "poisson")
 
 
+def test_noise_about_the_ends_of_what_a_net_can_give_is_not_told(rng):
+    """Such as the rounding of scikit-learn's MinMaxScaler, or what a sensor makes of 0."""
+    x, y = numbers(rng, 1, 1), rng.uniform(0, 1, (300, 1))
+    y[::3] = 1 + 2e-16
+    amounts = np.maximum(x[:, :1], 0) + numbers(rng, 0.05)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(nl.mlp([2, 1], output="sigmoid", dtype="float64"), x, y)
+        fit(nl.mlp([2, 1], output="relu"), x, amounts)
+        nl.Trainer(nl.mlp([2, 1])).fit(1000 * x, y, epochs=0, progress=False)  # nothing is trained
+
+
+def test_parts_of_the_same_data_get_the_same_text(rng):
+    """Python tells each text of a line once: a search over ten folds is to tell it once."""
+    x, y = numbers(rng, 900, 1), numbers(rng, 1)
+    texts = set()
+    for fold in range(10):
+        with pytest.warns(nl.ScaleWarning) as found:
+            fit(nl.mlp([2, 1]), x[fold::10], y[fold::10])
+        texts |= {str(each.message) for each in found}
+    assert len(texts) == 1
+
+
 def test_estimators_say_what_scikit_learns_do(rng):
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
