@@ -31,7 +31,8 @@ FORMS = {  # of an operation's number i, with the numbers of its operands and C'
     "cast": "(({kind}) {0})",
     "reshape": "{0}",
 }
-CALLS = {"power": "pow", "absolute": "fabs", "maximum": "larger", "minimum": "smaller"}
+CHOSEN = {"max": "larger", "min": "smaller"}  # of two numbers
+CALLS = {"power": "pow", "absolute": "fabs", "maximum": CHOSEN["max"], "minimum": CHOSEN["min"]}
 CALLS |= {name: name for name in ("exp", "expm1", "log", "log1p", "sqrt", "tanh", "sin", "cos")}
 KEYWORDS = """auto break case char const continue default do double else enum extern float for goto if inline int long
 register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while"""
@@ -106,7 +107,7 @@ class _Source:
     def _of_two(self) -> list[str]:
         """The functions `larger` and `smaller`, for the types for which they are called."""
         text, found = "\n".join(self.body), []
-        for name, sign in (("larger", ">"), ("smaller", "<")):
+        for name, sign in zip(CHOSEN.values(), "><"):
             for kind, suffix in (("float", "f"), ("double", "")):
                 if f"{name}{suffix}(" in text:
                     found.append(OF_TWO.format(kind=kind, name=name, suffix=suffix, sign=sign))
@@ -159,7 +160,7 @@ class _Source:
         step = (
             f"{name} += {_bare(each.format(i='i'))}"
             if value.operation == "sum"
-            else f"{name} = {CALLS[f'{value.operation}imum']}{suffix}({name}, {_bare(each.format(i='i'))})"
+            else f"{name} = {CHOSEN[value.operation]}{suffix}({name}, {_bare(each.format(i='i'))})"
         )
         self.body.append(f"    {kind} {name} = {first};")
         self.body.append(f"    for (int i = {int(value.operation != 'sum')}; i < {x.size}; i++) {step};")

@@ -149,8 +149,7 @@ class Kernel:
         """
         writer = sys._getframe(1).f_globals.get("__name__", "")
         if self.formula.__module__ == "__main__" and writer.endswith("cloudpickle.cloudpickle"):
-            facts = {field.name: getattr(self, field.name) for field in fields(self)}
-            return _again, (self.formula, self.signature.text, {**facts, "formula": None, "signature": None})
+            return Kernel, tuple(getattr(self, field.name) for field in fields(self))
         return self.formula.__qualname__
 
     @property
@@ -166,10 +165,6 @@ class Kernel:
     def counts(self) -> bool:
         """Whether all its arrays hold a single number. Such a kernel is a counter, and may work on integers."""
         return all(letters in (None, ("1",)) for letters in self.signature.operands.values())
-
-
-def _again(formula: Callable[..., Any], signature: str, facts: dict[str, Any]) -> Kernel:
-    return Kernel(**{**facts, "formula": formula, "signature": Signature.parse(signature)})
 
 
 def kernel_of(function: Any) -> Kernel:

@@ -182,10 +182,8 @@ class MachineCode(CFunc):
 
     @property
     def address(self) -> int:
-        with (
-            Held(),
-            global_compiler_lock,
-        ):  # which a fork waits for: LLVM has a lock of its own, that a child would keep
+        # LLVM has a lock of its own, which a forked child would find locked for ever; for Numba's, a fork waits.
+        with Held(), global_compiler_lock:
             found = int(self._library.get_pointer_to_function(self.entry))
         if not found:  # this version of Numba names its functions in another way
             raise RuntimeError(f"there is no machine code of {self.entry} in {self._library}")

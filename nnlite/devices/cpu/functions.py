@@ -270,9 +270,9 @@ def cross_entropy_of(z, t):
 @exactly
 def exp_of(x):
     """eˣ for any x: for large ones e² / e^(2 − x), since e^−x would be less than the smallest normal number."""
-    one, two = type(x)(1), type(x)(2)
+    zero, one, two = type(x)(0), type(x)(1), type(x)(2)
     large = x > 64
-    e = exp_negative((two if large else one - one) - abs(x))
+    e = exp_negative((two if large else zero) - abs(x))
     return e if x < 0 else (type(x)(7.38905609893065) if large else one) / e
 
 

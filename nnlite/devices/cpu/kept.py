@@ -250,7 +250,7 @@ def summary() -> str:
 def folders() -> tuple[Path, ...]:
     """Where kept machine code is, if nobody else can write to it."""
     folder()  # makes one
-    return tuple(path for path in _places() if path.is_dir() and only_ours(path))
+    return tuple(filter(only_ours, _places()))
 
 
 def _places() -> tuple[Path, ...]:
@@ -274,7 +274,7 @@ def folder() -> Path | None:
 
 
 def only_ours(folder: str | os.PathLike[str]) -> bool:
-    """Whether nobody else can put files into a folder, or put another folder in its place.
+    """Whether nobody else can put files into a folder, or put another folder in its place; False if it is not there.
 
     The folder, all folders above it, and all links on the way must be those of a trusted user. Others may write to a
     folder above it only if it has the sticky bit, as /tmp has: then nobody can remove the files of others. A group with
@@ -283,15 +283,22 @@ def only_ours(folder: str | os.PathLike[str]) -> bool:
     """
     if not hasattr(os, "geteuid"):
         return True
-    named, path, trusted = Path(folder).absolute(), Path(folder).resolve(), _trusted()
-    if any(os.lstat(each).st_uid not in trusted for each in (named, *named.parents)):
+    named, trusted = Path(folder).absolute(), _trusted()
+    try:
+        path = named.resolve()
+        links = [os.lstat(each) for each in (named, *named.parents)]
+        above = [each.stat() for each in path.parents]
+        found = path.stat()
+    except (OSError, RuntimeError):  # it is not there, a link leads to itself, or this user may not enter the way to it
         return False
-    for each in (path, *path.parents):
-        found = each.stat()
-        shared = found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and not _private(found.st_gid))
-        if found.st_uid not in trusted or (shared and not (found.st_mode & stat.S_ISVTX and each != path)):
-            return False
-    return True
+    open_to_others = [each for each in above if not each.st_mode & stat.S_ISVTX and _shared(each)]
+    owned = all(each.st_uid in trusted for each in (*links, *above, found))
+    return owned and not open_to_others and not _shared(found)
+
+
+def _shared(found: os.stat_result) -> bool:
+    """Whether others than this user may write to a folder."""
+    return bool(found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and not _private(found.st_gid)))
 
 
 def _private(group: int) -> bool:

@@ -321,6 +321,20 @@ class TestFoldersOfOthers:
         monkeypatch.setattr(kept, "ROOT", -1)
         assert not only_ours(self.folder)
 
+    def test_one_that_this_user_may_not_enter(self, monkeypatch):
+        """Such as the home of root, in the environment of a process that is root's no more."""
+        lstat = os.lstat
+
+        def refused(path):
+            if Path(path) == self.folder:
+                raise PermissionError(13, "Permission denied", str(path))
+            return lstat(path)
+
+        monkeypatch.setattr("os.lstat", refused)
+        monkeypatch.setattr(kept, "_places", lambda: (self.folder,))
+        assert not only_ours(self.folder) and not only_ours(self.folder / "not there")
+        assert kept.folders.__wrapped__() == ()
+
     def test_a_link_that_another_has_made(self, monkeypatch):
         """It may lead to a folder of this user's, in which lies what somebody else has written, such as a clone."""
         link = self.folder.parent / "link"
