@@ -314,11 +314,11 @@ def test_what_is_not_finite_is_refused_by_its_place(value, threads, host):
 
 def test_huge_numbers_whose_sum_is_infinite_are_answered(threads, device):
     net = nl.Sequential(nl.Dense(3, 2), nl.Sigmoid(), device=device)
-    net.load_state_dict({"0.W": np.full((3, 2), 1e-38), "0.b": np.zeros(2)})
+    net.load_state_dict({"0.W": np.full((3, 2), 2e-38), "0.b": np.zeros(2)})
     net.threads = threads
     x = np.ones((300, 3), np.float32)
     x[[0, 150, 299]] = 3e38
-    expected = 1 / (1 + np.exp(-(x.astype(float) @ np.full((3, 2), 1e-38))))
+    expected = 1 / (1 + np.exp(-(x.astype(float) @ np.full((3, 2), 2e-38))))
     np.testing.assert_allclose(net.predict(x), expected, rtol=1e-5)
 
 

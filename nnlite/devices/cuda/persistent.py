@@ -6,6 +6,7 @@ memory, only its own threads wait for each other. Otherwise several blocks divid
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,6 +32,9 @@ class PersistentReplay(Replay):
         enough = max(WARP, -(-text.largest // (limits.each * WARP)) * WARP)
         self.threads = min(limits.threads, enough) if blocks == 1 else limits.threads
         entries = [[machine.address(arena.segments[name]), *placed] for name, placed in text.kept.items()]
+        for block, held in itertools.product(range(blocks), text.held):
+            rows = text.rows_of(held, block)
+            entries.append([arena.address(rows), held.offset, rows.nbytes])
         self.entries = machine.cupy.asarray(np.array(entries, np.int64).reshape(-1, 3))
         self.each = machine.cupy.asarray(np.array(text.each, np.int64).reshape(-1, blocks).T, order="C")
         self.gate = machine.cupy.zeros(1, np.uint32)
@@ -61,7 +65,13 @@ class PersistentReplay(Replay):
         address, segments = self.machine.address, self.arena.segments
         self.gate[...] = 0
         text, at = self.text, self.text.kept["sums"].offset if self.text.kept else -1
-        settings = (address(self.entries), len(text.kept), text.used, address(self.each), len(text.each))
+        settings = (
+            address(self.entries),
+            len(text.kept) + len(text.held),
+            text.used,
+            address(self.each),
+            len(text.each),
+        )
         sums = (address(segments["sums"]), at, len(segments["sums"]), address(self.history))
         places = (word for name in text.segments for word in self._argument(name))
         arguments = (*settings, first, last, per_epoch, *sums, address(self.stopped), address(self.gate), *places)

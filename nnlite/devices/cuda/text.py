@@ -6,8 +6,10 @@ as the address of the data and their rows, is a parameter.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import compress
 from typing import Any, NamedTuple
 
@@ -19,6 +21,7 @@ from ..common.reference import KERNELS
 from . import parts
 from .limits import CudaLimits
 from .machine import PARTS, real_of, source
+from .pairs import Pair, in_pairs
 
 ALL = {**KERNELS, **parts.KERNELS}
 # Kernel -> letter of the size of which its line has a start and an end.
@@ -30,6 +33,9 @@ SPLIT = {
     if all(letters[0] != "N" for letters in ALL[name].signature.results.values())
 }
 NEAR = 40 * 1024  # the most bytes of shared memory for what each of several blocks has for itself
+TAKEN = {"take_rows", parts.take_and_multiply.name}  # what takes rows of the data
+AHEAD = 4  # the most units of a batch's rows that a thread keeps in registers, a step ahead
+UNIT = 16  # bytes that one instruction reads
 
 
 class Placed(NamedTuple):
@@ -37,6 +43,13 @@ class Placed(NamedTuple):
 
     offset: int
     bytes: int
+
+
+class Held(NamedTuple):
+    """A matrix of which each block keeps its own rows in shared memory: its first rows are at the offset there."""
+
+    matrix: Symbol
+    offset: int
 
 
 class Text:
@@ -50,16 +63,22 @@ class Text:
         self.blocks, self.limits = blocks, limits
         plans = [self._planned(tape) for tape in tapes]
         self.in_parts = any(planned.call.kernel is parts.take_and_multiply for calls in plans for planned in calls)
-        times = ([(planned.call, planned.phase) for planned in calls] for calls in plans)
-        self.results = arena.place("results", *times)  # the number of elements
-        arrays = [each for calls in plans for call in calls for each in operands(call.call).values() if is_array(each)]
+        self.results = arena.place("results", *map(self._times, plans))  # the number of elements
+        arrays = [each for calls in plans for planned in calls for each in _arrays(planned.call)]
         touched = {array.segment for array in arrays if array.segment not in DATA}
         self.kept: dict[str, Placed] = {}  # the segments in shared memory
         self.near: dict[int, int] = {}  # id of an array of which each block has its own part -> offset in shared memory
-        self.used = self._keep(arena, touched) if blocks == 1 else max(map(self._bring_near, plans))  # bytes
+        self.published: set[int] = set()  # those of them that other blocks read, too
+        self.held: list[Held] = []
+        self.used = self._keep(arena, touched) if blocks == 1 else self._hold(plans, max(map(self._bring_near, plans)))
+        self.late = blocks > 1 and all(map(self._may_end_late, plans))  # whether full steps end without a barrier
         self.segments = [*DATA, *(name for name in arena.segments if name not in DATA and name not in self.kept)]
         self.each: list[list[int]] = []  # what is another in each block: number -> its value in each
-        self.steps = [self._step(calls) for calls in plans]
+        self.upcoming: list[str] = []  # what a thread keeps of rows a step ahead, in full steps: their declarations
+        batches = [
+            next((int(each.call.operands[1]) for each in calls if each.call.name == "advance"), 0) for calls in plans
+        ]
+        self.steps = [self._step(calls, 0 if which else batches[0]) for which, calls in enumerate(plans)]
         self.largest = max(array.size for array in arrays if array.segment not in DATA)
         self._sources: dict[int, str] = {}  # by the number of threads
 
@@ -78,18 +97,26 @@ class Text:
         declared = (f"{'DATA' if name in DATA else 'SEGMENT'}({_name(name)})" for name in self.segments)
         settings = {"FULL": full, "SHORT": short, "HAS_SHORT": str(len(self.steps) - 1), "BLOCKS": str(self.blocks)}
         settings |= {"REPLAY": "", "THREADS": str(threads), "SEGMENTS": " ".join(declared)}
+        settings |= {"UPCOMING": " ".join(self.upcoming), "LATE": str(int(self.late))}
         return source("replay", **settings)
 
     def _planned(self, tape: Tape) -> list[Planned]:
         """The calls in phases: those that wait for the same ones go together, so that there are few stops."""
         calls = fuse(tape.calls)
         if self.blocks > 1:
-            return plan(parts.in_parts(calls, self.blocks, self.limits.barrier), SPLIT)
+            return plan(in_pairs(parts.in_parts(calls, self.blocks, self.limits.barrier)), SPLIT)
+        calls = in_pairs(calls)
         planned: list[Planned] = []
         for call in calls:
             phases = [other.phase + 1 for other in planned if meets(call, other.call)]
             planned.append(Planned(call, "", max(phases, default=0)))
         return sorted(planned, key=lambda each: each.phase)  # a stable sort: within a phase the order stays
+
+    def _times(self, calls: Sequence[Planned]) -> list[tuple[Call, int]]:
+        """When each call runs. The first ones of the next step may run together with the last ones of this step."""
+        last = calls[-1].phase
+        again = [(replace(each.call, operands=each.call.results, results=()), last) for each in calls if not each.phase]
+        return [(each.call, each.phase) for each in calls] + again * self.in_parts
 
     def _keep(self, arena: Arena, touched: set[str]) -> int:
         """Place these segments of the arena in shared memory; returns the end of the last one."""
@@ -104,9 +131,11 @@ class Text:
         """Place results that no block needs of another in shared memory; returns the end of the last one."""
         offset = 0
         for result in (result for planned in calls for result in planned.call.results):
-            end = offset + _whole(self._alone(calls, result) * result.dtype.itemsize)
+            alone = self._alone(calls, result)
+            end = offset + _whole((alone or self._first_alone(calls, result)) * result.dtype.itemsize)
             if offset < end <= NEAR:
                 self.near[id(result)], offset = offset, end
+                self.published |= set() if alone else {id(result)}
         return offset
 
     def _alone(self, calls: Sequence[Planned], result: Symbol) -> int:
@@ -122,27 +151,107 @@ class Text:
             return self._most(result.shape[1]) * len(result)
         return 0
 
+    def _first_alone(self, calls: Sequence[Planned], result: Symbol) -> int:
+        """The most elements that a block has of a result of which it makes and reads its own rows, and others all; or 0.
+
+        The others read them in a later phase, of what all blocks have published.
+        """
+        uses = [(each, name) for each in calls for name, it in operands(each.call).items() if it is result]
+        own = [each for each, name in uses if each.split == "N" and _letters(each.call, name)[0] == "N"]
+        changed = any(name in each.call.kernel.signature.in_place for each, name in uses)
+        if len(own) < 2 or own[0] is not uses[0][0] or changed or {each.split for each, _ in uses} == {"N"}:
+            return 0
+        return self._most(len(result)) * (result.size // len(result))
+
+    def _hold(self, plans: Sequence[Sequence[Planned]], offset: int) -> int:
+        """Place the weights of a first product in parts in shared memory, if each block alone uses its rows of them."""
+        calls = [planned for plan in plans for planned in plan]
+        taking = next((each.call for each in calls if each.call.kernel is parts.take_and_multiply), None)
+        if taking is None or id(taking.results[0]) not in self.near:
+            return offset
+        W = operands(taking)["W"]
+        for each in calls:
+            for name, symbol in operands(each.call).items():
+                mine = each.split == "K" and (*_letters(each.call, name),) == ("K", "M")
+                if is_array(symbol) and _overlap(symbol, W) and not (mine and symbol.offset == W.offset):
+                    return offset
+        end = offset + _whole(self._most(len(W)) * W.shape[1] * W.dtype.itemsize)
+        if end <= NEAR:
+            self.held, offset = [Held(W, offset)], end
+        return offset
+
+    def rows_of(self, held: Held, block: int) -> Symbol:
+        """The rows of a matrix that this block keeps."""
+        return held.matrix.rows(*even(len(held.matrix), block, self.blocks))
+
+    def _may_end_late(self, calls: Sequence[Planned]) -> bool:
+        """Whether a step's last phase may run together with the next step's first one.
+
+        Then these touch nothing of each other but what each block has for itself. Since the loss is looked at after the
+        first phase, that one changes nothing that is kept, and no loss is added before the phase after the next. What
+        the first phase publishes is published after it, and so nobody reads it before the phase after the next.
+        """
+        first = [each.call for each in calls if not each.phase]
+        last = [each.call for each in calls if each.phase == calls[-1].phase]
+        early = any(array.segment == "sums" for each in calls if each.phase < 2 for array in _arrays(each.call))
+        made = [result for call in first for result in call.results if id(result) in self.published]
+        early |= any(
+            each.phase == 1 and not self._own(each, array) and any(array is result for result in made)
+            for each in calls
+            for array in _arrays(each.call)
+        )
+        if early or any(call.kernel.signature.in_place for call in first):
+            return False
+        own = [held.matrix for held in self.held]
+
+        def others(symbols: Sequence[Any]) -> tuple[Any, ...]:
+            arrays = (each for each in symbols if is_array(each) and id(each) not in self.near)
+            return tuple(each for each in arrays if not any(_overlap(each, mine) for mine in own))
+
+        shared = [replace(call, operands=others(call.operands), results=others(call.results)) for call in first]
+        return not any(meets(call, other) for call in shared for other in last)
+
     def _most(self, size: int) -> int:
         """The most that a block gets of so many rows or columns: the first block's."""
         return even(size, 0, self.blocks)[1]
 
-    def _step(self, calls: Sequence[Planned]) -> list[str]:
-        """A tape as replay.cu has it, with a SYNC before every call that must wait for an earlier one of its block."""
+    def _step(self, calls: Sequence[Planned], batch: int) -> list[str]:
+        """A tape as replay.cu has it, with a SYNC before every call that must wait for an earlier one of its block.
+
+        Rows are taken a step ahead if so many are a full batch, and not if that is 0.
+        """
         lines: list[str] = []
         open_calls: list[Call] = []  # the calls since the last barrier
         phase = calls[0].phase
+        looked = checked = not self.late
+        made: list[str] = []  # what publishes results, once all threads have made them
         for planned in calls:
-            if self.blocks > 1 and planned.phase != phase:
-                lines.append("BARRIER")
-                phase, open_calls = planned.phase, []
-            if any(meets(planned.call, other) for other in open_calls):
-                lines.append("SYNC")
-                open_calls = []
+            stops = self.blocks > 1 and planned.phase != phase
+            if (made and looked) if stops else any(meets(planned.call, other) for other in open_calls):
+                lines += ["SYNC", *made]
+                open_calls, made = [], []
+            if stops:
+                lines += ["BARRIER"] if looked else ["BARRIER", "LOOK", *made]
+                phase, open_calls, made, looked = planned.phase, [], [], True
+            if planned.call.kernel.signature.in_place and not checked:
+                lines.append("CHECK")
+                checked = True
             open_calls.append(planned.call)
-            lines += self._call(planned)
-        return [*lines, "BARRIER"]
+            lines += self._call(planned, batch)
+            made += [
+                text for each in planned.call.results if id(each) in self.published for text in self._publish(each)
+            ]
+        return [*lines, "SYNC" if self.late else "BARRIER"]
 
-    def _call(self, planned: Planned) -> list[str]:
+    def _publish(self, result: Symbol) -> list[str]:
+        """The copy of a block's rows of a result to where other blocks read them."""
+        slices = [even(len(result), block, self.blocks) for block in range(self.blocks)]
+        row, start = result.nbytes // len(result), (result.offset or 0) * result.dtype.itemsize
+        place = f"{_name(result.segment)}, {self._word([start + first * row for first, _ in slices])}"
+        counts = [stop - first for first, stop in slices]
+        return self._of_each(counts, lambda _, rows: f"COPY(OF({place}), AT({self.near[id(result)]}), {rows * row})")
+
+    def _call(self, planned: Planned, batch: int = 0) -> list[str]:
         """A call as replay.cu has it: once for all blocks that have as much of it, so that the compiler knows how much.
 
         The last block that has some may have less than the others, and those after it have nothing.
@@ -154,13 +263,41 @@ class Text:
             for mine in (each or some for each in slices)
         ]
         counts = [mine.size if mine else 0 for mine in slices]
+        ahead = batch > 0 and self._ahead(planned, counts)
+        verb = f"AHEAD({len(self.upcoming) - 1}, {batch}, " if ahead else "CALL("
+        if isinstance(planned.call, Pair):
+            verb = f"THEN({planned.call.then}, "
+
+        def text(who: Sequence[bool], count: int) -> str:
+            words = ", ".join(self._words(planned, some, lines, who, count))
+            return f"{verb}{some.call.name}, {self._types(planned, count)}, {words})"
+
+        return self._of_each(counts, text)
+
+    def _of_each(self, counts: Sequence[int], text: Callable[[Sequence[bool], int], str]) -> list[str]:
+        """A text for each group of blocks that have as much of something as each other."""
         texts = []
         for count in sorted({*counts} - {0}, reverse=True):
             who = [each == count for each in counts]
-            words = ", ".join(self._words(planned, some, lines, who, count))
-            text = f"CALL({some.call.name}, {self._types(planned, count)}, {words})"
-            texts.append(text if all(who) else f"if ({self._word([*map(int, who)])}) {text}")
+            condition = "" if all(who) else f"if ({self._word([*map(int, who)])}) "
+            texts.append(condition + text(who, count))
         return texts
+
+    def _ahead(self, planned: Planned, counts: Sequence[int]) -> bool:
+        """Declare what a thread keeps of the rows that this call takes, if it takes some and they are few."""
+        call = planned.call
+        if call.name not in TAKEN:
+            return False
+        y, x = call.results[0], call.operands[0]
+        rows = counts[0] if planned.split == "N" else len(y)
+        across, *others = counts if planned.split == "K" else [y.shape[1]]
+        width = self._most(y.shape[1]) if planned.split == "K" and id(y) in self.near else y.shape[1]
+        many = UNIT // y.dtype.itemsize
+        whole = all(size % many == 0 for size in (across, *others, width, x.shape[1]))
+        unit, units = ("kernels::Sixteen", rows * across // many) if whole else (real_of(call), rows * across)
+        if units <= AHEAD * self.limits.threads:
+            self.upcoming.append(f"UPCOMING({len(self.upcoming)}, {unit}, {units})")
+        return units <= AHEAD * self.limits.threads
 
     @staticmethod
     def _types(planned: Planned, count: int) -> str:
@@ -184,15 +321,28 @@ class Text:
         named, whole, last = operands(some.call), operands(planned.call), len(lines[0].words) - 1
         for name, place in lines[0].places.items():
             if name in named and is_array(symbol := named[name]):
-                near = self.near.get(id(whole[name]))
+                near = self.near.get(id(whole[name])) if self._own(planned, whole[name]) else None
                 found[place - 1] = self._place(symbol.segment, word(place - 1)) if near is None else f"AT({near})"
                 if near is not None and planned.split == "K":
                     found[place + 1] = str(self._most(symbol.shape[1]))  # columns
+                for held in self.held:
+                    if _overlap(symbol, held.matrix):
+                        found[place - 1], found[place] = f"AT({held.offset})", str(self._most(len(held.matrix)))
                 if symbol.segment in DATA:
                     found[place] = f"rows_{_name(symbol.segment)}"
-        if some.part:  # a start and an end
+        if some.part and self._alike(whole):  # a start and an end
+            found |= {last - 1: "0", last: str(count)}
+        elif some.part:
             found[last] = f"{word(last - 1)} + {count}"
         return (found[k] if k in found else word(k) for k in range(last + 1))
+
+    def _own(self, planned: Planned, array: Symbol) -> bool:
+        """Whether a call uses a block's own part of an array, and not all of what the blocks have published."""
+        return id(array) not in self.published or planned.split == "N"
+
+    def _alike(self, whole: Mapping[str, Any]) -> bool:
+        """Whether a product changes a matrix of which a block keeps its own rows. It has its columns of x, too."""
+        return "x" in whole and "dy" in whole and any(_overlap(whole["W"], held.matrix) for held in self.held)
 
     def _place(self, segment: str, bytes: str) -> str:
         """A place so many bytes after the start of a segment."""
@@ -204,11 +354,11 @@ class Text:
         used = {*(compress(of_blocks, who) if who else of_blocks)}
         if len(used) == 1:
             return str(used.pop())
-        unit = 4 if all(value % 4 == 0 for value in of_blocks) else 1  # the compiler is to know this, too
+        unit = math.gcd(UNIT, *of_blocks)  # the compiler is to know this, too
         each = [value // unit for value in of_blocks]
         if each not in self.each:
             self.each.append(each)
-        return f"{'4 * ' if unit == 4 else ''}mine[{self.each.index(each)}]"
+        return f"{f'{unit} * ' * (unit > 1)}mine[{self.each.index(each)}]"
 
 
 def key_of(tapes: Sequence[Tape], arena: Arena, blocks: int) -> Hashable:
@@ -231,6 +381,17 @@ def _letters(call: Call, name: str) -> Sequence[str]:
     """The letters of the shape of an operand or result."""
     signature = call.kernel.signature
     return {**signature.operands, **signature.results}[name] or ("",)
+
+
+def _arrays(call: Call) -> list[Any]:
+    """The operands and results of a call that are arrays."""
+    return [value for value in operands(call).values() if is_array(value)]
+
+
+def _overlap(a: Symbol, b: Symbol) -> bool:
+    """Whether two arrays with places have elements in common."""
+    starts = a.offset or 0, b.offset or 0
+    return a.segment == b.segment and max(starts) < min(starts[0] + a.size, starts[1] + b.size)
 
 
 def _whole(bytes: int) -> int:

@@ -66,9 +66,9 @@ static long count_of_pieces;
 // The steps of a replay, for a library with all kernels: a row for every line of each block.
 struct Table { const long long* rows; int lines; };
 static Table tables[2];  // of the full step and of the short one
-const int ROW = 22;      // words: the number of a kernel, of a barrier or of nothing, and its line
+const int ROW = 24;      // words: the number of a kernel, of a barrier or of nothing, its line, and of upcoming rows two
 const long long OFFSET = 1LL << 61;  // added to an offset in shared memory
-static int blocks_of_network;
+static int blocks_of_network, late, then;
 static int left_out;  // the number of a barrier or fence in the source that is left out, or -1
 const int BYTES_OF_STACK = 64 * 1024;
 
@@ -214,11 +214,11 @@ extern "C" __attribute__((visibility("hidden"))) void __ubsan_handle_type_mismat
 }
 
 extern "C" void set_up(char* first, char* last, const long long* full, int full_lines, const long long* short_,
-                       int short_lines, int blocks_of_network, int left_out, const races::Piece* pieces,
+                       int short_lines, int blocks_of_network, int late, int left_out, const races::Piece* pieces,
                        long count_of_pieces) {
   cpu::pieces = pieces, cpu::count_of_pieces = count_of_pieces;
   cpu::card_first = first, cpu::card_last = last, cpu::left_out = left_out;
-  cpu::blocks_of_network = blocks_of_network;
+  cpu::blocks_of_network = blocks_of_network, cpu::late = late;
   cpu::tables[0] = {full, full_lines}, cpu::tables[1] = {short_, short_lines};
 }
 

@@ -119,7 +119,7 @@ def test_the_compiler_knows_how_much_each_block_has():
     """70 columns by threes are 24, 24, 22, and 8 rows 3, 3, 2: only places are numbers that it does not know."""
     lines = [line for step in text_of_steps((6, 70, 3), blocks=3).steps for line in step]
     assert sum("+ 24)" in line for line in lines) >= 2 and sum("+ 22)" in line for line in lines) >= 2
-    sizes, ends = r"\), (4 \* )?mine", r"mine\[\d+\], (4 \* )?mine\[\d+\]\)$"
+    sizes, ends = r"\), (\d+ \* )?mine", r"mine\[\d+\], (\d+ \* )?mine\[\d+\]\)$"
     assert [line for line in lines if re.search(f"{sizes}|{ends}", line)] == []
 
 
@@ -494,8 +494,8 @@ def test_a_missing_stop_in_a_step_is_caught(blocks, rig, monkeypatch):
     expected = train("numpy", **net)
     whole, seen = Text._step, []
 
-    def without(self, calls, gone=-1):
-        lines = whole(self, calls)
+    def without(self, calls, batch, gone=-1):
+        lines = whole(self, calls, batch)
         stops = [i for i, line in enumerate(lines) if line in ("SYNC", "BARRIER")]
         seen.append(len(stops))
         return [line for i, line in enumerate(lines) if gone not in range(len(stops)) or i != stops[gone]]

@@ -3,6 +3,8 @@
 namespace kernels {
 
 // Makes two kernels: `name` for x, and `bias_name` for x + b, after a product by cuBLAS. `numbers` reads plain numbers.
+// Without any, FORWARD also makes `name_then`, for what a thread has just made (pairs.py): it gets the number x, and its
+// row and column.
 #define FORWARD_WITH(name, numbers, formula)                                                  \
   template <class T> DEVICE void name(Line line, const Team& team) {                      \
     Matrix<T> to = line.matrix<T>(), from = line.matrix<T>();                                 \
@@ -46,8 +48,32 @@ namespace kernels {
     column_sums<T>(dx.rows, 0, dx.columns, made, keep, write, team);                          \
   }
 
-#define FORWARD(name, formula) FORWARD_WITH(name, , formula)
-#define BACKWARD(name, formula) BACKWARD_WITH(name, y, , formula)
+#define FORWARD(name, formula)                                   \
+  FORWARD_WITH(name, , formula)                                  \
+  template <class T> struct name##_then {                        \
+    DEVICE name##_then(Line&) {}                                 \
+    DEVICE T operator()(T x, Size, Size) const { return formula; } \
+  };
+
+// Without numbers, the same for dy. The array beside it is in the line.
+#define BACKWARD_OF(name, kept, formula)                                    \
+  BACKWARD_WITH(name, kept, , formula)                                      \
+  template <class T> struct name##_then {                                   \
+    Matrix<T> beside;                                                       \
+    DEVICE name##_then(Line& line) : beside(line.matrix<T>()) {}            \
+    DEVICE T operator()(T dy, Size i, Size j) const {                       \
+      const T kept = beside.row(i)[j];                                      \
+      return formula;                                                       \
+    }                                                                       \
+  };
+#define BACKWARD(name, formula) BACKWARD_OF(name, y, formula)
+
+// Nothing follows a product.
+template <class T> struct as_it_is {
+  DEVICE as_it_is() {}
+  DEVICE as_it_is(Line&) {}
+  DEVICE T operator()(T x, Size, Size) const { return x; }
+};
 
 FORWARD(sigmoid, sigmoid_of(x))
 BACKWARD(sigmoid_backward, dy * y * (T(1) - y))
@@ -74,20 +100,21 @@ FORWARD_WITH(elu, NUMBER(alpha); NUMBER(scale), scale * (x > 0 ? x : alpha * exp
 BACKWARD_WITH(elu_backward, y, NUMBER(alpha); NUMBER(scale), dy * (y > 0 ? scale : y + scale * alpha))
 
 FORWARD(gelu, x * normal_distribution(x))
-BACKWARD_WITH(gelu_backward, x, ,
+BACKWARD_OF(gelu_backward, x,
               dy * (normal_distribution(x) + x * T(0.39894228040143267794) * exp_of(T(-0.5) * x * x)))
 
 FORWARD(gelu_tanh, T(0.5) * x * (T(1) + gelu_tanh_of(x)))
-BACKWARD_WITH(gelu_tanh_backward, x, const T inside = T(0.79788456080286536); const T cubic = T(0.044715),
-              T(0.5) * dy *
-                  (T(1) + gelu_tanh_of(x) +
-                   x * (T(1) - gelu_tanh_of(x) * gelu_tanh_of(x)) * inside * (T(1) + T(3) * cubic * x * x)))
+BACKWARD_OF(gelu_tanh_backward, x,
+            T(0.5) * dy *
+                (T(1) + gelu_tanh_of(x) +
+                 x * (T(1) - gelu_tanh_of(x) * gelu_tanh_of(x)) * T(0.79788456080286536) *
+                     (T(1) + T(3) * T(0.044715) * x * x)))
 
 FORWARD(silu, x * sigmoid_of(x))
-BACKWARD_WITH(silu_backward, x, , dy * sigmoid_of(x) * (T(1) + x * (T(1) - sigmoid_of(x))))
+BACKWARD_OF(silu_backward, x, dy * sigmoid_of(x) * (T(1) + x * (T(1) - sigmoid_of(x))))
 
 FORWARD(mish, x * tanh_of(softplus_of(x)))
-BACKWARD_WITH(mish_backward, x, ,
+BACKWARD_OF(mish_backward, x,
               dy * (tanh_of(softplus_of(x)) +
                     x * (T(1) - tanh_of(softplus_of(x)) * tanh_of(softplus_of(x))) * sigmoid_of(x)))
 

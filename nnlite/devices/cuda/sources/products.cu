@@ -4,7 +4,7 @@
 
 // C, S (rows, columns) . A (rows, inner) . B (inner, columns). A `..._row` is the distance, in numbers, to the next
 // row, and a `..._step` is the distance to the next number in a row.
-template <class T>
+template <class T, class Then = kernels::as_it_is<T>>
 struct Product {
   T* c;
   const T* s;  // added to the product, or null for nothing
@@ -13,9 +13,10 @@ struct Product {
   Size c_row, s_row, a_row, a_step, b_row, b_step;
   T alpha;
   bool fours;  // whether numbers of A that follow each other in memory can be read four at a time, with none left over
+  Then then;   // what becomes of a number of C before it is written
 
   DEVICE void write(Size i, Size j, T sum) const {
-    c[i * c_row + j] = (s ? s[i * s_row + j] : T(0)) + alpha * sum;
+    c[i * c_row + j] = then((s ? s[i * s_row + j] : T(0)) + alpha * sum, i, j);
   }
 };
 
@@ -39,17 +40,17 @@ const int MOST_NEAR = 512;  // threads of a block
 const int PART = 16;        // the least of the inner size that is worth a warp of its own
 
 // Whether each lane can make four neighbours in a row of C, with none left over, and read and write them at once.
-template <class T>
-DEVICE bool in_fours(const Product<T>& p) {
+template <class T, class Then>
+DEVICE bool in_fours(const Product<T, Then>& p) {
   const bool even = p.columns % (4 * lanes_for((p.columns + 3) / 4)) == 0;
   return even && p.b_step == 1 && in_fours(p.b, p.b_row) && in_fours(p.c, p.c_row) && in_fours(p.s, p.s_row);
 }
 
-template <class T>
-DEVICE void write_four(const Product<T>& p, Size i, Size j, const T* sum) {
+template <class T, class Then>
+DEVICE void write_four(const Product<T, Then>& p, Size i, Size j, const T* sum) {
   Four<T> four = {};
   if (p.s) four = *(const Four<T>*)(p.s + i * p.s_row + j);
-  for (int l = 0; l < 4; ++l) four.number[l] += p.alpha * sum[l];
+  for (int l = 0; l < 4; ++l) four.number[l] = p.then(four.number[l] + p.alpha * sum[l], i, j + l);
   *(Four<T>*)(p.c + i * p.c_row + j) = four;
 }
 
@@ -81,8 +82,8 @@ DEVICE bool share_banks(Size apart, int count) { return count > 1 && (apart & -a
 // The lanes read one row of A, or several, four numbers at once where eight lanes read the same. Rows of A, or those of
 // B where that is transposed, may lie in the same bank: then lanes begin their sums at different numbers. The cycles
 // that this takes are counted by tests/devices/cuda/conflicts.py.
-template <int down, int across, class T>
-DEVICE void tiles(const Product<T>& p, const Team& team) {
+template <int down, int across, class T, class Then>
+DEVICE void tiles(const Product<T, Then>& p, const Team& team) {
   const int lane = team.lane(), warp = team.thread / WARP, warps = team.threads / WARP;
   const int wide = lanes_for((p.columns + across - 1) / across), halvings = halvings_of(wide);
   const int high = WARP >> halvings, x = lane & (wide - 1), y = lane >> halvings;
@@ -97,8 +98,10 @@ DEVICE void tiles(const Product<T>& p, const Team& team) {
   int parts = 1;
   while (2 * parts * count <= warps && 2 * parts * PART <= p.inner) parts *= 2;
   const int halved = halvings_of(parts), part = warp & (parts - 1), group = warp >> halved, together = warps >> halved;
-  const Size fours = (p.inner + 3) / 4, start = (fours * part >> halved) * 4;
-  const Size stop = part + 1 == parts ? p.inner : (fours * (part + 1) >> halved) * 4;
+  const bool even = p.inner % (4 * parts) == 0;  // the compiler then knows how much each part has
+  const Size fours = (p.inner + 3) / 4, start = even ? part * (p.inner >> halved) : (fours * part >> halved) * 4;
+  const Size stop = even ? start + (p.inner >> halved) : part + 1 == parts ? p.inner : (fours * (part + 1) >> halved) * 4;
+  const int far = 32 / sizeof(T);  // numbers of a column of B that are read before the first is used
   for (Size done = 0; done < count; done += together) {  // as often in every warp, since add_parts waits for all
     const bool there = done + group < count;
     if (parts == 1 && !there) break;
@@ -116,36 +119,62 @@ DEVICE void tiles(const Product<T>& p, const Team& team) {
       b[l] = p.b + (whole || j < p.columns ? j : p.columns - 1) * p.b_step;
       for (int k = 0; k < down; ++k) sum[k][l] = 0;
     }
-    auto add = [&](Size n, const T* of_a) {
-      Four<T> of_b[(across + 3) / 4];
-      if (neighbours) of_b[0] = *(const Four<T>*)(b[0] + n * p.b_row);
-      for (int l = 0; l < across && !neighbours; ++l) of_b[l / 4].number[l % 4] = b[l][n * p.b_row];
+    auto add = [&](const T* of_a, const T* of_b) {
       for (int k = 0; k < down; ++k)
-        for (int l = 0; l < across; ++l) sum[k][l] += of_a[k] * of_b[l / 4].number[l % 4];
+        for (int l = 0; l < across; ++l) sum[k][l] += of_a[k] * of_b[l];
     };
     auto add_one = [&](Size n) {
-      T of_a[down];
+      T of_a[down], of_b[across];
       for (int k = 0; k < down; ++k) of_a[k] = a[k][n * p.a_step];
-      add(n, of_a);
+      for (int l = 0; l < across; ++l) of_b[l] = b[l][n * p.b_row];
+      add(of_a, of_b);
     };
     Size n = there ? start : stop;
-    if (fours_in_row) {
+    if (neighbours) {  // B is far away: many of its numbers are read before the first of them is used
+      while (n < stop) {
+        Four<T> of_b[far];
+#pragma unroll
+        for (int m = 0; m < far; ++m) of_b[m] = *(const Four<T>*)(b[0] + (n + m < stop ? n + m : n) * p.b_row);
+#pragma unroll
+        for (int m = 0; m < far; m += 4) {
+          T of_a[4][down];
+          if (fours_in_row && n + m + 4 <= stop) {
+            for (int k = 0; k < down; ++k) {
+              const Four<T> next = *(const Four<T>*)(a[k] + n + m);
+              for (int i = 0; i < 4; ++i) of_a[i][k] = next.number[i];
+            }
+          } else if (fours_in_column && down % 4 == 0 && (whole || top + down <= p.rows)) {
+            for (int i = 0; i < 4; ++i)
+              for (int k = 0; k < down && n + m + i < stop; k += 4)
+                *(Four<T>*)(of_a[i] + k) = *(const Four<T>*)(a[k] + (n + m + i) * p.a_step);
+          } else {
+            for (int i = 0; i < 4; ++i)
+              for (int k = 0; k < down && n + m + i < stop; ++k) of_a[i][k] = a[k][(n + m + i) * p.a_step];
+          }
+          for (int i = 0; i < 4; ++i)
+            if (n + m + i < stop) add(of_a[i], of_b[m + i].number);
+        }
+        n += far;
+      }
+    } else if (fours_in_row) {
 #pragma unroll 2
       for (; n + 4 <= stop; n += 4) {
         Four<T> next[down];
         for (int k = 0; k < down; ++k) next[k] = *(const Four<T>*)(a[k] + n);
         for (int m = 0; m < 4; ++m) {
-          T of_a[down];
+          T of_a[down], of_b[across];
           for (int k = 0; k < down; ++k) of_a[k] = next[k].number[m];
-          add(n + m, of_a);
+          for (int l = 0; l < across; ++l) of_b[l] = b[l][(n + m) * p.b_row];
+          add(of_a, of_b);
         }
       }
     } else if (fours_in_column && down % 4 == 0 && (whole || top + down <= p.rows)) {
 #pragma unroll 4
       for (; n < stop; ++n) {
-        T of_a[down];
+        T of_a[down], of_b[across];
         for (int k = 0; k < down; k += 4) *(Four<T>*)(of_a + k) = *(const Four<T>*)(a[k] + n * p.a_step);
-        add(n, of_a);
+        for (int l = 0; l < across; ++l) of_b[l] = b[l][n * p.b_row];
+        add(of_a, of_b);
       }
     } else if (turns) {
       if (n < stop) n += (p.b_step == 1 ? y : lane) % (stop - start);
@@ -170,8 +199,8 @@ DEVICE void tiles(const Product<T>& p, const Team& team) {
 }
 
 // For few numbers: several lanes of a warp add parts of each sum, and then the parts.
-template <class T>
-DEVICE void shared_sums(const Product<T>& p, const Team& team) {
+template <class T, class Then>
+DEVICE void shared_sums(const Product<T, Then>& p, const Team& team) {
   const Size count = p.rows * p.columns;
   int lanes = 1;
   while (lanes < WARP && 2 * lanes * count <= team.threads && 2 * lanes <= p.inner) lanes *= 2;
@@ -180,19 +209,21 @@ DEVICE void shared_sums(const Product<T>& p, const Team& team) {
   for (Size number = team.thread >> halvings; (number & -of_warp) < count; number += team.threads >> halvings) {
     const Size of_c = number < count ? number : count - 1, i = of_c / p.columns, j = of_c % p.columns;
     const T *a = p.a + i * p.a_row, *b = p.b + j * p.b_step;
+    const bool writes = number < count && mine == 0;
+    const T before = p.s && writes ? p.s[i * p.s_row + j] : T(0);  // read now, since it may be far away
     T sum = 0;
 #pragma unroll 8
     for (Size n = mine; n < p.inner; n += lanes) sum += a[n * p.a_step] * b[n * p.b_row];
     sum = warp_sum(sum, lanes);
-    if (number < count && mine == 0) p.write(i, j, sum);
+    if (writes) p.c[i * p.c_row + j] = p.then(before + p.alpha * sum, i, j);
   }
 }
 
 // Which kind of tiles is made. Rows and columns of C that the source has as numbers are known before anything is
 // compiled, others are 0: so a product of known size is compiled as one kind, not as all of them of which one is left.
 
-template <int known_rows, int known_columns, class T>
-DEVICE void in_shared_memory(const Product<T>& p, const Team& team) {
+template <int known_rows, int known_columns, class T, class Then>
+DEVICE void in_shared_memory(const Product<T, Then>& p, const Team& team) {
   const Size rows = known_rows ? known_rows : p.rows, columns = known_columns ? known_columns : p.columns;
   const Size count = rows * columns;
   if (2 * count <= NNLITE_THREADS && (p.a_step == 1 || rows < WARP)) {  // not where lanes would read down a column
@@ -208,8 +239,8 @@ DEVICE void in_shared_memory(const Product<T>& p, const Team& team) {
   }
 }
 
-template <int down, int known_columns, class T>
-DEVICE void tiles_of(const Product<T>& p, const Team& team) {
+template <int down, int known_columns, class T, class Then>
+DEVICE void tiles_of(const Product<T, Then>& p, const Team& team) {
   const Size columns = known_columns ? known_columns : p.columns;
   if (down == 1 && p.b_step != 1 && columns <= NNLITE_THREADS) {  // a column for each thread
     tiles<1, 1>(p, team);
@@ -222,8 +253,8 @@ DEVICE void tiles_of(const Product<T>& p, const Team& team) {
   }
 }
 
-template <int known_rows, int known_columns, class T>
-DEVICE void in_global_memory(const Product<T>& p, const Team& team) {
+template <int known_rows, int known_columns, class T, class Then>
+DEVICE void in_global_memory(const Product<T, Then>& p, const Team& team) {
   const Size rows = known_rows ? known_rows : p.rows, columns = known_columns ? known_columns : p.columns;
   if (columns < WARP && 2 * rows * columns <= NNLITE_THREADS && p.a_step == 1) {  // no lane reads down columns
     shared_sums(p, team);
@@ -240,8 +271,8 @@ DEVICE void in_global_memory(const Product<T>& p, const Team& team) {
   }
 }
 
-template <int rows, int columns, class T>
-DEVICE void near_product(const Product<T>& p, const Team& team) {
+template <int rows, int columns, class T, class Then>
+DEVICE void near_product(const Product<T, Then>& p, const Team& team) {
   __builtin_assume(!rows || (p.rows == rows && p.columns == columns));
   if (p.rows * p.columns == 0) return;
   if (NNLITE_BLOCKS == 1) {
@@ -270,8 +301,8 @@ DEVICE void by_fours(Size first, Size stop, Size apart, Add add) {
 
 // Of few columns, where the numbers of a row follow each other: a block makes SIDE rows. Lanes are columns; groups of
 // lanes divide the inner numbers, and add their parts.
-template <class T>
-DEVICE void narrow_product(const Product<T>& p, const Team& team) {
+template <class T, class Then>
+DEVICE void narrow_product(const Product<T, Then>& p, const Team& team) {
   SHARED(T, others, SIDE* LAUNCHED);
   const int lanes = lanes_for(p.columns), halvings = halvings_of(lanes), lane = team.thread & (lanes - 1);
   const int group = team.thread >> halvings, groups = team.threads >> halvings;
@@ -310,8 +341,8 @@ DEVICE void narrow_product(const Product<T>& p, const Team& team) {
 }
 
 // Of all other sizes: each block makes tiles of C, from parts of A and B that it copies into shared memory.
-template <class T>
-DEVICE void tiled_product(const Product<T>& p, const Team& team) {
+template <class T, class Then>
+DEVICE void tiled_product(const Product<T, Then>& p, const Team& team) {
   SHARED(T, tile_a, DEPTH*(TILE + 1));
   SHARED(T, tile_b, DEPTH*(TILE + 1));
   const int side = TILE / SIDE, y = team.thread / side * SIDE, x = team.thread % side;
@@ -348,15 +379,15 @@ DEVICE void tiled_product(const Product<T>& p, const Team& team) {
   }
 }
 
-template <class T>
-APART void made_by_many(Product<T> p, Team team) {  // no references, so that all of it may be in registers
+template <class T, class Then>
+APART void made_by_many(Product<T, Then> p, Team team) {  // no references, so that all of it may be in registers
   if (p.columns <= WARP && p.a_step == 1 && p.b_step == 1) narrow_product(p, team);
   else tiled_product(p, team);
 }
 #endif
 
-template <int rows, int columns, class T>
-DEVICE void make(const Product<T>& p, const Team& team) {
+template <int rows, int columns, class T, class Then>
+DEVICE void make(const Product<T, Then>& p, const Team& team) {
 #ifdef NNLITE_REPLAY
   near_product<rows, columns>(p, team);
 #else
@@ -369,29 +400,44 @@ DEVICE void make(const Product<T>& p, const Team& team) {
 
 namespace kernels {
 
-template <int rows, int columns, class T>
-DEVICE void linear_from(Matrix<T> y, Matrix<T> x, Matrix<T> W, const T* b, Line line, const Team& team) {
+template <int rows, int columns, class T, class Then>
+DEVICE void linear_from(Matrix<T> y, Matrix<T> x, Matrix<T> W, const T* b, Then then, Line line, const Team& team) {
   const Size first = line.size(), stop = line.size();
-  const Product<T> p = {y.data + first, b ? b + first : b, x.data, W.data + first, y.rows, x.columns, stop - first,
-                        y.columns, 0, x.columns, 1, W.columns, 1, T(1), x.columns % 4 == 0};
+  const Product<T, Then> p = {y.data + first, b ? b + first : b, x.data, W.data + first, y.rows, x.columns,
+                              stop - first, y.columns, 0, x.columns, 1, W.columns, 1, T(1), x.columns % 4 == 0, then};
   make<rows, columns>(p, team);
 }
 
-template <class T, int rows = 0, int columns = 0> DEVICE void linear(Line line, const Team& team) {
+template <class T, int rows = 0, int columns = 0, template <class> class Then = as_it_is>
+DEVICE void linear(Line line, const Team& team) {
   Matrix<T> y = line.matrix<T>(), x = line.matrix<T>(), W = line.matrix<T>(), b = line.vector<T>();
-  linear_from<rows, columns, T>(y, x, W, (const T*)b.data, line, team);
+  const Then<T> then(line);
+  linear_from<rows, columns, T>(y, x, W, (const T*)b.data, then, line, team);
 }
 
-template <class T, int rows = 0, int columns = 0> DEVICE void matmul(Line line, const Team& team) {
+template <class T, int rows = 0, int columns = 0, template <class> class Then = as_it_is>
+DEVICE void matmul(Line line, const Team& team) {
   Matrix<T> y = line.matrix<T>(), x = line.matrix<T>(), W = line.matrix<T>();
-  linear_from<rows, columns, T>(y, x, W, (const T*)0, line, team);
+  const Then<T> then(line);
+  linear_from<rows, columns, T>(y, x, W, (const T*)0, then, line, team);
 }
 
-template <class T, int rows = 0, int columns = 0> DEVICE void linear_backward(Line line, const Team& team) {
+// What follows a product of which this block makes the columns from `first` on.
+template <class T, class Then>
+struct From {
+  Then then;
+  Size first;
+
+  DEVICE T operator()(T x, Size i, Size j) const { return then(x, i, first + j); }
+};
+
+template <class T, int rows = 0, int columns = 0, template <class> class Then = as_it_is>
+DEVICE void linear_backward(Line line, const Team& team) {
   Matrix<T> dx = line.matrix<T>(), dy = line.matrix<T>(), W = line.matrix<T>();
+  const Then<T> then(line);
   const Size first = line.size(), stop = line.size();
-  const Product<T> p = {dx.data + first, 0, dy.data, W.row(first), dx.rows, dy.columns, stop - first,
-                        dx.columns, 0, dy.columns, 1, 1, W.columns, T(1), false};
+  const Product<T, From<T, Then<T>>> p = {dx.data + first, 0, dy.data, W.row(first), dx.rows, dy.columns, stop - first,
+                                          dx.columns, 0, dy.columns, 1, 1, W.columns, T(1), false, {then, first}};
   make<rows, columns>(p, team);
 }
 
@@ -402,7 +448,7 @@ DEVICE void weights(Matrix<T> C, bool adding, Matrix<T> dy, Matrix<T> x, T alpha
   const Size first = line.size(), stop = line.size(), left = x.columns < C.rows ? 0 : first;
   const Product<T> p = {C.row(first), adding ? C.row(first) : 0, x.data + left, dy.data, stop - first, dy.rows,
                         C.columns, C.columns, C.columns, 1, x.columns, dy.columns, 1, alpha,
-                        left % 4 == 0 && x.columns % 4 == 0};
+                        left % 4 == 0 && x.columns % 4 == 0, {}};
   make<rows, columns>(p, team);
 }
 
@@ -436,27 +482,30 @@ template <class T> DEVICE void linear_backward_bias_sgd(Line line, const Team& t
 #ifdef NNLITE_REPLAY
 // ---- a product in parts, for several blocks (parts.py) --------------------------------------------------------------
 
-// y, parts <- the columns first ... stop - 1 of the next rows of x, and their product with these rows of W. y has room
-// for `width` columns, or for all.
-template <class T, int rows = 0, int columns = 0> DEVICE void take_and_multiply(Line line, const Team& team) {
+// y, parts <- the columns first ... stop - 1 of the next rows of x, and their product with these rows of W. y and W may
+// have room for a block's columns or rows alone.
+template <class T, int rows = 0, int columns = 0, class How = AtOnce>
+DEVICE void take_and_multiply(Line line, const Team& team, How how = How()) {
   Matrix<T> y = line.matrix<T>(), parts = line.matrix<T>(), x = line.matrix<T>();
   Matrix<Word> order = line.vector<Word>(), position = line.vector<Word>();
   Matrix<T> W = line.matrix<T>();
   const Size count = line.size(), width = line.size();
   line.size();  // Q
-  const Size first = line.size(), stop = line.size(), mine = stop - first, left = y.columns < W.rows ? 0 : first;
-  take(y, left, x, first, mine, order.data + position.data[0], team);
+  const Size first = line.size(), stop = line.size(), mine = stop - first;
+  const Size left = y.columns < x.columns ? 0 : first, top = W.rows < x.columns ? 0 : first;
+  how.take(y, left, x, first, mine, order, position, team);
   __syncthreads();
   const bool fours = left % 4 == 0 && mine % 4 == 0 && y.columns % 4 == 0;
-  const Product<T> p = {parts.data + first / width * W.columns, 0, y.data + left, W.row(first), count, mine, W.columns,
-                        parts.columns, 0, y.columns, 1, W.columns, 1, T(1), fours};
+  const Product<T> p = {parts.data + first / width * W.columns, 0, y.data + left, W.row(top), count, mine, W.columns,
+                        parts.columns, 0, y.columns, 1, W.columns, 1, T(1), fours, {}};
   make<rows, columns>(p, team);
 }
 
 const int AT_ONCE = 16;  // parts that a thread reads before it adds the first
 
 // y <- the sum of the parts, and b if there is one. Threads divide the parts of each number if there are enough.
-template <class T> DEVICE void add_up(Matrix<T> y, Matrix<T> parts, const T* b, const Team& team) {
+template <class T, class Then>
+DEVICE void add_up(Matrix<T> y, Matrix<T> parts, const T* b, Then then, const Team& team) {
   const Size count = y.size(), parts_of_each = parts.columns / y.columns;
   int groups = 1;
   while (2 * groups * count <= team.threads && 2 * groups <= parts_of_each) groups *= 2;
@@ -467,25 +516,26 @@ template <class T> DEVICE void add_up(Matrix<T> y, Matrix<T> parts, const T* b, 
     auto value = [=](Size k, Size) { return part[k * y.columns]; };
     const T sum = (T)sum_ahead<T, AT_ONCE>(group, parts_of_each, groups, 0, value, Nowhere());
     if (groups > 1) sums[group * together + i] = sum;
-    else y.data[i] = sum + (b ? b[i % y.columns] : T(0));
+    else y.data[i] = then(sum + (b ? b[i % y.columns] : T(0)), i / y.columns, i % y.columns);
   }
   if (groups == 1) return;
   __syncthreads();
   if (team.thread < count) {
     T sum = b ? b[team.thread % y.columns] : T(0);
     for (int k = 0; k < groups; ++k) sum += sums[k * together + team.thread];
-    y.data[team.thread] = sum;
+    y.data[team.thread] = then(sum, team.thread / y.columns, team.thread % y.columns);
   }
 }
 
-template <class T> DEVICE void sum_parts(Line line, const Team& team) {
+template <class T, template <class> class Then = as_it_is> DEVICE void sum_parts(Line line, const Team& team) {
   Matrix<T> y = line.matrix<T>(), parts = line.matrix<T>();
-  add_up(y, parts, (const T*)0, team);
+  add_up(y, parts, (const T*)0, Then<T>(line), team);
 }
 
-template <class T> DEVICE void sum_parts_and_bias(Line line, const Team& team) {
+template <class T, template <class> class Then = as_it_is> DEVICE void sum_parts_and_bias(Line line, const Team& team) {
   Matrix<T> y = line.matrix<T>(), parts = line.matrix<T>();
-  add_up(y, parts, (const T*)line.vector<T>().data, team);
+  const T* b = line.vector<T>().data;
+  add_up(y, parts, b, Then<T>(line), team);
 }
 #endif
 

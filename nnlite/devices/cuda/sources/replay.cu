@@ -3,15 +3,22 @@
 //     CALL(relu, float, AT(64), 32, 16, AT(2112), 32, 16)
 // and its words are a line as in team.cu: AT is a place in shared memory, OF(segment, bytes) one in global memory,
 // and mine[k] a number that is another in each block. NNLITE_SEGMENTS declares the segments in global memory, and the
-// number of rows of those that are data.
+// number of rows of those that are data. A call that takes rows may take them a step ahead: NNLITE_UPCOMING declares what
+// each thread keeps of them, and AHEAD(0, 32, ...) is a CALL(...) that keeps it there, in a step of 32 rows. THEN(relu,
+// ...) is a CALL(...) of a product and of what follows it.
 
-#define CALL(name, type, ...)                        \
-  {                                                  \
-    const Word words[] = {__VA_ARGS__};              \
-    const Line line = {words};                       \
-    const Team now = {thread(), team.threads, 0, 1}; \
-    kernels::name<type>(line, now);                  \
-  }
+#define LINE(...)                 \
+  const Word words[] = {__VA_ARGS__}; \
+  const Line line = {words};          \
+  const Team now = {thread(), team.threads, 0, 1};
+#define CALL(name, type, ...) \
+  { LINE(__VA_ARGS__) kernels::name<type>(line, now); }
+#define THEN(then, name, type, ...) \
+  { LINE(__VA_ARGS__) kernels::name<type, kernels::then##_then>(line, now); }
+#define AHEAD(number, batch, name, type, ...) \
+  { LINE(__VA_ARGS__) kernels::name<type>(line, now, kernels::ahead(next_##number, batch, step)); }
+#define UPCOMING(number, Unit, count) \
+  kernels::Upcoming<Unit, (count + NNLITE_THREADS - 1) / NNLITE_THREADS> next_##number;
 #define PRODUCT(...) __VA_ARGS__  // for a type: the type, and the rows and columns that are made
 #define AT(offset) ((Word)(memory + (offset)))
 #define OF(segment, bytes) ((Word)(of_##segment + (bytes)))
@@ -20,8 +27,13 @@
   __builtin_assume(__isGlobal(of_##name));
 #define SEGMENT(name) PLACE(name) __builtin_assume((Word)of_##name % 16 == 0);
 #define DATA(name) PLACE(name) Word rows_##name = *given++;  // may begin at any number
+#define COPY(to, from, bytes) copy((void*)(to), (const void*)(from), bytes, {thread(), team.threads, 0, 1});
 #define SYNC __syncthreads();           // wait for all threads of this block
 #define BARRIER wait_for_all(gate, met);  // wait for all blocks
+// Where NNLITE_LATE, a full step does not end with a barrier, and the next one looks at its loss, after its own first
+// barrier. It checks it before it changes anything that is kept.
+#define LOOK seen = *(volatile double*)sums;
+#define CHECK if (!(seen - seen == 0)) { --step; break; }
 
 // The number of this thread, read anew: else the compiler would keep what follows from it in too many registers, from
 // one step to the next.
@@ -31,6 +43,7 @@ inline int thread() { return (int)threadIdx.x; }
 DEVICE int thread() {
   int number;
   asm volatile("mov.u32 %0, %%tid.x;" : "=r"(number));
+  __builtin_assume(number >= 0 && number < NNLITE_THREADS);  // so that it knows how often a loop runs
   return number;
 }
 #endif
@@ -74,7 +87,7 @@ struct Kept {  // a segment of the arena: its address in global memory, its offs
 
 // Runs the steps first ... last - 1 of one network, or of many of one shape, each with NNLITE_BLOCKS blocks of its own.
 // Every `per_epoch` steps are an epoch, whose last step may be the short one. arguments (networks, count): for each
-// network what follows here. kept (segments,) of `used` bytes in all. each (blocks, numbers): what is another in each
+// network what follows here. kept (blocks, segments), in `used` bytes of each block. each (blocks, numbers): what is another in each
 // block. sums (sums_count,) are at sums_at in shared memory, or in global memory if sums_at is negative. history
 // (epochs, sums_count). stopped (1,) gets the number of the step before which the kernel stopped. gate (1,) must be zero.
 extern "C" __global__ void __launch_bounds__(NNLITE_THREADS) replay(const Word* arguments, Word count) {
@@ -84,6 +97,7 @@ extern "C" __global__ void __launch_bounds__(NNLITE_THREADS) replay(const Word* 
   const int block = blockIdx.x % NNLITE_BLOCKS;
   const Kept* kept = (const Kept*)*given++;
   const Word segments = *given++, used = *given++;
+  kept += block * segments;
   const Word* each = (const Word*)*given++;
   const Word numbers = *given++;
   const Word first = *given++, last = *given++, per_epoch = *given++;
@@ -93,12 +107,14 @@ extern "C" __global__ void __launch_bounds__(NNLITE_THREADS) replay(const Word* 
   Word* stopped = ADDRESS(Word, *given++);
   Bits* gate = ADDRESS(Bits, *given++);
   NNLITE_SEGMENTS
+  NNLITE_UPCOMING
   Bits met = 0;
   Word* mine = (Word*)(memory + used);
   for (Size i = team.thread; i < numbers; i += team.threads) mine[i] = each[block * numbers + i];
   for (Word i = 0; i < segments; ++i) copy(memory + kept[i].offset, ADDRESS(void, kept[i].home), kept[i].bytes, team);
   if (sums_at >= 0) sums = (double*)(memory + sums_at);
   __syncthreads();
+  double seen = 0;
   Word step = first, left = per_epoch - first % per_epoch, epoch = first / per_epoch;
   for (; step < last; ++step) {
     const bool end_of_epoch = --left == 0;
@@ -106,6 +122,10 @@ extern "C" __global__ void __launch_bounds__(NNLITE_THREADS) replay(const Word* 
       NNLITE_SHORT
     } else {
       NNLITE_FULL
+    }
+    if (NNLITE_LATE) {
+      if (left > NNLITE_HAS_SHORT && step + 1 < last) continue;  // a full step comes next
+      wait_for_all(gate, met);
     }
     const double loss = *(volatile double*)sums;
     if (!(loss - loss == 0)) break;

@@ -28,10 +28,73 @@ DEVICE void take(Matrix<T> y, Size left, Matrix<T> x, Size first, Size columns, 
   }
 }
 
-template <class T> DEVICE void take_rows(Line line, const Team& team) {
+// How a call takes rows: at once.
+struct AtOnce {
+  template <class T>
+  DEVICE void take(Matrix<T> y, Size left, Matrix<T> x, Size first, Size columns, Matrix<Word> order,
+                   Matrix<Word> position, const Team& team) const {
+    kernels::take(y, left, x, first, columns, order.data + position.data[0], team);
+  }
+};
+
+#ifdef NNLITE_REPLAY
+// What a thread keeps in registers of the batches to come. A unit is a number, or sixteen bytes of numbers.
+template <class Unit, int most>
+struct Upcoming {
+  Word step = -1, position = 0;  // of the next batch
+  Unit units[most];              // of the next batch
+  Word rows[most];               // of the data, for the batch after it
+};
+
+// Or a step ahead: each thread keeps its units of the next batch, and reads which rows come after it, while the step is
+// computed. So no step waits for the memory, which else gives three answers one after the other: where the batch begins,
+// which rows are in it, and the rows. The whole batch has `batch` rows, of which this block may take some.
+template <class Unit, int most>
+struct Ahead {
+  Upcoming<Unit, most>& next;
+  Size batch;
+  Word step;
+
+  template <class T>
+  DEVICE void take(Matrix<T> y, Size left, Matrix<T> x, Size first, Size columns, Matrix<Word> order,
+                   Matrix<Word> position, const Team& team) const {
+    const Size many = sizeof(Unit) / sizeof(T), across = columns / many, count = y.rows * across;
+    if ((Word)x.data % sizeof(Unit)) return AtOnce().take(y, left, x, first, columns, order, position, team);
+    const Unit* from = (const Unit*)(x.data + first);
+    Unit* to = (Unit*)(y.data + left);
+    auto mine = [&](int k) { return team.thread + k * team.threads < count ? team.thread + k * team.threads : count - 1; };
+    auto row = [&](Word at, int k) {  // past the end of the order, of the last batch: it is not used
+      return order.data[(at + batch > order.columns ? order.columns - batch : at) + mine(k) / across];
+    };
+    auto go_on = [&] {
+#pragma unroll
+      for (int k = 0; k < most; ++k) next.units[k] = from[next.rows[k] * (x.columns / many) + mine(k) % across];
+#pragma unroll
+      for (int k = 0; k < most; ++k) next.rows[k] = row(next.position + batch, k);
+    };
+    if (next.step != step) {  // the first step, or the one after a short batch
+      next.position = position.data[0];
+#pragma unroll
+      for (int k = 0; k < most; ++k) next.rows[k] = row(next.position, k);
+      go_on();
+    }
+#pragma unroll
+    for (int k = 0; k < most; ++k)
+      if (team.thread + k * team.threads < count) to[mine(k) / across * (y.columns / many) + mine(k) % across] = next.units[k];
+    next.step = step + 1, next.position += batch;
+    go_on();
+  }
+};
+
+template <class Unit, int most> DEVICE Ahead<Unit, most> ahead(Upcoming<Unit, most>& next, Size batch, Word step) {
+  return {next, batch, step};
+}
+#endif
+
+template <class T, class How = AtOnce> DEVICE void take_rows(Line line, const Team& team, How how = How()) {
   Matrix<T> y = line.matrix<T>(), x = line.matrix<T>();
   Matrix<Word> order = line.vector<Word>(), position = line.vector<Word>();
-  take(y, 0, x, 0, y.columns, order.data + position.data[0], team);
+  how.take(y, 0, x, 0, y.columns, order, position, team);
 }
 
 // take_rows of x and of the target, in one launch.

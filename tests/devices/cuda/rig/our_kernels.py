@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nnlite.devices.common.reference import KERNELS
-from nnlite.devices.cuda import parts
+from nnlite.devices.cuda import pairs, parts
 from nnlite.devices.cuda.machine import COUNTERS
+from nnlite.devices.cuda.text import TAKEN
 
 from .card import ILLEGAL_ADDRESS, LAUNCH_FAILED, MISALIGNED_ADDRESS, Card, Work
 from .libraries import RefusalError, built
@@ -39,11 +40,38 @@ FAULTS = {  # the results of `run` in on_cpu.h
 ORDERING = re.compile(r"(__syncthreads|__syncwarp|__threadfence)\(\);")
 ALL = [(name, real) for name in (*KERNELS, *parts.KERNELS) for real in ("float", "double")]
 ALL += [(name, "Word") for name in COUNTERS]
-NOTHING, SYNC, BARRIER = 0, 1, 2
-NUMBERS = {kind: number for number, kind in enumerate(ALL, 3)}
-OFFSET, ROW = 1 << 61, 22  # as in on_cpu.h
+VERBS = {"SYNC": 1, "BARRIER": 2, "LOOK": 3, "CHECK": 4, "COPY": 5}  # 0 is nothing
+KEPT = {"kernels::Sixteen": "sixteens", "float": "floats", "double": "doubles"}  # unit of upcoming rows -> where
+FOLLOW = [None, *sorted(pairs.FORWARD), *sorted(pairs.BACKWARD)]  # what may follow a product
+ALL += [(name, real, "then") for name in pairs.FIRST for real in ("float", "double")]
+ALL += [
+    (name, real, unit) for name in sorted(TAKEN) for real in ("float", "double") for unit in ("kernels::Sixteen", real)
+]
+NUMBERS = {kind: number for number, kind in enumerate(ALL, 6)}
+OFFSET, ROW = 1 << 61, 24  # as in on_cpu.h
+MOST = 8  # units of upcoming rows for each thread
 TABLES = """
-inline void run_table(const cpu::Table& table, const Team& team, char* memory, Bits* gate, Bits& met) {
+template <class T> struct any_then {  // whichever the line names
+  int which;
+  Matrix<T> beside;
+  any_then(Line& line) : which(cpu::then) {
+    if (which > FORWARDS) beside = line.matrix<T>();
+  }
+  T operator()(T x, Size i, Size j) const {
+    const Word words[] = {(Word)beside.data, beside.rows, beside.columns};
+    Line line = {words};
+    switch (which) { THENS }
+    return x;
+  }
+};
+struct Next {
+  kernels::Upcoming<kernels::Sixteen, MOST> sixteens[4];
+  kernels::Upcoming<float, MOST> floats[4];
+  kernels::Upcoming<double, MOST> doubles[4];
+};
+// Returns whether to stop.
+inline bool run_table(const cpu::Table& table, const Team& team, char* memory, Bits* gate, Bits& met, Next& next,
+                      Word step, const double* sums, double& seen) {
   const Word* row = table.rows + blockIdx.x * table.lines * cpu::ROW;
   for (int i = 0; i < table.lines; ++i, row += cpu::ROW) {
     Word words[cpu::ROW];
@@ -51,8 +79,17 @@ inline void run_table(const cpu::Table& table, const Team& team, char* memory, B
       words[k] = row[k] >= cpu::OFFSET && row[k] < 2 * cpu::OFFSET && row[k] - cpu::OFFSET < 1 << 20
                      ? (Word)(memory + row[k] - cpu::OFFSET) : row[k];
     const Line line = {words + 1};
-    switch (row[0]) { case 1: SYNC break; case 2: BARRIER break; CASES }
+    cpu::then = words[cpu::ROW - 2];
+    switch (row[0]) {
+      case 1: SYNC break;
+      case 2: BARRIER break;
+      case 3: LOOK break;
+      case 4: if (!(seen - seen == 0)) return true; break;
+      case 5: COPY(words[1], words[2], words[3]) break;
+      CASES
+    }
   }
+  return false;
 }
 """
 
@@ -88,8 +125,8 @@ def work(card: Card, name: str, source: str, places, launch: Launch) -> Work:
         memory = ctypes.c_void_p(card.memory.first), ctypes.c_void_p(card.memory.last)
         pieces = card.memory.pieces() if card.find_races else ()
         some = (ctypes.c_int64 * (2 * len(pieces)))(*itertools.chain.from_iterable(pieces))
-        blocks = step.blocks if step else 1
-        library.set_up(*memory, *tables[0], *tables[1], blocks, card.left_out, some, ctypes.c_long(len(pieces)))
+        settings = (step.blocks, step.late) if step else (1, False)
+        library.set_up(*memory, *tables[0], *tables[1], *settings, card.left_out, some, ctypes.c_long(len(pieces)))
         status = run(addresses, launch.grid, launch.block, ctypes.c_long(launch.dynamic), order, launch.cooperative)
         if status:
             error, reason = FAULTS[status]
@@ -101,7 +138,9 @@ def work(card: Card, name: str, source: str, places, launch: Launch) -> Work:
 
 
 TYPES = r"(?:PRODUCT\()?(?P<real>\w+)(?:, \d+, \d+\))?"
-ITEM = re.compile(rf"(?:if \((?P<given>.*?)\) )?CALL\((?P<name>\w+), {TYPES}, (?P<words>.*)\)")
+VERB = r"(?:CALL\(|THEN\((?P<then>\w+), |AHEAD\((?P<number>\d+), (?P<batch>\d+), )"
+CALL = rf"{VERB}(?P<name>\w+), {TYPES}, (?P<words>.*)\)"
+ITEM = re.compile(rf"(?:if \((?P<given>.*?)\) )?(?:{CALL}|COPY\((?P<copied>.*)\))")
 
 
 @functools.cache
@@ -111,11 +150,15 @@ class Steps:
     def __init__(self, source: str) -> None:
         (segments,) = re.findall(r"#define NNLITE_SEGMENTS (.*)", source)
         (blocks,) = re.findall(r"#define NNLITE_BLOCKS (\d+)", source)
-        self.blocks = int(blocks)
+        self.blocks, self.late = int(blocks), "#define NNLITE_LATE 1" in source
         read = r" (\w+) = (?:ADDRESS\([^,]+, |\(const \w+\*\))?\*given\+\+"
         self.arguments = re.findall(read, source.split('extern "C"')[1])
         for kind, name in re.findall(r"(SEGMENT|DATA)\((\w+)\)", segments):
             self.arguments += [f"of_{name}"] + [f"rows_{name}"] * (kind == "DATA")
+        (upcoming,) = re.findall(r"#define NNLITE_UPCOMING(.*)", source)
+        self.units = dict(re.findall(r"UPCOMING\((\d), ([\w:]+), \d+\)", upcoming))  # number -> unit
+        (threads,) = re.findall(r"#define NNLITE_THREADS (\d+)", source)
+        assert all(int(count) <= MOST * int(threads) for count in re.findall(r", (\d+)\)", upcoming))
         self.steps = []
         for name in ("FULL", "SHORT"):
             (text,) = re.findall(rf"#define NNLITE_{name} ((?:.*\\\n)*.*)", source)
@@ -123,17 +166,26 @@ class Steps:
 
     def _item(self, text):
         """The number of what a line does, and code for its words and for whether a block has it."""
-        if text in ("SYNC", "BARRIER"):
-            return {"SYNC": SYNC, "BARRIER": BARRIER}[text], None, None
+        if text in VERBS:
+            return VERBS[text], None, None
         found = ITEM.fullmatch(text)
-        words = re.sub(r"OF\((\w+), ", r"OF(of_\1, ", found["words"])
+        words = re.sub(r"OF\((\w+), ", r"OF(of_\1, ", found["words"] or found["copied"])
         given = compile(found["given"] or "True", "if", "eval")
-        return NUMBERS[found["name"], found["real"]], compile(f"[{words}]", "line", "eval"), given
+        kind, last = (found["name"], found["real"]), ""
+        if found["copied"]:
+            return VERBS["COPY"], compile(f"[{words}]", "line", "eval"), given
+        if found["number"]:
+            kind += (self.units[found["number"]],)
+            last = f" + [0] * (ROW - 3 - len([{words}])) + [{found['number']}, {found['batch']}]"
+        if found["then"]:
+            kind += ("then",)
+            last = f" + [0] * (ROW - 3 - len([{words}])) + [{FOLLOW.index(found['then'])}, 0]"
+        return NUMBERS[kind], compile(f"[{words}]{last}", "line", "eval"), given
 
     def tables(self, arguments: int, count: int, grid: int):
         """(address, lines) of the table of each step, when the work begins."""
         assert count == len(self.arguments)
-        known = {"AT": lambda offset: OFFSET + offset, "OF": int.__add__}
+        known = {"ROW": ROW, "AT": lambda offset: OFFSET + offset, "OF": int.__add__}
         self.kept = []
         for step in self.steps:
             words = []
@@ -144,8 +196,8 @@ class Steps:
                 numbers, each = known["numbers"], known["each"] + 8 * known["numbers"] * block
                 known["mine"] = (ctypes.c_int64 * numbers).from_address(each) if numbers else []
                 for kernel, line, condition in step:
-                    there = line is None or eval(condition, known)
-                    row = [kernel if there else NOTHING, *(eval(line, known) if line and there else [])]
+                    there = condition is None or eval(condition, known)
+                    row = [kernel if there else 0, *(eval(line, known) if line and there else [])]
                     words += [*row, *[0] * (ROW - len(row))]
             self.kept.append((ctypes.c_int64 * len(words))(*words))
         return [(table, len(step)) for table, step in zip(self.kept, self.steps)]
@@ -156,16 +208,30 @@ def replay_of_all(source: str) -> str:
     """The source with all kernels, and with tables in the place of its steps."""
     settings = {"FULL": 0, "SHORT": 1}
     for name, which in settings.items():
-        text = f"#define NNLITE_{name} run_table(cpu::tables[{which}], team, memory, gate, met);"
+        given = f"cpu::tables[{which}], team, memory, gate, met, next, step, sums, seen"
+        text = f"#define NNLITE_{name} if (run_table({given})) {{ --step; break; }}"
         source = re.sub(rf"#define NNLITE_{name} ((?:.*\\\n)*.*)", lambda _, text=text: text, source)
     source = re.sub(r"#define NNLITE_HAS_SHORT .*", "#define NNLITE_HAS_SHORT (cpu::tables[1].lines > 0)", source)
+    source = re.sub(r"#define NNLITE_LATE .*", "#define NNLITE_LATE cpu::late", source)
     source = re.sub(r"#define NNLITE_SEGMENTS .*", "#define NNLITE_SEGMENTS", source)
     source = re.sub(r"#define NNLITE_BLOCKS .*", "#define NNLITE_BLOCKS cpu::blocks_of_network", source)
     source = re.sub(r"#define NNLITE_THREADS .*", "#define NNLITE_THREADS (int)blockDim.x", source)
-    cases = " ".join(f"case {n}: kernels::{name}<{real}>(line, team); break;" for (name, real), n in NUMBERS.items())
+    source = re.sub(r"#define NNLITE_UPCOMING.*", "#define NNLITE_UPCOMING Next next;", source)
+    follow = ((number, name) for number, name in enumerate(FOLLOW) if name)
+    thens = " ".join(f"case {number}: return kernels::{name}_then<T>(line)(x, i, j);" for number, name in follow)
+    cases = " ".join(f"case {number}: kernels::{_called(*kind)}; break;" for kind, number in NUMBERS.items())
+    tables = TABLES.replace("CASES", cases).replace("THENS", thens).replace("FORWARDS", str(len(pairs.FORWARD)))
     before = "// ---- the steps"
     assert before in source
-    return source.replace(before, TABLES.replace("CASES", cases) + before)
+    return source.replace(before, tables.replace("MOST", str(MOST)) + before)
+
+
+def _called(name: str, real: str, more: str = "") -> str:
+    """The call of a kernel: of one that takes rows ahead in such units, or of a product and what follows it."""
+    if more == "then":
+        return f"{name}<{real}, {'0, 0, ' * ('sum' not in name)}any_then>(line, team)"
+    ahead = f", kernels::ahead(next.{KEPT[more]}[words[cpu::ROW - 2]], words[cpu::ROW - 1], step)" if more else ""
+    return f"{name}<{real}>(line, team{ahead})"
 
 
 class Found(ctypes.Structure):
