@@ -113,9 +113,11 @@ def bounds(size: int, worker: int, workers: int) -> tuple[int, int]:
 
 
 def even(size: int, worker: int, workers: int) -> tuple[int, int]:
-    """The same, where all workers but the last ones have equally many elements; by eights or fours if many."""
-    unit = next(unit for unit in (8, 4, 1) if size >= unit * workers or unit == 1)
-    most = -(-size // (workers * unit)) * unit
+    """The same, where all workers but the last ones have equally many elements, as few as possible; by eights or fours
+    if many.
+    """
+    units = [unit for unit in (8, 4) if size >= unit * workers] or [1]
+    most = min(-(-size // (workers * unit)) * unit for unit in units)
     return min(size, most * worker), min(size, most * (worker + 1))
 
 

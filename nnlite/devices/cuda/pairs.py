@@ -14,7 +14,6 @@ from ..common.kernel import Kernel, Signature
 from ..common.lines import is_array
 from ..common.recording import Call
 from ..common.reference import KERNELS
-from . import parts
 
 # Activations of one array, and the backward of those that need dy and one more, all without plain numbers.
 FORWARD, BACKWARD = (

@@ -10,12 +10,12 @@ import math
 import re
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import compress
+from itertools import combinations, compress, groupby
 from typing import Any, NamedTuple
 
 from ..common.arena import DATA, Arena
 from ..common.lines import Line, Slice, even, is_array, line, operands, slice_of
-from ..common.planning import Planned, fuse, meets, plan
+from ..common.planning import Planned, fuse, meets, plan, work
 from ..common.recording import Call, Symbol, Tape
 from ..common.reference import KERNELS
 from . import parts
@@ -104,7 +104,7 @@ class Text:
         """The calls in phases: those that wait for the same ones go together, so that there are few stops."""
         calls = fuse(tape.calls)
         if self.blocks > 1:
-            return plan(in_pairs(parts.in_parts(calls, self.blocks, self.limits.barrier)), SPLIT)
+            return _small_first(plan(in_pairs(parts.in_parts(calls, self.blocks, self.limits.barrier)), SPLIT))
         calls = in_pairs(calls)
         planned: list[Planned] = []
         for call in calls:
@@ -152,7 +152,7 @@ class Text:
         return 0
 
     def _first_alone(self, calls: Sequence[Planned], result: Symbol) -> int:
-        """The most elements that a block has of a result of which it makes and reads its own rows, and others all; or 0.
+        """The most elements that a block has of a result if it makes and reads its own rows, and others all; or 0.
 
         The others read them in a later phase, of what all blocks have published.
         """
@@ -257,6 +257,8 @@ class Text:
         The last block that has some may have less than the others, and those after it have nothing.
         """
         slices = [slice_of(planned, block, self.blocks, even) for block in range(self.blocks)]
+        if not planned.split:  # for one block alone: the last one, which often has less of other calls than the others
+            slices.reverse()
         some = next(mine for mine in slices if mine)
         lines = [
             line(mine.call, lambda symbol: (symbol.offset or 0) * symbol.dtype.itemsize, ENDED, mine.part, mine.first)
@@ -375,6 +377,19 @@ def key_of(tapes: Sequence[Tape], arena: Arena, blocks: int) -> Hashable:
     calls = (tuple((call.name, *map(key, operands(call).values())) for call in tape.calls) for tape in tapes)
     segments = ((name, 0 if name in DATA else int(array.nbytes)) for name, array in arena.segments.items())
     return blocks, *calls, *segments
+
+
+def _small_first(calls: Sequence[Planned]) -> list[Planned]:
+    """The calls, those with little work first in a phase where none waits for another.
+
+    Some warps make the small ones while others make other small ones, and then all warps together make a product.
+    """
+    ordered: list[Planned] = []
+    for _, each in groupby(calls, key=lambda planned: planned.phase):
+        phase = [*each]
+        free = not any(meets(one.call, other.call) for one, other in combinations(phase, 2))
+        ordered += sorted(phase, key=lambda planned: work(planned.call)) if free else phase
+    return ordered
 
 
 def _letters(call: Call, name: str) -> Sequence[str]:

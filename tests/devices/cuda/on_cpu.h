@@ -235,6 +235,7 @@ UNSEEN inline unsigned atomicInc(unsigned* place, unsigned most) {
   *place = before >= most ? 0 : before + 1;
   return before;
 }
+inline void add_far(long long* place, long long value) { *place += value; }
 UNSEEN inline void add_released(unsigned* place) {
   races::races_add(place, true);
   ++*place;

@@ -501,7 +501,7 @@ DEVICE void take_and_multiply(Line line, const Team& team, How how = How()) {
   make<rows, columns>(p, team);
 }
 
-const int AT_ONCE = 16;  // parts that a thread reads before it adds the first
+const int AT_ONCE = 32;  // parts that a thread reads before it adds the first
 
 // y <- the sum of the parts, and b if there is one. Threads divide the parts of each number if there are enough.
 template <class T, class Then>

@@ -132,7 +132,11 @@ template <class T> DEVICE void finite_rows(Line line, const Team& team) {
 template <class T> DEVICE void advance(Line line, const Team& team) {
   Matrix<Word> position = line.vector<Word>();
   const Size N = line.size();
-  if (team.rank() == team.size() - 1) position.data[0] += N;
+  if (team.rank() != team.size() - 1) return;
+#ifdef NNLITE_REPLAY
+  if (NNLITE_BLOCKS > 1) return add_far(position.data, N);  // without waiting for what was there
+#endif
+  position.data[0] += N;
 }
 
 // y <- y + b, after a product by cuBLAS.

@@ -21,6 +21,10 @@ typedef Word Size;
 #define WAIT_A_MOMENT()
 #define WHOLE_WARP 0xffffffffu
 #define ADDRESS(type, word) ((type*)(word))
+
+DEVICE void add_far(Word* place, Word value) {
+  asm volatile("red.relaxed.gpu.global.add.u64 [%0], %1;" ::"l"(place), "l"(value) : "memory");
+}
 #endif
 
 const int WARP = 32;
