@@ -32,8 +32,8 @@ class PersistentReplay(Replay):
         enough = max(WARP, -(-text.largest // (limits.each * WARP)) * WARP)
         self.threads = min(limits.threads, enough) if blocks == 1 else limits.threads
         entries = [[machine.address(arena.segments[name]), *placed] for name, placed in text.kept.items()]
-        for block, held in itertools.product(range(blocks), text.held):
-            rows = text.rows_of(held, block)
+        for block, held in itertools.product(range(blocks), text.near.held):
+            rows = text.near.rows_of(held, block)
             entries.append([arena.address(rows), held.offset, rows.nbytes])
         self.entries = machine.cupy.asarray(np.array(entries, np.int64).reshape(-1, 3))
         self.each = machine.cupy.asarray(np.array(text.each, np.int64).reshape(-1, blocks).T, order="C")
@@ -67,7 +67,7 @@ class PersistentReplay(Replay):
         text, at = self.text, self.text.kept["sums"].offset if self.text.kept else -1
         settings = (
             address(self.entries),
-            len(text.kept) + len(text.held),
+            len(text.kept) + len(text.near.held),
             text.used,
             address(self.each),
             len(text.each),

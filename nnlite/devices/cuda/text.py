@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations, compress, groupby
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from ..common.reference import KERNELS
 from . import parts
 from .limits import CudaLimits
 from .machine import PARTS, real_of, source
+from .near import Near, arrays_of, letters, whole
 from .pairs import Pair, in_pairs
 
 ALL = {**KERNELS, **parts.KERNELS}
@@ -32,9 +33,8 @@ SPLIT = {
     for name, letter in ENDED.items()
     if all(letters[0] != "N" for letters in ALL[name].signature.results.values())
 }
-NEAR = 40 * 1024  # the most bytes of shared memory for what each of several blocks has for itself
-TAKEN = {"take_rows", parts.take_and_multiply.name}  # what takes rows of the data
-AHEAD = 4  # the most units of a batch's rows that a thread keeps in registers, a step ahead
+TAKING = {"take_rows", parts.take_and_multiply.name}  # what takes rows of the data
+MOST_AHEAD = 4  # the most units of a batch's rows that a thread keeps in registers, a step ahead
 UNIT = 16  # bytes that one instruction reads
 
 
@@ -43,13 +43,6 @@ class Placed(NamedTuple):
 
     offset: int
     bytes: int
-
-
-class Held(NamedTuple):
-    """A matrix of which each block keeps its own rows in shared memory: its first rows are at the offset there."""
-
-    matrix: Symbol
-    offset: int
 
 
 class Text:
@@ -64,14 +57,11 @@ class Text:
         plans = [self._planned(tape) for tape in tapes]
         self.in_parts = any(planned.call.kernel is parts.take_and_multiply for calls in plans for planned in calls)
         self.results = arena.place("results", *map(self._times, plans))  # the number of elements
-        arrays = [each for calls in plans for planned in calls for each in _arrays(planned.call)]
+        arrays = [each for calls in plans for planned in calls for each in arrays_of(planned.call)]
         touched = {array.segment for array in arrays if array.segment not in DATA}
         self.kept: dict[str, Placed] = {}  # the segments in shared memory
-        self.near: dict[int, int] = {}  # id of an array of which each block has its own part -> offset in shared memory
-        self.published: set[int] = set()  # those of them that other blocks read, too
-        self.held: list[Held] = []
-        self.used = self._keep(arena, touched) if blocks == 1 else self._hold(plans, max(map(self._bring_near, plans)))
-        self.late = blocks > 1 and all(map(self._may_end_late, plans))  # whether full steps end without a barrier
+        self.near = Near(plans if blocks > 1 else [], blocks)
+        self.used = self._keep(arena, touched) if blocks == 1 else self.near.used  # bytes
         self.segments = [*DATA, *(name for name in arena.segments if name not in DATA and name not in self.kept)]
         self.each: list[list[int]] = []  # what is another in each block: number -> its value in each
         self.upcoming: list[str] = []  # what a thread keeps of rows a step ahead, in full steps: their declarations
@@ -97,7 +87,7 @@ class Text:
         declared = (f"{'DATA' if name in DATA else 'SEGMENT'}({_name(name)})" for name in self.segments)
         settings = {"FULL": full, "SHORT": short, "HAS_SHORT": str(len(self.steps) - 1), "BLOCKS": str(self.blocks)}
         settings |= {"REPLAY": "", "THREADS": str(threads), "SEGMENTS": " ".join(declared)}
-        settings |= {"UPCOMING": " ".join(self.upcoming), "LATE": str(int(self.late))}
+        settings |= {"UPCOMING": " ".join(self.upcoming), "LATE": str(int(self.near.late))}
         return source("replay", **settings)
 
     def _planned(self, tape: Tape) -> list[Planned]:
@@ -124,96 +114,8 @@ class Text:
         for name, array in arena.segments.items():
             if name in touched:
                 self.kept[name] = Placed(offset, int(array.nbytes))
-                offset += _whole(self.kept[name].bytes)
+                offset += whole(self.kept[name].bytes)
         return offset
-
-    def _bring_near(self, calls: Sequence[Planned]) -> int:
-        """Place results that no block needs of another in shared memory; returns the end of the last one."""
-        offset = 0
-        for result in (result for planned in calls for result in planned.call.results):
-            alone = self._alone(calls, result)
-            end = offset + _whole((alone or self._first_alone(calls, result)) * result.dtype.itemsize)
-            if offset < end <= NEAR:
-                self.near[id(result)], offset = offset, end
-                self.published |= set() if alone else {id(result)}
-        return offset
-
-    def _alone(self, calls: Sequence[Planned], result: Symbol) -> int:
-        """The most elements that a block has of a result if it alone uses them, or else 0.
-
-        These are its own rows, if all calls divide the rows, or its columns of x, for a first product in parts.
-        """
-        uses = [(each, name) for each in calls for name, it in operands(each.call).items() if it is result]
-        if all(each.split == "N" and _letters(each.call, name)[0] == "N" for each, name in uses):
-            return self._most(len(result)) * (result.size // len(result))
-        by_columns = all(each.split == "K" and _letters(each.call, name)[1:] == ("K",) for each, name in uses)
-        if by_columns and uses[0][0].call.kernel is parts.take_and_multiply:
-            return self._most(result.shape[1]) * len(result)
-        return 0
-
-    def _first_alone(self, calls: Sequence[Planned], result: Symbol) -> int:
-        """The most elements that a block has of a result if it makes and reads its own rows, and others all; or 0.
-
-        The others read them in a later phase, of what all blocks have published.
-        """
-        uses = [(each, name) for each in calls for name, it in operands(each.call).items() if it is result]
-        own = [each for each, name in uses if each.split == "N" and _letters(each.call, name)[0] == "N"]
-        changed = any(name in each.call.kernel.signature.in_place for each, name in uses)
-        if len(own) < 2 or own[0] is not uses[0][0] or changed or {each.split for each, _ in uses} == {"N"}:
-            return 0
-        return self._most(len(result)) * (result.size // len(result))
-
-    def _hold(self, plans: Sequence[Sequence[Planned]], offset: int) -> int:
-        """Place the weights of a first product in parts in shared memory, if each block alone uses its rows of them."""
-        calls = [planned for plan in plans for planned in plan]
-        taking = next((each.call for each in calls if each.call.kernel is parts.take_and_multiply), None)
-        if taking is None or id(taking.results[0]) not in self.near:
-            return offset
-        W = operands(taking)["W"]
-        for each in calls:
-            for name, symbol in operands(each.call).items():
-                mine = each.split == "K" and (*_letters(each.call, name),) == ("K", "M")
-                if is_array(symbol) and _overlap(symbol, W) and not (mine and symbol.offset == W.offset):
-                    return offset
-        end = offset + _whole(self._most(len(W)) * W.shape[1] * W.dtype.itemsize)
-        if end <= NEAR:
-            self.held, offset = [Held(W, offset)], end
-        return offset
-
-    def rows_of(self, held: Held, block: int) -> Symbol:
-        """The rows of a matrix that this block keeps."""
-        return held.matrix.rows(*even(len(held.matrix), block, self.blocks))
-
-    def _may_end_late(self, calls: Sequence[Planned]) -> bool:
-        """Whether a step's last phase may run together with the next step's first one.
-
-        Then these touch nothing of each other but what each block has for itself. Since the loss is looked at after the
-        first phase, that one changes nothing that is kept, and no loss is added before the phase after the next. What
-        the first phase publishes is published after it, and so nobody reads it before the phase after the next.
-        """
-        first = [each.call for each in calls if not each.phase]
-        last = [each.call for each in calls if each.phase == calls[-1].phase]
-        early = any(array.segment == "sums" for each in calls if each.phase < 2 for array in _arrays(each.call))
-        made = [result for call in first for result in call.results if id(result) in self.published]
-        early |= any(
-            each.phase == 1 and not self._own(each, array) and any(array is result for result in made)
-            for each in calls
-            for array in _arrays(each.call)
-        )
-        if early or any(call.kernel.signature.in_place for call in first):
-            return False
-        own = [held.matrix for held in self.held]
-
-        def others(symbols: Sequence[Any]) -> tuple[Any, ...]:
-            arrays = (each for each in symbols if is_array(each) and id(each) not in self.near)
-            return tuple(each for each in arrays if not any(_overlap(each, mine) for mine in own))
-
-        shared = [replace(call, operands=others(call.operands), results=others(call.results)) for call in first]
-        return not any(meets(call, other) for call in shared for other in last)
-
-    def _most(self, size: int) -> int:
-        """The most that a block gets of so many rows or columns: the first block's."""
-        return even(size, 0, self.blocks)[1]
 
     def _step(self, calls: Sequence[Planned], batch: int) -> list[str]:
         """A tape as replay.cu has it, with a SYNC before every call that must wait for an earlier one of its block.
@@ -223,7 +125,7 @@ class Text:
         lines: list[str] = []
         open_calls: list[Call] = []  # the calls since the last barrier
         phase = calls[0].phase
-        looked = checked = not self.late
+        looked = checked = not self.near.late
         made: list[str] = []  # what publishes results, once all threads have made them
         for planned in calls:
             stops = self.blocks > 1 and planned.phase != phase
@@ -239,9 +141,9 @@ class Text:
             open_calls.append(planned.call)
             lines += self._call(planned, batch)
             made += [
-                text for each in planned.call.results if id(each) in self.published for text in self._publish(each)
+                text for each in planned.call.results if id(each) in self.near.published for text in self._publish(each)
             ]
-        return [*lines, "SYNC" if self.late else "BARRIER"]
+        return [*lines, "SYNC" if self.near.late else "BARRIER"]
 
     def _publish(self, result: Symbol) -> list[str]:
         """The copy of a block's rows of a result to where other blocks read them."""
@@ -249,7 +151,9 @@ class Text:
         row, start = result.nbytes // len(result), (result.offset or 0) * result.dtype.itemsize
         place = f"{_name(result.segment)}, {self._word([start + first * row for first, _ in slices])}"
         counts = [stop - first for first, stop in slices]
-        return self._of_each(counts, lambda _, rows: f"COPY(OF({place}), AT({self.near[id(result)]}), {rows * row})")
+        return self._of_each(
+            counts, lambda _, rows: f"COPY(OF({place}), AT({self.near.results[id(result)]}), {rows * row})"
+        )
 
     def _call(self, planned: Planned, batch: int = 0) -> list[str]:
         """A call as replay.cu has it: once for all blocks that have as much of it, so that the compiler knows how much.
@@ -266,7 +170,7 @@ class Text:
         ]
         counts = [mine.size if mine else 0 for mine in slices]
         ahead = batch > 0 and self._ahead(planned, counts)
-        verb = f"AHEAD({len(self.upcoming) - 1}, {batch}, " if ahead else "CALL("
+        verb = f"TAKE({len(self.upcoming) - 1}, {batch}, " if ahead else "CALL("
         if isinstance(planned.call, Pair):
             verb = f"THEN({planned.call.then}, "
 
@@ -288,18 +192,18 @@ class Text:
     def _ahead(self, planned: Planned, counts: Sequence[int]) -> bool:
         """Declare what a thread keeps of the rows that this call takes, if it takes some and they are few."""
         call = planned.call
-        if call.name not in TAKEN:
+        if call.name not in TAKING:
             return False
         y, x = call.results[0], call.operands[0]
         rows = counts[0] if planned.split == "N" else len(y)
         across, *others = counts if planned.split == "K" else [y.shape[1]]
-        width = self._most(y.shape[1]) if planned.split == "K" and id(y) in self.near else y.shape[1]
+        width = self.near.most(y.shape[1]) if planned.split == "K" and id(y) in self.near.results else y.shape[1]
         many = UNIT // y.dtype.itemsize
         whole = all(size % many == 0 for size in (across, *others, width, x.shape[1]))
         unit, units = ("kernels::Sixteen", rows * across // many) if whole else (real_of(call), rows * across)
-        if units <= AHEAD * self.limits.threads:
+        if units <= MOST_AHEAD * self.limits.threads:
             self.upcoming.append(f"UPCOMING({len(self.upcoming)}, {unit}, {units})")
-        return units <= AHEAD * self.limits.threads
+        return units <= MOST_AHEAD * self.limits.threads
 
     @staticmethod
     def _types(planned: Planned, count: int) -> str:
@@ -307,7 +211,7 @@ class Text:
         call, real = planned.call, real_of(planned.call)
         if not (call.kernel.product or call.name == parts.take_and_multiply.name):
             return real
-        made = _letters(call, next(iter(operands(call)))) if call.kernel.product else ("B", "M")
+        made = letters(call, next(iter(operands(call)))) if call.kernel.product else ("B", "M")
         rows, columns = ({**call.sizes, planned.split: count}[letter] for letter in made)
         return f"PRODUCT({real}, {rows}, {columns})"
 
@@ -320,31 +224,22 @@ class Text:
             return self._word([each.words[k] for each in lines], who)
 
         found: dict[int, str] = {}  # of those that are not only numbers
-        named, whole, last = operands(some.call), operands(planned.call), len(lines[0].words) - 1
+        named, complete, last = operands(some.call), operands(planned.call), len(lines[0].words) - 1
         for name, place in lines[0].places.items():
             if name in named and is_array(symbol := named[name]):
-                near = self.near.get(id(whole[name])) if self._own(planned, whole[name]) else None
+                near, held = self.near.place(planned, complete[name]), self.near.holds(symbol)
                 found[place - 1] = self._place(symbol.segment, word(place - 1)) if near is None else f"AT({near})"
                 if near is not None and planned.split == "K":
-                    found[place + 1] = str(self._most(symbol.shape[1]))  # columns
-                for held in self.held:
-                    if _overlap(symbol, held.matrix):
-                        found[place - 1], found[place] = f"AT({held.offset})", str(self._most(len(held.matrix)))
+                    found[place + 1] = str(self.near.most(symbol.shape[1]))  # columns
+                if held:
+                    found[place - 1], found[place] = f"AT({held.offset})", str(self.near.most(len(held.matrix)))
                 if symbol.segment in DATA:
                     found[place] = f"rows_{_name(symbol.segment)}"
-        if some.part and self._alike(whole):  # a start and an end
-            found |= {last - 1: "0", last: str(count)}
-        elif some.part:
-            found[last] = f"{word(last - 1)} + {count}"
+        if some.part:  # a start and an end
+            # The rows that a block keeps are moved by its columns of x, which it keeps, too.
+            own = any(self.near.holds(complete[name]) for name in planned.call.kernel.signature.in_place)
+            found |= {last - 1: "0", last: str(count)} if own else {last: f"{word(last - 1)} + {count}"}
         return (found[k] if k in found else word(k) for k in range(last + 1))
-
-    def _own(self, planned: Planned, array: Symbol) -> bool:
-        """Whether a call uses a block's own part of an array, and not all of what the blocks have published."""
-        return id(array) not in self.published or planned.split == "N"
-
-    def _alike(self, whole: Mapping[str, Any]) -> bool:
-        """Whether a product changes a matrix of which a block keeps its own rows. It has its columns of x, too."""
-        return "x" in whole and "dy" in whole and any(_overlap(whole["W"], held.matrix) for held in self.held)
 
     def _place(self, segment: str, bytes: str) -> str:
         """A place so many bytes after the start of a segment."""
@@ -390,28 +285,6 @@ def _small_first(calls: Sequence[Planned]) -> list[Planned]:
         free = not any(meets(one.call, other.call) for one, other in combinations(phase, 2))
         ordered += sorted(phase, key=lambda planned: work(planned.call)) if free else phase
     return ordered
-
-
-def _letters(call: Call, name: str) -> Sequence[str]:
-    """The letters of the shape of an operand or result."""
-    signature = call.kernel.signature
-    return {**signature.operands, **signature.results}[name] or ("",)
-
-
-def _arrays(call: Call) -> list[Any]:
-    """The operands and results of a call that are arrays."""
-    return [value for value in operands(call).values() if is_array(value)]
-
-
-def _overlap(a: Symbol, b: Symbol) -> bool:
-    """Whether two arrays with places have elements in common."""
-    starts = a.offset or 0, b.offset or 0
-    return a.segment == b.segment and max(starts) < min(starts[0] + a.size, starts[1] + b.size)
-
-
-def _whole(bytes: int) -> int:
-    """So many bytes, up to a multiple of those that one instruction reads."""
-    return -(-bytes // 16) * 16
 
 
 def _name(segment: str) -> str:

@@ -22,7 +22,7 @@ from nnlite.devices.common.lines import line
 from nnlite.devices.common.planning import Planned
 from nnlite.devices.common.recording import Call, Symbol
 from nnlite.devices.common.reference import KERNELS
-from nnlite.devices.cuda import choice, machine, parts, text
+from nnlite.devices.cuda import choice, machine, near, parts
 from nnlite.devices.cuda.device import CupyDevice
 from nnlite.devices.cuda.limits import CudaLimits
 from nnlite.devices.cuda.text import Placed, Text
@@ -406,13 +406,13 @@ IN_PARTS = {
 
 
 @pytest.mark.parametrize(
-    ("near", "order"), [*((text.NEAR, order) for order in ORDERS), *zip([600, 600, 0, 0], [*ORDERS][1:])]
+    ("room", "order"), [*((near.NEAR, order) for order in ORDERS), *zip([600, 600, 0, 0], [*ORDERS][1:])]
 )
 @pytest.mark.parametrize("setting", IN_PARTS)
-def test_a_first_product_in_parts(setting, near, order, rig, monkeypatch):
+def test_a_first_product_in_parts(setting, room, order, rig, monkeypatch):
     """Each block has some columns of x, and their rows of W. It has room near by for its x, for less or for nothing."""
     rig.order = ORDERS[order]
-    monkeypatch.setattr(text, "NEAR", near)
+    monkeypatch.setattr("nnlite.devices.cuda.near.NEAR", room)
     device, setting = CupyDevice(limits=CudaLimits(one_block=0, barrier=0)), IN_PARTS[setting]
     found = train(device, **setting, replay="persistent")
     assert "the columns of x" in found[2]

@@ -4,7 +4,7 @@
 // and its words are a line as in team.cu: AT is a place in shared memory, OF(segment, bytes) one in global memory,
 // and mine[k] a number that is another in each block. NNLITE_SEGMENTS declares the segments in global memory, and the
 // number of rows of those that are data. A call that takes rows may take them a step ahead: NNLITE_UPCOMING declares what
-// each thread keeps of them, and AHEAD(0, 32, ...) is a CALL(...) that keeps it there, in a step of 32 rows. THEN(relu,
+// each thread keeps of them, and TAKE(0, 32, ...) is a CALL(...) that keeps it there, in a step of 32 rows. THEN(relu,
 // ...) is a CALL(...) of a product and of what follows it.
 
 #define LINE(...)                 \
@@ -15,7 +15,7 @@
   { LINE(__VA_ARGS__) kernels::name<type>(line, now); }
 #define THEN(then, name, type, ...) \
   { LINE(__VA_ARGS__) kernels::name<type, kernels::then##_then>(line, now); }
-#define AHEAD(number, batch, name, type, ...) \
+#define TAKE(number, batch, name, type, ...) \
   { LINE(__VA_ARGS__) kernels::name<type>(line, now, kernels::ahead(next_##number, batch, step)); }
 #define UPCOMING(number, Unit, count) \
   kernels::Upcoming<Unit, (count + NNLITE_THREADS - 1) / NNLITE_THREADS> next_##number;

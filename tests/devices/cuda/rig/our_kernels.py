@@ -16,7 +16,7 @@ from typing import NamedTuple
 from nnlite.devices.common.reference import KERNELS
 from nnlite.devices.cuda import pairs, parts
 from nnlite.devices.cuda.machine import COUNTERS
-from nnlite.devices.cuda.text import TAKEN
+from nnlite.devices.cuda.text import TAKING
 
 from .card import ILLEGAL_ADDRESS, LAUNCH_FAILED, MISALIGNED_ADDRESS, Card, Work
 from .libraries import RefusalError, built
@@ -45,7 +45,7 @@ KEPT = {"kernels::Sixteen": "sixteens", "float": "floats", "double": "doubles"} 
 FOLLOW = [None, *sorted(pairs.FORWARD), *sorted(pairs.BACKWARD)]  # what may follow a product
 ALL += [(name, real, "then") for name in pairs.FIRST for real in ("float", "double")]
 ALL += [
-    (name, real, unit) for name in sorted(TAKEN) for real in ("float", "double") for unit in ("kernels::Sixteen", real)
+    (name, real, unit) for name in sorted(TAKING) for real in ("float", "double") for unit in ("kernels::Sixteen", real)
 ]
 NUMBERS = {kind: number for number, kind in enumerate(ALL, 6)}
 OFFSET, ROW = 1 << 61, 24  # as in on_cpu.h
@@ -138,7 +138,7 @@ def work(card: Card, name: str, source: str, places, launch: Launch) -> Work:
 
 
 TYPES = r"(?:PRODUCT\()?(?P<real>\w+)(?:, \d+, \d+\))?"
-VERB = r"(?:CALL\(|THEN\((?P<then>\w+), |AHEAD\((?P<number>\d+), (?P<batch>\d+), )"
+VERB = r"(?:CALL\(|THEN\((?P<then>\w+), |TAKE\((?P<number>\d+), (?P<batch>\d+), )"
 CALL = rf"{VERB}(?P<name>\w+), {TYPES}, (?P<words>.*)\)"
 ITEM = re.compile(rf"(?:if \((?P<given>.*?)\) )?(?:{CALL}|COPY\((?P<copied>.*)\))")
 
