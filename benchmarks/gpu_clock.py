@@ -73,7 +73,7 @@ def clocks(net: str, seconds: float, limits: dict[str, int]) -> dict[str, Any]:
     cupy.cuda.Device().synchronize()
     train(EPOCHS)
     cycles = cupy.asnumpy(spent) / (EPOCHS * (problem.steps - len(replay.text.steps) + 1))  # of full steps
-    lines = [re.sub(r"^if .*? CALL", "CALL", line) for line in step]
+    lines = [re.sub(r"^if \(.*?\) (?=[A-Z]+\()", "", line) for line in step]
     return {
         "us": us,
         "plan": replay.plan,
@@ -83,15 +83,25 @@ def clocks(net: str, seconds: float, limits: dict[str, int]) -> dict[str, Any]:
     }
 
 
+def name_of(line: str) -> str:
+    """The kernel that a line of a step calls, with the rows and columns of a product, or what else the line does."""
+    called = re.match(
+        r"(?P<verb>\w+)\((?P<before>(?:\w+, )*?)(?P<name>[a-z]\w+), (?:PRODUCT\(\w+, (?P<size>.*?)\))?", line
+    )
+    if called is None:
+        return line.split("(")[0]
+    then = f" + {called['before'].rstrip(', ')}" if called["verb"] == "THEN" else ""
+    return called["name"] + then + (f" ({called['size']})" if called["size"] else "")
+
+
 def table(net: str, found: dict[str, Any]) -> list[str]:
     """Markdown: a line for each call or wait."""
     lines = [f"## {net}", "", f"{found['plan']}", ""]
     lines += [f"{found['us'][0]:.3g} µs a step, {found['us'][1]:.3g} with clocks", ""]
     lines += ["| call or wait | first warp | last warp | most of a block |", "|---|--:|--:|--:|"]
     for k, text in enumerate(found["lines"]):
-        what = ", ".join(text.replace("CALL(", "").split(", ")[:4])[:60]
         first, last = (of[k] for of in found["mean"])
-        lines.append(f"| {what} | {first:,.0f} | {last:,.0f} | {max(of[k] for of in found['most']):,.0f} |")
+        lines.append(f"| {name_of(text)} | {first:,.0f} | {last:,.0f} | {max(of[k] for of in found['most']):,.0f} |")
     total = [sum(of) for of in found["mean"]]
     return [*lines, f"| all | {total[0]:,.0f} | {total[1]:,.0f} | |", ""]
 

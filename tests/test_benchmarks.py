@@ -9,6 +9,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import threading
@@ -468,3 +469,32 @@ def test_every_launch_of_a_step_has_a_time(bench, rig, monkeypatch):
     assert "linear + relu by cuBLAS (18, 40)" in text and "| linear (18, 3)" in text
     assert "linear_backward_weights_sgd by cuBLAS (17, 40)" in text
     assert "relu_backward + linear_backward_bias_sgd (40,)" in text
+
+
+def test_every_line_of_a_persistent_step_has_a_clock(bench, rig, monkeypatch):
+    """The rig has no clocks: they are left out of what runs there. tests/devices/cuda/test_near.py compiles them."""
+    import cupy
+
+    from nnlite.devices.cuda import choice
+    from nnlite.devices.cuda.machine import Machine
+
+    clock, compiled, marked = bench.gpu_clock, Machine.compiled, []
+    monkeypatch.setattr(choice, "PersistentReplay", choice.PersistentReplay)  # put back in the end
+    room = cupy.arange(1000).astype(np.uint64)
+
+    def without_clocks(self, code):
+        if "STAMP(0)" in code:
+            marked.append(re.findall(r"STAMP\((\d+)\)", code))
+            code = code[code.index("#define NNLITE_FULL") :].replace("unsigned long long before = clock64();", "")
+            code = re.sub(r" *STAMP\(\d+\)( \\\n)?", "", code)
+        module = compiled(self, code)
+        return SimpleNamespace(get_function=module.get_function, get_global=lambda name: room.data)
+
+    monkeypatch.setattr(Machine, "compiled", without_clocks)
+    found = clock.clocks("xor", 1e-4, {})
+    text = "\n".join(clock.table("xor", found))
+    lines = len(found["lines"])
+    assert marked and all(numbers == [*map(str, range(lines))] for numbers in marked)
+    assert found["lines"][-1] == "BARRIER" and "\n| BARRIER |" in text, text
+    assert "\n| take_rows |" in text and "\n| linear + sigmoid (4, 3) |" in text and "\n| add_losses |" in text, text
+    assert all(len(each) == lines for of in ("mean", "most") for each in found[of])

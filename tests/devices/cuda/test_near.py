@@ -2,12 +2,13 @@
 
 import itertools
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_cuda import IN_PARTS, NETS, ORDERS, assert_alike, train
+from test_cuda import IN_PARTS, NETS, ORDERS, assert_alike, compile_for, train
 
 import nnlite as nl
 from nnlite.devices.common.lines import even
@@ -217,3 +218,15 @@ def test_even_parts(size, workers):
 
 def test_even_parts_are_small():
     assert even(784, 0, 66) == (0, 12) and even(784, 0, 64) == (0, 16)
+
+
+def test_clocks_are_machine_code(rig, monkeypatch):
+    """What benchmarks/gpu_clock.py puts into the source of a replay, which the rig cannot run."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks"))
+    from gpu_clock import with_clocks
+
+    device = several()
+    train(device, (150, 30, 5), "cce", replay="persistent")
+    (text,) = device.machine.texts.values()
+    log, code = compile_for("90", with_clocks(text, 512))
+    assert log == "" and b"spent" in code

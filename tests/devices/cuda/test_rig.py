@@ -267,3 +267,12 @@ def test_the_process_ends_quietly(rig):
     path = {"PYTHONPATH": ":".join(filter(None, sys.path))}
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **path})
     assert (process.returncode, process.stdout, process.stderr) == (0, "True\n", "")
+
+
+def test_the_smallest_numbers_are_zeros(rig):
+    """As in all that CuPy compiles for a card, which flushes them; here, they were once added as they are."""
+    device = nl.get_device("cupy")
+    small, least = (device.asarray(np.full((1, 3), value, np.float32)) for value in (1e-39, 1.2e-38))
+    assert device.to_numpy(device.ops.add(small, small)).tolist() == [[0, 0, 0]]
+    assert (device.to_numpy(device.ops.add(least, small)) == np.float32(1.2e-38)).all()
+    assert np.float32(1e-39) + np.float32(1e-39) > 0  # in NumPy, before and after
