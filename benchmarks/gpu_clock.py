@@ -85,13 +85,10 @@ def clocks(net: str, seconds: float, limits: dict[str, int]) -> dict[str, Any]:
 
 def name_of(line: str) -> str:
     """The kernel that a line of a step calls, with the rows and columns of a product, or what else the line does."""
-    called = re.match(
-        r"(?P<verb>\w+)\((?P<before>(?:\w+, )*?)(?P<name>[a-z]\w+), (?:PRODUCT\(\w+, (?P<size>.*?)\))?", line
-    )
-    if called is None:
-        return line.split("(")[0]
-    then = f" + {called['before'].rstrip(', ')}" if called["verb"] == "THEN" else ""
-    return called["name"] + then + (f" ({called['size']})" if called["size"] else "")
+    verb, _, rest = line.partition("(")
+    words, size = rest.split(", "), re.search(r"PRODUCT\(\w+, (.*?)\)", line)
+    names = {"CALL": words[:1], "TAKE": words[2:3], "THEN": words[1::-1]}.get(verb, [verb])
+    return " + ".join(names) + (f" ({size[1]})" if size else "")
 
 
 def table(net: str, found: dict[str, Any]) -> list[str]:
