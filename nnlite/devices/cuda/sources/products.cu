@@ -487,13 +487,14 @@ template <class T> DEVICE void linear_backward_bias_sgd(Line line, const Team& t
 template <class T, int rows = 0, int columns = 0, class How = AtOnce>
 DEVICE void take_and_multiply(Line line, const Team& team, How how = How()) {
   Matrix<T> y = line.matrix<T>(), parts = line.matrix<T>(), x = line.matrix<T>();
-  Matrix<Word> order = line.vector<Word>(), position = line.vector<Word>();
+  const Line of_rows = line;
+  line.vector<Word>(), line.vector<Word>();
   Matrix<T> W = line.matrix<T>();
   const Size count = line.size(), width = line.size();
   line.size();  // Q
   const Size first = line.size(), stop = line.size(), mine = stop - first;
   const Size left = y.columns < x.columns ? 0 : first, top = W.rows < x.columns ? 0 : first;
-  how.take(y, left, x, first, mine, order, position, team);
+  how.take(y, left, x, first, mine, of_rows, team);
   __syncthreads();
   const bool fours = left % 4 == 0 && mine % 4 == 0 && y.columns % 4 == 0;
   const Product<T> p = {parts.data + first / width * W.columns, 0, y.data + left, W.row(top), count, mine, W.columns,

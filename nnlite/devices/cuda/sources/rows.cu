@@ -28,12 +28,12 @@ DEVICE void take(Matrix<T> y, Size left, Matrix<T> x, Size first, Size columns, 
   }
 }
 
-// How a call takes rows: at once.
+// How a call takes rows, by the order and the position that come next in its line: at once.
 struct AtOnce {
   template <class T>
-  DEVICE void take(Matrix<T> y, Size left, Matrix<T> x, Size first, Size columns, Matrix<Word> order,
-                   Matrix<Word> position, const Team& team) const {
-    kernels::take(y, left, x, first, columns, order.data + position.data[0], team);
+  DEVICE void take(Matrix<T> y, Size left, Matrix<T> x, Size first, Size columns, Line line, const Team& team) const {
+    const Word* order = line.vector<Word>().data;
+    kernels::take(y, left, x, first, columns, order + line.vector<Word>().data[0], team);
   }
 };
 
@@ -56,15 +56,16 @@ struct Ahead {
   Word step;
 
   template <class T>
-  DEVICE void take(Matrix<T> y, Size left, Matrix<T> x, Size first, Size columns, Matrix<Word> order,
-                   Matrix<Word> position, const Team& team) const {
+  DEVICE void take(Matrix<T> y, Size left, Matrix<T> x, Size first, Size columns, Line line, const Team& team) const {
     const Size many = sizeof(Unit) / sizeof(T), across = columns / many, count = y.rows * across;
-    if ((Word)x.data % sizeof(Unit)) return AtOnce().take(y, left, x, first, columns, order, position, team);
+    if ((Word)x.data % sizeof(Unit)) return AtOnce().take(y, left, x, first, columns, line, team);  // it may begin anywhere
+    const Word last = line.length() - batch;
+    const Word *order = line.vector<Word>().data, *position = line.vector<Word>().data;
     const Unit* from = (const Unit*)(x.data + first);
     Unit* to = (Unit*)(y.data + left);
     auto mine = [&](int k) { return team.thread + k * team.threads < count ? team.thread + k * team.threads : count - 1; };
     auto row = [&](Word at, int k) {  // past the end of the order, of the last batch: it is not used
-      return order.data[(at + batch > order.columns ? order.columns - batch : at) + mine(k) / across];
+      return order[(at < last ? at : last) + mine(k) / across];
     };
     auto go_on = [&] {
 #pragma unroll
@@ -73,7 +74,7 @@ struct Ahead {
       for (int k = 0; k < most; ++k) next.rows[k] = row(next.position + batch, k);
     };
     if (next.step != step) {  // the first step, or the one after a short batch
-      next.position = position.data[0];
+      next.position = *position;
 #pragma unroll
       for (int k = 0; k < most; ++k) next.rows[k] = row(next.position, k);
       go_on();
@@ -93,8 +94,7 @@ template <class Unit, int most> DEVICE Ahead<Unit, most> ahead(Upcoming<Unit, mo
 
 template <class T, class How = AtOnce> DEVICE void take_rows(Line line, const Team& team, How how = How()) {
   Matrix<T> y = line.matrix<T>(), x = line.matrix<T>();
-  Matrix<Word> order = line.vector<Word>(), position = line.vector<Word>();
-  how.take(y, 0, x, 0, y.columns, order, position, team);
+  how.take(y, 0, x, 0, y.columns, line, team);
 }
 
 // take_rows of x and of the target, in one launch.

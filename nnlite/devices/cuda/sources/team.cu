@@ -96,6 +96,7 @@ struct Line {
     next += 2;
     return v;
   }
+  DEVICE Word length() const { return next[1]; }  // of the vector that comes next, which may have 64 bits
   DEVICE Word size() { return *next++; }
   DEVICE double number() {
     double value = *(const double*)next;
