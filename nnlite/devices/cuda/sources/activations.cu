@@ -3,8 +3,8 @@
 namespace kernels {
 
 // Makes two kernels: `name` for x, and `bias_name` for x + b, after a product by cuBLAS. `numbers` reads plain numbers.
-// Without any, FORWARD also makes `name_then`, for what a thread has just made (pairs.py): it gets the number x, and its
-// row and column.
+// Without any, FORWARD also makes `name_then`, for what a thread has just made (pairs.py): it gets x, its row and its
+// column.
 #define FORWARD_WITH(name, numbers, formula)                                                  \
   template <class T> DEVICE void name(Line line, const Team& team) {                      \
     Matrix<T> to = line.matrix<T>(), from = line.matrix<T>();                                 \

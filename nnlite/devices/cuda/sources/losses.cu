@@ -110,7 +110,8 @@ template <bool RELATIVE, class T> DEVICE void cross_entropy_of_logits(Line line,
       targets += t[j];
     }
     total = warp_sum(total, r.lanes), loss = warp_sum(loss, r.lanes), targets = warp_sum(targets, r.lanes);
-    for (Size j = r.lane; r.there() && j < logits.columns; j += r.lanes) to[j] = scale * (exp_of(z[j] - highest) / total - t[j]);
+    for (Size j = r.lane; r.there() && j < logits.columns; j += r.lanes)
+      to[j] = scale * (exp_of(z[j] - highest) / total - t[j]);
     if (r.there() && r.lane == 0) losses.data[r.row] = loss + targets * log_of(total);
   }
 }

@@ -100,7 +100,8 @@ DEVICE void tiles(const Product<T, Then>& p, const Team& team) {
   const int halved = halvings_of(parts), part = warp & (parts - 1), group = warp >> halved, together = warps >> halved;
   const bool even = p.inner % (4 * parts) == 0;  // the compiler then knows how much each part has
   const Size fours = (p.inner + 3) / 4, start = even ? part * (p.inner >> halved) : (fours * part >> halved) * 4;
-  const Size stop = even ? start + (p.inner >> halved) : part + 1 == parts ? p.inner : (fours * (part + 1) >> halved) * 4;
+  const Size uneven = part + 1 == parts ? p.inner : (fours * (part + 1) >> halved) * 4;
+  const Size stop = even ? start + (p.inner >> halved) : uneven;
   const int far = 32 / sizeof(T);  // numbers of a column of B that are read before the first is used
   for (Size done = 0; done < count; done += together) {  // as often in every warp, since add_parts waits for all
     const bool there = done + group < count;
@@ -129,46 +130,45 @@ DEVICE void tiles(const Product<T, Then>& p, const Team& team) {
       for (int l = 0; l < across; ++l) of_b[l] = b[l][n * p.b_row];
       add(of_a, of_b);
     };
+    const bool in_column = fours_in_column && down % 4 == 0 && (whole || top + down <= p.rows);
+    auto four_of_a = [&](Size n, T(*of_a)[down]) {  // the numbers n ... n + 3 of each row, if they are below stop
+      if (fours_in_row && n + 4 <= stop) {
+        for (int k = 0; k < down; ++k) {
+          const Four<T> next = *(const Four<T>*)(a[k] + n);
+          for (int i = 0; i < 4; ++i) of_a[i][k] = next.number[i];
+        }
+        return;
+      }
+      for (int i = 0; i < 4 && n + i < stop; ++i)
+        for (int k = 0; k < down; k += in_column ? 4 : 1)
+          if (in_column) *(Four<T>*)(of_a[i] + k) = *(const Four<T>*)(a[k] + (n + i) * p.a_step);
+          else of_a[i][k] = a[k][(n + i) * p.a_step];
+    };
     Size n = there ? start : stop;
-    if (neighbours) {  // B is far away: many of its numbers are read before the first of them is used
-      while (n < stop) {
+    if (neighbours) {  // B may be far away: many of its numbers are read before the first of them is used
+      for (; n < stop; n += far) {
         Four<T> of_b[far];
 #pragma unroll
         for (int m = 0; m < far; ++m) of_b[m] = *(const Four<T>*)(b[0] + (n + m < stop ? n + m : n) * p.b_row);
 #pragma unroll
         for (int m = 0; m < far; m += 4) {
           T of_a[4][down];
-          if (fours_in_row && n + m + 4 <= stop) {
-            for (int k = 0; k < down; ++k) {
-              const Four<T> next = *(const Four<T>*)(a[k] + n + m);
-              for (int i = 0; i < 4; ++i) of_a[i][k] = next.number[i];
-            }
-          } else if (fours_in_column && down % 4 == 0 && (whole || top + down <= p.rows)) {
-            for (int i = 0; i < 4; ++i)
-              for (int k = 0; k < down && n + m + i < stop; k += 4)
-                *(Four<T>*)(of_a[i] + k) = *(const Four<T>*)(a[k] + (n + m + i) * p.a_step);
-          } else {
-            for (int i = 0; i < 4; ++i)
-              for (int k = 0; k < down && n + m + i < stop; ++k) of_a[i][k] = a[k][(n + m + i) * p.a_step];
-          }
+          four_of_a(n + m, of_a);
           for (int i = 0; i < 4; ++i)
             if (n + m + i < stop) add(of_a[i], of_b[m + i].number);
         }
-        n += far;
       }
     } else if (fours_in_row) {
 #pragma unroll 2
       for (; n + 4 <= stop; n += 4) {
-        Four<T> next[down];
-        for (int k = 0; k < down; ++k) next[k] = *(const Four<T>*)(a[k] + n);
-        for (int m = 0; m < 4; ++m) {
-          T of_a[down], of_b[across];
-          for (int k = 0; k < down; ++k) of_a[k] = next[k].number[m];
-          for (int l = 0; l < across; ++l) of_b[l] = b[l][(n + m) * p.b_row];
-          add(of_a, of_b);
+        T of_a[4][down], of_b[across];
+        four_of_a(n, of_a);
+        for (int i = 0; i < 4; ++i) {
+          for (int l = 0; l < across; ++l) of_b[l] = b[l][(n + i) * p.b_row];
+          add(of_a[i], of_b);
         }
       }
-    } else if (fours_in_column && down % 4 == 0 && (whole || top + down <= p.rows)) {
+    } else if (in_column) {
 #pragma unroll 4
       for (; n < stop; ++n) {
         T of_a[down], of_b[across];

@@ -3,11 +3,14 @@
 //     CALL(relu, float, AT(64), 32, 16, AT(2112), 32, 16)
 // and its words are a line as in team.cu: AT is a place in shared memory, OF(segment, bytes) one in global memory,
 // and mine[k] a number that is another in each block. NNLITE_SEGMENTS declares the segments in global memory, and the
-// number of rows of those that are data. A call that takes rows may take them a step ahead: NNLITE_UPCOMING declares what
-// each thread keeps of them, and TAKE(0, 32, ...) is a CALL(...) that keeps it there, in a step of 32 rows. THEN(relu,
-// ...) is a CALL(...) of a product and of what follows it.
+// number of rows of those that are data.
+//
+// THEN(relu, ...) is a CALL(...) of a product, whose numbers relu gets before they are written. TAKE(0, 32, ...) is a
+// CALL(...) that takes rows a step ahead, in steps of 32 rows; NNLITE_UPCOMING declares what each thread keeps of them.
+// COPY publishes a block's part of a result. Where NNLITE_LATE, a full step does not end with a barrier: the next one
+// LOOKs at its loss after its own first barrier, and CHECKs it before it changes anything that is kept.
 
-#define LINE(...)                 \
+#define LINE(...)                     \
   const Word words[] = {__VA_ARGS__}; \
   const Line line = {words};          \
   const Team now = {thread(), team.threads, 0, 1};
@@ -28,10 +31,8 @@
 #define SEGMENT(name) PLACE(name) __builtin_assume((Word)of_##name % 16 == 0);
 #define DATA(name) PLACE(name) Word rows_##name = *given++;  // may begin at any number
 #define COPY(to, from, bytes) copy((void*)(to), (const void*)(from), bytes, {thread(), team.threads, 0, 1});
-#define SYNC __syncthreads();           // wait for all threads of this block
+#define SYNC __syncthreads();             // wait for all threads of this block
 #define BARRIER wait_for_all(gate, met);  // wait for all blocks
-// Where NNLITE_LATE, a full step does not end with a barrier, and the next one looks at its loss, after its own first
-// barrier. It checks it before it changes anything that is kept.
 #define LOOK seen = *(volatile double*)sums;
 #define CHECK if (!(seen - seen == 0)) { --step; break; }
 
@@ -73,13 +74,13 @@ DEVICE void wait_for_all(Bits* gate, Bits& met) {
   }
 }
 
-// ---- segments in shared memory, for a single block ------------------------------------------------------------------
+// ---- what a block keeps in its shared memory ------------------------------------------------------------------------
 
 DEVICE void copy(void* to, const void* from, Word bytes, const Team& team) {
   for (Size i = team.thread; i < bytes / 4; i += team.threads) ((Bits*)to)[i] = ((const Bits*)from)[i];
 }
 
-struct Kept {  // a segment of the arena: its address in global memory, its offset in shared memory, its size
+struct Kept {  // a segment of the arena or rows in one: its address, its offset in shared memory, its size
   Word home, offset, bytes;
 };
 
@@ -87,9 +88,10 @@ struct Kept {  // a segment of the arena: its address in global memory, its offs
 
 // Runs the steps first ... last - 1 of one network, or of many of one shape, each with NNLITE_BLOCKS blocks of its own.
 // Every `per_epoch` steps are an epoch, whose last step may be the short one. arguments (networks, count): for each
-// network what follows here. kept (blocks, segments), in `used` bytes of each block. each (blocks, numbers): what is another in each
-// block. sums (sums_count,) are at sums_at in shared memory, or in global memory if sums_at is negative. history
-// (epochs, sums_count). stopped (1,) gets the number of the step before which the kernel stopped. gate (1,) must be zero.
+// network what follows here. kept (blocks, segments), in the first `used` bytes. each (blocks, numbers): what is
+// another in each block. sums (sums_count,) are at sums_at in shared memory, or in global memory if sums_at is negative.
+// history (epochs, sums_count). stopped (1,) gets the number of the step before which the kernel stopped. gate (1,)
+// must be zero.
 extern "C" __global__ void __launch_bounds__(NNLITE_THREADS) replay(const Word* arguments, Word count) {
   DYNAMIC_SHARED(char, memory);
   const Team team = {(int)threadIdx.x, NNLITE_THREADS, 0, 1};

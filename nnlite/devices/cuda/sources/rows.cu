@@ -47,7 +47,7 @@ struct Upcoming {
 };
 
 // Or a step ahead: each thread keeps its units of the next batch, and reads which rows come after it, while the step is
-// computed. So no step waits for the memory, which else gives three answers one after the other: where the batch begins,
+// computed. So no step waits for the memory, which else gives three answers one after the other: where the batch is,
 // which rows are in it, and the rows. The whole batch has `batch` rows, of which this block may take some.
 template <class Unit, int most>
 struct Ahead {
@@ -58,18 +58,21 @@ struct Ahead {
   template <class T>
   DEVICE void take(Matrix<T> y, Size left, Matrix<T> x, Size first, Size columns, Line line, const Team& team) const {
     const Size many = sizeof(Unit) / sizeof(T), across = columns / many, count = y.rows * across;
-    if ((Word)x.data % sizeof(Unit)) return AtOnce().take(y, left, x, first, columns, line, team);  // it may begin anywhere
+    // an array of the user's may begin anywhere
+    if ((Word)x.data % sizeof(Unit)) return AtOnce().take(y, left, x, first, columns, line, team);
     const Word last = line.length() - batch;
     const Word *order = line.vector<Word>().data, *position = line.vector<Word>().data;
     const Unit* from = (const Unit*)(x.data + first);
     Unit* to = (Unit*)(y.data + left);
-    auto mine = [&](int k) { return team.thread + k * team.threads < count ? team.thread + k * team.threads : count - 1; };
+    const Size to_row = y.columns / many, from_row = x.columns / many;
+    auto there = [&](int k) { return team.thread + k * team.threads < count; };
+    auto mine = [&](int k) { return there(k) ? team.thread + k * team.threads : count - 1; };
     auto row = [&](Word at, int k) {  // past the end of the order, of the last batch: it is not used
       return order[(at < last ? at : last) + mine(k) / across];
     };
     auto go_on = [&] {
 #pragma unroll
-      for (int k = 0; k < most; ++k) next.units[k] = from[next.rows[k] * (x.columns / many) + mine(k) % across];
+      for (int k = 0; k < most; ++k) next.units[k] = from[next.rows[k] * from_row + mine(k) % across];
 #pragma unroll
       for (int k = 0; k < most; ++k) next.rows[k] = row(next.position + batch, k);
     };
@@ -81,7 +84,7 @@ struct Ahead {
     }
 #pragma unroll
     for (int k = 0; k < most; ++k)
-      if (team.thread + k * team.threads < count) to[mine(k) / across * (y.columns / many) + mine(k) % across] = next.units[k];
+      if (there(k)) to[mine(k) / across * to_row + mine(k) % across] = next.units[k];
     next.step = step + 1, next.position += batch;
     go_on();
   }
