@@ -22,6 +22,9 @@ from workloads import Problem
 WAYS: dict[str, tuple[str, dict[str, int]]] = {  # -> the replay that is asked for, and limits
     "one block": ("persistent", {"one_block": 10**12}),
     "several blocks": ("persistent", {"one_block": 0}),
+    # more blocks than the batch has rows, for a first product in parts: 784 columns by 12 and by 8
+    "66 blocks": ("persistent", {"one_block": 0, "blocks": 66}),
+    "98 blocks": ("persistent", {"one_block": 0, "blocks": 98}),
     "graph": ("graph", {}),
 }
 BATCHES = 32  # of an epoch, none of them short
@@ -34,6 +37,7 @@ NETS: dict[str, tuple[tuple[int, ...], int]] = {  # sizes and rows of a batch
     "64-32-10, 256": ((64, 32, 10), 256),
     "784-32-10, 32": ((784, 32, 10), 32),
     "100-100-100-10, 64": ((100, 100, 100, 10), 64),
+    "784-128-10, 16": ((784, 128, 10), 16),
     "784-128-10, 64": ((784, 128, 10), 64),
     "256-256-256-10, 128": ((256, 256, 256, 10), 128),
     "784-256-10, 200": ((784, 256, 10), 200),

@@ -39,8 +39,9 @@ def choose(machine: Machine, tapes: Sequence[Tape], arena: Arena, how: str, limi
         why = "as asked" if how in ("graph", "sweep") else much if amount > limits.persistent else long
         return GraphReplay(machine, tapes, arena, why, limits.steps)
     why = "as asked" if how == "persistent" else f"{size}, at most {limits.persistent:,}"
-    several = min(limits.most_blocks, batch, machine.processors) if machine.cooperates else 1
-    several = -(-batch // -(-batch // several))  # no more than have a row more than others
+    several = min(limits.blocks or min(limits.most_blocks, batch), machine.processors) if machine.cooperates else 1
+    if not limits.blocks:
+        several = -(-batch // -(-batch // several))  # no more than have a row more than others
     numbers_of_blocks = [1] * (amount <= limits.one_block) + [several] * (several > 1)
     for blocks in numbers_of_blocks if machine.persists else []:
         replay = PersistentReplay(machine, tapes, arena, blocks, why, limits)

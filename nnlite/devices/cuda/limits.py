@@ -17,6 +17,7 @@ class CudaLimits:
     persistent: int = 10_000_000  # most work for several blocks; a step with more gets a graph with cuBLAS
     calls: int = 64  # most calls of a step that is compiled: 64 of them, and as many of a short batch, take about 6 s
     most_blocks: int = 128  # that divide a step
+    blocks: int = 0  # so many divide a step, also where the batch has fewer rows; 0 for as many as rows or fewer
     barrier: int = 20_000  # numbers that a block reads of global memory in the time of a barrier of all blocks
     threads: int = 512  # at most, of a block of the persistent kernel
     each: int = 2  # numbers of the largest array for each thread of a single block: fewer threads have faster barriers

@@ -159,6 +159,19 @@ def test_blocks_keep_their_rows_of_the_first_weights(setting, rig):
     assert lines.count("BARRIER") == 2 and lines[-1] == "SYNC"
 
 
+@pytest.mark.parametrize("order", ["forward", "even blocks slow"])
+@pytest.mark.parametrize("optimizer", [None, "adam"])
+def test_more_blocks_than_rows(optimizer, order, rig):
+    """Some have columns of x and no rows of the batch, one has neither."""
+    rig.become(processors=8)
+    rig.order = ORDERS[order]
+    setting = {"sizes": (25, 30, 5), "loss": "cce", "batch": 3, "dtype": "float64", "optimizer": optimizer}
+    device = several(blocks=8)
+    found = train(device, **setting, replay="persistent")
+    assert found[2].startswith("persistent kernel: 8 blocks") and "columns of x" in found[2]
+    assert_alike(found, train("numpy", **setting), 1e-11)
+
+
 @pytest.mark.parametrize("change", ["Adam", "weight decay", "no room"])
 def test_blocks_keep_no_weights_that_others_need(change, rig, monkeypatch):
     if change == "no room":
