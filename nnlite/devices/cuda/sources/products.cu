@@ -102,7 +102,7 @@ DEVICE void tiles(const Product<T, Then>& p, const Team& team) {
   const Size fours = (p.inner + 3) / 4, start = even ? part * (p.inner >> halved) : (fours * part >> halved) * 4;
   const Size uneven = part + 1 == parts ? p.inner : (fours * (part + 1) >> halved) * 4;
   const Size stop = even ? start + (p.inner >> halved) : uneven;
-  const int far = 32 / sizeof(T);  // numbers of a column of B that are read before the first is used
+  const int far = (down == 1 ? 64 : 32) / sizeof(T);  // numbers of a column of B that are read before one is used
   for (Size done = 0; done < count; done += together) {  // as often in every warp, since add_parts waits for all
     const bool there = done + group < count;
     if (parts == 1 && !there) break;
