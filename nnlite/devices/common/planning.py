@@ -98,24 +98,25 @@ def plan(calls: Sequence[Call], columns: Mapping[str, str], least: float = 0.0) 
     alone computes a matrix product of less than `least` work, unless rows divide it: that needs no barrier.
     """
     planned: list[Planned] = []
-    touched: dict[str | int, list[tuple[int, int, bool, Planned]]] = {}  # segment -> start, stop, written, the call
+    # segment -> start, stop, whether it is written, whether its rows are those of the call, the call
+    touched: dict[str | int, list[tuple[int, int, bool, bool, Planned]]] = {}
     for call in calls:
         split = _split(call, columns)
         if split != "N" and is_product(call) and work(call) < least:
             split = ""
         alone = split in ("N", "P", "")  # each thread goes on with its own slice, or one thread with all
-        places = [(*_place(symbol), True) for symbol in _writes(call)]
-        places += [(*_place(symbol), False) for symbol in symbols(call)]
+        places = [(*_place(symbol), written, by_rows) for symbol, written, by_rows in _arrays(call)]
         phase = 0
-        for segment, start, stop, written in places:
-            for other_start, other_stop, other_written, earlier in touched.get(segment, ()):
+        for segment, start, stop, written, by_rows in places:
+            for other_start, other_stop, other_written, also_by_rows, earlier in touched.get(segment, ()):
                 if (written or other_written) and start < other_stop and other_start < stop:
-                    same = split != "P" or (start, stop) == (other_start, other_stop)  # else the slices would differ
+                    equal = (start, stop) == (other_start, other_stop)
+                    same = {"N": by_rows and also_by_rows, "P": equal}.get(split, True)  # else the slices would differ
                     together = alone and split == earlier.split and same
                     phase = max(phase, earlier.phase + (not together))
         planned.append(Planned(call, split, phase))
-        for segment, start, stop, written in places:
-            touched.setdefault(segment, []).append((start, stop, written, planned[-1]))
+        for segment, start, stop, written, by_rows in places:
+            touched.setdefault(segment, []).append((start, stop, written, by_rows, planned[-1]))
     return sorted(planned, key=lambda p: p.phase)  # a stable sort: within a phase the order stays
 
 
@@ -185,6 +186,21 @@ def _writes(call: Call) -> list[Symbol]:
     signature = call.kernel.signature
     named = dict(zip(signature.operands, call.operands))
     return [*call.results, *(named[name] for name in signature.in_place)]
+
+
+def _arrays(call: Call) -> list[tuple[Symbol, bool, bool]]:
+    """What a call works on: each array, whether it is written, and whether its rows are the rows N of the call.
+
+    Weights that another call has made of weights have rows, too, but those are not the rows of the batch.
+    """
+    signature = call.kernel.signature
+    letters = {**signature.operands, **signature.results}
+    named = [*zip(signature.operands, call.operands), *zip(signature.fresh, call.results)]
+    return [
+        (array, name in signature.results, (letters[name] or ("",))[0] == "N")
+        for name, array in named
+        if isinstance(array, Symbol)
+    ]
 
 
 def symbols(call: Call) -> list[Symbol]:

@@ -102,7 +102,7 @@ def tile(calls: Sequence[Call], threads: int, columns: Mapping[str, str], limits
     after = [call for call in calls if id(call) not in shared and not call.kernel.with_sgd]
     makers = [call.operands[-1] for call in inside if call.kernel.with_sgd]
     results = [result for call in batch for result in call.results]
-    if not makers or not results:
+    if not makers or len({len(result) for result in results}) != 1:  # weights made of weights have other rows
         return None
     needed = {id(symbol) for call in after for symbol in symbols(call)}
     own = {

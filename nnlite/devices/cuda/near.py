@@ -49,10 +49,11 @@ class Near:
         """How a matrix is held, or None."""
         return next((held for held in self.held if overlap(array, held.matrix)), None)
 
-    def place(self, planned: Planned, array: Symbol) -> int | None:
-        """The offset of a block's part of a result that this call uses, or None if it uses what lies far away."""
-        theirs = id(array) in self.published and planned.split != "N"  # what all blocks have published
-        return None if theirs else self.results.get(id(array))
+    def place(self, planned: Planned, name: str) -> int | None:
+        """The offset of a block's part of an array that this call uses, or None if it uses what lies far away."""
+        array = operands(planned.call)[name]
+        own = planned.split == "N" and letters(planned.call, name)[0] == "N"  # else what all blocks have published
+        return self.results.get(id(array)) if own or id(array) not in self.published else None
 
     def _bring(self, calls: Sequence[Planned]) -> int:
         """Place results of a plan; returns the end of the last one."""
@@ -118,10 +119,10 @@ class Near:
         last = [each.call for each in calls if each.phase == calls[-1].phase]
         made = {id(result) for call in first for result in call.results} & self.published
         early = any(
-            array.segment == "sums" or (each.phase == 1 and id(array) in made and self.place(each, array) is None)
+            array.segment == "sums" or (each.phase == 1 and id(array) in made and self.place(each, name) is None)
             for each in calls
-            for array in arrays_of(each.call)
-            if each.phase < 2
+            for name, array in operands(each.call).items()
+            if each.phase < 2 and is_array(array)
         )
         if early or any(call.kernel.signature.in_place for call in first):
             return False

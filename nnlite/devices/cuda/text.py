@@ -227,7 +227,7 @@ class Text:
         named, complete, last = operands(some.call), operands(planned.call), len(lines[0].words) - 1
         for name, place in lines[0].places.items():
             if name in named and is_array(symbol := named[name]):
-                near, held = self.near.place(planned, complete[name]), self.near.holds(symbol)
+                near, held = self.near.place(planned, name), self.near.holds(symbol)
                 found[place - 1] = self._place(symbol.segment, word(place - 1)) if near is None else f"AT({near})"
                 if near is not None and planned.split == "K":
                     found[place + 1] = str(self.near.most(symbol.shape[1]))  # columns

@@ -147,6 +147,39 @@ def test_phases_keep_what_depends_on_each_other_apart(data):
     assert sorted(p.phase for p in planned) == [p.phase for p in planned]
 
 
+class Positive(nl.Layer):
+    """y = x softplus(W): weights that are made of weights, whose rows are not those of the batch."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.inputs, self.outputs = inputs, outputs
+        self.state = {"W": np.random.default_rng(0).standard_normal((inputs, outputs))}
+
+    def forward(self, x):
+        self.V = self.ops.softplus(self.W)
+        return self.ops.matmul(x, self.V)
+
+    def backward(self, dy):
+        return self.ops.linear_backward(dy, self.V)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("rows", [20, 333, 4000])  # of a batch: less than the weights have, more, and enough for tiles
+def test_weights_that_are_made_of_weights_are_whole_before_they_are_read(rows, threads, rng):
+    x, labels = rng.standard_normal((4000, 9)), rng.integers(0, 3, 4000)
+    found = []
+    for device in ("numpy", on_threads()):
+        layers = nl.Dense(9, 40), nl.Tanh(), Positive(40, 6), nl.Tanh(), nl.Dense(6, 3), nl.Softmax()
+        net = nl.Sequential(*layers, device=device, dtype="float64", seed=0)
+        net.threads = threads
+        trainer = nl.Trainer(net, "cce", nl.SGD(lr=0.01))
+        found.append((trainer.fit(x, labels, 2, rows, progress=False)["loss"], net.parameters.copy()))
+    np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-10)
+    np.testing.assert_allclose(found[1][1], found[0][1], rtol=1e-9, atol=1e-12)
+    phases = {p.call.name: p.phase for p in plan(trainer.tape.calls, compiled_replay.COLUMNS)}
+    assert phases["softplus"] < phases["matmul"] and "tiles" not in trainer.plan()
+
+
 def test_a_small_product_is_divided_by_rows_but_not_by_columns(data):
     """Rows go on to the next call without a barrier, which costs more than a small product does; columns cannot."""
     calls = fuse(train(data, 1)[2].tape.calls)

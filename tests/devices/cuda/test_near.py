@@ -159,6 +159,30 @@ def test_blocks_keep_their_rows_of_the_first_weights(setting, rig):
     assert lines.count("BARRIER") == 2 and lines[-1] == "SYNC"
 
 
+class Positive(nl.Layer):
+    """y = x V: weights that are made of weights, whose rows are not those of the batch."""
+
+    def __init__(self, columns):
+        super().__init__()
+        self.state = {"W": np.random.default_rng(0).standard_normal((columns, columns))}
+
+    def forward(self, x):
+        self.V = self.ops.softplus(self.W)
+        self.V2 = self.ops.add(self.V, self.ops.tanh(self.V))
+        return self.ops.matmul(x, self.V2)
+
+    def backward(self, dy):
+        return self.ops.linear_backward(dy, self.V2)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_weights_that_are_made_of_weights_are_whole_before_they_are_read(order, rig):
+    rig.order = ORDERS[order]
+    setting = {"sizes": (9, 20, 5), "loss": "cce", "layers": lambda columns: [Positive(columns)], "dtype": "float64"}
+    setting |= {"optimizer": lambda: nl.SGD(lr=0.01)}
+    assert_alike(train(several(), **setting, replay="persistent"), train("numpy", **setting), 1e-11)
+
+
 @pytest.mark.parametrize("order", ["forward", "even blocks slow"])
 @pytest.mark.parametrize("optimizer", [None, "adam"])
 def test_more_blocks_than_rows(optimizer, order, rig):
