@@ -45,7 +45,7 @@ def fuse(calls: Sequence[Call]) -> list[Call]:
     fused = []
     for call in makers:
         *operands, gradient = call.operands
-        step = next((step for step in steps if _overlap([_place(gradient)], [_place(step.operands[1])])), None)
+        step = next((step for step in steps if overlap(gradient, step.operands[1])), None)
         if step is None:
             return list(calls)
         parameters, gradients, rate = step.operands
@@ -158,6 +158,11 @@ def meets(a: Call, b: Call) -> bool:
     writes_a, writes_b = list(map(_place, _writes(a))), list(map(_place, _writes(b)))
     touches_a, touches_b = writes_a + list(map(_place, symbols(a))), writes_b + list(map(_place, symbols(b)))
     return _overlap(writes_a, touches_b) or _overlap(touches_a, writes_b)
+
+
+def overlap(a: Symbol, b: Symbol) -> bool:
+    """Whether two arrays have elements in common."""
+    return _overlap([_place(a)], [_place(b)])
 
 
 def _overlap(places: Sequence[Place], others: Sequence[Place]) -> bool:

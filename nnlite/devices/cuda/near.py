@@ -11,11 +11,12 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..common.lines import even, is_array, operands
-from ..common.planning import Planned, meets
+from ..common.planning import Planned, meets, overlap
 from ..common.recording import Call, Symbol
 from . import parts
 
 NEAR = 40 * 1024  # the most bytes of it
+UNIT = 16  # bytes that one instruction reads
 
 
 class Held(NamedTuple):
@@ -149,15 +150,9 @@ def arrays_of(call: Call) -> list[Any]:
     return [value for value in operands(call).values() if is_array(value)]
 
 
-def overlap(a: Symbol, b: Symbol) -> bool:
-    """Whether two arrays with places have elements in common."""
-    starts = a.offset or 0, b.offset or 0
-    return a.segment == b.segment and max(starts) < min(starts[0] + a.size, starts[1] + b.size)
-
-
 def whole(bytes: int) -> int:
     """So many bytes, up to a multiple of those that one instruction reads."""
-    return -(-bytes // 16) * 16
+    return -(-bytes // UNIT) * UNIT
 
 
 def _uses(calls: Sequence[Planned], result: Symbol) -> list[tuple[Planned, str]]:

@@ -25,9 +25,10 @@ FORWARD, BACKWARD = (
     - {"add"}
     for n in (1, 2)
 )
-FIRST = {"linear": FORWARD, "matmul": FORWARD, "sum_parts": FORWARD, "sum_parts_and_bias": FORWARD} | {
-    "linear_backward": BACKWARD
-}  # name of a product -> what may follow it
+FIRST = {  # name of a product -> what may follow it
+    **dict.fromkeys(("linear", "matmul", "sum_parts", "sum_parts_and_bias"), FORWARD),
+    "linear_backward": BACKWARD,
+}
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ class PersistentReplay(Replay):
         text, at = self.text, self.text.kept["sums"].offset if self.text.kept else -1
         settings = (
             address(self.entries),
-            len(text.kept) + len(text.near.held),
+            len(self.entries) // self.blocks,
             text.used,
             address(self.each),
             len(text.each),

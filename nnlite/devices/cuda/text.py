@@ -21,7 +21,7 @@ from ..common.reference import KERNELS
 from . import parts
 from .limits import CudaLimits
 from .machine import PARTS, real_of, source
-from .near import Near, arrays_of, letters, whole
+from .near import UNIT, Near, arrays_of, letters, whole
 from .pairs import Pair, in_pairs
 
 ALL = {**KERNELS, **parts.KERNELS}
@@ -35,7 +35,6 @@ SPLIT = {
 }
 TAKING = {"take_rows", parts.take_and_multiply.name}  # what takes rows of the data
 MOST_AHEAD = 4  # the most units of a batch's rows that a thread keeps in registers, a step ahead
-UNIT = 16  # bytes that one instruction reads
 
 
 class Placed(NamedTuple):
@@ -65,10 +64,8 @@ class Text:
         self.segments = [*DATA, *(name for name in arena.segments if name not in DATA and name not in self.kept)]
         self.each: list[list[int]] = []  # what is another in each block: number -> its value in each
         self.upcoming: list[str] = []  # what a thread keeps of rows a step ahead, in full steps: their declarations
-        batches = [
-            next((int(each.call.operands[1]) for each in calls if each.call.name == "advance"), 0) for calls in plans
-        ]
-        self.steps = [self._step(calls, 0 if which else batches[0]) for which, calls in enumerate(plans)]
+        batch = next((int(each.call.operands[1]) for each in plans[0] if each.call.name == "advance"), 0)
+        self.steps = [self._step(calls, 0 if which else batch) for which, calls in enumerate(plans)]
         self.largest = max(array.size for array in arrays if array.segment not in DATA)
         self._sources: dict[int, str] = {}  # by the number of threads
 
@@ -199,8 +196,8 @@ class Text:
         across, *others = counts if planned.split == "K" else [y.shape[1]]
         width = self.near.most(y.shape[1]) if planned.split == "K" and id(y) in self.near.results else y.shape[1]
         many = UNIT // y.dtype.itemsize
-        whole = all(size % many == 0 for size in (across, *others, width, x.shape[1]))
-        unit, units = ("kernels::Sixteen", rows * across // many) if whole else (real_of(call), rows * across)
+        fits = all(size % many == 0 for size in (across, *others, width, x.shape[1]))
+        unit, units = ("kernels::Sixteen", rows * across // many) if fits else (real_of(call), rows * across)
         if units <= MOST_AHEAD * self.limits.threads:
             self.upcoming.append(f"UPCOMING({len(self.upcoming)}, {unit}, {units})")
         return units <= MOST_AHEAD * self.limits.threads
